@@ -1,0 +1,96 @@
+"""Rules and targets, found in their folders: no list of them is kept anywhere."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import optloom.codegen.targets
+import optloom.spec.rules
+from optloom.spec.errors import Location, SpecError
+from optloom.spec.rule import Rule, location_of
+
+from .target import Target
+
+
+def discover(path: Path | None = None) -> dict[str, type[Rule]]:
+    """Rules by file name: optloom's own, or those of the file or folder `path`.
+
+    Raises SpecError for a file that does not import, holds no rule or more than one, and for two rules of one name.
+    """
+    if path is None:
+        folder = optloom.spec.rules
+        names = sorted(module.name for module in pkgutil.iter_modules(folder.__path__))
+        modules = [_imported(f"{folder.__name__}.{name}", Path(folder.__path__[0]) / f"{name}.py") for name in names]
+    else:
+        files = sorted(path.glob("*.py")) if path.is_dir() else [path]
+        modules = [_from_file(file) for file in files if not file.name.startswith("_")]
+    rules: dict[str, type[Rule]] = {}
+    for module in modules:
+        rule = _rule_of(module)
+        for name, other in rules.items():
+            if other.__name__ == rule.__name__:
+                raise SpecError(
+                    f"two rules are called {rule.__name__}", location_of(rule), f"the other is in {name}.py; rename one"
+                )
+        rules[module.__name__.rpartition(".")[2]] = rule
+    return rules
+
+
+@cache
+def targets() -> dict[str, Target]:
+    """Targets by folder name, in alphabetical order."""
+    folder = optloom.codegen.targets
+    names = sorted(module.name for module in pkgutil.iter_modules(folder.__path__) if module.ispkg)
+    return {name: importlib.import_module(f"{folder.__name__}.{name}.target").TARGET for name in names}
+
+
+def _rule_of(module: ModuleType) -> type[Rule]:
+    own = [
+        value for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Rule) and value.__module__ == module.__name__
+    ]  # fmt: skip
+    file = module.__file__ or "?"
+    if len(own) != 1:
+        names = ", ".join(rule.__name__ for rule in own) or "none"
+        raise SpecError(f"a rule file holds one rule, this one holds {names}", Location(file, 1), "one file per rule")
+    return own[0]
+
+
+def _imported(name: str, file: Path) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except SpecError:
+        raise
+    except Exception as error:
+        raise _does_not_import(file, error) from error
+
+
+def _from_file(file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    if spec is None or spec.loader is None or not file.is_file():
+        raise SpecError("no such rule file", Location(str(file), 1), "give a .py file, or a folder of them")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[file.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except SpecError:
+        raise
+    except Exception as error:
+        raise _does_not_import(file, error) from error
+    return module
+
+
+def _does_not_import(file: Path, error: Exception) -> SpecError:
+    line = getattr(error, "lineno", None) or 1
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(file):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return SpecError(f"the rule does not import: {type(error).__name__}: {error}", Location(str(file), line))

@@ -1,0 +1,303 @@
+"""The program of one optimizer: our own small tree, which never simplifies itself.
+
+SymPy stops at `freeze`; from there on only passes rewrite, each by its own stated rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from enum import IntFlag, StrEnum
+from fractions import Fraction
+from typing import Literal as OneOf
+from typing import TypeAlias
+
+from optloom.spec.declarations import Peer, Shape
+from optloom.spec.errors import Location
+from optloom.spec.guards import ALWAYS, Guard
+from optloom.spec.rule import Every
+
+
+class Fn(StrEnum):
+    """The operations of the IR. A target declares which of them it prints."""
+
+    ADD = "add"
+    SUB = "sub"
+    MUL = "mul"
+    DIV = "div"
+    NEG = "neg"
+    SQUARE = "square"
+    ABS = "abs"
+    SQRT = "sqrt"
+    MAXIMUM = "maximum"
+    MINIMUM = "minimum"
+    SIGN = "sign"
+    EXP = "exp"
+    LOG = "log"
+    TANH = "tanh"
+    POW = "pow"
+    POWER = "power"  # to the step's number: a whole exponent, known when the step runs
+    ONE_MINUS_POWER = "one_minus_power"  # 1 - beta**t, without the digits that the subtraction would lose
+    LESS = "less"
+    LESS_EQUAL = "less_equal"
+    EQUAL = "equal"
+    BOTH = "both"
+    REMAINDER = "remainder"
+    WHERE = "where"
+    MATMUL = "matmul"
+    TRANSPOSE = "transpose"
+    EXACT = "exact"  # its argument, rounded: what a compiler may not contract or regroup
+
+
+class Kind(StrEnum):
+    """What a reference refers to."""
+
+    HYPER = "hyper"
+    INPUT = "input"
+    BEFORE = "before"  # a slot as the region found it
+    SLOT = "slot"  # a slot as this region stored it
+    LET = "let"
+    SCALAR = "scalar"  # a step's scalar, rounded to the compute dtype
+    SUM = "sum"  # a reduction of an earlier phase, in its accumulator's dtype
+    PARAMETER = "parameter"
+    GRADIENT = "gradient"
+    STEP = "step"
+
+
+class Rate(IntFlag):
+    """The axes that a value varies over. Everything is computed at its own rate."""
+
+    BUILT = 0
+    STEP = 1
+    TENSORS = 2  # the step, after a reduction over all tensors
+    TENSOR = 4
+    ROW = 8
+    COLUMN = 16
+    ELEMENT = 32
+
+    @property
+    def is_scalar(self) -> bool:
+        """Known before any tensor is read."""
+        return self <= Rate.STEP
+
+    @property
+    def is_per_tensor(self) -> bool:
+        """One number for a tensor, or for all."""
+        return self < Rate.ROW
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """An exact number."""
+
+    value: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    kind: Kind
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    fn: Fn
+    arguments: tuple[Expression, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Choose:
+    """`chosen` where the guard holds, else `other`; decided before the step runs."""
+
+    guard: Guard
+    chosen: Expression
+    other: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Reduce:
+    """A sum, over one tensor, over all, or along an axis (kept with length 1). Its tree is fixed: see `reductions`."""
+
+    argument: Expression
+    over: OneOf["tensor", "tensors", "axis"]
+    axis: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Length:
+    """The number of elements of `argument` along an axis, in the tensor, or in all tensors: a whole number."""
+
+    argument: Expression
+    over: OneOf["tensor", "tensors", "axis"]
+    axis: int = 0
+
+
+Expression: TypeAlias = Literal | Ref | Op | Choose | Reduce | Length
+
+
+@dataclass(frozen=True, slots=True)
+class Let:
+    """A named value. `rebinds`: the name that readers of generated code see it take over (w, g), if any."""
+
+    name: str
+    value: Expression
+    guard: Guard = ALWAYS
+    location: Location | None = None
+    rebinds: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The only place where a value is rounded to a slot's, or the parameter's (`w`), own dtype."""
+
+    slot: str
+    value: Expression
+    guard: Guard = ALWAYS
+    location: Location | None = None
+
+
+Statement: TypeAlias = Let | Store
+
+
+@dataclass(frozen=True, slots=True)
+class Hyperparameter:
+    """A number that the user sets; its bounds as (sign, number)."""
+
+    name: str
+    default: float | None
+    off: float | None
+    bounds: tuple[tuple[str, float], ...]
+    integer: bool
+    optional: bool
+    doc: str
+    stage: str = ""  # the stage that it belongs to, empty for the rule's own
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An option: boolean if it has no `choices`."""
+
+    name: str
+    default: bool | str
+    choices: tuple[str, ...]
+    doc: str
+    stage: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SlotInfo:
+    """State per parameter. `storage`: the parameter's own dtype, or its compute dtype."""
+
+    name: str
+    doc: str
+    init: Literal | Ref
+    when: Guard
+    shape: Shape
+    storage: OneOf["compute", "parameter"] = "compute"
+    stage: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InputInfo:
+    name: str
+    doc: str
+    shape: OneOf["scalar", "parameter"]
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Statements that run in the same calls. `guard`: when `predicate` applies at all; else the region always runs.
+
+    `scalars` (empty before `hoist`) are computed once per step, before any tensor is read.
+    """
+
+    predicate: Every | None
+    guard: Guard
+    statements: tuple[Statement, ...]
+    scalars: tuple[Let, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One optimizer: what it declares, and what it does in a step."""
+
+    name: str
+    doc: str
+    hypers: tuple[Hyperparameter, ...]
+    options: tuple[Choice, ...]
+    slots: tuple[SlotInfo, ...]
+    inputs: tuple[InputInfo, ...]
+    regions: tuple[Region, ...]
+    formula: tuple[str, ...] = ()
+    peers: tuple[Peer, ...] = ()
+    source: str = ""
+    stages: tuple[str, ...] = ()
+    strict: bool = True
+
+    def slot(self, name: str) -> SlotInfo:
+        return next(slot for slot in self.slots if slot.name == name)
+
+    def hyper(self, name: str) -> Hyperparameter:
+        return next(hyper for hyper in self.hypers if hyper.name == name)
+
+    @property
+    def update(self) -> Region:
+        """The region that holds the rule itself: the last."""
+        return self.regions[-1]
+
+
+ZERO, ONE = Literal(Fraction(0)), Literal(Fraction(1))
+
+
+def children(node: Expression) -> tuple[Expression, ...]:
+    match node:
+        case Op(_, arguments):
+            return arguments
+        case Choose(_, chosen, other):
+            return (chosen, other)
+        case Reduce(argument) | Length(argument):
+            return (argument,)
+        case _:
+            return ()
+
+
+def rebuild(node: Expression, change: Callable[[Expression], Expression]) -> Expression:
+    """`node` with `change` applied to each child."""
+    match node:
+        case Op(fn, arguments):
+            return Op(fn, tuple(change(argument) for argument in arguments))
+        case Choose(guard, chosen, other):
+            return Choose(guard, change(chosen), change(other))
+        case Reduce() | Length():
+            return replace(node, argument=change(node.argument))
+        case _:
+            return node
+
+
+def transform(node: Expression, change: Callable[[Expression], Expression]) -> Expression:
+    """`change` applied bottom-up to every node."""
+    return change(rebuild(node, lambda child: transform(child, change)))
+
+
+def walk(node: Expression) -> Iterator[Expression]:
+    """All nodes, in the order of evaluation: arguments from left to right, then their operation."""
+    for child in children(node):
+        yield from walk(child)
+    yield node
+
+
+def references(node: Expression) -> Iterator[Ref]:
+    return (part for part in walk(node) if isinstance(part, Ref))
+
+
+def map_expressions(program: Program, change: Callable[[Expression], Expression]) -> Program:
+    """`program` with `change` applied to the whole expression of every statement and scalar."""
+    regions = tuple(
+        replace(
+            region,
+            statements=tuple(replace(statement, value=change(statement.value)) for statement in region.statements),
+            scalars=tuple(replace(scalar, value=change(scalar.value)) for scalar in region.scalars),
+        )
+        for region in program.regions
+    )
+    return replace(program, regions=regions)

@@ -1,0 +1,102 @@
+"""hoist: every value is computed at its own rate, and has a name.
+
+Step scalars leave the tensor statements: the region's `scalars` hold them, in the order in which they are first read,
+and tensor statements refer to them by `Kind.SCALAR`, rounded to the compute dtype. Values per tensor (a trust ratio)
+become statements of their own. Precondition: `numerics` has run. Nothing is regrouped: only maximal subexpressions as
+the author grouped them are taken out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from optloom.spec.guards import ALWAYS, And, Guard, conjunction, negation
+
+from ..ir.naming import descriptive_name, unique
+from ..ir.nodes import (
+    Choose, Expression, Kind, Let, Literal, Program, Rate, Ref, Region, Statement, Store, rebuild,
+)  # fmt: skip
+from .rates import Environment, environment, rate_of
+
+
+def hoist(program: Program) -> Program:
+    return replace(program, regions=tuple(_Hoisting(program, region).run() for region in program.regions))
+
+
+@dataclass
+class _Hoisting:
+    program: Program
+    region: Region
+    scalars: dict[Expression, Let] = field(default_factory=dict)
+    statements: list[Statement] = field(default_factory=list)
+
+    def run(self) -> Region:
+        self.rates: Environment = environment(self.program, self.region)
+        self.per_tensor: dict[Expression, Ref] = {}
+        self.taken = {statement.name for statement in self.region.statements if isinstance(statement, Let)}
+        self.taken |= {slot.name for slot in self.program.slots} | {"w", "g", "t"}
+        for statement in self.region.statements:
+            if isinstance(statement, Let) and rate_of(statement.value, self.rates).is_scalar and not statement.rebinds:
+                self.scalars[Ref(Kind.LET, statement.name)] = statement
+            elif self._is_scalar_slot(statement):
+                self.statements.append(replace(statement, value=self._per_step(statement.value, statement.guard)))
+            else:
+                self.statements.append(replace(statement, value=self._taken_out(statement.value, statement.guard)))
+        return replace(self.region, statements=tuple(self.statements), scalars=tuple(self.scalars.values()))
+
+    def _is_scalar_slot(self, statement: Statement) -> bool:
+        return isinstance(statement, Store) and statement.slot != "w" and (
+            self.program.slot(statement.slot).shape == "scalar"
+        )
+
+    def _per_step(self, value: Expression, guard: Guard) -> Expression:
+        """The value of a scalar slot: all of it is taken out, if it needs no tensor."""
+        return self._scalar(value, guard) if rate_of(value, self.rates).is_scalar else self._taken_out(value, guard)
+
+    def _taken_out(self, node: Expression, guard: Guard) -> Expression:
+        if isinstance(node, Literal):
+            return node
+        rate = rate_of(node, self.rates)
+        if rate.is_scalar:
+            return self._scalar(node, guard)
+        inside = self._children(node, guard)
+        if rate.is_per_tensor:
+            return inside
+        return rebuild(inside, lambda child: self._named_per_tensor(child, guard))
+
+    def _children(self, node: Expression, guard: Guard) -> Expression:
+        if isinstance(node, Choose):
+            chosen = self._taken_out(node.chosen, conjunction(guard, node.guard))
+            return replace(node, chosen=chosen, other=self._taken_out(node.other, conjunction(guard, negation(node.guard))))
+        return rebuild(node, lambda child: self._taken_out(child, guard))
+
+    def _scalar(self, node: Expression, guard: Guard) -> Ref:
+        known = self.scalars.get(node)
+        if known is None:
+            named = isinstance(node, Ref) and node.kind is Kind.HYPER
+            name = descriptive_name(node) if named else unique(descriptive_name(node), self.taken)
+            known = Let(name, node, guard)
+        elif not (isinstance(node, Ref) and node.kind is Kind.LET):
+            known = replace(known, guard=_common(known.guard, guard))
+        self.scalars[node] = known
+        return Ref(Kind.SCALAR, known.name)
+
+    def _named_per_tensor(self, node: Expression, guard: Guard) -> Expression:
+        if isinstance(node, (Ref, Literal)):
+            return node
+        rates = {**self.rates, **{(Kind.SCALAR, s.name): Rate.STEP for s in self.scalars.values()}}
+        rates |= {(Kind.LET, ref.name): Rate.STEP | Rate.TENSOR for ref in self.per_tensor.values()}
+        rate = rate_of(node, rates)
+        if rate.is_scalar or not rate.is_per_tensor:
+            return node
+        if node not in self.per_tensor:
+            name = unique(descriptive_name(node), self.taken)
+            self.statements.append(Let(name, node, guard))
+            self.per_tensor[node] = Ref(Kind.LET, name)
+        return self.per_tensor[node]
+
+
+def _common(a: Guard, b: Guard) -> Guard:
+    """What both guards ask for."""
+    first, second = ((g.guards if isinstance(g, And) else (g,)) for g in (a, b))
+    return conjunction(*(part for part in first if part in second)) if ALWAYS not in (a, b) else ALWAYS

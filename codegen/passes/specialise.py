@@ -1,0 +1,83 @@
+"""specialise: options, hyperparameters and stages that are fixed are put in, and what is then dead is dropped.
+
+Precondition: a frozen program. Without anything fixed, it returns the program as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from optloom.spec.guards import ALWAYS, Atom, Flag, Given, Guard, Is, simplify
+
+from ..ir.nodes import Choose, Expression, Program, Ref, Region, map_expressions, references, transform
+
+
+def specialise(
+    program: Program, options: Mapping[str, bool | str] | None = None, absent: frozenset[str] = frozenset()
+) -> Program:
+    """`program` with `options` bound, and the hyperparameters in `absent` never given."""
+    options = options or {}
+
+    def known(atom: Atom) -> bool | None:
+        match atom:
+            case Flag(option) if option in options:
+                return bool(options[option])
+            case Is(option, value) if option in options:
+                return options[option] == value
+            case Given(hyper) if hyper in absent:
+                return False
+        return None
+
+    def choose(node: Expression) -> Expression:
+        if not isinstance(node, Choose):
+            return node
+        reduced = simplify(node.guard, known)
+        if reduced is None:
+            return node.other
+        return node.chosen if reduced == ALWAYS else replace(node, guard=reduced)
+
+    program = map_expressions(program, lambda value: transform(value, choose))
+    regions = tuple(_reduce(region, known) for region in program.regions)
+    kept = {part.name for region in regions for s in region.statements for part in references(s.value)}
+    return replace(
+        program,
+        regions=tuple(region for region in regions if region.statements),
+        options=tuple(option for option in program.options if option.name not in options),
+        hypers=tuple(hyper for hyper in program.hypers if hyper.name not in absent or hyper.name in kept),
+        slots=tuple(slot for slot in program.slots if simplify(slot.when, known) is not None),
+    )
+
+
+def _reduce(region: Region, known: object) -> Region:
+    statements = []
+    for statement in region.statements:
+        guard = simplify(statement.guard, known)  # type: ignore[arg-type]
+        if guard is not None:
+            statements.append(replace(statement, guard=guard))
+    applies: Guard | None = simplify(region.guard, known)  # type: ignore[arg-type]
+    predicate = region.predicate if applies is not None else None
+    return replace(
+        region, predicate=predicate, guard=applies if applies is not None else ALWAYS, statements=tuple(statements)
+    )
+
+
+def without_trivial_rebinds(program: Program) -> Program:
+    """Lets that hand on a value unchanged (`g_1 = g`, after a stage is gone) are put in where they are read."""
+    for region in program.regions:
+        for statement in region.statements:
+            rebinds = getattr(statement, "rebinds", "")
+            if rebinds and isinstance(statement.value, Ref):
+                return without_trivial_rebinds(_substitute(program, statement.name, statement.value))  # type: ignore[union-attr]
+    return program
+
+
+def _substitute(program: Program, name: str, value: Ref) -> Program:
+    def put(node: Expression) -> Expression:
+        return value if isinstance(node, Ref) and node.name == name else node
+
+    regions = tuple(
+        replace(region, statements=tuple(s for s in region.statements if getattr(s, "name", "") != name))
+        for region in program.regions
+    )
+    return map_expressions(replace(program, regions=regions), lambda tree: transform(tree, put))

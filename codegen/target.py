@@ -1,0 +1,42 @@
+"""What a target is: one folder in `codegen/targets/`, with a `target.py` that defines TARGET."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
+
+import jinja2
+
+from .ir.nodes import Program
+from .passes.legalise import Nestings
+
+
+class Target(Protocol):
+    """How programs become files of one language and framework."""
+
+    name: str
+    numerics: Literal["strict", "fast"]
+    """The default numerics of committed files."""
+    nestings: Nestings
+    """(outer, inner) operations that the target's compiler would contract or regroup: guarded in strict code."""
+
+    def render(self, program: Program) -> Mapping[str, str]:
+        """The files of one program, by relative path. Raises UnsupportedOperation."""
+        ...
+
+
+@dataclass(frozen=True)
+class Templates:
+    """The Jinja templates of one target. They lay out; they hold no mathematics."""
+
+    folder: Path
+    markers: ClassVar[dict[str, Any]] = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
+
+    def render(self, template: str, context: Mapping[str, Any]) -> str:
+        """The text of `template`; every name that it reads must be in `context`."""
+        environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(self.folder), undefined=jinja2.StrictUndefined, autoescape=False, **self.markers
+        )
+        return environment.get_template(template).render(context)

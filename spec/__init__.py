@@ -1,0 +1,15 @@
+"""The language that update rules are written in."""
+
+from .declarations import Hyper, Input, Option, Peer, Slot, Value
+from .errors import Location, SpecError
+from .functions import (
+    both, equal, exp, length, log, matmul, maximum, mean, minimum, norm, old, remainder, sign, sqrt, tanh, total,
+    transpose, where,
+)  # fmt: skip
+from .rule import Composition, Every, Rule, Stage
+
+__all__ = [
+    "Composition", "Every", "Hyper", "Input", "Location", "Option", "Peer", "Rule", "Slot", "SpecError", "Stage", "Value",
+    "both", "equal", "exp", "length", "log", "matmul", "maximum", "mean", "minimum", "norm", "old", "remainder", "sign",
+    "sqrt", "tanh", "total", "transpose", "where",
+]  # fmt: skip

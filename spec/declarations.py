@@ -1,0 +1,243 @@
+"""What a rule declares: hyperparameters, options, slots, inputs, peers.
+
+The declarations are descriptors. On a rule's class they are themselves; inside `step` they give the value that the
+running interpreter has for them (a traced expression, or a number of the oracle).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
+
+from .errors import Location, SpecError, author_location
+from .guards import ALWAYS, Flag, Given, Guard, Is
+
+if TYPE_CHECKING:
+    from .rule import Layer
+
+
+class Value(Protocol):
+    """What a rule computes with. Truth and comparison by `==` are refused; use `where`, `equal`, `.is_`, `.given`."""
+
+    def __add__(self, other: Value | float) -> Value: ...
+    def __radd__(self, other: float) -> Value: ...
+    def __sub__(self, other: Value | float) -> Value: ...
+    def __rsub__(self, other: float) -> Value: ...
+    def __mul__(self, other: Value | float) -> Value: ...
+    def __rmul__(self, other: float) -> Value: ...
+    def __truediv__(self, other: Value | float) -> Value: ...
+    def __rtruediv__(self, other: float) -> Value: ...
+    def __pow__(self, other: Value | float) -> Value: ...
+    def __neg__(self) -> Value: ...
+    def __abs__(self) -> Value: ...
+    def __lt__(self, other: Value | float) -> Value: ...
+    def __le__(self, other: Value | float) -> Value: ...
+    def __gt__(self, other: Value | float) -> Value: ...
+    def __ge__(self, other: Value | float) -> Value: ...
+    @property
+    def given(self) -> Guard: ...
+
+
+class Declaration:
+    """Knows its own name and the line that declares it."""
+
+    name: str
+    location: Location | None
+
+    def __init__(self) -> None:
+        self.name = ""
+        self.location = author_location()
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        if not self.name:
+            self.name = name
+
+
+@dataclass(frozen=True)
+class Deferred:
+    """A guard of a class body, where the declarations do not know their names yet."""
+
+    resolve: Callable[[], Guard]
+
+
+class Hyper(Declaration):
+    """A number that the user sets.
+
+    `default` None makes it optional; `off` names the number that means the same as None (momentum 0.0).
+    Bounds are inclusive (`ge`, `le`) or strict (`gt`, `lt`). `integer` hyperparameters are structural: never traced.
+    """
+
+    def __init__(
+        self,
+        default: float | None,
+        *,
+        ge: float | None = None,
+        gt: float | None = None,
+        le: float | None = None,
+        lt: float | None = None,
+        off: float | None = None,
+        integer: bool = False,
+        doc: str = "",
+    ) -> None:
+        super().__init__()
+        self.default, self.off, self.integer, self.doc = default, off, integer, doc
+        self.bounds: dict[str, float] = {
+            sign: bound
+            for sign, bound in ((">=", ge), (">", gt), ("<=", le), ("<", lt))
+            if bound is not None
+        }
+        broken = default is not None and self.broken_bound(default)
+        if broken:
+            raise SpecError(f"the default {default} breaks its own bound: {broken}", self.location, "change one of them")
+
+    @property
+    def optional(self) -> bool:
+        return self.default is None or self.off is not None
+
+    @property
+    def given(self) -> Deferred:
+        return Deferred(lambda: Given(self.name))
+
+    def broken_bound(self, value: float) -> str:
+        """The bound that `value` breaks, as text; empty when it is legal."""
+        if not math.isfinite(value):
+            return "it must be finite"
+        if self.integer and value != int(value):
+            return "it must be an integer"
+        holds = {
+            ">=": lambda bound: value >= bound,
+            ">": lambda bound: value > bound,
+            "<=": lambda bound: value <= bound,
+            "<": lambda bound: value < bound,
+        }
+        return next((f"it must be {sign} {bound:g}" for sign, bound in self.bounds.items() if not holds[sign](bound)), "")
+
+    @overload
+    def __get__(self, layer: None, owner: type) -> Hyper: ...
+    @overload
+    def __get__(self, layer: Layer, owner: type) -> Value: ...
+    def __get__(self, layer: Layer | None, owner: type) -> Any:
+        return self if layer is None else layer.interpreter.hyper(self)
+
+
+class OptionView:
+    """An option inside `step`: a guard, not a truth value."""
+
+    def __init__(self, guard: Guard, name: str) -> None:
+        self.guard, self.name = guard, name
+
+    def is_(self, value: str) -> Guard:
+        return Is(self.name, value)
+
+    def _refuse(self, *_: object) -> Any:
+        raise SpecError(
+            f"the option '{self.name}' has no truth value and takes no part in arithmetic or comparison",
+            author_location(),
+            f"write where(self.{self.name}, a, b), or self.{self.name}.is_('value') as a guard",
+        )
+
+    __bool__ = __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse  # type: ignore[assignment]
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _refuse
+    __pow__ = __rpow__ = __neg__ = __abs__ = _refuse
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Option(Declaration):
+    """A structural choice: a boolean, or one of several named forms (`choices`)."""
+
+    def __init__(self, default: bool | str, *, choices: tuple[str, ...] = (), doc: str = "") -> None:
+        super().__init__()
+        if isinstance(default, str) and default not in choices:
+            raise SpecError(f"the default '{default}' is none of the choices {choices}", self.location, "add it")
+        self.default, self.choices, self.doc = default, choices, doc
+
+    @overload
+    def __get__(self, layer: None, owner: type) -> Option: ...
+    @overload
+    def __get__(self, layer: Layer, owner: type) -> OptionView: ...
+    def __get__(self, layer: Layer | None, owner: type) -> Any:
+        return self if layer is None else OptionView(Flag(self.name), self.name)
+
+    def is_(self, value: str) -> Deferred:
+        return Deferred(lambda: Is(self.name, value))
+
+
+Shape = Literal["parameter", "rows", "columns", "scalar"]
+
+
+class Slot(Declaration):
+    """State kept per parameter, of the parameter's shape unless said otherwise.
+
+    `init`: a number, a hyperparameter, or "parameter" (a copy of it). `when`: the guard under which the slot exists.
+    `shape`: "rows" keeps all axes but the last, "columns" all but the last but one (each kept with length 1, so that
+    they broadcast), "scalar" is one number for the whole optimizer.
+    """
+
+    def __init__(
+        self,
+        doc: str,
+        *,
+        init: float | Hyper | Literal["parameter"] = 0,
+        when: Guard | Deferred | Option | None = None,
+        shape: Shape = "parameter",
+    ) -> None:
+        super().__init__()
+        self.doc, self.init, self.shape = doc, init, shape
+        self._when = when
+
+    @property
+    def when(self) -> Guard:
+        match self._when:
+            case None:
+                return ALWAYS
+            case Deferred(resolve):
+                return resolve()
+            case Option(name=name):
+                return Flag(name)
+            case guard:
+                return guard
+
+    @overload
+    def __get__(self, layer: None, owner: type) -> Slot: ...
+    @overload
+    def __get__(self, layer: Layer, owner: type) -> Value: ...
+    def __get__(self, layer: Layer | None, owner: type) -> Any:
+        return self if layer is None else layer.interpreter.load(self)
+
+    def __set__(self, layer: Layer, value: Value | float) -> None:
+        layer.interpreter.store(self, value)
+
+
+class Input(Declaration):
+    """A value handed to the step beside the gradient: the loss ("scalar"), or a tensor of the parameter's shape."""
+
+    def __init__(self, doc: str, *, shape: Literal["scalar", "parameter"] = "scalar") -> None:
+        super().__init__()
+        self.doc, self.shape = doc, shape
+
+    @overload
+    def __get__(self, layer: None, owner: type) -> Input: ...
+    @overload
+    def __get__(self, layer: Layer, owner: type) -> Value: ...
+    def __get__(self, layer: Layer | None, owner: type) -> Any:
+        return self if layer is None else layer.interpreter.input(self)
+
+
+@dataclass(frozen=True)
+class Peer:
+    """The hand-written optimizer that users would otherwise take.
+
+    `path`: its import path. `arguments`: its positional arguments after the parameters, in order, by its own names.
+    `names`: our hyperparameter's name -> the peer's. `slots`: our slot's name -> the peer's.
+    `differs`: one sentence per difference in meaning, for the docstring of the generated class.
+    `defaults`: the peer's defaults where they are not ours.
+    """
+
+    path: str
+    arguments: tuple[str, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
+    slots: Mapping[str, str] = field(default_factory=dict)
+    differs: tuple[str, ...] = ()
+    defaults: Mapping[str, float] = field(default_factory=dict)

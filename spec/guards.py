@@ -1,0 +1,137 @@
+"""Guards: conditions that are known before a step runs.
+
+A guard depends on options, on which hyperparameters were given, and on the number of axes of the parameter; never
+on data. Guards are plain values: they are compared, hashed and printed by targets, and never evaluated by Python's
+`if` in a rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Always:
+    """No condition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """A boolean option is set."""
+
+    option: str
+
+
+@dataclass(frozen=True, slots=True)
+class Is:
+    """An option has one of its values."""
+
+    option: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """An optional hyperparameter was given: it is not None, and not the number that switches it off."""
+
+    hyper: str
+
+
+@dataclass(frozen=True, slots=True)
+class HasAxes:
+    """The parameter has at least this many axes."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    guard: Guard
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    guards: tuple[Guard, ...]
+
+
+Guard: TypeAlias = Always | Flag | Is | Given | HasAxes | Not | And
+Atom: TypeAlias = Flag | Is | Given | HasAxes
+
+ALWAYS = Always()
+
+
+def conjunction(*guards: Guard) -> Guard:
+    """All of `guards`, flattened, without repetitions, in the order given."""
+    parts: list[Guard] = []
+    for guard in guards:
+        for part in guard.guards if isinstance(guard, And) else (guard,):
+            if part != ALWAYS and part not in parts:
+                parts.append(part)
+    if not parts:
+        return ALWAYS
+    return parts[0] if len(parts) == 1 else And(tuple(parts))
+
+
+def negation(guard: Guard) -> Guard:
+    return guard.guard if isinstance(guard, Not) else Not(guard)
+
+
+def implies(stronger: Guard, weaker: Guard) -> bool:
+    """Whether `weaker` holds wherever `stronger` does (by their conjuncts)."""
+    known = stronger.guards if isinstance(stronger, And) else (stronger,)
+    needed = weaker.guards if isinstance(weaker, And) else (weaker,)
+    return all(part == ALWAYS or part in known for part in needed)
+
+
+def evaluate(guard: Guard, atom: Callable[[Atom], bool]) -> bool:
+    """The truth of `guard`, given the truth of its atoms."""
+    match guard:
+        case Always():
+            return True
+        case Not(inner):
+            return not evaluate(inner, atom)
+        case And(parts):
+            return all(evaluate(part, atom) for part in parts)
+        case _:
+            return atom(guard)
+
+
+def simplify(guard: Guard, atom: Callable[[Atom], bool | None]) -> Guard | None:
+    """`guard` with the atoms that `atom` decides put in; None when it can never hold."""
+    match guard:
+        case Always():
+            return ALWAYS
+        case Not(inner):
+            reduced = simplify(inner, atom)
+            if reduced is None:
+                return ALWAYS
+            return None if reduced == ALWAYS else negation(reduced)
+        case And(parts):
+            reduced_parts = [simplify(part, atom) for part in parts]
+            if any(part is None for part in reduced_parts):
+                return None
+            return conjunction(*(part for part in reduced_parts if part is not None))
+        case _:
+            known = atom(guard)
+            return guard if known is None else (ALWAYS if known else None)
+
+
+def describe(guard: Guard) -> str:
+    """A guard in words, for messages and comments."""
+    match guard:
+        case Flag(option):
+            return option
+        case Is(option, value):
+            return f"{option} is '{value}'"
+        case Given(hyper):
+            return f"{hyper} given"
+        case HasAxes(count):
+            return f"at least {count} axes"
+        case Not(inner):
+            return f"not ({describe(inner)})"
+        case And(parts):
+            return " and ".join(describe(part) for part in parts)
+        case _:
+            return "always"

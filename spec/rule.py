@@ -1,0 +1,193 @@
+"""Rules, stages, and their composition.
+
+A rule's `step` is run by an interpreter: the tracer (SymPy) for the compiler, the oracle (mpmath) for the suite.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from .declarations import Declaration, Hyper, Input, Option, Peer, Slot, Value
+from .errors import Location, SpecError, author_location
+from .guards import Given, Guard, HasAxes
+
+D = TypeVar("D", bound=Declaration)
+
+
+@dataclass(frozen=True, slots=True)
+class Every:
+    """The calls whose number, counted from 1, is a multiple of the hyperparameter `hyper`: the predicate `name`."""
+
+    name: str
+    hyper: str
+
+
+class Interpreter(Protocol):
+    """Gives the declarations and functions of a rule their meaning while `step` runs."""
+
+    def hyper(self, hyper: Hyper) -> Value: ...
+    def load(self, slot: Slot) -> Value: ...
+    def store(self, slot: Slot, value: Value | float) -> None: ...
+    def input(self, source: Input) -> Value: ...
+    def read(self, name: str) -> Value:
+        """The named intermediate, or a hyperparameter of another layer."""
+        ...
+
+    def let(self, name: str, value: Value | float) -> None: ...
+    def enter(self, guard: Guard) -> None: ...
+    def leave(self) -> None: ...
+    def region(self, predicate: Every) -> None:
+        """From here on, statements run only in calls for which `predicate` holds."""
+        ...
+
+    def hand_over(self, name: str, guard: Guard, new: Value, before: Value) -> Value:
+        """What the next layer sees as `name`: `new` under `guard`, else `before`."""
+        ...
+
+
+class Layer:
+    """A rule or a stage while it runs: its attributes are the interpreter's values."""
+
+    interpreter: Interpreter
+    _next: Layer | None
+
+    def __init__(self, interpreter: Interpreter, following: Layer | None) -> None:
+        object.__setattr__(self, "interpreter", interpreter)
+        object.__setattr__(self, "_next", following)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self.interpreter.read(name)
+
+    def __setattr__(self, name: str, value: Value | float) -> None:
+        declared = getattr(type(self), name, None)
+        if isinstance(declared, Slot):
+            declared.__set__(self, value)
+        elif isinstance(declared, Declaration):
+            raise SpecError(f"'{name}' is declared and cannot be assigned", author_location(), "use another name")
+        else:
+            self.interpreter.let(name, value)
+
+    @property
+    def factored(self) -> Guard:
+        """The parameter has rows and columns."""
+        return HasAxes(2)
+
+    def step(self, w: Value, g: Value, t: Value) -> Value:
+        raise NotImplementedError
+
+    def inner(self, w: Value, g: Value, t: Value) -> Value:
+        """The new parameter by the layers inside this one."""
+        if self._next is None:
+            raise SpecError("self.inner is called, but nothing is wrapped", author_location(), "set `wraps = SomeRule`")
+        return self._next._run(w, g, t)
+
+    def _run(self, w: Value, g: Value, t: Value) -> Value:
+        return self.step(w, g, t)
+
+
+class Rule(Layer):
+    """The mathematics of one optimizer. `wraps` names the rule that `self.inner` runs, if any."""
+
+    wraps: ClassVar[type[Rule] | None] = None
+    peers: ClassVar[tuple[Peer, ...]] = ()
+    stage_defaults: ClassVar[dict[str, float]] = {}
+
+
+class Stage(Layer):
+    """What surrounds a rule in a step. It exists when its hyperparameter `when` is given.
+
+    `every_call` runs in each call and replaces nothing; `step` runs in the calls that `region` selects (all, if it is
+    None), as does everything inside it, and hands parameter and gradient on by `self.inner`.
+    """
+
+    when: ClassVar[str]
+    region: ClassVar[Every | None] = None
+
+    def every_call(self, w: Value, g: Value) -> None:
+        """Statements that run in every call, before the region."""
+
+    def _run(self, w: Value, g: Value, t: Value) -> Value:
+        guard = Given(self.when)
+        engine = self.interpreter
+        engine.enter(guard)
+        self.every_call(w, g)
+        if self.region:
+            engine.region(self.region)
+        object.__setattr__(self, "_outer", (w, g))
+        result = self.step(w, g, t)
+        engine.leave()
+        return engine.hand_over("w", guard, result, self._inner_result)
+
+    def inner(self, w: Value, g: Value, t: Value) -> Value:
+        if self._next is None:
+            raise SpecError("a stage runs around a rule, not alone", author_location())
+        guard, engine = Given(self.when), self.interpreter
+        outer_w, outer_g = self._outer
+        w = engine.hand_over("w", guard, w, outer_w)
+        g = engine.hand_over("g", guard, g, outer_g)
+        engine.leave()
+        result = self._next._run(w, g, t)
+        object.__setattr__(self, "_inner_result", result)
+        engine.enter(guard)
+        return result
+
+
+class Composition:
+    """A rule with its stages around it: the declarations of all, and one run of the whole step."""
+
+    def __init__(self, rule: type[Rule], stages: tuple[type[Stage], ...] = ()) -> None:
+        self.rule, self.stages = rule, stages
+        self.layers: tuple[type[Layer], ...] = (*stages, *_wrapped(rule))
+        self.declarations: dict[str, Declaration] = {}
+        for layer in reversed(self.layers):
+            for declared in declarations_of(layer):
+                known = self.declarations.get(declared.name)
+                if known is not None and known is not declared:
+                    raise SpecError(
+                        f"'{declared.name}' is declared by two layers of {rule.__name__}", declared.location,
+                        f"the other is at {known.location}; rename one",
+                    )
+                self.declarations[declared.name] = declared
+
+    def run(self, interpreter: Interpreter, w: Value, g: Value, t: Value) -> Value:
+        """One step: the new parameter; slots and intermediates go to the interpreter."""
+        chain: Layer | None = None
+        for layer in reversed(self.layers):
+            chain = layer(interpreter, chain)
+        assert chain is not None
+        return chain._run(w, g, t)
+
+    def of_kind(self, kind: type[D]) -> tuple[D, ...]:
+        return tuple(declared for declared in self.declarations.values() if isinstance(declared, kind))
+
+    @property
+    def hypers(self) -> tuple[Hyper, ...]:
+        return self.of_kind(Hyper)
+
+    def default(self, hyper: Hyper) -> float | None:
+        """The default of `hyper` in this composition: the rule may set a stage's."""
+        return self.rule.stage_defaults.get(hyper.name, hyper.default)
+
+
+def declarations_of(layer: type[Layer]) -> Iterator[Declaration]:
+    """The declarations of a rule or stage, base classes first, in the order of the text."""
+    seen: dict[str, Declaration] = {}
+    for base in reversed(layer.__mro__):
+        seen.update({name: value for name, value in vars(base).items() if isinstance(value, Declaration)})
+    yield from seen.values()
+
+
+def _wrapped(rule: type[Rule]) -> tuple[type[Rule], ...]:
+    return (rule, *(_wrapped(rule.wraps) if rule.wraps else ()))
+
+
+def location_of(rule: type[Layer]) -> Location | None:
+    try:
+        return Location(inspect.getsourcefile(rule) or "?", inspect.getsourcelines(rule)[1])
+    except (OSError, TypeError):
+        return None
