@@ -1,4 +1,4 @@
-"""The driver: load -> compose -> freeze -> specialise -> numerics -> hoist -> cse -> schedule -> legalise -> print -> format.
+"""The driver: load, compose, freeze, specialise, numerics, hoist, cse, schedule, legalise, print, format.
 
 The order differs from the obvious in one place: options and stages are specialised on the frozen program, where what
 is dead can be dropped by looking at one small tree. Fission and rates are analyses that targets and `explain` ask for.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
 from typing import Literal
 
 from optloom.spec.rule import Composition, Rule, Stage
@@ -16,6 +15,7 @@ from optloom.spec.stages import PIPELINE
 from optloom.spec.tracing import trace
 
 from .discovery import discover, targets
+from .discovery import target as load_target
 from .formatting import formatted
 from .ir.freeze import freeze
 from .ir.nodes import Program
@@ -49,7 +49,7 @@ def passes_of(
 ) -> list[tuple[str, Program]]:
     """The program of `rule` after each pass, verified each time. Raises SpecError for a rule that is wrong."""
     composed = trace(Composition(rule, settings.stages))
-    program = verify(replace(freeze(composed), formula=_formula(rule)), "freeze")
+    program = verify(replace(freeze(composed), formula=formula(freeze(trace(Composition(rule))))), "freeze")
     stages = [("freeze", program)]
     for name, apply in (
         ("specialise", lambda p: without_trivial_rebinds(specialise(p, settings.options))),
@@ -78,12 +78,7 @@ def render(
 
     `numerics` None takes the target's default. Raises UnsupportedOperation where the target cannot print the rule.
     """
-    chosen = targets()[target]
+    chosen = load_target(target)
     strict = (numerics or chosen.numerics) == "strict"
     program = compile_rule(rule, strict, chosen.nestings if strict else frozenset(), settings)
     return {f"{target}/{path}": formatted(path, text) for path, text in chosen.render(program).items()}
-
-
-@cache
-def _formula(rule: type[Rule]) -> tuple[str, ...]:
-    return formula(freeze(trace(Composition(rule))))

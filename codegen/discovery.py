@@ -45,9 +45,15 @@ def discover(path: Path | None = None) -> dict[str, type[Rule]]:
 @cache
 def targets() -> dict[str, Target]:
     """Targets by folder name, in alphabetical order."""
-    folder = optloom.codegen.targets
-    names = sorted(module.name for module in pkgutil.iter_modules(folder.__path__) if module.ispkg)
-    return {name: importlib.import_module(f"{folder.__name__}.{name}.target").TARGET for name in names}
+    folders = sorted(Path(optloom.codegen.targets.__path__[0]).glob("*/target.py"))
+    return {file.parent.name: target(file.parent.name) for file in folders}
+
+
+@cache
+def target(name: str) -> Target:
+    """The target of the folder `name`."""
+    made: Target = importlib.import_module(f"{optloom.codegen.targets.__name__}.{name}.target").TARGET
+    return made
 
 
 def _rule_of(module: ModuleType) -> type[Rule]:

@@ -17,7 +17,17 @@ def formatted(path: str, text: str) -> str:
     """
     if not path.endswith(".py"):
         return text
-    command = [sys.executable, "-m", "ruff", "format", "--isolated", f"--line-length={LINE_LENGTH}", "--stdin-filename", path, "-"]
+    command = [
+        sys.executable,
+        "-m",
+        "ruff",
+        "format",
+        "--isolated",
+        f"--line-length={LINE_LENGTH}",
+        "--stdin-filename",
+        path,
+        "-",
+    ]
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ValueError(f"{path} does not parse:\n{done.stderr}\n{text}")

@@ -29,14 +29,18 @@ class Target(Protocol):
 
 @dataclass(frozen=True)
 class Templates:
-    """The Jinja templates of one target. They lay out; they hold no mathematics."""
+    """The Jinja templates of one target, and those it shares. They lay out; they hold no mathematics."""
 
     folder: Path
+    shared: tuple[Path, ...] = ()
     markers: ClassVar[dict[str, Any]] = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
 
     def render(self, template: str, context: Mapping[str, Any]) -> str:
         """The text of `template`; every name that it reads must be in `context`."""
         environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(self.folder), undefined=jinja2.StrictUndefined, autoescape=False, **self.markers
+            loader=jinja2.FileSystemLoader(self.folder),
+            undefined=jinja2.StrictUndefined,
+            autoescape=False,
+            **self.markers,
         )
         return environment.get_template(template).render(context)

@@ -3,13 +3,30 @@
 from .declarations import Hyper, Input, Option, Peer, Slot, Value
 from .errors import Location, SpecError
 from .functions import (
-    both, equal, exp, length, log, matmul, maximum, mean, minimum, norm, old, remainder, sign, sqrt, tanh, total,
-    transpose, where,
+    both,
+    equal,
+    exp,
+    length,
+    log,
+    matmul,
+    maximum,
+    mean,
+    minimum,
+    norm,
+    old,
+    remainder,
+    sign,
+    sqrt,
+    tanh,
+    total,
+    transpose,
+    where,
 )  # fmt: skip
+from .guards import has_axes, negation
 from .rule import Composition, Every, Rule, Stage
 
 __all__ = [
-    "Composition", "Every", "Hyper", "Input", "Location", "Option", "Peer", "Rule", "Slot", "SpecError", "Stage", "Value",
-    "both", "equal", "exp", "length", "log", "matmul", "maximum", "mean", "minimum", "norm", "old", "remainder", "sign",
-    "sqrt", "tanh", "total", "transpose", "where",
+    "Composition", "Every", "Hyper", "Input", "Location", "Option", "Peer", "Rule", "Slot", "SpecError", "Stage",
+    "Value", "both", "equal", "exp", "has_axes", "length", "log", "matmul", "maximum", "mean", "minimum", "negation",
+    "norm", "old", "remainder", "sign", "sqrt", "tanh", "total", "transpose", "where",
 ]  # fmt: skip

@@ -84,13 +84,13 @@ class Hyper(Declaration):
         super().__init__()
         self.default, self.off, self.integer, self.doc = default, off, integer, doc
         self.bounds: dict[str, float] = {
-            sign: bound
-            for sign, bound in ((">=", ge), (">", gt), ("<=", le), ("<", lt))
-            if bound is not None
+            sign: bound for sign, bound in ((">=", ge), (">", gt), ("<=", le), ("<", lt)) if bound is not None
         }
         broken = default is not None and self.broken_bound(default)
         if broken:
-            raise SpecError(f"the default {default} breaks its own bound: {broken}", self.location, "change one of them")
+            raise SpecError(
+                f"the default {default} breaks its own bound: {broken}", self.location, "change one of them"
+            )
 
     @property
     def optional(self) -> bool:
@@ -112,7 +112,9 @@ class Hyper(Declaration):
             "<=": lambda bound: value <= bound,
             "<": lambda bound: value < bound,
         }
-        return next((f"it must be {sign} {bound:g}" for sign, bound in self.bounds.items() if not holds[sign](bound)), "")
+        return next(
+            (f"it must be {sign} {bound:g}" for sign, bound in self.bounds.items() if not holds[sign](bound)), ""
+        )
 
     @overload
     def __get__(self, layer: None, owner: type) -> Hyper: ...
@@ -138,7 +140,7 @@ class OptionView:
             f"write where(self.{self.name}, a, b), or self.{self.name}.is_('value') as a guard",
         )
 
-    __bool__ = __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse  # type: ignore[assignment]
+    __bool__ = __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _refuse
     __pow__ = __rpow__ = __neg__ = __abs__ = _refuse
     __hash__ = None  # type: ignore[assignment]

@@ -7,7 +7,7 @@ on data. Guards are plain values: they are compared, hashed and printed by targe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -74,6 +74,11 @@ def conjunction(*guards: Guard) -> Guard:
     return parts[0] if len(parts) == 1 else And(tuple(parts))
 
 
+def has_axes(count: int, *, exactly: bool = False) -> Guard:
+    """The parameter has at least (or exactly) `count` axes."""
+    return And((HasAxes(count), Not(HasAxes(count + 1)))) if exactly else HasAxes(count)
+
+
 def negation(guard: Guard) -> Guard:
     return guard.guard if isinstance(guard, Not) else Not(guard)
 
@@ -83,6 +88,20 @@ def implies(stronger: Guard, weaker: Guard) -> bool:
     known = stronger.guards if isinstance(stronger, And) else (stronger,)
     needed = weaker.guards if isinstance(weaker, And) else (weaker,)
     return all(part == ALWAYS or part in known for part in needed)
+
+
+def atoms(guard: Guard) -> Iterator[Atom]:
+    """The conditions that `guard` is made of."""
+    match guard:
+        case Always():
+            return
+        case Not(inner):
+            yield from atoms(inner)
+        case And(parts):
+            for part in parts:
+                yield from atoms(part)
+        case _:
+            yield guard
 
 
 def evaluate(guard: Guard, atom: Callable[[Atom], bool]) -> bool:

@@ -6,13 +6,13 @@ A rule's `step` is run by an interpreter: the tracer (SymPy) for the compiler, t
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from .declarations import Declaration, Hyper, Input, Option, Peer, Slot, Value
+from .declarations import Declaration, Hyper, Input, Peer, Slot, Value
 from .errors import Location, SpecError, author_location
-from .guards import Given, Guard, HasAxes
+from .guards import Given, Guard
 
 D = TypeVar("D", bound=Declaration)
 
@@ -37,6 +37,7 @@ class Interpreter(Protocol):
         ...
 
     def let(self, name: str, value: Value | float) -> None: ...
+    def branch(self, guard: Guard, chosen: Callable[[], Value], other: Callable[[], Value]) -> Value: ...
     def enter(self, guard: Guard) -> None: ...
     def leave(self) -> None: ...
     def region(self, predicate: Every) -> None:
@@ -72,10 +73,9 @@ class Layer:
         else:
             self.interpreter.let(name, value)
 
-    @property
-    def factored(self) -> Guard:
-        """The parameter has rows and columns."""
-        return HasAxes(2)
+    def branch(self, guard: Guard, chosen: Callable[[], Value], other: Callable[[], Value]) -> Value:
+        """The value of `chosen()` where `guard` holds, else of `other()`; only that one runs, statements and all."""
+        return self.interpreter.branch(guard, chosen, other)
 
     def step(self, w: Value, g: Value, t: Value) -> Value:
         raise NotImplementedError
@@ -141,15 +141,18 @@ class Composition:
     """A rule with its stages around it: the declarations of all, and one run of the whole step."""
 
     def __init__(self, rule: type[Rule], stages: tuple[type[Stage], ...] = ()) -> None:
-        self.rule, self.stages = rule, stages
-        self.layers: tuple[type[Layer], ...] = (*stages, *_wrapped(rule))
+        own = {declared.name for layer in _wrapped(rule) for declared in declarations_of(layer)}
+        # A rule that declares a stage's hyperparameter itself takes the stage's place.
+        self.rule, self.stages = rule, tuple(stage for stage in stages if stage.when not in own)
+        self.layers: tuple[type[Layer], ...] = (*self.stages, *_wrapped(rule))
         self.declarations: dict[str, Declaration] = {}
         for layer in reversed(self.layers):
             for declared in declarations_of(layer):
                 known = self.declarations.get(declared.name)
                 if known is not None and known is not declared:
                     raise SpecError(
-                        f"'{declared.name}' is declared by two layers of {rule.__name__}", declared.location,
+                        f"'{declared.name}' is declared by two layers of {rule.__name__}",
+                        declared.location,
                         f"the other is at {known.location}; rename one",
                     )
                 self.declarations[declared.name] = declared

@@ -7,7 +7,7 @@ Every value is wrapped, so that Python cannot ask for its truth and SymPy cannot
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
@@ -92,13 +92,17 @@ class Trace:
 class Traced:
     """A value of the traced rule: a SymPy expression, under the guard that it needs."""
 
-    def __init__(self, tracer: Tracer, expression: sympy.Expr, needs: Guard = ALWAYS, given: Guard | None = None) -> None:
+    def __init__(
+        self, tracer: Tracer, expression: sympy.Expr, needs: Guard = ALWAYS, given: Guard | None = None
+    ) -> None:
         self.tracer, self.expression, self.needs, self._given = tracer, expression, needs, given
 
     @property
     def given(self) -> Guard:
         if self._given is None:
-            raise SpecError(f"'{self.expression}' is no optional hyperparameter", author_location(), "give it default=None")
+            raise SpecError(
+                f"'{self.expression}' is no optional hyperparameter", author_location(), "give it default=None"
+            )
         return self._given
 
     def __rule_function__(self, name: str, arguments: tuple[Any, ...], settings: dict[str, Any]) -> Traced:
@@ -108,9 +112,7 @@ class Traced:
         return self.tracer.combine(lambda x, y: node(x, y, evaluate=False), a, b)
 
     def _quotient(self, a: Any, b: Any) -> Traced:
-        return self.tracer.combine(
-            lambda x, y: sympy.Mul(x, sympy.Pow(y, -1, evaluate=False), evaluate=False), a, b
-        )
+        return self.tracer.combine(lambda x, y: sympy.Mul(x, sympy.Pow(y, -1, evaluate=False), evaluate=False), a, b)
 
     def _difference(self, a: Any, b: Any) -> Traced:
         return self.tracer.combine(lambda x, y: sympy.Add(x, sympy.Mul(-1, y, evaluate=False), evaluate=False), a, b)
@@ -166,7 +168,8 @@ class Traced:
     def _refuse(self, *_: object) -> Any:
         raise SpecError(
             f"'{self.expression}' has no truth value, and `==` on it would compare text, not numbers",
-            author_location(), "write where(condition, a, b), equal(a, b), or `.given` for an optional hyperparameter",
+            author_location(),
+            "write where(condition, a, b), equal(a, b), or `.given` for an optional hyperparameter",
         )
 
     __bool__ = __eq__ = __ne__ = _refuse
@@ -196,6 +199,14 @@ class Tracer:
     @property
     def guard(self) -> Guard:
         return conjunction(*self._guards)
+
+    def branch(self, guard: Guard, chosen: Callable[[], Value], other: Callable[[], Value]) -> Value:
+        values = []
+        for part, build in ((guard, chosen), (negation(guard), other)):
+            self.enter(part)
+            values.append(build())
+            self.leave()
+        return cast(Value, self.call("choose", tuple(values), {"guard": guard}))
 
     def enter(self, guard: Guard) -> None:
         self._guards.append(guard)
@@ -274,7 +285,9 @@ class Tracer:
             return value
         if isinstance(value, bool) or not isinstance(value, (int, float, Fraction)):
             raise SpecError(
-                f"{value!r} is no value of the language", author_location(), "use numbers, slots, hyperparameters and optloom.spec's functions"
+                f"{value!r} is no value of the language",
+                author_location(),
+                "use numbers, slots, hyperparameters and optloom.spec's functions",
             )
         exact = Fraction(repr(value)) if isinstance(value, float) else Fraction(value)
         return Traced(self, sympy.Rational(exact.numerator, exact.denominator))
@@ -315,7 +328,8 @@ class Tracer:
         traced = self.wrap(value)
         if not implies(guard, traced.needs):
             raise SpecError(
-                f"'{traced.expression}' reads what exists only under {describe(traced.needs)}", location,
+                f"'{traced.expression}' reads what exists only under {describe(traced.needs)}",
+                location,
                 "read it inside where(<that guard>, ..., ...), or assign to a slot with that guard",
             )
         if traced.expression.is_real is False:

@@ -11,7 +11,6 @@ from fractions import Fraction
 from pathlib import Path
 
 import sympy
-
 from optloom.spec.declarations import Hyper, Input, Option, Slot
 from optloom.spec.errors import Location, SpecError
 from optloom.spec.rule import Composition, Layer, Stage, declarations_of
@@ -47,7 +46,7 @@ def freeze(trace: Trace) -> Program:
             for option in composition.of_kind(Option)
         ),
         slots=tuple(_slot(slot, owners) for slot in composition.of_kind(Slot)),
-        inputs=tuple(nodes.InputInfo(i.name, i.doc, i.shape) for i in composition.of_kind(Input)),  # type: ignore[arg-type]
+        inputs=tuple(nodes.InputInfo(i.name, i.doc, i.shape) for i in composition.of_kind(Input)),
         regions=tuple(
             Region(region.predicate, region.guard, tuple(_statement(statement) for statement in region.statements))
             for region in trace.regions
@@ -63,9 +62,7 @@ def _stage_name(layer: type[Layer]) -> str:
 
 
 def _owners(composition: Composition) -> dict[str, str]:
-    return {
-        declared.name: _stage_name(layer) for layer in composition.layers for declared in declarations_of(layer)
-    }
+    return {declared.name: _stage_name(layer) for layer in composition.layers for declared in declarations_of(layer)}
 
 
 def _hyper(composition: Composition, hyper: Hyper, owners: dict[str, str]) -> nodes.Hyperparameter:
@@ -122,7 +119,8 @@ def freeze_expression(tree: sympy.Expr, location: Location | None) -> Expression
                 return _power(go(base), go(exponent))
             case _:
                 raise SpecError(
-                    f"'{tree}' ({type(tree).__name__}) is not in the language", location,
+                    f"'{tree}' ({type(tree).__name__}) is not in the language",
+                    location,
                     "use + - * / ** abs and the functions of optloom.spec",
                 )
 
@@ -146,7 +144,7 @@ def _call(call: Call, go: object) -> Expression:
     if name == "choose":
         return Choose(settings["guard"], *arguments)
     if name in ("total", "mean", "norm", "length"):
-        over = "axis" if "axis" in settings else settings["over"]
+        over: nodes.Scope = "axis" if "axis" in settings else settings["over"]
         axis = settings.get("axis", 0)
         size = Length(arguments[0], over, axis)
         if name == "length":
@@ -156,4 +154,3 @@ def _call(call: Call, go: object) -> Expression:
         sum_ = Reduce(arguments[0], over, axis)
         return sum_ if name == "total" else Op(Fn.DIV, (sum_, size))
     return Op(FUNCTIONS[name], arguments)
-

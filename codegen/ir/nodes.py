@@ -132,6 +132,7 @@ class Length:
     axis: int = 0
 
 
+Scope: TypeAlias = OneOf["tensor", "tensors", "axis"]
 Expression: TypeAlias = Literal | Ref | Op | Choose | Reduce | Length
 
 
@@ -145,6 +146,10 @@ class Let:
     location: Location | None = None
     rebinds: str = ""
 
+    @property
+    def defines(self) -> str:
+        return self.name
+
 
 @dataclass(frozen=True, slots=True)
 class Store:
@@ -154,6 +159,10 @@ class Store:
     value: Expression
     guard: Guard = ALWAYS
     location: Location | None = None
+
+    @property
+    def defines(self) -> str:
+        return self.slot
 
 
 Statement: TypeAlias = Let | Store
@@ -208,13 +217,14 @@ class InputInfo:
 class Region:
     """Statements that run in the same calls. `guard`: when `predicate` applies at all; else the region always runs.
 
-    `scalars` (empty before `hoist`) are computed once per step, before any tensor is read.
+    `scalars` (empty before `hoist`) are computed once per step, before any tensor is read: named values, and stores of
+    scalar slots that need no tensor.
     """
 
     predicate: Every | None
     guard: Guard
     statements: tuple[Statement, ...]
-    scalars: tuple[Let, ...] = ()
+    scalars: tuple[Statement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +297,12 @@ def walk(node: Expression) -> Iterator[Expression]:
 
 
 def references(node: Expression) -> Iterator[Ref]:
-    return (part for part in walk(node) if isinstance(part, Ref))
+    """What `node` reads. Asking for the length of something that lies in memory reads nothing."""
+    if isinstance(node, Ref):
+        yield node
+    elif not (isinstance(node, Length) and isinstance(node.argument, Ref)):
+        for child in children(node):
+            yield from references(child)
 
 
 def map_expressions(program: Program, change: Callable[[Expression], Expression]) -> Program:

@@ -35,7 +35,9 @@ class TextPrinter(Printer):
         return super().literal(value) if Fraction(decimal) == value else f"{value.numerator}/{value.denominator}"
 
     def reference(self, ref: Ref) -> str:
-        return f"old({ref.name})" if ref.kind is Kind.BEFORE else f"[{ref.name}]" if ref.kind is Kind.SCALAR else ref.name
+        return (
+            f"old({ref.name})" if ref.kind is Kind.BEFORE else f"[{ref.name}]" if ref.kind is Kind.SCALAR else ref.name
+        )
 
     def guard(self, guard: Guard) -> str:
         return describe(guard)
@@ -79,10 +81,12 @@ def program_text(program: Program) -> str:
     lines = [f"program {program.name}"]
     for slot in program.slots:
         when = "" if slot.when == ALWAYS else f" if {describe(slot.when)}"
-        lines.append(f"  slot {slot.name}: {slot.shape}, {slot.storage}, starts as {TextPrinter().print(slot.init)}{when}")
+        lines.append(
+            f"  slot {slot.name}: {slot.shape}, {slot.storage}, starts as {TextPrinter().print(slot.init)}{when}"
+        )
     for region in program.regions:
         every = f"when {region.predicate.name}" if region.predicate else "every call"
         lines.append(f"  region: {every}")
-        lines += [f"    scalar {scalar.name} = {TextPrinter().print(scalar.value)}" for scalar in region.scalars]
+        lines += [f"    scalar {statement_text(scalar)}" for scalar in region.scalars]
         lines += [f"    {statement_text(statement)}" for statement in region.statements]
     return "\n".join(lines)

@@ -99,5 +99,3 @@ def _rates(program: Program, region: Region) -> Iterator[str]:
                 yield f"'{node.name}' is not hoisted out of {_shown(statement)}"
             if isinstance(node, (Op, Choose)) and rate_of(node, rates).is_scalar and not isinstance(node, Literal):
                 yield f"arithmetic on scalars is not hoisted out of {_shown(statement)}"
-
-

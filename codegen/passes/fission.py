@@ -2,8 +2,8 @@
 
 A value that crosses phases is read again if it is a slot, else recomputed: no temporary of a parameter's size. Of the
 legal splits (each slot may be stored in any phase from the one where its value is known) the one that moves the fewest
-bytes wins; ties go to the earlier store. Precondition: `schedule` has run. Matrix products and reductions along axes
-are a target's own affair and split nothing here.
+bytes wins; ties go to the earlier store. Precondition: `schedule` has run. Matrix products are a target's own affair
+and split nothing here.
 """
 
 from __future__ import annotations
@@ -16,9 +16,25 @@ from optloom.spec.guards import ALWAYS, Atom, Flag, Given, Guard, HasAxes, Is, e
 
 from ..ir.naming import unique
 from ..ir.nodes import (
-    Choose, Expression, Kind, Let, Program, Reduce, Ref, Region, Statement, Store, children, rebuild, references,
+    Choose,
+    Expression,
+    Kind,
+    Length,
+    Let,
+    Program,
+    Rate,
+    Reduce,
+    Ref,
+    Region,
+    Statement,
+    Store,
+    children,
+    rebuild,
+    references,
 )  # fmt: skip
 from .rates import environment, rate_of
+
+ALL_SCOPES = frozenset({"tensor", "tensors", "axis"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +44,7 @@ class Sum:
     name: str
     argument: Expression
     over: str
+    axis: int
     guard: Guard
 
 
@@ -39,29 +56,34 @@ class Phase:
     `statements`: per element, in order. `reads` and `writes`: what moves, each a slot, "w", "g" or an input.
     """
 
-    before: tuple[Let, ...]
+    before: tuple[Statement, ...]
     statements: tuple[Statement, ...]
     sums: tuple[Sum, ...]
     reads: tuple[str, ...]
     writes: tuple[str, ...]
 
 
-def phases(program: Program, region: Region, cuts: frozenset[str] = frozenset({"tensor", "tensors"})) -> tuple[Phase, ...]:
+def phases(program: Program, region: Region, cuts: frozenset[str] = ALL_SCOPES) -> tuple[Phase, ...]:
     """The phases of `region`, split at reductions over the scopes in `cuts`."""
     return _Fission(program, region, cuts).best()
 
 
 def bytes_moved(program: Program, phase: Phase, size: int = 4, given: frozenset[str] = frozenset()) -> int:
     """Bytes per parameter that a phase moves with default options and the hyperparameters in `given`."""
-    exists = lambda guard: evaluate(guard, _defaults(program, given))  # noqa: E731
+    defaults = _defaults(program, given)
+
+    def exists(guard: Guard) -> bool:
+        return evaluate(guard, defaults)
+
     guards = {slot.name: slot.when for slot in program.slots}
+    small = {slot.name for slot in program.slots if slot.shape != "parameter"}
     used = {
         ref.name for s in (*phase.statements, *phase.sums) if exists(s.guard)
         for ref in _live(s.value if not isinstance(s, Sum) else s.argument, exists)
     }  # fmt: skip
-    reads = [name for name in phase.reads if name in used and exists(guards.get(name, ALWAYS))]
+    reads = [name for name in phase.reads if name in used - small and exists(guards.get(name, ALWAYS))]
     written = {s.slot for s in phase.statements if isinstance(s, Store) and exists(s.guard)}
-    return size * (len(reads) + len(written & set(phase.writes)))
+    return size * (len(reads) + len(written - small))
 
 
 def _live(node: Expression, exists: Callable[[Guard], bool]) -> Iterator[Ref]:
@@ -69,7 +91,7 @@ def _live(node: Expression, exists: Callable[[Guard], bool]) -> Iterator[Ref]:
         yield from _live(node.chosen if exists(node.guard) else node.other, exists)
     elif isinstance(node, Ref):
         yield node
-    else:
+    elif not isinstance(node, Length):
         for child in children(node):
             yield from _live(child, exists)
 
@@ -97,7 +119,9 @@ class _Fission:
     def __init__(self, program: Program, region: Region, cuts: frozenset[str]) -> None:
         self.program, self.region, self.cuts = program, region, cuts
         self.sums: dict[str, tuple[Sum, int]] = {}
-        self.taken = {slot.name for slot in program.slots} | {scalar.name for scalar in region.scalars}
+        self.taken = {slot.name for slot in program.slots} | {
+            scalar.name for scalar in region.scalars if isinstance(scalar, Let)
+        }
         self.taken |= {s.name for s in region.statements if isinstance(s, Let)}
         self.rates = dict(environment(program, region))
         self.statements = tuple(self._named_sums(statement) for statement in region.statements)
@@ -111,7 +135,7 @@ class _Fission:
                 return node
             owner = statement.name if isinstance(statement, Let) else statement.slot
             name = unique(f"{owner}_sum", self.taken)
-            self.sums[name] = (Sum(name, node.argument, node.over, statement.guard), -1)
+            self.sums[name] = (Sum(name, node.argument, node.over, node.axis, statement.guard), -1)
             return Ref(Kind.SUM, name)
 
         return replace(statement, value=name_sum(statement.value))
@@ -161,22 +185,23 @@ class _Fission:
         sums = tuple(total for total, level in self.sums.values() if level == number)
         wanted = {ref for total in sums for ref in references(total.argument)}
         kept: list[Statement] = []
-        before: list[Let] = []
+        before: list[Statement] = []
         reads: dict[str, None] = {}
         for i in reversed(range(len(self.statements))):
             statement = self.statements[i]
             needed = self._produces(statement, wanted) and self.levels[i] <= number
             if isinstance(statement, Store):
                 if stored_in[i] == number:
-                    kept.append(statement)
+                    (before if self._is_scalar_slot(statement) else kept).append(statement)
                 elif needed and stored_in[i] > number:
-                    kept.append(Let(statement.slot, statement.value, statement.guard, statement.location, statement.slot))
+                    kept.append(
+                        Let(statement.slot, statement.value, statement.guard, statement.location, statement.slot)
+                    )
                 else:
                     continue
                 wanted |= set(references(statement.value))
             elif needed:
-                per_tensor = rate_of(statement.value, self.rates_with_sums).is_per_tensor and not statement.rebinds
-                (before if per_tensor else kept).append(statement)
+                (before if self._is_between_passes(statement) else kept).append(statement)
                 wanted |= set(references(statement.value))
         for ref in sorted(wanted, key=lambda ref: ref.name):
             if ref.kind in (Kind.BEFORE, Kind.PARAMETER) and ref.name in overwritten:
@@ -187,10 +212,22 @@ class _Fission:
         writes = tuple(s.slot for s in reversed(kept) if isinstance(s, Store))
         return Phase(tuple(reversed(before)), tuple(reversed(kept)), sums, tuple(reads), writes)
 
+    def _is_between_passes(self, statement: Let) -> bool:
+        """Whether the value is one number per tensor or row (for all tensors, if only reductions over all split)."""
+        rate = rate_of(statement.value, self.rates_with_sums)
+        if statement.rebinds or "tensor" not in self.cuts:
+            return rate.is_per_tensor and not statement.rebinds and not rate & Rate.TENSOR
+        return not rate & Rate.ELEMENT and not (rate & Rate.ROW and rate & Rate.COLUMN)
+
+    def _is_scalar_slot(self, store: Store) -> bool:
+        return store.slot != "w" and self.program.slot(store.slot).shape == "scalar"
+
     @property
     def rates_with_sums(self) -> dict:  # type: ignore[type-arg]
-        rate = rate_of(Reduce(Ref(Kind.PARAMETER, "w"), "tensor"), self.rates)
-        return self.rates | {(Kind.SUM, name): rate for name in self.sums}
+        rates = dict(self.rates)
+        for name, (total, _) in self.sums.items():
+            rates[Kind.SUM, name] = rate_of(Reduce(Ref(Kind.PARAMETER, "w"), total.over, total.axis), self.rates)  # type: ignore[arg-type]
+        return rates
 
     @staticmethod
     def _produces(statement: Statement, wanted: set[Ref]) -> bool:

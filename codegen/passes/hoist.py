@@ -10,11 +10,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from optloom.spec.guards import ALWAYS, And, Guard, conjunction, negation
+from optloom.spec.guards import ALWAYS, And, Guard, HasAxes, atoms, conjunction, negation
 
 from ..ir.naming import descriptive_name, unique
 from ..ir.nodes import (
-    Choose, Expression, Kind, Let, Literal, Program, Rate, Ref, Region, Statement, Store, rebuild,
+    Choose,
+    Expression,
+    Kind,
+    Let,
+    Literal,
+    Program,
+    Rate,
+    Ref,
+    Region,
+    Statement,
+    rebuild,
 )  # fmt: skip
 from .rates import Environment, environment, rate_of
 
@@ -27,7 +37,7 @@ def hoist(program: Program) -> Program:
 class _Hoisting:
     program: Program
     region: Region
-    scalars: dict[Expression, Let] = field(default_factory=dict)
+    scalars: dict[Expression, Statement] = field(default_factory=dict)
     statements: list[Statement] = field(default_factory=list)
 
     def run(self) -> Region:
@@ -35,23 +45,20 @@ class _Hoisting:
         self.per_tensor: dict[Expression, Ref] = {}
         self.taken = {statement.name for statement in self.region.statements if isinstance(statement, Let)}
         self.taken |= {slot.name for slot in self.program.slots} | {"w", "g", "t"}
+        self.rounded: set[str] = set()
         for statement in self.region.statements:
-            if isinstance(statement, Let) and rate_of(statement.value, self.rates).is_scalar and not statement.rebinds:
-                self.scalars[Ref(Kind.LET, statement.name)] = statement
-            elif self._is_scalar_slot(statement):
-                self.statements.append(replace(statement, value=self._per_step(statement.value, statement.guard)))
+            if self._is_per_step(statement):
+                self.scalars[_defined(statement)] = replace(statement, guard=without_axes(statement.guard))
             else:
                 self.statements.append(replace(statement, value=self._taken_out(statement.value, statement.guard)))
         return replace(self.region, statements=tuple(self.statements), scalars=tuple(self.scalars.values()))
 
-    def _is_scalar_slot(self, statement: Statement) -> bool:
-        return isinstance(statement, Store) and statement.slot != "w" and (
-            self.program.slot(statement.slot).shape == "scalar"
-        )
-
-    def _per_step(self, value: Expression, guard: Guard) -> Expression:
-        """The value of a scalar slot: all of it is taken out, if it needs no tensor."""
-        return self._scalar(value, guard) if rate_of(value, self.rates).is_scalar else self._taken_out(value, guard)
+    def _is_per_step(self, statement: Statement) -> bool:
+        if not rate_of(statement.value, self.rates).is_scalar:
+            return False
+        if isinstance(statement, Let):
+            return not statement.rebinds
+        return statement.slot != "w" and self.program.slot(statement.slot).shape == "scalar"
 
     def _taken_out(self, node: Expression, guard: Guard) -> Expression:
         if isinstance(node, Literal):
@@ -67,24 +74,30 @@ class _Hoisting:
     def _children(self, node: Expression, guard: Guard) -> Expression:
         if isinstance(node, Choose):
             chosen = self._taken_out(node.chosen, conjunction(guard, node.guard))
-            return replace(node, chosen=chosen, other=self._taken_out(node.other, conjunction(guard, negation(node.guard))))
+            return replace(
+                node, chosen=chosen, other=self._taken_out(node.other, conjunction(guard, negation(node.guard)))
+            )
         return rebuild(node, lambda child: self._taken_out(child, guard))
 
     def _scalar(self, node: Expression, guard: Guard) -> Ref:
+        guard = without_axes(guard)
         known = self.scalars.get(node)
         if known is None:
-            named = isinstance(node, Ref) and node.kind is Kind.HYPER
-            name = descriptive_name(node) if named else unique(descriptive_name(node), self.taken)
-            known = Let(name, node, guard)
-        elif not (isinstance(node, Ref) and node.kind is Kind.LET):
+            # A scalar that only rounds a hyperparameter, or an old scalar slot, keeps its name.
+            named = isinstance(node, Ref) and node.kind in (Kind.HYPER, Kind.BEFORE)
+            known = Let(unique(descriptive_name(node), self.rounded if named else self.taken), node, guard)
+        elif not (isinstance(node, Ref) and node.kind in (Kind.LET, Kind.SLOT)):
             known = replace(known, guard=_common(known.guard, guard))
         self.scalars[node] = known
-        return Ref(Kind.SCALAR, known.name)
+        return Ref(Kind.SCALAR, known.name if isinstance(known, Let) else known.slot)
 
     def _named_per_tensor(self, node: Expression, guard: Guard) -> Expression:
         if isinstance(node, (Ref, Literal)):
             return node
-        rates = {**self.rates, **{(Kind.SCALAR, s.name): Rate.STEP for s in self.scalars.values()}}
+        rates = {
+            **self.rates,
+            **{(Kind.SCALAR, s.name): Rate.STEP for s in self.scalars.values() if isinstance(s, Let)},
+        }
         rates |= {(Kind.LET, ref.name): Rate.STEP | Rate.TENSOR for ref in self.per_tensor.values()}
         rate = rate_of(node, rates)
         if rate.is_scalar or not rate.is_per_tensor:
@@ -94,6 +107,17 @@ class _Hoisting:
             self.statements.append(Let(name, node, guard))
             self.per_tensor[node] = Ref(Kind.LET, name)
         return self.per_tensor[node]
+
+
+def without_axes(guard: Guard) -> Guard:
+    """`guard` without what it asks of a parameter's axes, which a step's scalar does not know."""
+    parts = guard.guards if isinstance(guard, And) else (guard,)
+    return conjunction(*(part for part in parts if not any(isinstance(atom, HasAxes) for atom in atoms(part))))
+
+
+def _defined(statement: Statement) -> Ref:
+    """How later expressions refer to what `statement` defines."""
+    return Ref(Kind.LET, statement.name) if isinstance(statement, Let) else Ref(Kind.SLOT, statement.slot)
 
 
 def _common(a: Guard, b: Guard) -> Guard:

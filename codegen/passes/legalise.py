@@ -1,35 +1,61 @@
 """legalise: one schedule, two ways to spell it.
 
 Strict: what the target's compiler would contract or regroup is marked `exact`, and printed with a guard that keeps the
-rounding. Which nestings those are is the target's to say: pairs (outer operation, inner operation). Fast: nothing is
-marked; the target's printer uses its idioms. Precondition: `schedule` has run.
+rounding. Which nestings those are is the target's to say: pairs (outer operation, inner operation). A name stands for
+the operation that made its value: compilers look through names. Fast: nothing is marked; the target's printer uses its
+idioms. Precondition: `schedule` has run.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from ..ir.nodes import Expression, Fn, Op, Program, map_expressions, transform
+from ..ir.nodes import Choose, Expression, Fn, Kind, Op, Program, Ref, Region, Statement, Store, transform
 
 Nestings = frozenset[tuple[Fn, Fn]]
+REBOUND = {"w": Kind.PARAMETER, "g": Kind.GRADIENT}
 
 
 def legalise(program: Program, strict: bool, nestings: Nestings = frozenset()) -> Program:
     """`program` in the spelling asked for. `nestings`: what the target's compiler would not leave alone."""
+    if not strict or not nestings:
+        return replace(program, strict=strict)
+    regions = tuple(replace(region, statements=_marked(region, nestings)) for region in program.regions)
+    return replace(program, regions=regions, strict=True)
+
+
+def _marked(region: Region, nestings: Nestings) -> tuple[Statement, ...]:
+    made_by: dict[Ref, frozenset[Fn]] = {}
+
+    def operations(node: Expression) -> frozenset[Fn]:
+        """Those that may have made the value of `node`."""
+        match node:
+            case Op(fn):
+                return frozenset({fn})
+            case Choose(_, chosen, other):
+                return operations(chosen) | operations(other)
+            case Ref():
+                return made_by.get(node, frozenset())
+            case _:
+                return frozenset()
+
+    def guarded(outer: Fn, child: Expression) -> Expression:
+        return Op(Fn.EXACT, (child,)) if any((outer, inner) in nestings for inner in operations(child)) else child
 
     def mark(node: Expression) -> Expression:
         if not isinstance(node, Op):
             return node
-        return replace(node, arguments=tuple(_guarded(node.fn, child) for child in node.arguments))
+        return replace(node, arguments=tuple(guarded(node.fn, child) for child in node.arguments))
 
-    def _guarded(outer: Fn, child: Expression) -> Expression:
-        return Op(Fn.EXACT, (child,)) if isinstance(child, Op) and (outer, child.fn) in nestings else child
+    statements: list[Statement] = []
+    for statement in region.statements:
+        statements.append(replace(statement, value=transform(statement.value, mark)))
+        name = _named(statement)
+        made_by[name] = made_by.get(name, frozenset()) | operations(statement.value)
+    return tuple(statements)
 
-    if not strict or not nestings:
-        return replace(program, strict=strict)
-    scalars = [region.scalars for region in program.regions]
-    marked = map_expressions(program, lambda value: transform(value, mark))
-    regions = tuple(
-        replace(region, scalars=kept) for region, kept in zip(marked.regions, scalars, strict=True)
-    )
-    return replace(marked, regions=regions, strict=True)
+
+def _named(statement: Statement) -> Ref:
+    if isinstance(statement, Store):
+        return Ref(Kind.SLOT, statement.slot)
+    return Ref(REBOUND.get(statement.name, Kind.LET), statement.name)

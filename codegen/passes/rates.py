@@ -31,7 +31,9 @@ def environment(program: Program, region: Region) -> Environment:
     rates |= {(Kind.INPUT, source.name): SHAPES[source.shape] for source in program.inputs}
     rates |= {(Kind.BEFORE, slot.name): SHAPES[slot.shape] for slot in program.slots}
     for scalar in region.scalars:
-        rates[Kind.SCALAR, scalar.name] = rates[Kind.LET, scalar.name] = Rate.STEP
+        name = scalar.name if isinstance(scalar, Let) else scalar.slot
+        kind = Kind.LET if isinstance(scalar, Let) else Kind.SLOT
+        rates[Kind.SCALAR, name] = rates[kind, name] = Rate.STEP
     for statement in region.statements:
         rate = rate_of(statement.value, rates)
         match statement:

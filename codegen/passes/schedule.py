@@ -11,7 +11,17 @@ from dataclasses import replace
 
 from ..ir.naming import unique
 from ..ir.nodes import (
-    Choose, Expression, Kind, Let, Program, Ref, Region, Statement, Store, references, transform,
+    Choose,
+    Expression,
+    Kind,
+    Let,
+    Program,
+    Ref,
+    Region,
+    Statement,
+    Store,
+    references,
+    transform,
 )  # fmt: skip
 
 REBOUND = {"w": Kind.PARAMETER, "g": Kind.GRADIENT}

@@ -1,0 +1,27 @@
+"""What every target says of a hyperparameter's bounds."""
+
+from __future__ import annotations
+
+from .ir.nodes import Hyperparameter
+
+FLIPPED = {">=": "<=", ">": "<", "<=": "<=", "<": "<"}
+
+
+def in_bounds(hyper: Hyperparameter, name: str | None = None) -> str:
+    """A Python condition that holds for legal numbers: `0 <= beta_1 < 1`. Empty for a hyperparameter without bounds.
+
+    A missing upper bound is infinity, so that neither NaN nor infinity is legal.
+    """
+    if not hyper.bounds:
+        return ""
+    lower = next((f"{bound:g} {FLIPPED[sign]} " for sign, bound in hyper.bounds if sign in (">=", ">")), "")
+    upper = next((f" {sign} {bound:g}" for sign, bound in hyper.bounds if sign in ("<=", "<")), ' < float("inf")')
+    return f"{lower}{name or hyper.name}{upper}"
+
+
+def bounds_in_words(hyper: Hyperparameter) -> str:
+    """`must be >= 0 and < 1`."""
+    limits = [f"{sign} {bound:g}" for sign, bound in hyper.bounds]
+    if len(limits) == 1 and limits[0][0] == ">":
+        limits.append("finite")
+    return "must be " + " and ".join(limits)

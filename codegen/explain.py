@@ -1,0 +1,124 @@
+"""What the compiler does to one rule: the program after each pass, its operations, its phases and their bytes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from optloom.spec.rule import Rule
+
+from .compiler import Numerics, Settings, passes_of, targets
+from .ir.nodes import Expression, Op, Program, Rate, Reduce, Region, children
+from .ir.text import program_text
+from .passes.fission import Phase, bytes_moved, phases
+from .passes.rates import environment, rate_of
+
+RATES = ("per step", "per tensor", "per element")
+FLOAT32 = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PassView:
+    """The program after one pass. `operations`: how many of each, by how often they are carried out."""
+
+    name: str
+    program: str
+    operations: Mapping[str, Mapping[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseView:
+    """One pass over memory. `bytes_moved`: per float32 parameter, by variant (`default`, `momentum given`, ...)."""
+
+    region: str
+    reads: Sequence[str]
+    writes: Sequence[str]
+    sums: Sequence[str]
+    bytes_moved: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    rule: str
+    passes: Sequence[PassView]
+    phases: Sequence[PhaseView]
+
+
+def explain(rule: type[Rule], target: str | None = None, numerics: Numerics | None = None) -> Explanation:
+    """The passes and phases of `rule`, as `target` has them compiled (without one: strict, nothing guarded).
+
+    Raises SpecError for a rule that is wrong, KeyError for an unknown target.
+    """
+    chosen = targets()[target] if target else None
+    strict = (numerics or (chosen.numerics if chosen else "strict")) == "strict"
+    nestings = chosen.nestings if chosen and strict else frozenset()
+    programs = passes_of(rule, strict, nestings)
+    return Explanation(
+        rule=rule.__name__,
+        passes=[PassView(name, program_text(program), operations(program)) for name, program in programs],
+        phases=_phases(rule, programs[-1][1]),
+    )
+
+
+def operations(program: Program) -> dict[str, dict[str, int]]:
+    """How many operations of each kind the program holds, in all its branches, by how often they are carried out."""
+    counts = {rate: Counter[str]() for rate in RATES}
+    for region in program.regions:
+        for rate, name in _operations(program, region):
+            counts[rate][name] += 1
+    return {rate: dict(sorted(counted.items())) for rate, counted in counts.items() if counted}
+
+
+def _operations(program: Program, region: Region) -> Iterator[tuple[str, str]]:
+    rates = environment(program, region)
+    for statement in (*region.scalars, *region.statements):
+        for node in _nodes(statement.value):
+            if isinstance(node, Op):
+                yield _how_often(rate_of(node, rates)), node.fn.value
+            elif isinstance(node, Reduce):
+                yield _how_often(rate_of(node.argument, rates)), "sum"
+
+
+def _nodes(node: Expression) -> Iterator[Expression]:
+    yield node
+    for child in children(node):
+        yield from _nodes(child)
+
+
+def _how_often(rate: Rate) -> str:
+    if rate.is_scalar:
+        return RATES[0]
+    return RATES[1] if rate.is_per_tensor else RATES[2]
+
+
+def _phases(rule: type[Rule], program: Program) -> list[PhaseView]:
+    found = [(region, phase) for region in program.regions for phase in phases(program, region)]
+    moved: dict[str, list[int]] = {"default": _moved(program, found)}
+    for hyper in program.hypers:
+        if hyper.optional:
+            moved[f"{hyper.name} given"] = _moved(program, found, frozenset({hyper.name}))
+    for option in program.options:
+        for value in option.choices or (not option.default,):
+            if value != option.default:
+                moved[f"{option.name}={value}"] = _of_variant(rule, option.name, value)
+    distinct = {name: row for name, row in moved.items() if name == "default" or row != moved["default"]}
+    return [
+        PhaseView(
+            region="every call" if region.predicate is None else region.predicate.name,
+            reads=phase.reads,
+            writes=phase.writes,
+            sums=[total.name for total in phase.sums],
+            bytes_moved={name: row[i] for name, row in distinct.items() if i < len(row)},
+        )
+        for i, (region, phase) in enumerate(found)
+    ]
+
+
+def _moved(program: Program, found: Sequence[tuple[Region, Phase]], given: frozenset[str] = frozenset()) -> list[int]:
+    return [bytes_moved(program, phase, FLOAT32, given) for _, phase in found]
+
+
+def _of_variant(rule: type[Rule], option: str, value: bool | str) -> list[int]:
+    program = passes_of(rule, settings=Settings(options={option: value}))[-1][1]
+    return _moved(program, [(region, phase) for region in program.regions for phase in phases(program, region)])

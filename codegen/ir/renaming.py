@@ -1,0 +1,96 @@
+"""Names of an ecosystem put into a program: `beta_1` is `b1`, and `one_minus_beta_1` is `one_minus_b1`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from optloom.spec.guards import And, Flag, Given, Guard, Is, Not
+
+from .nodes import Expression, Let, Program, Ref, Region, Statement, Store, references, transform
+
+FIXED = ("w", "g", "t")
+
+
+def renamed(program: Program, names: Mapping[str, str], reserved: frozenset[str] = frozenset()) -> Program:
+    """`program` with `names` (old name -> new) put in, also where they are parts of compound names.
+
+    Different names stay different, and none is in `reserved`: a name that would be gets an underscore.
+    """
+    new = _dictionary(program, names, reserved)
+    return replace(
+        program,
+        hypers=tuple(replace(hyper, name=new[hyper.name]) for hyper in program.hypers),
+        options=tuple(replace(option, name=new[option.name]) for option in program.options),
+        slots=tuple(
+            replace(s, name=new[s.name], init=_expression(s.init, new), when=_guard(s.when, new)) for s in program.slots
+        ),
+        inputs=tuple(replace(source, name=new[source.name]) for source in program.inputs),
+        regions=tuple(_region(region, new) for region in program.regions),
+        formula=tuple(re.sub(r"[^\W\d]\w*", lambda word: new.get(word[0], word[0]), line) for line in program.formula),
+    )
+
+
+def _dictionary(program: Program, names: Mapping[str, str], reserved: frozenset[str]) -> dict[str, str]:
+    longest_first = sorted(names, key=len, reverse=True)
+    part = re.compile(rf"(?<![^\W_])(?:{'|'.join(map(re.escape, longest_first)) or '(?!)'})(?![^\W_])")
+    new = {name: name for name in FIXED}
+    for name in _names(program):
+        if name not in new:
+            candidate = part.sub(lambda found: names[found[0]], name)
+            while candidate in reserved or candidate in new.values():
+                candidate += "_"
+            new[name] = candidate
+    return new
+
+
+def _names(program: Program) -> Iterator[str]:
+    """All names, those that users see first, so that these are the ones kept as they should be."""
+    for declared in (*program.hypers, *program.options, *program.slots, *program.inputs):
+        yield declared.name
+    for region in program.regions:
+        for statement in (*region.scalars, *region.statements):
+            yield statement.name if isinstance(statement, Let) else statement.slot
+            yield from (reference.name for reference in references(statement.value))
+
+
+def _region(region: Region, new: Mapping[str, str]) -> Region:
+    predicate = region.predicate and replace(region.predicate, hyper=new[region.predicate.hyper])
+    return replace(
+        region,
+        predicate=predicate,
+        guard=_guard(region.guard, new),
+        scalars=tuple(_statement(scalar, new) for scalar in region.scalars),
+        statements=tuple(_statement(statement, new) for statement in region.statements),
+    )
+
+
+def _statement(statement: Statement, new: Mapping[str, str]) -> Statement:
+    value, guard = _expression(statement.value, new), _guard(statement.guard, new)
+    if isinstance(statement, Store):
+        return replace(statement, slot=new[statement.slot], value=value, guard=guard)
+    return replace(statement, name=new[statement.name], value=value, guard=guard)
+
+
+def _expression(tree: Expression, new: Mapping[str, str]) -> Expression:
+    def rename(node: Expression) -> Expression:
+        if isinstance(node, Ref):
+            return replace(node, name=new[node.name])
+        return replace(node, guard=_guard(node.guard, new)) if hasattr(node, "guard") else node
+
+    return transform(tree, rename)
+
+
+def _guard(guard: Guard, new: Mapping[str, str]) -> Guard:
+    match guard:
+        case Flag(option) | Is(option, _):
+            return replace(guard, option=new[option])
+        case Given(hyper):
+            return replace(guard, hyper=new[hyper])
+        case Not(inner):
+            return Not(_guard(inner, new))
+        case And(parts):
+            return And(tuple(_guard(part, new) for part in parts))
+        case _:
+            return guard

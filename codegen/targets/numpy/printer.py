@@ -1,0 +1,128 @@
+"""Printing for NumPy: tensors as array expressions, step scalars as double words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+
+from optloom.spec.guards import Always, And, Flag, Given, Guard, HasAxes, Is, Not
+
+from ...double_word import FUNCTIONS
+from ...ir.nodes import Expression, Fn, Kind, Length, Op, Program, Rate, Reduce, Ref
+from ...printing import INFIX, Precedence, Printer, UnsupportedOperation
+
+
+class NumpyGuards(Printer):
+    """Guards as Python conditions on the optimizer's attributes and the parameter's axes."""
+
+    target = "numpy"
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+
+    def guard(self, guard: Guard) -> str:
+        match guard:
+            case Always():
+                return "True"
+            case Flag(option):
+                return f"self.{option}"
+            case Is(option, value):
+                return f"self.{option} == {value!r}"
+            case Given(hyper):
+                off = self.program.hyper(hyper).off
+                return f"self.{hyper} is not None" if off is None else f"self.{hyper} != {off:g}"
+            case HasAxes(count):
+                return f"w.ndim >= {count}"
+            case Not(inner):
+                return f"not ({self.guard(inner)})"
+            case And(parts):
+                return " and ".join(self.guard(part) for part in parts)
+
+
+class TensorPrinter(NumpyGuards):
+    """Values of a tensor's rate. `rate`: that of a reference, by kind and name; per-tensor values are float64."""
+
+    calls = {
+        Fn.SQUARE: "np.square({0})", Fn.SQRT: "np.sqrt({0})", Fn.ABS: "np.abs({0})", Fn.SIGN: "np.sign({0})",
+        Fn.MAXIMUM: "np.maximum({0}, {1})", Fn.MINIMUM: "np.minimum({0}, {1})", Fn.EXP: "np.exp({0})",
+        Fn.LOG: "np.log({0})", Fn.TANH: "np.tanh({0})", Fn.WHERE: "np.where({0}, {1}, {2})",
+        Fn.BOTH: "np.logical_and({0}, {1})", Fn.MATMUL: "np.matmul({0}, {1})",
+        Fn.TRANSPOSE: "np.swapaxes({0}, -1, -2)", Fn.EXACT: "{0}", Fn.POW: "np.power({0}, {1})",
+    }  # fmt: skip
+
+    def __init__(self, program: Program, rate: Callable[[Expression], Rate], per_tensor: bool = False) -> None:
+        super().__init__(program)
+        self.rate, self.per_tensor = rate, per_tensor
+
+    def reference(self, ref: Ref) -> str:
+        if ref.kind is Kind.SCALAR:
+            return f"k.{ref.name}"
+        if ref.kind is Kind.INPUT:
+            return f"inputs[{ref.name!r}]"
+        if ref.kind in (Kind.BEFORE, Kind.SLOT):
+            return f"slots.{ref.name}"
+        if ref.kind is Kind.SUM:
+            return f"k.sums.{ref.name}"
+        if ref.kind is Kind.LET and self.rate(ref) & Rate.TENSORS and self.rate(ref).is_per_tensor:
+            return f"k.{ref.name}" if self.per_tensor else f"dtype(k.{ref.name})"
+        if not self.per_tensor and self.rate(ref).is_per_tensor:
+            return f"dtype({ref.name})"
+        return ref.name
+
+    def reduction(self, node: Reduce) -> str:
+        argument = self.accumulated(node.argument)
+        return f"_total({argument})" if node.over == "tensor" else f"_total_along({argument}, {node.axis})"
+
+    def accumulated(self, node: Expression) -> str:
+        """What a sum adds up: products are formed in the accumulator's dtype, so that a norm does not overflow."""
+        elements = TensorPrinter(self.program, self.rate)
+        match node:
+            case Op(Fn.SQUARE, (x,)):
+                return f"np.square({elements.print(x)}, dtype=np.float64)"
+            case Op(Fn.MUL, (a, b)):
+                return f"np.multiply({elements.print(a)}, {elements.print(b)}, dtype=np.float64)"
+        return elements.print(node)
+
+    def length(self, node: Length) -> str:
+        argument = TensorPrinter(self.program, self.rate).at(node.argument, Precedence.ATOM)
+        return f"{argument}.size" if node.over == "tensor" else f"{argument}.shape[{node.axis}]"
+
+
+class ScalarPrinter(NumpyGuards):
+    """A step's scalars, as pairs. Comparisons of pairs are comparisons of tuples."""
+
+    infix = {fn: INFIX[fn] for fn in (Fn.LESS, Fn.LESS_EQUAL, Fn.EQUAL)}
+    calls = FUNCTIONS | {
+        Fn.MAXIMUM: "max({0}, {1})", Fn.MINIMUM: "min({0}, {1})", Fn.WHERE: "({1} if {0} else {2})",
+        Fn.BOTH: "({0} and {1})",
+    }  # fmt: skip
+
+    def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
+        if fn in (Fn.POWER, Fn.ONE_MINUS_POWER):
+            return self.calls[fn].format(self.print(arguments[0]), self._whole(arguments[1])), Precedence.ATOM
+        if fn is Fn.REMAINDER:
+            return f"pair({self._whole(arguments[0])} % {self._whole(arguments[1])}, dtype)", Precedence.ATOM
+        return super().operation(fn, arguments)
+
+    def _whole(self, node: Expression) -> str:
+        """A whole number, as Python's integer."""
+        match node:
+            case Ref(Kind.STEP):
+                return "t"
+            case Ref(Kind.HYPER, name) if self.program.hyper(name).integer:
+                return f"self.{name}"
+        raise UnsupportedOperation("an exponent or remainder that is no whole number", self.target)
+
+    def reference(self, ref: Ref) -> str:
+        if ref.kind is Kind.STEP:
+            return "pair(t, dtype)"
+        if ref.kind in (Kind.BEFORE, Kind.SLOT):
+            return f"pair(slots.{ref.name}, dtype)"
+        return f"pair(inputs[{ref.name!r}], dtype)" if ref.kind is Kind.INPUT else ref.name
+
+    def literal(self, value: Fraction) -> str:
+        return f"pair({super().literal(value)}, dtype)"
+
+
+def is_boolean(node: Expression) -> bool:
+    return isinstance(node, Op) and node.fn in (Fn.LESS, Fn.LESS_EQUAL, Fn.EQUAL, Fn.BOTH)
