@@ -21,7 +21,7 @@ from .functions import (
     total,
     transpose,
     where,
-)  # fmt: skip
+)
 from .guards import has_axes, negation
 from .rule import Composition, Every, Rule, Stage
 

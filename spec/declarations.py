@@ -54,6 +54,9 @@ class Declaration:
         if not self.name:
             self.name = name
 
+    def __bool__(self) -> bool:
+        raise SpecError("a declaration has no truth value", author_location(), "as a guard, write .given or .is_(...)")
+
 
 @dataclass(frozen=True)
 class Deferred:
@@ -86,6 +89,8 @@ class Hyper(Declaration):
         self.bounds: dict[str, float] = {
             sign: bound for sign, bound in ((">=", ge), (">", gt), ("<=", le), ("<", lt)) if bound is not None
         }
+        if default is not None and (isinstance(default, (bool, str)) or not isinstance(default, (int, float))):
+            raise SpecError(f"the default {default!r} is no number", self.location, "give a number, or None")
         broken = default is not None and self.broken_bound(default)
         if broken:
             raise SpecError(
@@ -127,11 +132,11 @@ class Hyper(Declaration):
 class OptionView:
     """An option inside `step`: a guard, not a truth value."""
 
-    def __init__(self, guard: Guard, name: str) -> None:
-        self.guard, self.name = guard, name
+    def __init__(self, option: Option) -> None:
+        self.option, self.name, self.guard = option, option.name, Flag(option.name)
 
     def is_(self, value: str) -> Guard:
-        return Is(self.name, value)
+        return self.option.checked(value)
 
     def _refuse(self, *_: object) -> Any:
         raise SpecError(
@@ -160,10 +165,17 @@ class Option(Declaration):
     @overload
     def __get__(self, layer: Layer, owner: type) -> OptionView: ...
     def __get__(self, layer: Layer | None, owner: type) -> Any:
-        return self if layer is None else OptionView(Flag(self.name), self.name)
+        return self if layer is None else OptionView(self)
 
     def is_(self, value: str) -> Deferred:
-        return Deferred(lambda: Is(self.name, value))
+        return Deferred(lambda: self.checked(value))
+
+    def checked(self, value: str) -> Is:
+        """The guard that this option is `value`, which must be one of its choices."""
+        if value not in self.choices:
+            known = ", ".join(map(repr, self.choices)) or "True or False; use it as a guard itself"
+            raise SpecError(f"the option '{self.name}' is never {value!r}", author_location(), f"it is {known}")
+        return Is(self.name, value)
 
 
 Shape = Literal["parameter", "rows", "columns", "scalar"]
@@ -188,6 +200,8 @@ class Slot(Declaration):
         super().__init__()
         self.doc, self.init, self.shape = doc, init, shape
         self._when = when
+        if not isinstance(when, Deferred | Option | Guard | None):
+            raise SpecError(f"{when!r} is no guard", self.location, "write when=option, option.is_(...), hyper.given")
 
     @property
     def when(self) -> Guard:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 
@@ -33,6 +34,11 @@ _LANGUAGE = Path(__file__).resolve().parent
 _RULE_FOLDERS = tuple(str(_LANGUAGE / folder) for folder in ("rules", "stages"))
 
 
+@cache
+def _resolved(file: str) -> str:
+    return str(Path(file).resolve())
+
+
 def _is_language(file: str) -> bool:
     return file.startswith(str(_LANGUAGE)) and not file.startswith(_RULE_FOLDERS)
 
@@ -41,7 +47,7 @@ def author_location() -> Location | None:
     """The innermost line on the call stack that an author of a rule wrote."""
     frame = sys._getframe(1)
     while frame is not None:
-        file = str(Path(frame.f_code.co_filename).resolve())
+        file = _resolved(frame.f_code.co_filename)
         if not _is_language(file):
             return Location(file, frame.f_lineno)
         frame = frame.f_back  # type: ignore[assignment]

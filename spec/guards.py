@@ -11,21 +11,36 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from .errors import SpecError, author_location
+
+
+class _NoTruth:
+    """A guard is decided when the optimizer is made, not while its rule is read."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        raise SpecError(
+            f"'{describe(self)}' has no truth value while the rule is read",  # type: ignore[arg-type]
+            author_location(),
+            "write where(guard, a, b)",
+        )
+
 
 @dataclass(frozen=True, slots=True)
-class Always:
+class Always(_NoTruth):
     """No condition."""
 
 
 @dataclass(frozen=True, slots=True)
-class Flag:
+class Flag(_NoTruth):
     """A boolean option is set."""
 
     option: str
 
 
 @dataclass(frozen=True, slots=True)
-class Is:
+class Is(_NoTruth):
     """An option has one of its values."""
 
     option: str
@@ -33,26 +48,26 @@ class Is:
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class Given(_NoTruth):
     """An optional hyperparameter was given: it is not None, and not the number that switches it off."""
 
     hyper: str
 
 
 @dataclass(frozen=True, slots=True)
-class HasAxes:
+class HasAxes(_NoTruth):
     """The parameter has at least this many axes."""
 
     count: int
 
 
 @dataclass(frozen=True, slots=True)
-class Not:
+class Not(_NoTruth):
     guard: Guard
 
 
 @dataclass(frozen=True, slots=True)
-class And:
+class And(_NoTruth):
     guards: tuple[Guard, ...]
 
 

@@ -78,7 +78,10 @@ class Layer:
         return self.interpreter.branch(guard, chosen, other)
 
     def step(self, w: Value, g: Value, t: Value) -> Value:
-        raise NotImplementedError
+        """The new parameter. Slots and intermediates are assigned on the way."""
+        raise SpecError(
+            f"{type(self).__name__} has no step", location_of(type(self)), "write `def step(self, w, g, t): ...`"
+        )
 
     def inner(self, w: Value, g: Value, t: Value) -> Value:
         """The new parameter by the layers inside this one."""
@@ -87,7 +90,12 @@ class Layer:
         return self._next._run(w, g, t)
 
     def _run(self, w: Value, g: Value, t: Value) -> Value:
-        return self.step(w, g, t)
+        result = self.step(w, g, t)
+        if result is None:
+            code = type(self).step.__code__
+            where = Location(code.co_filename, code.co_firstlineno)
+            raise SpecError(f"step of {type(self).__name__} returns nothing", where, "return the new w")
+        return result
 
 
 class Rule(Layer):
@@ -183,6 +191,18 @@ def declarations_of(layer: type[Layer]) -> Iterator[Declaration]:
     for base in reversed(layer.__mro__):
         seen.update({name: value for name, value in vars(base).items() if isinstance(value, Declaration)})
     yield from seen.values()
+
+
+def check_stage_defaults(rule: type[Rule], stages: tuple[type[Stage], ...]) -> None:
+    """Raises SpecError, at the rule, for a default of no stage's hyperparameter, or out of its bounds."""
+    declared = {d.name: d for stage in stages for d in declarations_of(stage) if isinstance(d, Hyper)}
+    for name, default in rule.stage_defaults.items():
+        if name not in declared:
+            known = ", ".join(sorted(declared))
+            raise SpecError(f"stage_defaults names '{name}', which no stage declares", location_of(rule), f"known: {known}")
+        if broken := declared[name].broken_bound(default):
+            message = f"the default {default} of '{name}' breaks its bound: {broken}"
+            raise SpecError(message, location_of(rule), "change stage_defaults")
 
 
 def _wrapped(rule: type[Rule]) -> tuple[type[Rule], ...]:

@@ -6,20 +6,22 @@ Every value is wrapped, so that Python cannot ask for its truth and SymPy cannot
 
 from __future__ import annotations
 
+import difflib
+import math
+import sys
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
-from pathlib import Path
 from typing import Any, cast
 
 import sympy
 
-from .declarations import Hyper, Input, Option, Slot, Value
+from .declarations import Hyper, Input, Option, OptionView, Slot, Value
 from .errors import Location, SpecError, author_location
 from .guards import ALWAYS, Given, Guard, conjunction, describe, implies, negation
-from .rule import Composition, Every
+from .rule import Composition, Every, location_of
 
 
 class Kind(StrEnum):
@@ -96,6 +98,7 @@ class Traced:
         self, tracer: Tracer, expression: sympy.Expr, needs: Guard = ALWAYS, given: Guard | None = None
     ) -> None:
         self.tracer, self.expression, self.needs, self._given = tracer, expression, needs, given
+        self.location = author_location()
 
     @property
     def given(self) -> Guard:
@@ -174,6 +177,12 @@ class Traced:
 
     __bool__ = __eq__ = __ne__ = _refuse
     __hash__ = None  # type: ignore[assignment]
+
+    def __float__(self) -> float:
+        raise TypeError(f"'{self.expression}' is no float while the rule is traced")
+
+    def _sympy_(self) -> sympy.Expr:
+        raise TypeError(f"SymPy's own functions do not take '{self.expression}'")
 
 
 ARITY = {
@@ -260,12 +269,14 @@ class Tracer:
         if isinstance(declared, Option):
             return cast(Value, declared.__get__(self, type(self)))  # type: ignore[call-overload]
         known = sorted({*self._named, *self.composition.declarations})
-        raise SpecError(f"unknown name '{name}'", author_location(), f"known here: {', '.join(known)}")
+        near = difflib.get_close_matches(name, known)
+        hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
+        raise SpecError(f"unknown name '{name}'", author_location(), hint)
 
     def hand_over(self, name: str, guard: Guard, new: Value, before: Value) -> Value:
         if new is before:
             return new
-        location = author_location()
+        location = self.wrap(new).location
         unique = self._unique(name)
         inside = conjunction(self.guard, guard)
         value = self.call("choose", (new, before), {"guard": guard}) if guard != ALWAYS else self.wrap(new)
@@ -283,6 +294,12 @@ class Tracer:
     def wrap(self, value: Any) -> Traced:
         if isinstance(value, Traced):
             return value
+        if isinstance(value, OptionView):
+            bool(value)
+        if isinstance(value, complex) or (isinstance(value, float) and not math.isfinite(value)):
+            raise SpecError(
+                f"{value!r} is not a real number", author_location(), "rules compute with finite real numbers"
+            )
         if isinstance(value, bool) or not isinstance(value, (int, float, Fraction)):
             raise SpecError(
                 f"{value!r} is no value of the language",
@@ -349,31 +366,35 @@ def trace(composition: Composition) -> Trace:
         raise
     except Exception as error:
         raise _located(error, composition) from error
-    rule_location = next((s.location for r in reversed(tracer.regions) for s in reversed(r.statements)), None)
     if not isinstance(result, Traced):
-        raise SpecError(f"step of {composition.rule.__name__} returns {result!r}", rule_location, "return the new w")
-    _append_result(tracer, result, rule_location)
+        where = location_of(composition.rule)
+        raise SpecError(f"step of {composition.rule.__name__} returns {result!r}", where, "return the new w")
+    expression = tracer.checked(cast(Value, result), ALWAYS, result.location)
+    tracer.regions[-1].statements.append(Statement("w", expression, ALWAYS, result.location, is_store=True))
     _check_complete(tracer)
     return Trace(composition, tracer.regions)
 
 
-def _append_result(tracer: Tracer, result: Traced, location: Location | None) -> None:
-    expression = tracer.checked(cast(Value, result), ALWAYS, location)
-    tracer.regions[-1].statements.append(Statement("w", expression, ALWAYS, location, is_store=True))
+HINTS: Mapping[type[Exception], str] = {
+    NameError: "what the rule declares or names is read as self.<name>",
+    TypeError: "values know + - * / ** abs, comparisons, and the functions of optloom.spec",
+    AttributeError: "values know + - * / ** abs, comparisons, and the functions of optloom.spec",
+}
 
 
 def _located(error: Exception, composition: Composition) -> SpecError:
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).suffix == ".py"]
-    language = Path(__file__).parent
-    own = [f for f in frames if Path(f.filename).parent != language and "sympy" not in Path(f.filename).parts]
-    last = own[-1] if own else None
-    location = Location(last.filename, last.lineno or 0) if last else None
-    return SpecError(f"{composition.rule.__name__}: {type(error).__name__}: {error}", location)
+    """`error` at the innermost line of the rule, or of a rule that it builds on."""
+    layers = {base for layer in composition.layers for base in layer.__mro__}
+    files = {sys.modules[layer.__module__].__file__ for layer in layers if layer is not object}
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
+    location = Location(own[-1].filename, own[-1].lineno or 0) if own else location_of(composition.rule)
+    hint = next((hint for kind, hint in HINTS.items() if isinstance(error, kind)), "")
+    return SpecError(f"{composition.rule.__name__}: {type(error).__name__}: {error}", location, hint)
 
 
 def _check_complete(tracer: Tracer) -> None:
     for slot in tracer.composition.of_kind(Slot):
-        if slot.name not in tracer._ever_stored and slot.init != "parameter":
+        if slot.name not in tracer._ever_stored and not isinstance(slot.init, str):
             raise SpecError(f"slot '{slot.name}' is never assigned", slot.location, "assign it in step, or remove it")
     for region in tracer.regions:
         for statement in region.statements:

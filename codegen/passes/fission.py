@@ -26,12 +26,13 @@ from ..ir.nodes import (
     Reduce,
     Ref,
     Region,
+    Scope,
     Statement,
     Store,
     children,
     rebuild,
     references,
-)  # fmt: skip
+)
 from .rates import environment, rate_of
 
 ALL_SCOPES = frozenset({"tensor", "tensors", "axis"})
@@ -43,7 +44,7 @@ class Sum:
 
     name: str
     argument: Expression
-    over: str
+    over: Scope
     axis: int
     guard: Guard
 

@@ -25,7 +25,7 @@ from ..ir.nodes import (
     Region,
     Statement,
     rebuild,
-)  # fmt: skip
+)
 from .rates import Environment, environment, rate_of
 
 

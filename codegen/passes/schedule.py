@@ -22,7 +22,7 @@ from ..ir.nodes import (
     Store,
     references,
     transform,
-)  # fmt: skip
+)
 
 REBOUND = {"w": Kind.PARAMETER, "g": Kind.GRADIENT}
 

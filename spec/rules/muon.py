@@ -16,7 +16,7 @@ from optloom.spec import (
     sqrt,
     transpose,
     where,
-)  # fmt: skip
+)
 
 MATRIX = has_axes(2, exactly=True)
 A, B, C = 3.4445, -4.775, 2.0315

@@ -26,7 +26,7 @@ from ...ir.nodes import (
     Store,
     references,
     walk,
-)  # fmt: skip
+)
 from ...passes.fission import Phase, phases
 from ...passes.legalise import Nestings
 from ...passes.rates import environment, rate_of

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from optloom.codegen.passes.cse import cse
+from optloom.codegen.passes.hoist import hoist
+from optloom.codegen.passes.numerics import numerics
+from optloom.spec import Hyper, Rule, Slot, Value, sqrt
+from programs import frozen, lines, program_before, same, scalar_lines
+
+
+def test_meaning_is_kept(rule: type[Rule]) -> None:
+    before = program_before(rule, "cse")
+    assert same(before, cse(before))
+
+
+class Twice(Rule):
+    """A dear scalar and a dear tensor expression, both written twice; a cheap one too."""
+
+    b = Hyper(0.5, ge=0, lt=1)
+    m = Slot("moment")
+
+    def step(self, w: Value, g: Value, t: Value) -> Value:
+        self.m = g * sqrt(1 - self.b**t) * (1 / (1 - self.b**t)) + sqrt(g * g + w)
+        return w - sqrt(g * g + w) - g * w - g * w
+
+
+def test_what_is_dear_is_shared_and_what_is_cheap_is_not() -> None:
+    program = cse(hoist(numerics(frozen(Twice))))
+    assert scalar_lines(program) == [
+        "one_minus_power_of_b = 1 - b**t",
+        "root_of_one_minus_power_of_b = sqrt(one_minus_power_of_b)",
+        "inverse_one_minus_power_of_b = 1 / one_minus_power_of_b",
+    ]
+    assert lines(program) == [
+        "root_of_g_times_g_plus_w = sqrt(g * g + w)",
+        "m <- g * [root_of_one_minus_power_of_b] * [inverse_one_minus_power_of_b] + root_of_g_times_g_plus_w",
+        "w <- w - root_of_g_times_g_plus_w - g * w - g * w",
+    ]

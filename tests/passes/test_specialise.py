@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from optloom.codegen.ir.verify import verify
+from optloom.codegen.passes.specialise import specialise, without_trivial_rebinds
+from optloom.spec.rule import Rule
+from programs import RULES, lines, program_before, same
+
+
+def test_nothing_fixed_changes_nothing(rule: type[Rule]) -> None:
+    before = program_before(rule, "specialise")
+    assert specialise(before) == before
+
+
+def test_a_bound_option_means_the_same_as_the_option_set() -> None:
+    before = program_before(RULES["adam"], "specialise")
+    bound = specialise(before, {"amsgrad": False})
+    assert not bound.options
+    assert "v_hat" not in {slot.name for slot in bound.slots}
+    assert not any("v_hat" in line for line in lines(bound))
+    assert not same(before, bound), "the settings tried set amsgrad in some cases: the meaning must differ there"
+
+
+def test_an_absent_stage_leaves_no_trace() -> None:
+    absent = frozenset({"gradient_accumulation_steps", "weight_decay"})
+    program = without_trivial_rebinds(specialise(program_before(RULES["adam"], "specialise"), absent=absent))
+    verify(program, "specialise")
+    assert len(program.regions) == 1
+    assert {hyper.name for hyper in program.hypers}.isdisjoint(absent)
+    assert lines(program)[0] == "m <- beta_1 * old(m) + (1 - beta_1) * g"
