@@ -136,7 +136,8 @@ class OptionView:
         self.option, self.name, self.guard = option, option.name, Flag(option.name)
 
     def is_(self, value: str) -> Guard:
-        return self.option.checked(value)
+        self.option.check(value)
+        return Is(self.name, value)
 
     def _refuse(self, *_: object) -> Any:
         raise SpecError(
@@ -168,14 +169,14 @@ class Option(Declaration):
         return self if layer is None else OptionView(self)
 
     def is_(self, value: str) -> Deferred:
-        return Deferred(lambda: self.checked(value))
+        self.check(value)
+        return Deferred(lambda: Is(self.name, value))
 
-    def checked(self, value: str) -> Is:
-        """The guard that this option is `value`, which must be one of its choices."""
+    def check(self, value: str) -> None:
+        """Raises SpecError unless `value` is one of the choices."""
         if value not in self.choices:
             known = ", ".join(map(repr, self.choices)) or "True or False; use it as a guard itself"
-            raise SpecError(f"the option '{self.name}' is never {value!r}", author_location(), f"it is {known}")
-        return Is(self.name, value)
+            raise SpecError(f"an option is compared with {value!r}, none of its choices", author_location(), f"it is {known}")
 
 
 Shape = Literal["parameter", "rows", "columns", "scalar"]

@@ -114,7 +114,19 @@ class Stage(Layer):
     """
 
     when: ClassVar[str]
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Hyperparameters of the rule that the stage reads; around a rule without them it does not exist."""
     region: ClassVar[Every | None] = None
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except SpecError as error:
+            layer: Layer | None = self
+            while isinstance(layer, Stage):
+                layer = layer._next
+            message = f"the stage {type(self).__name__} reads '{name}', which the rule does not declare"
+            raise SpecError(message, location_of(type(layer)), f"declare {name} = Hyper(...)") from error  # type: ignore[arg-type]
 
     def every_call(self, w: Value, g: Value) -> None:
         """Statements that run in every call, before the region."""
@@ -151,7 +163,8 @@ class Composition:
     def __init__(self, rule: type[Rule], stages: tuple[type[Stage], ...] = ()) -> None:
         own = {declared.name for layer in _wrapped(rule) for declared in declarations_of(layer)}
         # A rule that declares a stage's hyperparameter itself takes the stage's place.
-        self.rule, self.stages = rule, tuple(stage for stage in stages if stage.when not in own)
+        self.rule = rule
+        self.stages = tuple(stage for stage in stages if stage.when not in own and own.issuperset(stage.needs))
         self.layers: tuple[type[Layer], ...] = (*self.stages, *_wrapped(rule))
         self.declarations: dict[str, Declaration] = {}
         for layer in reversed(self.layers):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -100,11 +101,15 @@ class Traced:
         self.tracer, self.expression, self.needs, self._given = tracer, expression, needs, given
         self.location = author_location()
 
+    def __str__(self) -> str:
+        """The expression, in the names that the rule's author knows."""
+        return re.sub(r"\w+", lambda name: self.tracer.shown.get(name[0], name[0]), str(self.expression))
+
     @property
     def given(self) -> Guard:
         if self._given is None:
             raise SpecError(
-                f"'{self.expression}' is no optional hyperparameter", author_location(), "give it default=None"
+                f"'{self}' is no optional hyperparameter", author_location(), "give it default=None"
             )
         return self._given
 
@@ -170,7 +175,7 @@ class Traced:
 
     def _refuse(self, *_: object) -> Any:
         raise SpecError(
-            f"'{self.expression}' has no truth value, and `==` on it would compare text, not numbers",
+            f"'{self}' has no truth value, and `==` on it would compare text, not numbers",
             author_location(),
             "write where(condition, a, b), equal(a, b), or `.given` for an optional hyperparameter",
         )
@@ -179,10 +184,10 @@ class Traced:
     __hash__ = None  # type: ignore[assignment]
 
     def __float__(self) -> float:
-        raise TypeError(f"'{self.expression}' is no float while the rule is traced")
+        raise TypeError(f"'{self}' is no float while the rule is traced")
 
     def _sympy_(self) -> sympy.Expr:
-        raise TypeError(f"SymPy's own functions do not take '{self.expression}'")
+        raise TypeError(f"SymPy's own functions do not take '{self}'")
 
 
 ARITY = {
@@ -203,6 +208,7 @@ class Tracer:
         self._ever_stored: set[str] = set()
         self._named: dict[str, Traced] = {}
         self._versions: dict[str, int] = {}
+        self.shown: dict[str, str] = {}
         self.used: set[str] = set()
 
     @property
@@ -278,6 +284,7 @@ class Tracer:
             return new
         location = self.wrap(new).location
         unique = self._unique(name)
+        self.shown[unique] = name
         inside = conjunction(self.guard, guard)
         value = self.call("choose", (new, before), {"guard": guard}) if guard != ALWAYS else self.wrap(new)
         expression = self.checked(cast(Value, value), inside, location)
@@ -345,12 +352,12 @@ class Tracer:
         traced = self.wrap(value)
         if not implies(guard, traced.needs):
             raise SpecError(
-                f"'{traced.expression}' reads what exists only under {describe(traced.needs)}",
+                f"'{traced}' reads what exists only under {describe(traced.needs)}",
                 location,
                 "read it inside where(<that guard>, ..., ...), or assign to a slot with that guard",
             )
         if traced.expression.is_real is False:
-            raise SpecError(f"'{traced.expression}' is not a real number", location, "rules compute with real numbers")
+            raise SpecError(f"'{traced}' is not a real number", location, "rules compute with real numbers")
         self.used |= {symbol.name for symbol in traced.expression.free_symbols}
         return traced.expression
 

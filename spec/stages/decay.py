@@ -9,6 +9,7 @@ class Decay(Stage):
     weight_decay = Hyper(None, ge=0, doc="share of the weights, times the learning rate, taken off; None for none")
 
     when = "weight_decay"
+    needs = ("learning_rate",)
 
     def step(self, w: Value, g: Value, t: Value) -> Value:
         return self.inner(w - self.weight_decay * self.learning_rate * w, g, t)
