@@ -212,7 +212,8 @@ def check_stage_defaults(rule: type[Rule], stages: tuple[type[Stage], ...]) -> N
     for name, default in rule.stage_defaults.items():
         if name not in declared:
             known = ", ".join(sorted(declared))
-            raise SpecError(f"stage_defaults names '{name}', which no stage declares", location_of(rule), f"known: {known}")
+            message = f"stage_defaults names '{name}', which no stage declares"
+            raise SpecError(message, location_of(rule), f"known: {known}")
         if broken := declared[name].broken_bound(default):
             message = f"the default {default} of '{name}' breaks its bound: {broken}"
             raise SpecError(message, location_of(rule), "change stage_defaults")

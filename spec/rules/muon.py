@@ -1,22 +1,8 @@
 """Muon."""
 
-from optloom.spec import (
-    Hyper,
-    Option,
-    Peer,
-    Rule,
-    Slot,
-    Value,
-    has_axes,
-    length,
-    matmul,
-    maximum,
-    negation,
-    norm,
-    sqrt,
-    transpose,
-    where,
-)
+from optloom.spec import (  # noqa: I001
+    Hyper, Option, Peer, Rule, Slot, Value, has_axes, length, matmul, maximum, negation, norm, sqrt, transpose, where,
+)  # fmt: skip
 
 MATRIX = has_axes(2, exactly=True)
 A, B, C = 3.4445, -4.775, 2.0315
