@@ -10,11 +10,18 @@ from pathlib import Path
 import optloom.codegen
 from optloom.spec.rule import Rule
 
-from .compiler import Numerics, compile_rule, discover, render, targets
+from .compiler import Numerics, compile_rule, render
+from .conformance import conform
+from .discovery import discover, target, target_names
 from .ir.nodes import Program
 from .output import Finding, Output, OutputError, Report, compare, write
 from .printing import UnsupportedOperation
 from .provenance import source_digest
+
+__all__ = [
+    "Generated", "Progress", "Rendered", "RuleInfo", "Selection", "UnknownName", "catalogue", "check", "conform",
+    "default_folder", "generate", "render_all", "rules_named", "targets_named",
+]  # fmt: skip
 
 Progress = Callable[[int, int, str], None]
 """Told, before each file group: how many are done, how many there are, and which is next."""
@@ -103,7 +110,7 @@ def rules_named(names: Sequence[str] = ()) -> dict[str, type[Rule]]:
 
 def targets_named(names: Sequence[str] = ()) -> list[str]:
     """Target names, checked. Raises UnknownName."""
-    known = list(targets())
+    known = target_names()
     for name in names:
         if name not in known:
             raise UnknownName("target", name, known)
@@ -118,18 +125,18 @@ def render_all(selection: Selection, progress: Progress | None = None) -> Render
     rules, chosen = rules_named(selection.rules), targets_named(selection.targets)
     files: dict[str, Output] = {}
     skipped: dict[tuple[str, str], str] = {}
-    pairs = [(name, target) for name in rules for target in chosen]
-    for done, (name, target) in enumerate(pairs):
+    pairs = [(name, target_name) for name in rules for target_name in chosen]
+    for done, (name, target_name) in enumerate(pairs):
         if progress:
-            progress(done, len(pairs), f"{target}/{name}")
+            progress(done, len(pairs), f"{target_name}/{name}")
         try:
-            texts = render(rules[name], target, selection.numerics)
+            texts = render(rules[name], target_name, selection.numerics)
         except UnsupportedOperation as reason:
             if selection.rules and selection.targets:
                 raise
-            skipped[name, target] = str(reason)
+            skipped[name, target_name] = str(reason)
             continue
-        source = source_digest(rules[name], target)
+        source = source_digest(rules[name], target_name)
         for path, text in texts.items():
             _add(files, path, Output(text, source))
     return Rendered(files, skipped)
@@ -163,10 +170,10 @@ def catalogue(names: Sequence[str] = ()) -> list[RuleInfo]:
 def _describe(name: str, rule: type[Rule]) -> RuleInfo:
     program = compile_rule(rule)
     printed, missing = {}, {}
-    for target_name, target in targets().items():
+    for target_name in target_names():
         try:
-            target.render(_for_target(rule, target_name))
-            printed[target_name] = target.numerics
+            target(target_name).render(_for_target(rule, target_name))
+            printed[target_name] = target(target_name).numerics
         except UnsupportedOperation as reason:
             missing[target_name] = str(reason)
     return RuleInfo(
@@ -181,8 +188,8 @@ def _describe(name: str, rule: type[Rule]) -> RuleInfo:
     )
 
 
-def _for_target(rule: type[Rule], target: str) -> Program:
-    chosen = targets()[target]
+def _for_target(rule: type[Rule], target_name: str) -> Program:
+    chosen = target(target_name)
     strict = chosen.numerics == "strict"
     return compile_rule(rule, strict, chosen.nestings if strict else frozenset())
 

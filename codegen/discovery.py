@@ -13,7 +13,8 @@ from types import ModuleType
 import optloom.codegen.targets
 import optloom.spec.rules
 from optloom.spec.errors import Location, SpecError
-from optloom.spec.rule import Rule, location_of
+from optloom.spec.rule import Rule, check_stage_defaults, location_of
+from optloom.spec.stages import PIPELINE
 
 from .target import Target
 
@@ -42,11 +43,15 @@ def discover(path: Path | None = None) -> dict[str, type[Rule]]:
     return rules
 
 
+def target_names() -> list[str]:
+    """The names of the targets' folders, in alphabetical order."""
+    return sorted(file.parent.name for file in Path(optloom.codegen.targets.__path__[0]).glob("*/target.py"))
+
+
 @cache
 def targets() -> dict[str, Target]:
     """Targets by folder name, in alphabetical order."""
-    folders = sorted(Path(optloom.codegen.targets.__path__[0]).glob("*/target.py"))
-    return {file.parent.name: target(file.parent.name) for file in folders}
+    return {name: target(name) for name in target_names()}
 
 
 @cache
@@ -65,6 +70,7 @@ def _rule_of(module: ModuleType) -> type[Rule]:
     if len(own) != 1:
         names = ", ".join(rule.__name__ for rule in own) or "none"
         raise SpecError(f"a rule file holds one rule, this one holds {names}", Location(file, 1), "one file per rule")
+    check_stage_defaults(own[0], PIPELINE)
     return own[0]
 
 

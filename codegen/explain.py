@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from optloom.spec.rule import Rule
 
-from .compiler import Numerics, Settings, passes_of, targets
+from .compiler import Numerics, Settings, passes_of
+from .discovery import target as target_named
 from .ir.nodes import Expression, Op, Program, Rate, Reduce, Region, children
 from .ir.text import program_text
 from .passes.fission import Phase, bytes_moved, phases
@@ -48,9 +49,9 @@ class Explanation:
 def explain(rule: type[Rule], target: str | None = None, numerics: Numerics | None = None) -> Explanation:
     """The passes and phases of `rule`, as `target` has them compiled (without one: strict, nothing guarded).
 
-    Raises SpecError for a rule that is wrong, KeyError for an unknown target.
+    Raises SpecError for a rule that is wrong, ModuleNotFoundError for an unknown target.
     """
-    chosen = targets()[target] if target else None
+    chosen = target_named(target) if target else None
     strict = (numerics or (chosen.numerics if chosen else "strict")) == "strict"
     nestings = chosen.nestings if chosen and strict else frozenset()
     programs = passes_of(rule, strict, nestings)

@@ -38,7 +38,7 @@ class Templates:
     def render(self, template: str, context: Mapping[str, Any]) -> str:
         """The text of `template`; every name that it reads must be in `context`."""
         environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(self.folder),
+            loader=jinja2.FileSystemLoader([self.folder, *self.shared]),
             undefined=jinja2.StrictUndefined,
             autoescape=False,
             **self.markers,

@@ -176,7 +176,9 @@ class Option(Declaration):
         """Raises SpecError unless `value` is one of the choices."""
         if value not in self.choices:
             known = ", ".join(map(repr, self.choices)) or "True or False; use it as a guard itself"
-            raise SpecError(f"an option is compared with {value!r}, none of its choices", author_location(), f"it is {known}")
+            raise SpecError(
+                f"an option is compared with {value!r}, none of its choices", author_location(), f"it is {known}"
+            )
 
 
 Shape = Literal["parameter", "rows", "columns", "scalar"]

@@ -118,16 +118,6 @@ class Stage(Layer):
     """Hyperparameters of the rule that the stage reads; around a rule without them it does not exist."""
     region: ClassVar[Every | None] = None
 
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except SpecError as error:
-            layer: Layer | None = self
-            while isinstance(layer, Stage):
-                layer = layer._next
-            message = f"the stage {type(self).__name__} reads '{name}', which the rule does not declare"
-            raise SpecError(message, location_of(type(layer)), f"declare {name} = Hyper(...)") from error  # type: ignore[arg-type]
-
     def every_call(self, w: Value, g: Value) -> None:
         """Statements that run in every call, before the region."""
 
@@ -207,12 +197,16 @@ def declarations_of(layer: type[Layer]) -> Iterator[Declaration]:
 
 
 def check_stage_defaults(rule: type[Rule], stages: tuple[type[Stage], ...]) -> None:
-    """Raises SpecError, at the rule, for a default of no stage's hyperparameter, or out of its bounds."""
-    declared = {d.name: d for stage in stages for d in declarations_of(stage) if isinstance(d, Hyper)}
+    """Raises SpecError, at the rule, for a default of no stage's hyperparameter, or out of its bounds.
+
+    `stages`: those offered, some of which may not fit around the rule.
+    """
+    around = Composition(rule, stages).stages
+    declared = {d.name: d for stage in around for d in declarations_of(stage) if isinstance(d, Hyper)}
     for name, default in rule.stage_defaults.items():
         if name not in declared:
             known = ", ".join(sorted(declared))
-            message = f"stage_defaults names '{name}', which no stage declares"
+            message = f"stage_defaults names '{name}', which no stage around {rule.__name__} declares"
             raise SpecError(message, location_of(rule), f"known: {known}")
         if broken := declared[name].broken_bound(default):
             message = f"the default {default} of '{name}' breaks its bound: {broken}"

@@ -108,9 +108,7 @@ class Traced:
     @property
     def given(self) -> Guard:
         if self._given is None:
-            raise SpecError(
-                f"'{self}' is no optional hyperparameter", author_location(), "give it default=None"
-            )
+            raise SpecError(f"'{self}' is no optional hyperparameter", author_location(), "give it default=None")
         return self._given
 
     def __rule_function__(self, name: str, arguments: tuple[Any, ...], settings: dict[str, Any]) -> Traced:

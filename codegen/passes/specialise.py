@@ -40,12 +40,13 @@ def specialise(
     program = map_expressions(program, lambda value: transform(value, choose))
     regions = tuple(_reduce(region, known) for region in program.regions)
     kept = {part.name for region in regions for s in region.statements for part in references(s.value)}
+    slots = ((slot, simplify(slot.when, known)) for slot in program.slots)
     return replace(
         program,
         regions=tuple(region for region in regions if region.statements),
         options=tuple(option for option in program.options if option.name not in options),
         hypers=tuple(hyper for hyper in program.hypers if hyper.name not in absent or hyper.name in kept),
-        slots=tuple(slot for slot in program.slots if simplify(slot.when, known) is not None),
+        slots=tuple(replace(slot, when=when) for slot, when in slots if when is not None),
     )
 
 

@@ -18,7 +18,11 @@ class AdamW(Adam):
             defaults={"epsilon": 1e-8, "weight_decay": 0.01},
             differs=("epsilon is added before the second moment's bias is corrected",),
         ),
-        Peer("keras.optimizers.AdamW", slots=Adam.peers[1].slots),
+        Peer(
+            "keras.optimizers.AdamW",
+            arguments=("learning_rate", "weight_decay", "beta_1", "beta_2", "epsilon", "amsgrad"),
+            slots=Adam.peers[1].slots,
+        ),
         Peer(
             "optax.adamw",
             slots=Adam.peers[2].slots,

@@ -8,51 +8,71 @@ from dataclasses import replace
 
 from optloom.spec.guards import And, Flag, Given, Guard, Is, Not
 
-from .nodes import Expression, Let, Program, Ref, Region, Statement, Store, references, transform
+from ...ir.nodes import (
+    Choose,
+    Expression,
+    Let,
+    Literal,
+    Program,
+    Ref,
+    Region,
+    SlotInfo,
+    Statement,
+    Store,
+    references,
+    transform,
+)  # fmt: skip
 
 FIXED = ("w", "g", "t")
 
 
-def renamed(program: Program, names: Mapping[str, str], reserved: frozenset[str] = frozenset()) -> Program:
-    """`program` with `names` (old name -> new) put in, also where they are parts of compound names.
-
-    Different names stay different, and none is in `reserved`: a name that would be gets an underscore.
-    """
-    new = _dictionary(program, names, reserved)
+def renamed(program: Program, new: Mapping[str, str]) -> Program:
+    """`program` with each name replaced by what `new` has for it: see `new_names`."""
     return replace(
         program,
         hypers=tuple(replace(hyper, name=new[hyper.name]) for hyper in program.hypers),
         options=tuple(replace(option, name=new[option.name]) for option in program.options),
-        slots=tuple(
-            replace(s, name=new[s.name], init=_expression(s.init, new), when=_guard(s.when, new)) for s in program.slots
-        ),
+        slots=tuple(_slot(slot, new) for slot in program.slots),
         inputs=tuple(replace(source, name=new[source.name]) for source in program.inputs),
         regions=tuple(_region(region, new) for region in program.regions),
         formula=tuple(re.sub(r"[^\W\d]\w*", lambda word: new.get(word[0], word[0]), line) for line in program.formula),
     )
 
 
-def _dictionary(program: Program, names: Mapping[str, str], reserved: frozenset[str]) -> dict[str, str]:
+def new_names(program: Program, names: Mapping[str, str], reserved: frozenset[str] = frozenset()) -> dict[str, str]:
+    """A new name for each name of `program`: `names` (old -> new), also as parts of the names that passes made.
+
+    Different names stay different, and none is in `reserved`: a name that would be gets an underscore.
+    """
     longest_first = sorted(names, key=len, reverse=True)
     part = re.compile(rf"(?<![^\W_])(?:{'|'.join(map(re.escape, longest_first)) or '(?!)'})(?![^\W_])")
     new = {name: name for name in FIXED}
-    for name in _names(program):
+
+    def add(name: str, candidate: str) -> None:
+        while candidate in reserved or candidate in new.values():
+            candidate += "_"
+        new[name] = candidate
+
+    # What users see comes first, and so is called as it should be.
+    for declared in (program.hypers, program.options, program.slots, program.inputs):
+        for name in (one.name for one in declared):
+            add(name, names.get(name, name))
+    for name in _made_names(program):
         if name not in new:
-            candidate = part.sub(lambda found: names[found[0]], name)
-            while candidate in reserved or candidate in new.values():
-                candidate += "_"
-            new[name] = candidate
+            add(name, part.sub(lambda found: names[found[0]], name))
     return new
 
 
-def _names(program: Program) -> Iterator[str]:
-    """All names, those that users see first, so that these are the ones kept as they should be."""
-    for declared in (*program.hypers, *program.options, *program.slots, *program.inputs):
-        yield declared.name
+def _made_names(program: Program) -> Iterator[str]:
     for region in program.regions:
         for statement in (*region.scalars, *region.statements):
             yield statement.name if isinstance(statement, Let) else statement.slot
             yield from (reference.name for reference in references(statement.value))
+
+
+def _slot(slot: SlotInfo, new: Mapping[str, str]) -> SlotInfo:
+    init = slot.init if isinstance(slot.init, Literal) else replace(slot.init, name=new[slot.init.name])
+    return replace(slot, name=new[slot.name], init=init, when=_guard(slot.when, new))
 
 
 def _region(region: Region, new: Mapping[str, str]) -> Region:
@@ -77,7 +97,7 @@ def _expression(tree: Expression, new: Mapping[str, str]) -> Expression:
     def rename(node: Expression) -> Expression:
         if isinstance(node, Ref):
             return replace(node, name=new[node.name])
-        return replace(node, guard=_guard(node.guard, new)) if hasattr(node, "guard") else node
+        return replace(node, guard=_guard(node.guard, new)) if isinstance(node, Choose) else node
 
     return transform(tree, rename)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...conformance.protocol import Episode, Job, Mode, Slots, Snapshot, load_module
 
-MODES = (Mode("plain", dtypes=("float16", "float32", "float64"), numerics=("strict",)),)
+MODES = (Mode("plain", numerics=("strict",), follows_tree=True),)
 
 
 def run(job: Job) -> list[list[Snapshot]]:
@@ -51,5 +51,5 @@ def _slots(optimizer: Any) -> Slots:
     for name in names:
         values = [getattr(slots, name, None) for slots in optimizer.slots]
         if any(value is not None for value in values):
-            kept[name] = [np.array(0.0) if value is None else np.array(value) for value in values]
+            kept[name] = [np.zeros(0) if value is None else np.array(value) for value in values]
     return kept

@@ -55,7 +55,7 @@ class _Module:
         self.program, self.update = program, program.update
         self.rates = dict(environment(program, self.update))
         self.phases = phases(program, self.update, cuts=frozenset({"tensors"}))
-        self.globals = {total.name for phase in self.phases for total in phase.sums}
+        self.globals = [total.name for phase in self.phases for total in phase.sums]
         self.rates |= {(Kind.SUM, name): Rate.STEP | Rate.TENSORS for name in self.globals}
 
     def context(self) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class _Module:
                 for i, phase in enumerate(self.phases)
             ],
             "functions": functions_for(self.update.scalars),
-            "sums": sorted(self.globals),
+            "sums": self.globals,
             "scalars": self._scalars(),
             "methods": list(self._methods()),
             "betweens": [

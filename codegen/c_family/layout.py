@@ -1,0 +1,127 @@
+"""What the templates lay out: a program as the interface and the passes of a C++ or CUDA file.
+
+A pass is a function of one element, and the loop around it: the start of the slots, the part that runs in every call,
+and one pass for each phase of the update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from optloom.spec.guards import ALWAYS, And, Atom, Flag, Given, Guard, HasAxes, Is, Not, describe
+
+from ..ir.nodes import Choose, Expression, Program, walk
+from ..printing import UnsupportedOperation
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What C++ and CUDA spell differently: a function's head, the names of numbers, and literals of float64."""
+
+    target: str
+    suffix: str
+    function: str
+    float32: str
+    float64: str
+    literal: str
+    int64: str
+    uint32: str
+    uint16: str
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A guard's atom: a bit of the interface, and a constant of the compiler's in the code that depends on it."""
+
+    atom: Atom
+    name: str
+    constant: str
+    bit: int
+
+    def describe(self, program: Program) -> dict[str, object]:
+        """For bindings: when the bit is to be set."""
+        match self.atom:
+            case Given(hyper):
+                return {"name": self.name, "given": hyper, "off": program.hyper(hyper).off}
+            case Is(option, value):
+                return {"name": self.name, "option": option, "value": value}
+            case Flag(option):
+                return {"name": self.name, "option": option, "value": True}
+        raise UnsupportedOperation("conditions on the number of axes", "c")
+
+
+class Switches:
+    """The atoms of all guards of a program, in order of first appearance."""
+
+    def __init__(self, program: Program, prefix: str) -> None:
+        self.all: dict[Atom, Switch] = {}
+        for guard in _guards(program):
+            for atom in atoms(guard):
+                if isinstance(atom, HasAxes):
+                    raise UnsupportedOperation("conditions on the number of axes", "c")
+                name = _name(atom)
+                self.all.setdefault(atom, Switch(atom, name, f"{prefix.upper()}_{name.upper()}", 1 << len(self.all)))
+
+    def names(self, *guards: Guard) -> tuple[str, ...]:
+        """The switches that `guards` depend on, in the order of their bits."""
+        wanted = {atom for guard in guards for atom in atoms(guard)}
+        return tuple(switch.name for atom, switch in self.all.items() if atom in wanted)
+
+    def of(self, *names: str) -> tuple[Switch, ...]:
+        """The switches of those names, in the order of their bits."""
+        return tuple(switch for switch in self.all.values() if switch.name in names)
+
+    def constant(self, guard: Guard) -> str:
+        """`guard` as an expression of template parameters."""
+        return _spelled(guard, lambda atom: self.all[atom].name)
+
+    def bits(self, guard: Guard) -> str:
+        """`guard` as a test of the run-time `options`."""
+        return _spelled(guard, lambda atom: f"(options & {self.all[atom].constant})")
+
+
+def atoms(guard: Guard) -> tuple[Atom, ...]:
+    match guard:
+        case Flag() | Is() | Given() | HasAxes():
+            return (guard,)
+        case Not(inner):
+            return atoms(inner)
+        case And(parts):
+            return tuple(atom for part in parts for atom in atoms(part))
+    return ()
+
+
+def guards_of(value: Expression) -> tuple[Guard, ...]:
+    return tuple(node.guard for node in walk(value) if isinstance(node, Choose))
+
+
+def _guards(program: Program) -> list[Guard]:
+    found = [slot.when for slot in program.slots]
+    for region in program.regions:
+        found.append(region.guard)
+        for statement in (*region.scalars, *region.statements):
+            found += [*guards_of(statement.value), statement.guard]
+    return found
+
+
+def _name(atom: Atom) -> str:
+    """`weight_decay` says that it was given: the number itself is a member of a struct."""
+    if isinstance(atom, Given):
+        return atom.hyper
+    return "".join(c if c.isalnum() else "_" for c in describe(atom).replace("'", ""))
+
+
+def _spelled(guard: Guard, atom: Callable[[Atom], str]) -> str:
+    match guard:
+        case Not(And() as inner):
+            return f"!({_spelled(inner, atom)})"
+        case Not(inner):
+            return f"!{_spelled(inner, atom)}"
+        case And(parts):
+            return " && ".join(_spelled(part, atom) for part in parts)
+        case _ if guard == ALWAYS:
+            return "true"
+        case Flag() | Is() | Given() | HasAxes():
+            return atom(guard)
+    raise AssertionError(guard)

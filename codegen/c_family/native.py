@@ -1,0 +1,169 @@
+"""Compiled C++ and emulated CUDA, called through ctypes: what the conformance runners of both share."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..conformance.protocol import Array, Episode, Job, Skip, Slots, Snapshot, compute_dtype, numpy_dtype
+
+FIELDS = {"float64": ctypes.c_double, "int64": ctypes.c_int64}
+
+
+class NotCompiled(Exception):
+    """The compiler refused a generated file; carries its messages."""
+
+
+def compiled(source: Path, command: Sequence[str], *headers: Path) -> Path:
+    """The shared library that `command` makes of `source`: kept under the user's cache folder, by the content of source
+    and `headers`.
+
+    Raises Skip without the compiler, NotCompiled with its messages.
+    """
+    inputs = b"\0".join(["\0".join(command).encode(), *(file.read_bytes() for file in (source, *headers))])
+    key = hashlib.sha256(inputs).hexdigest()[:24]
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "optloom"
+    library = folder / f"{source.stem}-{key}.so"
+    if library.exists():
+        return library
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        made = Path(scratch) / library.name
+        try:
+            done = subprocess.run([*command, str(source), "-o", str(made)], capture_output=True, text=True, check=False)
+        except FileNotFoundError as error:
+            raise Skip(f"no compiler: {command[0]}") from error
+        if done.returncode:
+            raise NotCompiled(done.stderr)
+        os.replace(made, library)
+    return library
+
+
+@dataclass(frozen=True)
+class Library:
+    """A compiled rule file: its functions, and the interface that it describes itself."""
+
+    path: Path
+    prefix: str
+
+    @cached_property
+    def functions(self) -> ctypes.CDLL:
+        return ctypes.CDLL(str(self.path))
+
+    @cached_property
+    def interface(self) -> dict[str, list[dict[str, Any]]]:
+        text = ctypes.c_char_p.in_dll(self.functions, f"{self.prefix}_interface").value or b""
+        described: dict[str, list[dict[str, Any]]] = json.loads(text)
+        return described
+
+    @cached_property
+    def row(self) -> type[ctypes.Structure]:
+        hypers = [(hyper["name"], FIELDS[hyper["type"]]) for hyper in self.interface["hypers"]]
+        counters = [(counter["name"], ctypes.c_int64) for counter in self.interface["counters"]]
+        return type("Row", (ctypes.Structure,), {"_fields_": [*hypers, *counters]})
+
+    @cached_property
+    def tensor(self) -> type[ctypes.Structure]:
+        names = ["w", "g", *(slot["name"] for slot in self.interface["slots"])]
+        fields = [("size", ctypes.c_int64), ("row", ctypes.c_int64), *((name, ctypes.c_void_p) for name in names)]
+        return type("Tensor", (ctypes.Structure,), {"_fields_": fields})
+
+    def call(self, name: str, *arguments: Any, returns: Any = None) -> Any:
+        """`<prefix>_<name>`; whole numbers are passed as 64 bits."""
+        function = getattr(self.functions, f"{self.prefix}_{name}")
+        function.restype = returns
+        passed = [ctypes.c_int64(argument) if isinstance(argument, int) else argument for argument in arguments]
+        return function(*passed)
+
+
+@dataclass
+class State:
+    """The arrays of one optimizer in the form that its kernels take. `switches`: which bits are set."""
+
+    library: Library
+    hypers: Mapping[str, float | int | None]
+    options: Mapping[str, bool | str]
+    parameters: list[Array]
+    slots: Slots = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.switches = {switch["name"]: self._is_set(switch) for switch in self.library.interface["switches"]}
+        self.bits = sum(1 << bit for bit, is_set in enumerate(self.switches.values()) if is_set)
+        self.row = self.library.row()
+        for hyper in self.library.interface["hypers"]:
+            setattr(self.row, hyper["name"], self.hypers.get(hyper["name"], hyper["default"]) or 0)
+        self.tensors = (self.library.tensor * len(self.parameters))()
+        for tensor, w in zip(self.tensors, self.parameters, strict=True):
+            tensor.size, tensor.w = w.size, w.ctypes.data
+        for name, arrays in self.slots.items():
+            for tensor, array in zip(self.tensors, arrays, strict=True):
+                setattr(tensor, name, array.ctypes.data)
+
+    def _is_set(self, switch: dict[str, Any]) -> bool:
+        if "given" in switch:
+            default = {hyper["name"]: hyper["default"] for hyper in self.library.interface["hypers"]}[switch["given"]]
+            value = self.hypers.get(switch["given"], default)
+            return value is not None and value != switch["off"]
+        default = {option["name"]: option["default"] for option in self.library.interface["options"]}[switch["option"]]
+        return bool(self.options.get(switch["option"], default) == switch["value"])
+
+    def existing(self) -> list[str]:
+        """The slots that these switches call for."""
+        return [
+            slot["name"] for slot in self.library.interface["slots"]
+            if all(self.switches[name.lstrip("!")] != name.startswith("!") for name in slot["when"])
+        ]  # fmt: skip
+
+    def set_gradients(self, gradients: list[Array]) -> None:
+        for tensor, g in zip(self.tensors, gradients, strict=True):
+            tensor.g = g.ctypes.data
+
+
+Call = Callable[[State, str], None]
+"""Calls the function `start_<dtype>` or `step_<dtype>` on a state."""
+
+
+def run(job: Job, library: Library, call: Call) -> list[list[Snapshot]]:
+    return [_episode(job, episode, library, call) for episode in job.episodes]
+
+
+def _episode(job: Job, episode: Episode, library: Library, call: Call) -> list[Snapshot]:
+    parameters = [_contiguous(w, job.dtype) for w in episode.parameters]
+    existing = State(library, job.hypers, job.options, parameters).existing()
+    compute = compute_dtype(job.dtype)
+    if episode.slots is None:
+        slots = {name: [np.empty(w.shape, compute) for w in parameters] for name in existing}
+    else:
+        slots = {name: [_contiguous(array, compute) for array in episode.slots[name]] for name in existing}
+    state = State(library, job.hypers, job.options, parameters, slots)
+    if episode.slots is None:
+        call(state, f"start_{job.dtype}")
+    state.row.t = episode.updates
+    if hasattr(state.row, "iterations"):
+        state.row.iterations = episode.calls
+    snapshots = []
+    for gradients in episode.gradients:
+        kept = [_contiguous(g, job.dtype) for g in gradients]
+        state.set_gradients(kept)
+        call(state, f"step_{job.dtype}")
+        snapshots.append(Snapshot(_copies(parameters), {name: _copies(slots[name]) for name in existing}, state.row.t))
+    return snapshots
+
+
+def _contiguous(array: Array, dtype: str) -> Array:
+    return np.array(array, dtype=numpy_dtype(dtype), copy=True, order="C")
+
+
+def _copies(arrays: list[Array]) -> list[Array]:
+    return [np.array(array, copy=True) for array in arrays]

@@ -1,0 +1,229 @@
+"""Passes over the elements, from a program's regions and phases, with the lines of their functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from optloom.spec.guards import ALWAYS, Guard
+
+from ..ir.nodes import Kind, Length, Let, Program, Ref, Statement, Store, references, walk
+from ..passes.fission import Phase, Sum, phases
+from ..printing import UnsupportedOperation
+from .layout import Dialect, Switches, guards_of
+from .printer import ElementPrinter, TensorPrinter, is_condition, local
+
+GIVEN_FOR = {"row": Kind.HYPER, "k": Kind.SCALAR, "n": Kind.LET}
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """A tensor of a pass: `type` is that of its array, `guard` (empty for always) when it exists."""
+
+    name: str
+    member: str
+    type: str
+    guard: str
+    is_loaded: bool
+    is_stored: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PerTensor:
+    """Values of one tensor, of type `type`, which `function` computes before a pass from the sums of earlier ones.
+
+    `needs`: its arguments, of the row's scalars `k`, the tensor's `size` and the `sum`s.
+    """
+
+    type: str
+    function: str
+    fields: tuple[str, ...]
+    needs: tuple[str, ...]
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """A function of one element and the loop around it. `given`: what it needs beside its operands, (type, name)."""
+
+    name: str
+    doc: str
+    given: tuple[tuple[str, str], ...]
+    switches: tuple[str, ...]
+    operands: tuple[Operand, ...]
+    lines: tuple[str, ...]
+    sums: tuple[str, ...] = ()
+    per_tensor: PerTensor | None = None
+
+
+@dataclass(frozen=True)
+class PassBuilder:
+    """Makes the passes of `program`. `helpers`: filled with the operations that the elements use."""
+
+    program: Program
+    switches: Switches
+    dialect: Dialect
+    helpers: set[str]
+
+    def start(self) -> Pass | None:
+        """The slots before the first step; None if there are none."""
+        stores = tuple(Store(slot.name, slot.init, slot.when) for slot in self.program.slots)
+        printer = _StartPrinter(self.switches.constant, self.helpers, frozenset())
+        reads = {ref.name for store in stores for ref in references(store.value) if ref.kind is Kind.PARAMETER}
+        given = (f"{self.program.name}Row", "row")
+        doc = "One element's slots before the first step."
+        return self._pass("start", doc, stores, printer, reads, given) if stores else None
+
+    def every_call(self) -> Pass | None:
+        """What runs in the calls that do not update; None if every call does."""
+        prelude = self._prelude()
+        if self.program.update.predicate is None or not prelude:
+            return None
+        printer = ElementPrinter(self.switches.constant, self.helpers, frozenset())
+        doc = "One element, in a call that does not update."
+        return self._pass("every_call", doc, prelude, printer, _read(prelude), ("Scalars<C>", "k"))
+
+    def updates(self) -> tuple[Pass, ...]:
+        """The update: a pass for each phase. The first begins with what runs in every call."""
+        split = phases(self.program, self.program.update)
+        return tuple(self._update(number, phase, len(split)) for number, phase in enumerate(split, 1))
+
+    def _prelude(self) -> tuple[Statement, ...]:
+        earlier = self.program.regions[:-1]
+        if any(region.predicate is not None for region in earlier):
+            raise UnsupportedOperation("more than one predicate", "c")
+        return tuple(statement for region in earlier for statement in region.statements)
+
+    def _update(self, number: int, phase: Phase, count: int) -> Pass:
+        suffix = f"_{number}" if count > 1 else ""
+        doc = "One element, in a call that updates" + (f": pass {number} of {count}." if count > 1 else ".")
+        prelude = self._prelude() if number == 1 else ()
+        per_tensor = self._per_tensor(phase, suffix)
+        names = frozenset(let.defines for let in phase.before)
+        printer = ElementPrinter(self.switches.constant, self.helpers, names)
+        reads = set(phase.reads) | _read(prelude)
+        given = (("Scalars<C>", "k"), (f"{per_tensor.type}<C>", "n")) if per_tensor else (("Scalars<C>", "k"),)
+        statements = (*prelude, *phase.statements)
+        return self._pass(
+            f"update{suffix}", doc, statements, printer, reads, *given, phase=phase, per_tensor=per_tensor
+        )
+
+    def _per_tensor(self, phase: Phase, suffix: str) -> PerTensor | None:
+        if not phase.before:
+            return None
+        number = self.dialect.float64
+        printer = TensorPrinter(self.switches.constant, self.helpers, number, self.dialect.literal)
+        used = {ref.name for s in (*phase.statements, *phase.sums) for ref in _references(s) if ref.kind is Kind.LET}
+        fields = tuple(let.defines for let in phase.before if let.defines in used)
+        lines = []
+        for let in phase.before:
+            kind = "bool" if is_condition(let.value) else number
+            lines.append(f"const {kind} {local(let.defines)} = {printer.print(let.value)};")
+        kinds = {ref.kind for let in phase.before for ref in references(let.value)}
+        is_sized = any(isinstance(node, Length) for let in phase.before for node in walk(let.value))
+        is_needed = {"k": Kind.SCALAR in kinds, "size": is_sized, "sum": Kind.SUM in kinds}
+        needs = tuple(name for name in is_needed if is_needed[name])
+        return PerTensor(f"PerTensor{suffix.replace('_', '')}", f"per_tensor{suffix}", fields, needs, tuple(lines))
+
+    def _pass(
+        self, name: str, doc: str, statements: tuple[Statement, ...], printer: ElementPrinter, reads: set[str],
+        *given: tuple[str, str], phase: Phase | None = None, per_tensor: PerTensor | None = None,
+    ) -> Pass:  # fmt: skip
+        sums = phase.sums if phase else ()
+        for total in sums:
+            if total.over != "tensor":
+                raise UnsupportedOperation(f"a sum over all {total.over}", "c")
+        lines = _Lines(printer, self.switches.constant, self.dialect.float64).of(statements, sums)
+        operands = tuple(self._operands(statements, reads))
+        kinds = {ref.kind for part in (*statements, *sums) for ref in _references(part)}
+        given = tuple(pair for pair in given if GIVEN_FOR[pair[1]] in kinds)
+        guards = [statement.guard for statement in (*statements, *sums)]
+        guards += [g for s in (*statements, *sums) for g in guards_of(s.argument if isinstance(s, Sum) else s.value)]
+        guards += [slot.when for slot in self.program.slots if any(slot.name == o.member for o in operands)]
+        names = tuple(total.name for total in sums)
+        return Pass(name, doc, given, self.switches.names(*guards), operands, lines, names, per_tensor)
+
+    def _operands(self, statements: tuple[Statement, ...], reads: set[str]) -> Iterable[Operand]:
+        stores = {statement.slot for statement in statements if isinstance(statement, Store)}
+        guards: dict[str, Guard] = {"w": ALWAYS, "g": ALWAYS} | {slot.name: slot.when for slot in self.program.slots}
+        for name, guard in guards.items():
+            if name in reads | stores:
+                yield Operand(
+                    local(name), name, "T" if name in ("w", "g") else "C",
+                    "" if guard == ALWAYS else self.switches.constant(guard), name in reads, name in stores,
+                )  # fmt: skip
+
+
+class _StartPrinter(ElementPrinter):
+    """A slot's first value: a number, a hyperparameter of the row, or the parameter itself."""
+
+    def reference(self, ref: Ref) -> str:
+        return f"C(row.{ref.name})" if ref.kind is Kind.HYPER else super().reference(ref)
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """Statements of one element as lines of C++; neighbours under one guard share its braces."""
+
+    printer: ElementPrinter
+    constant: Callable[[Guard], str]
+    number: str
+
+    def of(self, statements: tuple[Statement, ...], sums: tuple[Sum, ...]) -> tuple[str, ...]:
+        lines: list[tuple[Guard, str]] = []
+        for position, statement in enumerate((None, *statements)):
+            if statement is not None:
+                lines += self._statement(statement)
+            for total in sums:
+                if _known_after(statements, total) == position:
+                    lines += [(total.guard, f"term[{total.name}] = {self.printer.term(total.argument, self.number)};")]
+        return tuple(self._grouped(lines))
+
+    def _statement(self, statement: Statement) -> list[tuple[Guard, str]]:
+        value = self.printer.print(statement.value)
+        if isinstance(statement, Store):
+            return [(statement.guard, f"{local(statement.slot)} = {value};")]
+        name = local(statement.name)
+        if statement.rebinds:
+            return [(statement.guard, f"{name} = {value};")]
+        kind = "bool" if is_condition(statement.value) else "C"
+        if statement.guard == ALWAYS:
+            return [(ALWAYS, f"const {kind} {name} = {value};")]
+        return [(ALWAYS, f"{kind} {name} = {{}};"), (statement.guard, f"{name} = {value};")]
+
+    def _grouped(self, lines: list[tuple[Guard, str]]) -> Iterable[str]:
+        at = 0
+        while at < len(lines):
+            guard = lines[at][0]
+            end = next((i for i in range(at, len(lines)) if lines[i][0] != guard), len(lines))
+            block = [line for _, line in lines[at:end]]
+            if guard == ALWAYS:
+                yield from block
+            elif len(block) == 1:
+                yield f"if constexpr ({self.constant(guard)}) {block[0]}"
+            else:
+                yield from (f"if constexpr ({self.constant(guard)}) {{", *(f"    {line}" for line in block), "}")
+            at = end
+
+
+def _references(part: Statement | Sum) -> Iterable[Ref]:
+    return references(part.argument if isinstance(part, Sum) else part.value)
+
+
+def _read(statements: tuple[Statement, ...]) -> set[str]:
+    tensors = (Kind.BEFORE, Kind.PARAMETER, Kind.GRADIENT)
+    return {ref.name for s in statements for ref in references(s.value) if ref.kind in tensors}
+
+
+def _known_after(statements: tuple[Statement, ...], total: Sum) -> int:
+    """How many statements come before the value that `total` adds up is known."""
+    wanted = set(references(total.argument))
+    position = 0
+    for count, statement in enumerate(statements, 1):
+        match statement:
+            case Store(slot=name):
+                made = {Ref(Kind.SLOT, name)}
+            case Let(name=name):
+                made = {Ref(kind, name) for kind in (Kind.LET, Kind.SLOT, Kind.PARAMETER, Kind.GRADIENT)}
+        position = count if made & wanted else position
+    return position

@@ -1,0 +1,142 @@
+"""Printing for C++ and CUDA: elements in the compute dtype `C`, values per tensor in float64, step scalars in pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+
+from optloom.spec.guards import Guard
+
+from ..ir.nodes import Expression, Fn, Kind, Length, Op, Ref
+from ..printing import Precedence, Printer, UnsupportedOperation
+
+COMPARISONS = (Fn.LESS, Fn.LESS_EQUAL, Fn.EQUAL, Fn.BOTH)
+CONDITION = "{0} ? {1} : {2}"
+
+
+class CPrinter(Printer):
+    """`guard`: prints a guard where the expression stands. `helpers`: the functions that the file must define."""
+
+    target = "c"
+    calls = {
+        Fn.SQRT: "sqrt({0})", Fn.ABS: "abs({0})", Fn.SQUARE: "square({0})", Fn.SIGN: "sign({0})",
+        Fn.MAXIMUM: "maximum({0}, {1})", Fn.MINIMUM: "minimum({0}, {1})",
+    }  # fmt: skip
+
+    def __init__(self, guard: Callable[[Guard], str], helpers: set[str]) -> None:
+        self.guard_text, self.helpers = guard, helpers
+
+    def guard(self, guard: Guard) -> str:
+        return self.guard_text(guard)
+
+    def choice(self, guard: Guard, chosen: Expression, other: Expression) -> str:
+        branches = (self.at(branch, Precedence.COMPARISON) for branch in (chosen, other))
+        return CONDITION.format(self.guard(guard), *branches)
+
+    def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
+        self.helpers.add(fn.value)
+        if fn in (Fn.BOTH, Fn.WHERE):
+            parts = [self.at(argument, Precedence.COMPARISON) for argument in arguments]
+            return " && ".join(parts) if fn is Fn.BOTH else CONDITION.format(*parts), Precedence.CHOICE
+        return super().operation(fn, arguments)
+
+
+class ElementPrinter(CPrinter):
+    """Values of one element. `per_tensor`: the names of values of the tensor, members of `n`."""
+
+    def __init__(self, guard: Callable[[Guard], str], helpers: set[str], per_tensor: frozenset[str]) -> None:
+        super().__init__(guard, helpers)
+        self.per_tensor = per_tensor
+
+    def literal(self, value: Fraction) -> str:
+        return f"C({super().literal(value)})"
+
+    def reference(self, ref: Ref) -> str:
+        if ref.kind is Kind.SCALAR:
+            return f"k.{ref.name}"
+        if ref.kind is Kind.INPUT:
+            raise UnsupportedOperation("extra inputs", self.target)
+        return f"n.{ref.name}" if ref.kind is Kind.LET and ref.name in self.per_tensor else local(ref.name)
+
+    def term(self, node: Expression, number: str) -> str:
+        """What a sum adds up, in the accumulator's type `number`: a product is taken in it, and so cannot overflow."""
+        match node:
+            case Op(Fn.SQUARE, (x,)):
+                self.helpers.add(Fn.SQUARE.value)
+                return f"square({number}({self.print(x)}))"
+            case Op(Fn.MUL, (a, b)):
+                return f"{number}({self.print(a)}) * {number}({self.print(b)})"
+        return f"{number}({self.print(node)})"
+
+
+class TensorPrinter(CPrinter):
+    """Values of one tensor, known between two passes over its elements. `number`: the type that holds them;
+    `literal_format`: how it is made of a literal."""
+
+    def __init__(self, guard: Callable[[Guard], str], helpers: set[str], number: str, literal_format: str) -> None:
+        super().__init__(guard, helpers)
+        self.number, self.literal_format = number, literal_format
+
+    def literal(self, value: Fraction) -> str:
+        return self.literal_format.format(repr(float(value)))
+
+    def reference(self, ref: Ref) -> str:
+        match ref.kind:
+            case Kind.SCALAR:
+                return f"{self.number}(k.{ref.name})"
+            case Kind.SUM:
+                return f"sum[{ref.name}]"
+            case Kind.LET:
+                return local(ref.name)
+        raise UnsupportedOperation(f"'{ref.name}' in a value per tensor", self.target)
+
+    def length(self, node: Length) -> str:
+        return f"{self.number}(size)" if node.over == "tensor" else super().length(node)
+
+
+class ScalarPrinter(CPrinter):
+    """A step's scalars: pairs of `C`, by operators on pairs."""
+
+    calls = CPrinter.calls | {Fn.POWER: "power({0}, {1})", Fn.ONE_MINUS_POWER: "one_minus_power({0}, {1})"}
+
+    def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
+        if fn in (Fn.POWER, Fn.ONE_MINUS_POWER):
+            if arguments[1] != Ref(Kind.STEP, "t"):
+                raise UnsupportedOperation("a power of other than the step's number", self.target)
+            self.helpers.add(fn.value)
+            return self.calls[fn].format(self.print(arguments[0]), "row.t"), Precedence.ATOM
+        return super().operation(fn, arguments)
+
+    def literal(self, value: Fraction) -> str:
+        return f"pair<C>({super().literal(value)})"
+
+    def reference(self, ref: Ref) -> str:
+        if ref.kind is Kind.STEP:
+            self.helpers.add("whole")
+            return "whole<C>(row.t)"
+        if ref.kind in (Kind.HYPER, Kind.LET):
+            return local(ref.name)
+        raise UnsupportedOperation(f"'{ref.name}' in a step's scalar", self.target)
+
+
+def is_condition(node: Expression) -> bool:
+    return isinstance(node, Op) and node.fn in COMPARISONS
+
+
+KEYWORDS = """
+    alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl const constexpr const_cast
+    continue decltype default delete do double dynamic_cast else enum explicit export extern false float for friend
+    goto if inline int long mutable namespace new noexcept not not_eq nullptr operator or or_eq private protected
+    public register reinterpret_cast return short signed sizeof static static_cast struct switch template this
+    thread_local throw true try typedef typeid typename union unsigned using virtual void volatile wchar_t while xor
+    xor_eq"""
+OWN_NAMES = """
+    C T abs block every_call i j k lane load maximum minimum n options pair power row sign size sqrt square start step
+    store sum sums term update whole x"""
+RESERVED = frozenset((KEYWORDS + OWN_NAMES).split())
+"""What a variable of a rule may not be called: C++'s words, and those of the templates."""
+
+
+def local(name: str) -> str:
+    """`name` as a variable of C++."""
+    return f"the_{name}" if name in RESERVED else name

@@ -1,0 +1,113 @@
+"""The target that C++ and CUDA are: a dialect and the templates of its kernels."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from optloom.spec.guards import ALWAYS, And, Guard, Not
+
+from ..double_word import functions_for
+from ..ir.nodes import Hyperparameter, Program
+from ..passes.legalise import Nestings
+from ..printing import UnsupportedOperation
+from ..target import Templates
+from .layout import Dialect, Switches
+from .passes import PassBuilder
+from .scalars import scalars
+from .text import WIDTH, fitted, wrapped
+
+SHARED = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class CTarget:
+    """One file for each rule. C++ and CUDA are strict always: nothing is contracted, so it costs nothing."""
+
+    dialect: Dialect
+    folder: Path
+    numerics: Literal["strict", "fast"] = "strict"
+    nestings: Nestings = frozenset()
+
+    @property
+    def name(self) -> str:
+        return self.dialect.target
+
+    def render(self, program: Program) -> Mapping[str, str]:
+        """`<rule>.<suffix>`. Raises UnsupportedOperation for state and sums that are not per element or tensor."""
+        stem = Path(program.source).stem
+        templates = Templates(self.folder / "templates", (SHARED,))
+        try:
+            context = _context(program, self.dialect, stem)
+        except UnsupportedOperation as error:
+            raise UnsupportedOperation(error.what, self.name, error.location) from error
+        return {f"{stem}{self.dialect.suffix}": fitted(templates.render(f"rule{self.dialect.suffix}.jinja", context))}
+
+
+def _context(program: Program, dialect: Dialect, prefix: str) -> dict[str, Any]:
+    _check(program)
+    switches = Switches(program, prefix)
+    helpers: set[str] = set()
+    passes = PassBuilder(program, switches, dialect, helpers)
+    start, every_call, updates = passes.start(), passes.every_call(), passes.updates()
+    scalar_helpers: set[str] = set()
+    computed = scalars(program, switches, scalar_helpers)
+    return {
+        "name": program.name, "prefix": prefix, "source": program.source, "d": dialect,
+        "doc": [line for part in program.doc.split("\n") for line in textwrap.wrap(part, WIDTH - 3) or [""]],
+        "formula": [part for line in program.formula for part in wrapped(line, 7)],
+        "hypers": program.hypers, "slots": program.slots,
+        "switches": tuple(switches.all.values()), "interface": _interface(program, switches),
+        "scalars": computed, "scalar_helpers": scalar_helpers,
+        "double_words": functions_for(scalar for region in program.regions for scalar in region.scalars),
+        "helpers": helpers,
+        "start": start, "every_call": every_call, "updates": updates,
+        "passes": tuple(each for each in (start, every_call, *updates) if each),
+        "sums": tuple(name for update in updates for name in update.sums), "note": _note,
+        "chosen": switches.of(*(name for each in (every_call, *updates) if each for name in each.switches)),
+        "chosen_at_start": switches.of(*start.switches) if start else (),
+    }  # fmt: skip
+
+
+def _check(program: Program) -> None:
+    """What the kernels do not hold (yet)."""
+    for slot in program.slots:
+        if slot.shape != "parameter":
+            raise UnsupportedOperation(f"state of shape '{slot.shape}'", "c")
+        if slot.storage != "compute":
+            raise UnsupportedOperation("slots of the parameter's dtype", "c")
+    if program.inputs:
+        raise UnsupportedOperation("extra inputs", "c")
+
+
+def _note(hyper: Hyperparameter) -> str:
+    """What a field of the row is, in a few words."""
+    default = f"{hyper.default:g} by default" if hyper.default is not None else ""
+    return ", ".join(part for part in (hyper.doc, default) if part)
+
+
+def _interface(program: Program, switches: Switches) -> str:
+    """The file's interface as JSON, a line for each part."""
+
+    def conjuncts(guard: Guard) -> list[str]:
+        parts = guard.guards if isinstance(guard, And) else () if guard == ALWAYS else (guard,)
+        return [f"!{conjuncts(part.guard)[0]}" if isinstance(part, Not) else switches.names(part)[0] for part in parts]
+
+    parts: dict[str, list[Any]] = {
+        "hypers": [
+            {"name": h.name, "type": "int64" if h.integer else "float64", "default": h.default} for h in program.hypers
+        ],
+        "counters": [{"name": name} for name in (("iterations",) if program.update.predicate else ()) + ("t",)],
+        "options": [{"name": option.name, "default": option.default} for option in program.options],
+        "switches": [switch.describe(program) for switch in switches.all.values()],
+        "slots": [{"name": slot.name, "when": conjuncts(slot.when)} for slot in program.slots],
+    }
+    lines = []
+    for key, items in parts.items():
+        rows = ",\n".join(f"    {json.dumps(item)}" for item in items)
+        lines.append(f'  "{key}": [\n{rows}\n  ]' if items else f'  "{key}": []')
+    return "{\n" + ",\n".join(lines) + "\n}"

@@ -1,0 +1,54 @@
+"""The application, and how errors end a command.
+
+Exit status: 0 all is well; 1 something was judged and found wanting (files differ, a cell fails, an edit is
+in the way); 2 the input is wrong, and nothing was written.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+import typer
+
+from . import conform, explain, generate, listing
+
+JUDGED, BAD_INPUT = 1, 2
+
+app = typer.Typer(
+    name="optloom",
+    help="A compiler for optimizers: from SymPy to NumPy, PyTorch, TensorFlow, JAX, C++ and CUDA.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (generate, listing, explain, conform):
+    module.add_to(app)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Runs the command line and exits."""
+    try:
+        app(arguments, prog_name="optloom")
+    except Exception as error:
+        status = _status_of(error)
+        if status is None:
+            raise
+        typer.echo(str(error), err=True)
+        sys.exit(status)
+    sys.exit(0)
+
+
+def _status_of(error: Exception) -> int | None:
+    """The exit status for an error that its message explains; None for a defect of ours."""
+    # Imported here, so that `--help` and completion do not wait for SymPy.
+    from optloom.spec.errors import SpecError
+
+    from ..api import UnknownName
+    from ..output import EditedFiles, OutputError
+    from ..printing import UnsupportedOperation
+
+    if isinstance(error, EditedFiles):
+        return JUDGED
+    explained = (SpecError, UnknownName, UnsupportedOperation, OutputError, OSError)
+    return BAD_INPUT if isinstance(error, explained) else None

@@ -1,0 +1,81 @@
+"""Arguments and output that commands share."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..api import Progress
+
+
+class NumericsChoice(StrEnum):
+    STRICT = "strict"
+    FAST = "fast"
+
+
+Rules = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[RULE]...", help="Rules, or paths of rule files; all if none is named."),
+]
+Targets = Annotated[
+    list[str] | None,
+    typer.Option("--target", "-t", metavar="TARGET", help="Only this target; may be repeated."),
+]
+Out = Annotated[Path | None, typer.Option(help="Folder of the files; the checkout's generated/ if not given.")]
+NumericsOption = Annotated[
+    NumericsChoice | None, typer.Option(help="strict or fast; each target's default if not given.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def print_json(value: Any) -> None:
+    """`value`, dataclasses included, as JSON on the standard output."""
+    typer.echo(json.dumps(value, indent=2, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
+
+
+def console(*, error: bool = False) -> Console:
+    """Colours on a terminal only; lines are not wrapped where nobody reads them on one."""
+    from rich.console import Console
+
+    made = Console(stderr=error, highlight=False)
+    return made if made.is_terminal else Console(stderr=error, highlight=False, soft_wrap=True, width=200)
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Progress | None]:
+    """A bar on a terminal, to be told (done, all, name of the next); None where standard error is none."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=console(error=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def tell(done: int, count: int, name: str) -> None:
+            bar.update(task, completed=done, total=count, description=name)
+
+        shown: Callable[[int, int, str], None] = tell
+        yield shown

@@ -1,0 +1,183 @@
+"""Which optimizers of a rule are run: its variants (options and stages) and the numbers given to them.
+
+Everything is derived from the rule's declarations; nothing is listed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import product
+
+import numpy as np
+
+from optloom.spec.declarations import Hyper, Option
+from optloom.spec.rule import Composition, Layer, Rule, declarations_of
+from optloom.spec.stages import PIPELINE
+
+from .corpus import tensors
+from .oracle import Batch, Configuration, Outcome, step
+
+STEPS = (1, 2, 10, 1000, 10**6, 2**24 + 1)
+FEW_STEPS = (1, 10, 1000)
+FACTORS = (1.7, 2.3, 3.1, 1.3, 2.9, 1.9)
+SHARES = (0.4142, 0.7321, 0.2361, 0.6458, 0.3166, 0.6056)
+LARGE = (0.37, 0.22, 0.51, 0.29, 0.43, 0.34)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Options and stages of one optimizer. `hypers`: the optional numbers that are given."""
+
+    name: str
+    hypers: Mapping[str, float | int | None] = field(default_factory=dict)
+    options: Mapping[str, bool | str] = field(default_factory=dict)
+    has_stages: bool = False
+
+
+@dataclass(frozen=True)
+class Case:
+    """One optimizer: a variant and its numbers, as a user would pass them. `steps`: the t of the steps judged."""
+
+    variant: Variant
+    name: str
+    hypers: Mapping[str, float | int | None]
+    steps: tuple[int, ...]
+
+
+def composition_of(rule: type[Rule]) -> Composition:
+    return Composition(rule, PIPELINE)
+
+
+def configuration(composition: Composition, case: Case | Variant, dtype: str, flushes: bool = False) -> Configuration:
+    """What the oracle is told: every number and option by name."""
+    options = case.variant.options if isinstance(case, Case) else case.options
+    return Configuration(
+        composition, dtype,
+        {hyper.name: composition.default(hyper) for hyper in composition.hypers} | dict(case.hypers),
+        {option.name: option.default for option in composition.of_kind(Option)} | dict(options),
+        flushes,
+    )  # fmt: skip
+
+
+def variants(composition: Composition) -> list[Variant]:
+    """The rule's own options and optional numbers in every combination that means something, then stages."""
+    own = {d.name: d for layer in composition.layers if layer not in composition.stages for d in declarations_of(layer)}
+    choices: list[list[tuple[str, str, bool | str | float | int | None]]] = []
+    for index, declared in enumerate(own.values()):
+        match declared:
+            case Option(default=bool() as default, name=name):
+                choices.append([("", name, default), (name if not default else f"no-{name}", name, not default)])
+            case Option(default=default, name=name, choices=forms):
+                others = [form for form in forms if form != default]
+                choices.append([("", name, default), *((form, name, form) for form in others)])
+            case Hyper(optional=True, name=name):
+                choices.append([("", name, declared.default), (name, name, other_number(declared, index))])
+    found: list[Variant] = []
+    seen: list[Outcome] = []
+    for picked in product(*choices):
+        changed = [(label, name, value) for label, name, value in picked if label]
+        variant = Variant(
+            "+".join(label for label, _, _ in changed) or "plain",
+            {name: value for _, name, value in changed if isinstance(own[name], Hyper)},  # type: ignore[misc]
+            {name: value for _, name, value in changed if isinstance(own[name], Option)},  # type: ignore[misc]
+        )
+        outcome = _sample(composition, variant)
+        if not any(_same(outcome, other) for other in seen):
+            found.append(variant)
+            seen.append(outcome)
+    return found + _staged(composition)
+
+
+def _staged(composition: Composition) -> list[Variant]:
+    """Each stage alone, and all of them; not those that the rule turns on itself."""
+    numbers: dict[str, dict[str, float | int | None]] = {}
+    for stage in composition.stages:
+        if composition.rule.stage_defaults.get(stage.when) is None:
+            hypers = _hypers_of(stage)
+            numbers[stage.__name__.lower()] = {h.name: other_number(h, index) for index, h in enumerate(hypers)}
+    alone = [Variant(name, given, has_stages=True) for name, given in numbers.items()]
+    if len(alone) < 2:
+        return alone
+    merged = {name: value for given in numbers.values() for name, value in given.items()}
+    return [*alone, Variant("all-stages", merged, has_stages=True)]
+
+
+def _hypers_of(layer: type[Layer]) -> list[Hyper]:
+    return [declared for declared in declarations_of(layer) if isinstance(declared, Hyper)]
+
+
+def cases(composition: Composition, variant: Variant) -> list[Case]:
+    """The defaults; every number another; numbers far away; some of the numbers at their lower bounds."""
+    other = _numbers(composition, variant, other_number)
+    sets = [("other", other, STEPS)]
+    if not variant.has_stages:
+        far = _numbers(composition, variant, _far_number)
+        sets = [("default", dict(variant.hypers), STEPS), *sets, ("far", far, FEW_STEPS)]
+        for parity, name in enumerate(("low-even", "low-odd")):
+            lowest = {h.name: h.bounds[">="] for h in _free(composition, variant)[parity::2] if ">=" in h.bounds}
+            sets.append((name, {**other, **lowest}, FEW_STEPS))
+    return [Case(variant, name, numbers, steps) for name, numbers, steps in sets]
+
+
+def _free(composition: Composition, variant: Variant) -> list[Hyper]:
+    """Numbers that change no structure."""
+    active = {stage for stage in composition.stages if stage.when in (*variant.hypers, *composition.rule.stage_defaults)}
+    layers = [layer for layer in composition.layers if layer not in composition.stages or layer in active]
+    named = [h for layer in layers for h in _hypers_of(layer)]
+    return [h for h in named if not h.optional or h.name in variant.hypers or composition.default(h) not in (None, h.off)]
+
+
+def _numbers(composition: Composition, variant: Variant, pick: object) -> dict[str, float | int | None]:
+    assert callable(pick)
+    return {h.name: pick(h, index) for index, h in enumerate(_free(composition, variant))}
+
+
+def other_number(hyper: Hyper, index: int) -> float | int:
+    """A legal number near the default, but not it."""
+    low, high = (hyper.bounds.get(">=", hyper.bounds.get(">")), hyper.bounds.get("<=", hyper.bounds.get("<")))
+    factor, default = FACTORS[index % len(FACTORS)], hyper.default
+    if hyper.integer:
+        return int(low or 0) + 1
+    if low is not None and high is not None:
+        near = high - (high - default) * factor if default is not None else low
+        return near if near > low else low + (high - low) * SHARES[index % len(SHARES)]
+    if default:
+        return default * factor if high is None else default * (1 - factor / 10)
+    return (low or 0.0) + 0.0371 * factor
+
+
+def _far_number(hyper: Hyper, index: int) -> float | int:
+    """A legal number far from the default."""
+    low, high = (hyper.bounds.get(">=", hyper.bounds.get(">")), hyper.bounds.get("<=", hyper.bounds.get("<")))
+    if hyper.integer:
+        return int(low or 0) + 1
+    if low is not None and high is not None:
+        return low + (high - low) * SHARES[index % len(SHARES)]
+    large = LARGE[index % len(LARGE)]
+    return low + large if low is not None else (high or 0.0) - large
+
+
+def _sample(composition: Composition, variant: Variant) -> Outcome:
+    """An early and a late call, to tell variants apart by what they compute."""
+    parts = [tensor for tensor in tensors("float32") if tensor.name in ("matrix", "cube")]
+    given = configuration(composition, variant, "float32")
+    slots = given.start([part.parameter for part in parts])
+    return step(
+        given,
+        Batch(
+            [np.stack([part.parameter] * 2) for part in parts], [np.stack([part.gradient] * 2) for part in parts],
+            {name: [np.stack([array] * 2) for array in arrays] for name, arrays in slots.items()},
+            np.array([0, 2**24]), np.array([0, 2**24]),
+        ),
+    )  # fmt: skip
+
+
+def features(composition: Composition) -> frozenset[str]:
+    """What the rule sums over, in whichever variant does."""
+    return frozenset().union(*(_sample(composition, variant).features for variant in variants(composition)))
+
+
+def _same(a: Outcome, b: Outcome) -> bool:
+    heads = [[part.head for part in outcome.parameters] for outcome in (a, b)]
+    return a.slots.keys() == b.slots.keys() and all(np.array_equal(x, y) for x, y in zip(*heads, strict=True))

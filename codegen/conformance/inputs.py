@@ -1,0 +1,144 @@
+"""The states and gradients that optimizers are run from, and what the oracle expects of them.
+
+They depend on the rule, the numbers given and the dtype, not on the target: one oracle run serves all targets.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from optloom.spec.declarations import Input
+from optloom.spec.rule import Composition
+
+from .cases import Case, configuration
+from .corpus import PAST, Tensor, grouped, stream
+from .oracle import Batch, Configuration, Expected, Outcome, step
+from .protocol import Array, Episode, Slots, compute_dtype
+
+RUN_CALLS = 200
+
+
+@dataclass(frozen=True)
+class Question:
+    """One optimizer's work on one group of tensors: single steps from injected states, and what they should give."""
+
+    given: Configuration
+    flushed: Configuration
+    case: Case
+    tensors: tuple[Tensor, ...]
+    with_run: bool
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def period(self) -> int:
+        return math.lcm(*self.given.periods())
+
+    @cached_property
+    def state(self) -> Slots:
+        """Slots after the past gradients, for the corpus's own parameters: one call before an update is due."""
+        parameters = [tensor.parameter for tensor in self.tensors]
+        slots = self.given.start(parameters)
+        for call in range(PAST if self.period == 1 else 2 * self.period - 1):
+            past = [tensor.past[call % PAST] for tensor in self.tensors]
+            outcome = step(self.given, self._batch(parameters, past, slots, [call // self.period], [call]))
+            slots = rounded_slots(outcome, slots, compute_dtype(self.given.dtype))
+            parameters = [nearest(e, p.dtype) for e, p in zip(outcome.parameters, parameters, strict=True)]
+        return slots
+
+    def _batch(
+        self, parameters: list[Array], gradients: list[Array], slots: Slots, updates: list[int], calls: list[int]
+    ) -> Batch:
+        """The same arrays in every call of the batch."""
+        def one(arrays: list[Array]) -> list[Array]:
+            return [array[None] for array in arrays]
+
+        extra = extra_inputs(self.given.composition, one(gradients))
+        kept = {name: one(arrays) for name, arrays in slots.items()}
+        counts = np.array(updates, np.int64), np.array(calls, np.int64)
+        return Batch(one(parameters), one(gradients), kept, *counts, extra)
+
+    @cached_property
+    def batch(self) -> Batch:
+        """One call per judged step: the next update."""
+        updates = [t - 1 for t in self.case.steps]
+        calls = [t * self.period - 1 for t in self.case.steps]
+        parameters = [tensor.parameter for tensor in self.tensors]
+        return self._batch(parameters, [tensor.gradient for tensor in self.tensors], self.state, updates, calls)
+
+    @cached_property
+    def expected(self) -> Outcome:
+        return step(self.given, self.batch)
+
+    @cached_property
+    def expected_if_flushed(self) -> Outcome:
+        return step(self.flushed, self.batch)
+
+    @cached_property
+    def run(self) -> Episode:
+        parameters, gradients = stream([t.parameter.shape for t in self.tensors], RUN_CALLS, self.given.dtype)
+        return Episode(parameters, gradients, inputs=self._inputs_of_calls(gradients))
+
+    def _inputs_of_calls(self, calls: list[list[Array]]) -> list[dict[str, Any]]:
+        """The extra inputs of each call, as runners get them; empty if the rule has none."""
+        made = [extra_inputs(self.given.composition, [g[None] for g in gradients]) for gradients in calls]
+        every = [{n: [a[0] for a in v] if isinstance(v, list) else float(v[0]) for n, v in one.items()} for one in made]
+        return every if any(every) else []
+
+    def episodes(self) -> list[Episode]:
+        """The single steps, then the run if it is wanted."""
+        batch = self.batch
+        made = [
+            Episode(
+                [p[0] for p in batch.parameters],
+                [[g[0] for g in batch.gradients]],
+                {name: [a[0] for a in arrays] for name, arrays in batch.slots.items()},
+                int(batch.updates[i]),
+                int(batch.calls[i]),
+                self._inputs_of_calls([[g[0] for g in batch.gradients]]),
+            )
+            for i in range(len(batch.updates))
+        ]
+        return [*made, self.run] if self.with_run else made
+
+
+def questions(
+    composition: Composition, case: Case, dtype: str, features: frozenset[str], with_run: bool
+) -> list[Question]:
+    """One per group of tensors; the long run is the first group's."""
+    return [
+        Question(
+            configuration(composition, case, dtype), configuration(composition, case, dtype, flushes=True), case, group,
+            with_run and index == 0,
+        )
+        for index, group in enumerate(grouped(dtype, features))
+    ]  # fmt: skip
+
+
+def extra_inputs(composition: Composition, gradients: list[Array]) -> dict[str, Any]:
+    """Values for a rule's extra inputs: 1 for numbers, the squared gradient for tensors."""
+    with np.errstate(all="ignore"):
+        return {
+            source.name: np.ones(len(gradients[0])) if source.shape == "scalar" else [g * g for g in gradients]
+            for source in composition.of_kind(Input)
+        }
+
+
+def nearest(expected: Expected, dtype: Any) -> Array:
+    """The first call's numbers, rounded to a dtype."""
+    with np.errstate(all="ignore"):
+        made: NDArray[Any] = np.asarray(expected.head[0]).astype(dtype)
+    return made
+
+
+def rounded_slots(outcome: Outcome, before: Slots, dtype: str) -> Slots:
+    return {
+        name: [old if e is None else nearest(e, dtype) for e, old in zip(outcome.slots[name], arrays, strict=True)]
+        for name, arrays in before.items()
+    }

@@ -1,0 +1,181 @@
+"""What a target computed, against what the oracle expects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .corpus import ORDINARY
+from .exact import DECIDED_EITHER_WAY
+from .formats import FORMATS, Wide
+from .oracle import Expected, Outcome
+from .protocol import Array, Snapshot, numpy_dtype
+
+LIMIT = 2.0
+"""Errors up to twice the bound pass: room for fused multiply-add and for other orders of the same sum."""
+
+
+@dataclass(frozen=True)
+class Worst:
+    """The element that is off the most, in units of its bound."""
+
+    element: str
+    output: str
+    step: int
+    actual: str
+    expected: str
+    ratio: float
+
+
+@dataclass
+class Judgement:
+    """Many elements. Medians are over ordinary inputs whose bound is known, in ULP of the output's dtype."""
+
+    ratio: float = 0.0
+    worst: Worst | None = None
+    elements: int = 0
+    unbounded: int = 0
+    """Elements about which nothing is known (their bound is infinite)."""
+    decided_either_way: int = 0
+    complaints: list[str] = field(default_factory=list)
+    """Shapes, dtypes and counts that are wrong."""
+    bounds_in_ulp: list[Wide] = field(default_factory=list)
+    errors_in_ulp: list[Wide] = field(default_factory=list)
+
+    @property
+    def passes(self) -> bool:
+        return self.ratio <= LIMIT and not self.complaints
+
+    def add(self, output: str, actual: Array, expected: Expected, steps: NDArray[np.int64], ids: tuple[str, ...]) -> None:
+        """All calls of one output of one tensor; the first axis is the call."""
+        if actual.shape != expected.head.shape:
+            self.complaints.append(f"{output}: shape {actual.shape[1:]}, expected {expected.head.shape[1:]}")
+            return
+        error = errors(actual, expected)
+        ratio = ratios(error, actual, expected)
+        known = np.isfinite(expected.bound)
+        self.elements += ratio.size
+        self.unbounded += int((~known).sum())
+        self.decided_either_way += int(((expected.flags & DECIDED_EITHER_WAY) > 0).sum())
+        if ratio.size and ratio.max() > self.ratio:
+            self.ratio = float(ratio.max())
+            at = np.unravel_index(int(ratio.argmax()), ratio.shape)
+            whole = actual[0].size == len(ids) > 1
+            element = ids[int(np.ravel_multi_index(at[1:], actual.shape[1:]))] if whole else ids[0]
+            self.worst = Worst(
+                element, output, int(steps[at[0]]), _hex(actual[at]), _expected_text(expected, at), self.ratio
+            )
+        self._add_ulps(actual, expected, error, ids)
+
+    def _add_ulps(self, actual: Array, expected: Expected, error: Wide, ids: tuple[str, ...]) -> None:
+        size = np.abs(expected.head)
+        ordinary = np.array([name.partition("/")[0] in ORDINARY for name in ids] or [False])
+        if actual[0].size != len(ids):
+            ordinary = ordinary[:1]
+        mask = np.broadcast_to(ordinary.reshape(ordinary.size if ordinary.size < 2 else actual.shape[1:]), actual.shape)
+        mask = mask & np.isfinite(expected.bound) & np.isfinite(expected.head) & (expected.bound > 0)
+        spacing = FORMATS[actual.dtype.name].spacing(size)
+        self.bounds_in_ulp.append((expected.bound / spacing)[mask])
+        with np.errstate(invalid="ignore"):
+            self.errors_in_ulp.append((error / spacing)[mask])
+
+    def merge(self, other: Judgement) -> None:
+        if other.ratio > self.ratio:
+            self.ratio, self.worst = other.ratio, other.worst
+        self.elements += other.elements
+        self.unbounded += other.unbounded
+        self.decided_either_way += other.decided_either_way
+        self.complaints += [text for text in other.complaints if text not in self.complaints]
+        self.bounds_in_ulp += other.bounds_in_ulp
+        self.errors_in_ulp += other.errors_in_ulp
+
+    def median_bound(self) -> float:
+        return _median(self.bounds_in_ulp)
+
+    def median_error(self) -> float:
+        return _median(self.errors_in_ulp)
+
+    def largest_error(self) -> float:
+        return max((float(part.max()) for part in self.errors_in_ulp if part.size), default=0.0)
+
+
+def _median(parts: list[Wide]) -> float:
+    values = np.concatenate(parts) if parts else np.zeros(0)
+    return float(np.median(values)) if values.size else 0.0
+
+
+def errors(actual: Array, expected: Expected) -> Wide:
+    """|actual - expected|, exact to far below a unit in the last place; NaN where either is not finite."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.abs((actual.astype(np.longdouble) - expected.head) - expected.tail))
+
+
+def ratios(error: Wide, actual: Array, expected: Expected) -> Wide:
+    """Errors in units of their bounds: 0 where nothing is known, infinite for a wrong infinity or NaN."""
+    finite = np.isfinite(expected.head)
+    with np.errstate(all="ignore"):
+        number = actual.astype(np.float64)
+        same = (number == expected.head) | (np.isnan(number) & np.isnan(expected.head))
+        measured = np.where(error > 0, error / expected.bound, np.where(np.isnan(error), np.inf, 0))
+    ratio = np.where(finite & np.isfinite(number), measured, np.where(same, 0, np.inf))
+    return np.asarray(np.where(np.isinf(expected.bound), 0, ratio))
+
+
+def _hex(value: Any) -> str:
+    return float(value).hex()
+
+
+def _expected_text(expected: Expected, at: Any) -> str:
+    return f"{float(expected.head[at]):.17g} {float(expected.tail[at]):+.3g}, within {float(expected.bound[at]):.3g}"
+
+
+def pairs(
+    actual: list[Snapshot], outcome: Outcome, ids: list[tuple[str, ...]], dtypes: tuple[str, str]
+) -> Iterator[tuple[str, Array, Expected, tuple[str, ...]] | str]:
+    """The outputs of one snapshot per call beside what is expected of them; a complaint where they do not fit."""
+    yield from _outputs("w", [snapshot.parameters for snapshot in actual], list(outcome.parameters), ids, dtypes[0])
+    for name, parts in outcome.slots.items():
+        if any(name not in snapshot.slots for snapshot in actual):
+            yield f"slot {name} is missing"
+            continue
+        yield from _outputs(name, [snapshot.slots[name] for snapshot in actual], parts, ids, dtypes[1])
+
+
+def _outputs(
+    name: str, calls: list[list[Array]], parts: list[Expected | None], ids: list[tuple[str, ...]], dtype: str
+) -> Iterator[tuple[str, Array, Expected, tuple[str, ...]] | str]:
+    if any(len(arrays) != len(parts) for arrays in calls):
+        yield f"{name}: {len(calls[0])} arrays, expected {len(parts)}"
+        return
+    for index, expected in enumerate(parts):
+        if expected is None:
+            continue
+        arrays = [np.asarray(call[index]) for call in calls]
+        if arrays[0].dtype != numpy_dtype(dtype):
+            yield f"{name}: dtype {arrays[0].dtype}, expected {dtype}"
+        elif any(array.shape != arrays[0].shape for array in arrays):
+            yield f"{name}: shapes differ from call to call"
+        else:
+            yield name, np.stack(arrays), expected, ids[index]
+
+
+def judge(
+    actual: list[Snapshot], outcome: Outcome, steps: NDArray[np.int64], ids: list[tuple[str, ...]], dtypes: tuple[str, str]
+) -> Judgement:
+    """One snapshot per call of the outcome. `dtypes`: of parameters, of slots."""
+    judgement = Judgement()
+    for found in pairs(actual, outcome, ids, dtypes):
+        if isinstance(found, str):
+            judgement.complaints.append(found)
+        else:
+            name, array, expected, names = found
+            judgement.add(name, array, expected, steps, names)
+    for snapshot, count in zip(actual, steps, strict=True):
+        if snapshot.updates != count:
+            judgement.complaints.append(f"counts {snapshot.updates} updates, expected {count}")
+            break
+    return judgement

@@ -1,0 +1,244 @@
+"""One cell of the suite: a rule's variant, in one mode of one target, in one kind of code and one dtype."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from optloom.spec.rule import Composition, Rule
+
+from .cases import Case, Variant, cases, composition_of, features, variants
+from .inputs import Question, questions
+from .judge import Judgement, judge
+from .pool import Failed, Skipped, Worker
+from .protocol import Array, Dtype, Job, Mode, Numerics, Snapshot, compute_dtype
+from .runs import judge_run
+
+Kind: TypeAlias = Literal["BIT", "BOUND", "FTZ", "DEV", "FAIL", "SKIP"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """`part`: "step" (one step from injected states) or "run" (200 calls from the start)."""
+
+    rule: str
+    variant: str
+    target: str
+    mode: str
+    numerics: Numerics
+    dtype: Dtype
+    part: Literal["step", "run"]
+
+    @property
+    def id(self) -> str:
+        return "/".join((self.rule, self.variant, self.target, self.mode, self.numerics, self.dtype, self.part))
+
+
+@dataclass
+class Result:
+    """What became of a cell. `kind` is what it is; `accepted`: whether that is right for it, listed or not."""
+
+    cell: Cell
+    kind: Kind
+    accepted: bool
+    judgement: Judgement = field(default_factory=Judgement)
+    note: str = ""
+    digest: str = ""
+    """SHA-256 of parameters and slots after the run."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one optimizer computed for one question: a snapshot per single step, and one per call of the run."""
+
+    steps: list[Snapshot]
+    run: list[Snapshot]
+
+    @cached_property
+    def steps_digest(self) -> str:
+        return _digest(self.steps)
+
+    @cached_property
+    def run_digest(self) -> str:
+        return _digest(self.run)
+
+
+def _digest(snapshots: list[Snapshot]) -> str:
+    """SHA-256 of parameters and slots; NaN are all alike, and so are the two zeros."""
+    hashed = hashlib.sha256()
+    for series in _series(snapshots):
+        if len({(array.dtype, array.shape) for array in series}) > 1:
+            return "shapes or dtypes differ from call to call"
+        together = np.stack(series)
+        together[np.isnan(together)] = np.nan
+        together[together == 0] = 0
+        hashed.update(f"{together.dtype.name}{together.shape}".encode())
+        hashed.update(together.tobytes())
+    return hashed.hexdigest()
+
+
+def _series(snapshots: list[Snapshot]) -> Iterator[list[Array]]:
+    """Each array of the state, call by call; those that a call lacks are left out."""
+    states = [{"w": snapshot.parameters} | dict(sorted(snapshot.slots.items())) for snapshot in snapshots]
+    for name, arrays in (states[0] if states else {}).items():
+        for index in range(len(arrays)):
+            yield [state[name][index] for state in states if index < len(state.get(name, ()))]
+
+
+@dataclass
+class RuleSuite:
+    """Everything about one rule that targets share: questions, the reference's answers, judgements."""
+
+    name: str
+    rule: type[Rule]
+    reference: Callable[[Job], list[list[Snapshot]]]
+    """Runs a job in the reference, the strict code whose bits are compared; its file and mode are filled in."""
+    _questions: dict[tuple[str, str, str], list[Question]] = field(default_factory=dict)
+    _answers: dict[int, Answers] = field(default_factory=dict)
+    _judged: dict[tuple[int, str, str], Judgement] = field(default_factory=dict)
+
+    @cached_property
+    def composition(self) -> Composition:
+        return composition_of(self.rule)
+
+    @cached_property
+    def features(self) -> frozenset[str]:
+        return features(self.composition)
+
+    @cached_property
+    def variants(self) -> list[Variant]:
+        return variants(self.composition)
+
+    def variants_for(self, mode: Mode, dtype: Dtype, few: bool) -> list[Variant]:
+        """All; where building is slow: options in float32, else the first and the last, with all their stages."""
+        if not (mode.slow or few):
+            return self.variants
+        plain = [variant for variant in self.variants if not variant.has_stages]
+        staged = [variant for variant in self.variants if variant.has_stages][-1:]
+        return plain + staged if dtype == "float32" else [self.variants[0], *staged][: 1 + (not few)]
+
+    def questions(self, variant: Variant, dtype: Dtype, few: bool) -> list[Question]:
+        """`few`: only those of the numbers that are unlike the defaults, which find the most."""
+        chosen = cases(self.composition, variant)
+        run_of = "other" if few else chosen[0].name
+        return [
+            question
+            for case in chosen if not few or case.name == "other"
+            for question in self._questions_of(variant, case, dtype, case.name == run_of)
+        ]  # fmt: skip
+
+    def _questions_of(self, variant: Variant, case: Case, dtype: Dtype, with_run: bool) -> list[Question]:
+        key = (variant.name, f"{case.name} {with_run}", dtype)
+        if key not in self._questions:
+            self._questions[key] = questions(self.composition, case, dtype, self.features, with_run)
+        return self._questions[key]
+
+    def job(self, question: Question, file: Path | str, mode: str, dtype: Dtype) -> Job:
+        case = question.case
+        return Job(
+            str(file), self.rule.__name__, mode, dtype, question.episodes(), dict(case.hypers), dict(case.variant.options)
+        )
+
+    def reference_answers(self, question: Question, dtype: Dtype) -> Answers:
+        if id(question) not in self._answers:
+            snapshots = self.reference(self.job(question, "", "", dtype))
+            self._answers[id(question)] = _answers(question, snapshots)
+        return self._answers[id(question)]
+
+    def judged_steps(self, question: Question, answers: Answers, flushed: bool) -> Judgement:
+        key = (id(question), "flushed" if flushed else "steps", answers.steps_digest)
+        if key not in self._judged:
+            outcome = question.expected_if_flushed if flushed else question.expected
+            dtypes = question.given.dtype, compute_dtype(question.given.dtype)
+            ids = [tensor.ids for tensor in question.tensors]
+            self._judged[key] = judge(answers.steps, outcome, np.array(question.case.steps), ids, dtypes)
+        return self._judged[key]
+
+    def judged_run(self, question: Question, answers: Answers) -> Judgement:
+        key = (id(question), "run", answers.run_digest)
+        if key not in self._judged:
+            self._judged[key] = judge_run(question, answers.run, self.features)
+        return self._judged[key]
+
+
+def _answers(question: Question, snapshots: list[list[Snapshot]]) -> Answers:
+    count = len(question.case.steps)
+    if len(snapshots) != count + question.with_run:
+        raise Failed(f"the runner answered {len(snapshots)} episodes of {count + question.with_run}")
+    return Answers([calls[0] for calls in snapshots[:count]], snapshots[count] if question.with_run else [])
+
+
+def run_cell(
+    suite: RuleSuite, worker: Worker, file: Path, mode: Mode, numerics: Numerics, dtype: Dtype, variant: Variant, few: bool
+) -> list[Result]:
+    """The results of a cell's two parts."""
+    where = (suite.name, variant.name, worker.target, mode.name, numerics, dtype)
+    step, run = Result(Cell(*where, "step"), "BIT", True), Result(Cell(*where, "run"), "BIT", True)
+    needs_bits = numerics == "strict" and (not suite.features or (mode.follows_tree and "library" not in suite.features))
+    try:
+        for question in suite.questions(variant, dtype, few or mode.slow):
+            answers = _answers(question, worker.run(suite.job(question, file, mode.name, dtype)))
+            reference = suite.reference_answers(question, dtype)
+            _add_steps(suite, step, question, answers, reference)
+            if question.with_run:
+                _add_run(suite, run, question, answers, reference)
+    except (Skipped, Failed) as reason:
+        kind: Kind = "SKIP" if isinstance(reason, Skipped) else "FAIL"
+        return [Result(result.cell, kind, False, note=str(reason)) for result in (step, run)]
+    for result in (step, run):
+        result.accepted = result.kind == "BIT" or (result.kind == "BOUND" and not needs_bits)
+        if result.kind == "BOUND" and needs_bits:
+            result.note = "the bits are not the reference's"
+    return [step, run]
+
+
+_ORDER: list[Kind] = ["BIT", "BOUND", "FTZ", "FAIL"]
+
+
+def _lower(result: Result, kind: Kind, judgement: Judgement) -> None:
+    result.kind = max(result.kind, kind, key=_ORDER.index)
+    result.judgement.merge(judgement)
+
+
+def _add_steps(suite: RuleSuite, result: Result, question: Question, answers: Answers, reference: Answers) -> None:
+    judgement = suite.judged_steps(question, answers, flushed=False)
+    if answers.steps_digest == reference.steps_digest:
+        _lower(result, "BIT" if judgement.passes else "FAIL", judgement)
+    elif judgement.passes and not _differs_where_flushed(question, answers, reference):
+        _lower(result, "BOUND", judgement)
+    else:
+        flushed = suite.judged_steps(question, answers, flushed=True)
+        _lower(result, "FTZ" if flushed.passes else "FAIL", flushed if flushed.passes else judgement)
+
+
+def _add_run(suite: RuleSuite, result: Result, question: Question, answers: Answers, reference: Answers) -> None:
+    judgement = suite.judged_run(question, answers)
+    same = answers.run_digest == reference.run_digest
+    _lower(result, "FAIL" if not judgement.passes else "BIT" if same else "BOUND", judgement)
+    result.digest = _digest(answers.run[-1:])
+
+
+def _differs_where_flushed(question: Question, answers: Answers, reference: Answers) -> bool:
+    """Whether all bits that differ from the reference's are of numbers that flushing reaches."""
+    for index, (ours, theirs) in enumerate(zip(answers.steps, reference.steps, strict=True)):
+        kinds = [("w", ours.parameters, theirs.parameters)]
+        kinds += [(name, ours.slots[name], theirs.slots[name]) for name in theirs.slots]
+        for name, a, b in kinds:
+            gradual, flushed = (
+                outcome.parameters if name == "w" else outcome.slots[name]
+                for outcome in (question.expected, question.expected_if_flushed)
+            )
+            for x, y, g, f in zip(a, b, gradual, flushed, strict=True):
+                if g is None or f is None:
+                    continue
+                same = (x == y) | (np.isnan(x) & np.isnan(y))
+                reached = np.isinf(f.bound[index]) | (f.bound[index] > 1.5 * g.bound[index])
+                if not (same | reached).all():
+                    return False
+    return True

@@ -1,0 +1,27 @@
+"""Runs generated C++ for the conformance suite, through ctypes, built as its head says."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+from ...c_family import native
+from ...conformance.protocol import Job, Mode, Snapshot
+
+MODES = (Mode("plain", numerics=("strict",), follows_tree=True),)
+FLAGS = "-std=c++17 -O3 -fopenmp -fno-math-errno -fno-trapping-math -ffp-contract=off -shared -fPIC"
+
+
+def library(file: str, command: str = f"g++ {FLAGS}") -> native.Library:
+    """`file`, compiled by `command`."""
+    return native.Library(native.compiled(Path(file), command.split()), Path(file).stem)
+
+
+def call(state: native.State, name: str) -> None:
+    rows = (1,) if name.startswith("step") else ()
+    count = len(state.parameters)
+    state.library.call(name, state.bits, *rows, ctypes.byref(state.row), count, state.tensors)
+
+
+def run(job: Job) -> list[list[Snapshot]]:
+    return native.run(job, library(job.file), call)

@@ -1,0 +1,1 @@
+"""CUDA: one file of fused multi-tensor kernels for each rule, without includes, with a C interface."""

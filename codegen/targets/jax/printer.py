@@ -1,0 +1,135 @@
+"""Printing for JAX: tensors and a step's scalars as plain expressions, guards as Python conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from optloom.spec.guards import ALWAYS, And, Flag, Given, Guard, HasAxes, Is, Not, conjunction, describe
+
+from ...ir.nodes import Choose, Expression, Fn, Kind, Length, Literal, Op, Reduce, Ref
+from ...printing import Precedence, Printer, UnsupportedOperation
+
+FLIPPED = {Fn.LESS: ">", Fn.LESS_EQUAL: ">="}
+
+
+class JaxPrinter(Printer):
+    """What tensors and scalars share: guards over the static arguments of a jitted function."""
+
+    target = "jax"
+
+    def guard(self, guard: Guard) -> str:
+        match guard:
+            case Flag(option):
+                return option
+            case Is(option, value):
+                return f'{option} == "{value}"'
+            case Given(hyper):
+                return flag_of(hyper)
+            case HasAxes(count):
+                return f"w.ndim >= {count}"
+            case Not(And()):
+                return f"not ({self.guard(guard.guard)})"
+            case Not(inner):
+                return f"not {self.guard(inner)}"
+            case And(parts):
+                return " and ".join(self.guard(part) for part in parts)
+            case _:
+                return "True"
+
+
+class TensorPrinter(JaxPrinter):
+    """Values of tensors, one leaf at a time."""
+
+    calls = {
+        Fn.ABS: "jnp.abs({0})", Fn.SQRT: "jnp.sqrt({0})", Fn.SIGN: "jnp.sign({0})", Fn.EXP: "jnp.exp({0})",
+        Fn.LOG: "jnp.log({0})", Fn.TANH: "jnp.tanh({0})", Fn.MAXIMUM: "jnp.maximum({0}, {1})",
+        Fn.MINIMUM: "jnp.minimum({0}, {1})", Fn.WHERE: "jnp.where({0}, {1}, {2})",
+        Fn.BOTH: "jnp.logical_and({0}, {1})", Fn.MATMUL: 'jnp.matmul({0}, {1}, precision="highest")',
+        Fn.TRANSPOSE: "jnp.matrix_transpose({0})", Fn.EXACT: "exact({0})", Fn.POW: "jnp.power({0}, {1})",
+    }  # fmt: skip
+
+    def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
+        if fn is Fn.SQUARE:
+            return f"{self.at(arguments[0], Precedence.ATOM)}**2", Precedence.UNARY
+        if fn in FLIPPED and isinstance(arguments[0], Literal):
+            left, right = (self.at(argument, Precedence.SUM) for argument in reversed(arguments))
+            return f"{left} {FLIPPED[fn]} {right}", Precedence.COMPARISON
+        return super().operation(fn, arguments)
+
+    def reference(self, ref: Ref) -> str:
+        return f"k.{ref.name}" if ref.kind is Kind.SCALAR else ref.name
+
+    def reduction(self, node: Reduce) -> str:
+        if node.over == "tensors":
+            return super().reduction(node)
+        along = f", axis={node.axis}, keepdims=True" if node.over == "axis" else ""
+        return f"jnp.sum({self.print(node.argument)}{along})"
+
+    def length(self, node: Length) -> str:
+        if node.over == "tensors":
+            return super().length(node)
+        argument = self.at(node.argument, Precedence.ATOM)
+        return f"{argument}.size" if node.over == "tensor" else f"{argument}.shape[{node.axis}]"
+
+
+class ScalarPrinter(JaxPrinter):
+    """A step's scalars, in double words: the operators are those of the class `_Double`."""
+
+    infix = {fn: JaxPrinter.infix[fn] for fn in (Fn.ADD, Fn.SUB, Fn.MUL, Fn.DIV)}
+    calls = {Fn.SQRT: "_root({0})"}
+
+    def __init__(self, optional: frozenset[str]) -> None:
+        self.optional = optional
+
+    def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
+        if fn in (Fn.POWER, Fn.ONE_MINUS_POWER):
+            if not isinstance(arguments[1], Ref) or arguments[1].kind is not Kind.STEP:
+                raise UnsupportedOperation("a power other than the step's number, of a step's scalar", self.target)
+            power = f"{self.at(arguments[0], Precedence.ATOM)}**t"
+            return (power, Precedence.UNARY) if fn is Fn.POWER else (f"1 - {power}", Precedence.SUM)
+        if fn is Fn.SQUARE:
+            return f"_squared({self.print(arguments[0])})", Precedence.ATOM
+        if all(isinstance(argument, Literal) for argument in arguments):
+            raise UnsupportedOperation("arithmetic on literals alone", self.target)
+        return super().operation(fn, arguments)
+
+    def reference(self, ref: Ref) -> str:
+        if ref.kind in (Kind.HYPER, Kind.LET):
+            return ref.name
+        raise UnsupportedOperation(f"a step's scalar that reads '{ref.name}' ({ref.kind})", self.target)
+
+    def guard(self, guard: Guard) -> str:
+        match guard:
+            case Given(hyper) if hyper in self.optional:
+                return f"{hyper} is not None"
+            case Not(Given(hyper)) if hyper in self.optional:
+                return f"{hyper} is None"
+        raise UnsupportedOperation(f"a step's scalar that depends on '{describe(guard)}'", self.target)
+
+
+def flag_of(hyper: str) -> str:
+    """The name of the static argument that says whether an optional hyperparameter was given."""
+    return f"has_{hyper}"
+
+
+def alternatives(node: Expression, guard: Guard = ALWAYS) -> Iterator[tuple[Guard, Expression]]:
+    """The branches of a statement's value, to be tried in order: a chain of if, elif and else."""
+    if isinstance(node, Choose):
+        yield from alternatives(node.chosen, conjunction(guard, node.guard))
+        yield from alternatives(node.other, guard)
+    else:
+        yield guard, node
+
+
+def parameter_moved(node: Expression, moved: Ref) -> Expression | None:
+    """`node`, a sum over the parameter, with `moved` in the parameter's place; None if it is no such sum."""
+    match node:
+        case Ref(Kind.PARAMETER, "w"):
+            return moved
+        case Op(Fn.ADD | Fn.SUB, (a, b)):
+            left = parameter_moved(a, moved)
+            return None if left is None else Op(node.fn, (left, b))
+        case Choose(guard, chosen, other):
+            left, right = parameter_moved(chosen, moved), parameter_moved(other, moved)
+            return None if left is None or right is None else Choose(guard, left, right)
+    return None

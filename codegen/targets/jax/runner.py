@@ -1,0 +1,78 @@
+"""Runs the generated JAX optimizers for the conformance suite."""
+
+from __future__ import annotations
+
+import os
+
+# Before JAX is imported: the CPU, and one thread.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from ...compiler import compile_rule
+from ...conformance.protocol import Episode, Job, Mode, Slots, Snapshot, load_module
+from ...discovery import discover
+from .target import names_in_optax
+
+MODES = (Mode("step-eager"), Mode("step-jit"), Mode("factory"))
+
+
+def run(job: Job) -> list[list[Snapshot]]:
+    """The snapshots of each episode; the optimizer is built, and compiled, once for all of them."""
+    with jax.enable_x64(job.dtype == "float64"):
+        names = _names(job.rule)
+        init, call = _optimizer(load_module(job.file), job, names)
+        return [_episode(episode, init, call, names) for episode in job.episodes]
+
+
+@cache
+def _names(rule: str) -> dict[str, str]:
+    """The generated names, by those of the rule."""
+    return next(names_in_optax(compile_rule(known)) for known in discover().values() if known.__name__ == rule)
+
+
+def _optimizer(module: ModuleType, job: Job, names: dict[str, str]) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """`init(params)` and `call(params, grads, state)`."""
+    arguments = {names[name]: value for name, value in {**job.hypers, **job.options}.items()}
+    factory = Path(job.file).stem
+    if job.mode != "factory":
+        init, step = getattr(module, f"{factory}_step")(**arguments)
+        return init, step if job.mode == "step-eager" else jax.jit(step)
+    transformation = getattr(module, factory)(**arguments)
+
+    def call(params: Any, grads: Any, state: Any) -> tuple[Any, Any]:
+        updates, state = transformation.update(grads, state, params)
+        return optax.apply_updates(params, updates), state
+
+    return transformation.init, jax.jit(call)
+
+
+def _episode(
+    episode: Episode, init: Callable[..., Any], call: Callable[..., Any], names: dict[str, str]
+) -> list[Snapshot]:
+    params = [jnp.asarray(w) for w in episode.parameters]
+    state = init(params)
+    given = {names[name]: [jnp.asarray(x) for x in arrays] for name, arrays in (episode.slots or {}).items()}
+    counters = {"count": episode.updates, "iterations": episode.calls}
+    given |= {name: jnp.int32(n) for name, n in counters.items() if getattr(state, name, None) is not None}
+    state = state._replace(**given)
+    snapshots = []
+    for grads in episode.gradients:
+        params, state = call(params, [jnp.asarray(g) for g in grads], state)
+        kept: Slots = {
+            name: [np.array(x) for x in getattr(state, shown)]
+            for name, shown in names.items()
+            if shown != "count" and isinstance(getattr(state, shown, None), list)
+        }
+        snapshots.append(Snapshot([np.array(w) for w in params], kept, int(state.count)))
+    return snapshots

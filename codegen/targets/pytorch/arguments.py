@@ -1,0 +1,111 @@
+"""The arguments of the generated class: the peer's, in its order, then what it does not have, by keyword only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ...ir.nodes import Choice, Hyperparameter, Program
+from .names import OFF, TUPLES, Names
+
+
+@dataclass(frozen=True)
+class Argument:
+    name: str
+    type: str
+    default: str
+    doc: str
+
+
+WAYS = tuple(
+    Argument(name, "bool | None" if default is None else "bool", repr(default), "not implemented yet")
+    for name, default in (
+        ("foreach", None), ("maximize", False), ("capturable", False), ("differentiable", False), ("fused", None),
+    )
+)  # fmt: skip
+"""What every optimizer of PyTorch has, and ours will have: taken, and refused where it is set."""
+
+
+class Signature:
+    """`positional` and `keywords` arguments in order. `options`: those that a param group keeps; `foreign`: what only
+    the peer has, taken at its default for the sake of the order."""
+
+    def __init__(self, program: Program, names: Names) -> None:
+        self.program, self.names = program, names
+        own = {argument.name: argument for argument in self._own()}
+        order = names.peer.arguments if names.peer else tuple(dict.fromkeys(self._of_rule()))
+        self.positional = [own.get(name) or _foreign(name) for name in order]
+        self.keywords = [*(own[name] for name in own if name not in order), *WAYS]
+        self.options = list(dict.fromkeys(name for name in (*order, *own) if name in own))
+        self.foreign = [name for name in order if name not in own]
+
+    def _own(self) -> Iterator[Argument]:
+        made = set()
+        for hyper in self.program.hypers:
+            name = self.names.argument(hyper.name)
+            if name not in made:
+                made.add(name)
+                yield self._tuple(name) if name in TUPLES else self._number(hyper)
+        for option in self.program.options:
+            yield self._option(option)
+
+    def _of_rule(self) -> Iterator[str]:
+        for hyper in self.program.hypers:
+            if not hyper.stage:
+                yield self.names.argument(hyper.name)
+        yield from (option.name for option in self.program.options if not option.stage)
+
+    def parts(self, argument: str) -> list[Hyperparameter]:
+        """The hyperparameters that an argument holds."""
+        return [hyper for hyper in self.program.hypers if self.names.argument(hyper.name) == argument]
+
+    def _tuple(self, name: str) -> Argument:
+        parts = sorted(self.parts(name), key=lambda hyper: TUPLES[name].index(hyper.name))
+        kinds, defaults = ", ".join("float" for _ in parts), ", ".join(repr(hyper.default) for hyper in parts)
+        return Argument(name, f"tuple[{kinds}]", f"({defaults})", "; ".join(_doc(hyper) for hyper in parts))
+
+    def _number(self, hyper: Hyperparameter) -> Argument:
+        kind = "int" if hyper.integer else "float"
+        default = OFF.get(hyper.name) if hyper.default is None else hyper.default
+        if hyper.default is None or hyper.name in OFF:
+            kind += " | None"
+        elif not hyper.integer and not hyper.stage:
+            kind += " | Tensor"
+        return Argument(self.names.hyper(hyper.name), kind, repr(default), _doc(hyper))
+
+    def _option(self, option: Choice) -> Argument:
+        return Argument(option.name, "str" if option.choices else "bool", repr(option.default), option.doc)
+
+    def checks(self) -> list[str]:
+        """The statements that check a param group."""
+        foreign = "".join(f', {name}=group.get("{name}")' for name in self.foreign)
+        lines = [f"_support.refuse(*map(group.get, _support.WAYS){foreign})"]
+        for name in self.options:
+            parts = self.parts(name)
+            if len(parts) == 1:
+                lines += self._check_of(name, parts[0])
+            elif parts:
+                bounds = ", ".join(_bounds(hyper) for hyper in parts)
+                lines.append(f'_support.check_numbers("{name}", group["{name}"], {bounds})')
+        for option in self.program.options:
+            if option.choices:
+                lines.append(f'_support.check_choice("{option.name}", group["{option.name}"], {option.choices!r})')
+        return lines
+
+    def _check_of(self, name: str, hyper: Hyperparameter) -> list[str]:
+        integer = ", integer=True" if hyper.integer else ""
+        check = f'_support.check_number("{name}", group["{name}"], {_bounds(hyper)}{integer})'
+        optional = hyper.default is None or name in OFF
+        return [f'if group["{name}"] is not None:', f"    {check}"] if optional else [check]
+
+
+def _foreign(name: str) -> Argument:
+    return Argument(name, "float", "0.0", "not implemented yet")
+
+
+def _bounds(hyper: Hyperparameter) -> str:
+    return "{" + ", ".join(f'"{sign}": {bound:g}' for sign, bound in hyper.bounds) + "}"
+
+
+def _doc(hyper: Hyperparameter) -> str:
+    return hyper.doc or "step size"

@@ -1,0 +1,169 @@
+"""Expressions for PyTorch: of tensors in plain operators, and of a step's scalars, as floats or as double words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+
+from optloom.spec.guards import And, Flag, Given, Guard, Is, Not, describe
+
+from ...double_word import FUNCTIONS
+from ...ir.nodes import Expression, Fn, Kind, Length, Literal, Program, Rate, Reduce, Ref
+from ...printing import INFIX, Precedence, Printer, UnsupportedOperation
+from .names import OFF, Names
+
+RateOf = Callable[[Expression], Rate]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A tensor that is being stored: how it is referred to before the store, and its variable."""
+
+    ref: Ref
+    variable: str
+
+
+class GroupPrinter(Printer):
+    """Guards, as conditions on the options of a param group."""
+
+    target = "pytorch"
+
+    def __init__(self, program: Program, names: Names) -> None:
+        self.program, self.names = program, names
+
+    def guard(self, guard: Guard) -> str:
+        match guard:
+            case Flag(option):
+                return self.option(option)
+            case Is(option, value):
+                return f"{self.option(option)} == {value!r}"
+            case Given(hyper):
+                off = self.program.hyper(hyper).off
+                off = OFF.get(hyper) if off is None else off
+                return f"{self.option(hyper)} is not None" if off is None else self._is_set(self.option(hyper), off)
+            case Not(inner):
+                return f"not {self.guard(inner)}"
+            case And(parts):
+                return " and ".join(self.guard(part) for part in parts)
+        raise UnsupportedOperation(f"the condition '{describe(guard)}'", self.target)
+
+    @staticmethod
+    def _is_set(value: str, off: float) -> str:
+        return value if off == 0 else f"{value} not in (None, {off:g})"
+
+    def option(self, name: str) -> str:
+        return self.names.value(name)
+
+
+class TensorPrinter(GroupPrinter):
+    """Tensors in plain operators, each of which rounds once. `rate`: of any expression of the region."""
+
+    infix = {**INFIX, Fn.BOTH: ("&", Precedence.PRODUCT)}
+    calls = {
+        Fn.SQUARE: "torch.square({0})", Fn.SQRT: "_sqrt({0})", Fn.ABS: "torch.abs({0})", Fn.EXP: "torch.exp({0})",
+        Fn.LOG: "torch.log({0})", Fn.TANH: "torch.tanh({0})", Fn.POW: "torch.pow({0}, {1})",
+        Fn.SIGN: "torch.where(torch.isnan({0}), {0}, torch.sign({0}))",
+        Fn.MAXIMUM: "torch.maximum({0}, {1})", Fn.MINIMUM: "torch.minimum({0}, {1})",
+        Fn.WHERE: "torch.where({0}, {1}, {2})",
+    }  # fmt: skip
+
+    def __init__(self, program: Program, names: Names, rate: RateOf, per_tensor: bool = False) -> None:
+        super().__init__(program, names)
+        self.rate, self.per_tensor = rate, per_tensor
+
+    def of_tensor(self) -> TensorPrinter:
+        """The printer of values per tensor: 0-dim tensors of float64."""
+        return type(self)(self.program, self.names, self.rate, per_tensor=True)
+
+    def reference(self, ref: Ref) -> str:
+        if ref.kind is Kind.SCALAR:
+            return f"k.{self.names.hyper(ref.name)}"
+        if ref.kind in (Kind.BEFORE, Kind.SLOT):
+            return self.names.variable(ref.name)
+        if ref.kind is Kind.LET and not self.per_tensor and self.rate(ref).is_per_tensor:
+            return f"{ref.name}.to(w.dtype)"
+        return ref.name
+
+    def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
+        if fn is Fn.BOTH:  # binds more tightly than comparisons
+            left, right = (self.at(argument, Precedence.ATOM) for argument in arguments)
+            return f"{left} & {right}", Precedence.PRODUCT
+        if fn in (Fn.LESS, Fn.LESS_EQUAL) and isinstance(arguments[0], Literal):  # `x > 0` rather than `0 < x`
+            sign = ">" if fn is Fn.LESS else ">="
+            return f"{self.at(arguments[1], Precedence.SUM)} {sign} {self.print(arguments[0])}", Precedence.COMPARISON
+        return super().operation(fn, arguments)
+
+    def reduction(self, node: Reduce) -> str:
+        if node.over != "tensor":
+            return super().reduction(node)
+        return f"torch.sum({type(self)(self.program, self.names, self.rate).print(node.argument)}, dtype=torch.float64)"
+
+    def stored(self, place: Place, value: Expression) -> str:
+        """A statement that makes `place` hold `value`."""
+        if isinstance(value, Literal):
+            return f"{place.variable}.zero_()" if value.value == 0 else f"{place.variable}.fill_({self.print(value)})"
+        return f"{place.variable}.copy_({self.print(value)})"
+
+    def length(self, node: Length) -> str:
+        return f"{self.at(node.argument, Precedence.ATOM)}.numel()" if node.over == "tensor" else super().length(node)
+
+
+class ScalarPrinter(GroupPrinter):
+    """A step's scalars. Hyperparameters that always have a value are variables; others are read where they are used."""
+
+    number = ""
+
+    def as_number(self, value: str) -> str:
+        """A hyperparameter's value as what scalars are computed with."""
+        return self.number.format(value)
+
+    def reference(self, ref: Ref) -> str:
+        if ref.kind is not Kind.HYPER:
+            return ref.name
+        return self.as_number(self.option(ref.name)) if self.is_optional(ref.name) else self.names.hyper(ref.name)
+
+    def is_optional(self, name: str) -> bool:
+        return self.program.hyper(name).optional or name in OFF
+
+
+class FloatPrinter(ScalarPrinter):
+    """Python's floats, or 0-dim tensors of float64: in operators that both understand."""
+
+    number = "_support.number({0})"
+    infix = {fn: INFIX[fn] for fn in (Fn.ADD, Fn.SUB, Fn.MUL, Fn.DIV)}
+
+    def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
+        match fn:
+            case Fn.SQRT:
+                return f"{self.at(arguments[0], Precedence.ATOM)} ** 0.5", Precedence.UNARY
+            case Fn.SQUARE:
+                return f"{self.at(arguments[0], Precedence.ATOM)} ** 2", Precedence.UNARY
+            case Fn.POWER:
+                base, exponent = (self.at(argument, Precedence.ATOM) for argument in arguments)
+                return f"{base} ** {exponent}", Precedence.UNARY
+            case Fn.ONE_MINUS_POWER:
+                base, exponent = map(self.print, arguments)
+                return f"_one_minus_power({base}, {exponent})", Precedence.ATOM
+        return super().operation(fn, arguments)
+
+
+class PairPrinter(ScalarPrinter):
+    """Double words of the compute dtype."""
+
+    number = "pair({0}, dtype)"
+    infix = {}
+    calls = FUNCTIONS | {Fn.NEG: "negate({0})"}
+
+    def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
+        if fn in (Fn.POWER, Fn.ONE_MINUS_POWER):
+            if not isinstance(arguments[1], Ref) or arguments[1].kind is not Kind.STEP:
+                raise UnsupportedOperation("a power of a step's scalar", self.target)
+            return self.calls[fn].format(self.print(arguments[0]), "t"), Precedence.ATOM
+        return super().operation(fn, arguments)
+
+    def reference(self, ref: Ref) -> str:
+        return self.as_number("t") if ref.kind is Kind.STEP else super().reference(ref)
+
+    def literal(self, value: Fraction) -> str:
+        return self.as_number(super().literal(value))

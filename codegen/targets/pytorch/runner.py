@@ -1,0 +1,99 @@
+"""Runs the generated PyTorch optimizers for the conformance suite, eagerly and under `torch.compile`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+import torch._dynamo
+
+from ...compiler import compile_rule
+from ...conformance.protocol import Array, Episode, Job, Mode, Snapshot, load_module, numpy_dtype
+from ...discovery import discover
+from ...ir.nodes import Program
+from .names import OFF, TUPLES, Names
+
+MODES = (Mode("eager"), Mode("compile", slow=True))
+
+torch.set_num_threads(1)
+
+
+def run(job: Job) -> list[list[Snapshot]]:
+    """The snapshots of each episode; the optimizer is built, and its step compiled, once for all of them."""
+    program = _program(job.rule)
+    names = Names(program.peers, tuple(hyper.name for hyper in program.hypers))
+    slots = {slot.name: names.slot(slot.name) for slot in program.slots}
+    kind = getattr(load_module(job.file), job.rule)
+    parameters = [torch.nn.Parameter(_tensor(w)) for w in job.episodes[0].parameters]
+    optimizer = kind(parameters, **_arguments(kind, program, names, job))
+    torch._dynamo.reset()
+    step = torch.compile(optimizer.step) if job.mode == "compile" else optimizer.step
+    return [_episode(optimizer, parameters, step, slots, episode) for episode in job.episodes]
+
+
+@cache
+def _program(rule: str) -> Program:
+    return next(compile_rule(known) for known in discover().values() if known.__name__ == rule)
+
+
+def _arguments(kind: type, program: Program, names: Names, job: Job) -> dict[str, Any]:
+    """The job's hyperparameters and options by PyTorch's names. Parts of a tuple not given have their default."""
+    arguments: dict[str, Any] = dict(job.options)
+    signature = inspect.signature(kind)
+    for name, value in job.hypers.items():
+        argument = names.argument(name)
+        if value is None:
+            value = OFF.get(name, program.hyper(name).off)
+        if argument in TUPLES:
+            parts = list(arguments.get(argument, signature.parameters[argument].default))
+            parts[TUPLES[argument].index(name)] = value
+            arguments[argument] = tuple(parts)
+        else:
+            arguments[argument] = value
+    return arguments
+
+
+def _episode(
+    optimizer: Any,
+    parameters: list[torch.nn.Parameter],
+    step: Callable[[], Any],
+    slots: Mapping[str, str],
+    episode: Episode,
+) -> list[Snapshot]:
+    optimizer.state.clear()
+    (group,) = optimizer.param_groups
+    every = group.get("gradient_accumulation_steps")
+    if every:
+        group["iterations"] = episode.calls
+    for index, w in enumerate(parameters):
+        w.data.copy_(_tensor(episode.parameters[index]))
+        if episode.slots is not None:
+            state = {slots[name]: _tensor(arrays[index]) for name, arrays in episode.slots.items()}
+            optimizer.state[w] = state | {"step": torch.tensor(episode.updates)}
+            if every:
+                optimizer.state[w]["pending"] = episode.calls % every != 0
+    snapshots = []
+    for gradients in episode.gradients:
+        for w, g in zip(parameters, gradients, strict=True):
+            w.grad = _tensor(g)
+        step()
+        states = [optimizer.state[w] for w in parameters]
+        kept = {name: [_array(state[key]) for state in states] for name, key in slots.items() if key in states[0]}
+        snapshots.append(Snapshot([_array(w) for w in parameters], kept, int(states[0]["step"])))
+    return snapshots
+
+
+def _tensor(x: Array) -> torch.Tensor:
+    if x.dtype == numpy_dtype("bfloat16"):
+        return torch.from_numpy(np.array(x).view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(np.array(x))
+
+
+def _array(x: torch.Tensor) -> Array:
+    if x.dtype == torch.bfloat16:
+        return x.detach().view(torch.int16).numpy().copy().view(numpy_dtype("bfloat16"))
+    return x.detach().numpy().copy()

@@ -1,0 +1,75 @@
+"""Runs the generated Keras optimizers for the conformance suite."""
+
+from __future__ import annotations
+
+import os
+
+# Before TensorFlow is imported: its backend of Keras, silence, the CPU, and one thread of each kind.
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ...conformance.protocol import Array, Episode, Job, Mode, Slots, Snapshot, load_module
+from .statements import STORAGE
+
+BY_STORAGE = {attribute: slot for slot, attribute in STORAGE.items()}
+MODES = (Mode("eager"), Mode("function"), Mode("xla", dtypes=("float32", "float64"), slow=True))
+
+
+def run(job: Job) -> list[list[Snapshot]]:
+    """The snapshots of each episode; the optimizer is built, and its step traced, once for all of them."""
+    arguments: dict[str, Any] = {**job.hypers, **job.options}
+    if "learning_rate" in arguments:  # Keras takes no integer there
+        arguments["learning_rate"] = float(arguments["learning_rate"])
+    optimizer = getattr(load_module(job.file), job.rule)(**arguments)
+    variables = [keras.Variable(w, dtype=job.dtype, name=f"w{i}") for i, w in enumerate(job.episodes[0].parameters)]
+    optimizer.build(variables)
+    start = [np.array(variable) for variable in optimizer.variables]
+    slots = _slots(optimizer)
+    step = _stepper(optimizer, variables, job.mode)
+
+    def episode(given: Episode) -> list[Snapshot]:
+        for variable, value in zip(optimizer.variables, start, strict=True):
+            variable.assign(value)
+        for variable, value in zip(variables, given.parameters, strict=True):
+            variable.assign(value)
+        for name, values in (given.slots or {}).items():
+            for variable, value in zip(slots[name], values, strict=True):
+                variable.assign(value)
+        optimizer._iterations.assign(given.calls)
+        return [call(gradients) for gradients in given.gradients]
+
+    def call(gradients: list[Array]) -> Snapshot:
+        step([tf.constant(g) for g in gradients])
+        kept: Slots = {name: [_copy(v) for v in own] for name, own in slots.items()}
+        return Snapshot([_copy(w) for w in variables], kept, int(optimizer.iterations))
+
+    return [episode(given) for given in job.episodes]
+
+
+def _stepper(optimizer: Any, variables: list[Any], mode: str) -> Callable[[list[Any]], Any]:
+    def step(gradients: list[Any]) -> None:
+        optimizer.apply(gradients, variables)
+
+    return step if mode == "eager" else tf.function(step, jit_compile=mode == "xla")
+
+
+def _slots(optimizer: Any) -> dict[str, list[Any]]:
+    """The lists of slot variables, by the rule's names: those that the optimizer has made, of its own variables."""
+    made = {id(variable) for variable in optimizer.variables} - {id(optimizer._iterations), id(optimizer._learning_rate)}
+    lists = {name: value for name, value in vars(optimizer).items() if isinstance(value, list)}
+    slots = {name: list(value) for name, value in lists.items() if value and all(id(v) in made for v in value)}
+    return {BY_STORAGE.get(name, name.removeprefix("_")): value for name, value in slots.items()}
+
+
+def _copy(variable: Any) -> Array:
+    return np.array(variable.numpy(), copy=True)

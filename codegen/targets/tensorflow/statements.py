@@ -1,0 +1,171 @@
+"""The lines of Python that a program's statements become."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from ...ir.nodes import (
+    Choose,
+    Expression,
+    Fn,
+    Kind,
+    Let,
+    Literal,
+    Op,
+    Program,
+    Ref,
+    Region,
+    Statement,
+    Store,
+    references,
+    walk,
+)  # fmt: skip
+from ...passes.rates import environment
+from ...printing import UnsupportedOperation
+from .printer import FastScalarPrinter, StrictScalarPrinter, TensorPrinter, may_be_none
+
+INDENT = "    "
+CONDITIONS = (Fn.LESS, Fn.LESS_EQUAL, Fn.EQUAL, Fn.BOTH)
+STORAGE = {"accumulated_gradient": "_accumulated_gradients"}
+"""The lists of variables that Keras's base class makes for stages, by slot; a rule's own are called as the slot."""
+
+
+def storage(slot: str) -> str:
+    """The attribute of the optimizer that lists a slot's variables."""
+    return STORAGE.get(slot, f"_{slot}")
+
+
+class Lines(list[str]):
+    """Lines of Python; those under one guard follow each other under one `if`."""
+
+    def add(self, condition: str, new: Iterable[str]) -> None:
+        """Appends `new`, under `condition` if there is one."""
+        new = list(new)
+        if condition and new:
+            head = f"if {condition}:"
+            opened = next((line for line in reversed(self) if not line.startswith(INDENT)), None)
+            if opened != head:
+                self.append(head)
+            new = [INDENT + line for line in new]
+        self.extend(new)
+
+
+def update_lines(program: Program) -> Lines:
+    """All statements in order, stores as assignments to local names; what every call stores is stored at once."""
+    lines = Lines()
+    for region in program.regions:
+        _add_statements(lines, program, region)
+        if region is not program.update:
+            _add_stores(lines, program, region)
+    return lines
+
+
+def _add_statements(lines: Lines, program: Program, region: Region) -> None:
+    tensors = TensorPrinter(program, environment(program, region))
+    for statement in region.statements:
+        per_tensor = isinstance(statement, Let) and tensors.is_per_tensor(statement.value)
+        printer = TensorPrinter(program, tensors.rates, per_tensor=True) if per_tensor else tensors
+        name = statement.name if isinstance(statement, Let) else statement.slot
+        lines.add(tensors.condition(statement.guard), _assignment(name, statement.value, printer))
+
+
+def _assignment(name: str, value: Expression, printer: TensorPrinter) -> Iterator[str]:
+    """`name = value`; a choice between choices becomes branches, one number for all elements a tensor."""
+    match value:
+        case Choose(guard, chosen, other) if isinstance(chosen, Choose) or isinstance(other, Choose):
+            yield f"if {printer.condition(guard)}:"
+            yield from (INDENT + line for line in _assignment(name, chosen, printer))
+            yield "else:"
+            yield from (INDENT + line for line in _assignment(name, other, printer))
+        case Literal(zero) if zero == 0:
+            yield f"{name} = tf.zeros_like(w)"
+        case Literal() | Ref(kind=Kind.SCALAR):
+            yield f"{name} = tf.fill(tf.shape(w), tf.cast({printer.print(value)}, k.dtype))"
+        case _:
+            yield f"{name} = {printer.print(value)}"
+
+
+def read_lines(program: Program) -> Lines:
+    """Local names for the slots whose old values are read."""
+    printer = TensorPrinter(program, {})
+    read = {ref.name for region in program.regions for ref in _references(region.statements) if ref.kind is Kind.BEFORE}
+    lines = Lines()
+    for slot in program.slots:
+        if slot.name in read:
+            line = f"{slot.name} = tf.convert_to_tensor(self.{storage(slot.name)}[i])"
+            lines.add(printer.condition(slot.when), [line])
+    return lines
+
+
+def store_lines(program: Program) -> Lines:
+    """What the update assigns to variables, under its predicate if it has one."""
+    lines = Lines()
+    _add_stores(lines, program, program.update)
+    return lines
+
+
+def _add_stores(lines: Lines, program: Program, region: Region) -> None:
+    printer = TensorPrinter(program, {})
+    where = ", where" if region.predicate else ""
+    for statement in region.statements:
+        if isinstance(statement, Store):
+            variable = "variable" if statement.slot == "w" else f"self.{storage(statement.slot)}[i]"
+            lines.add(printer.condition(statement.guard), [f"self._store({variable}, {statement.slot}{where})"])
+
+
+def scalar_lines(program: Program, region: Region) -> Lines:
+    """The step's scalars, in order; those that tensor statements read become attributes of `k`."""
+    printer = StrictScalarPrinter(program) if program.strict else FastScalarPrinter(program)
+    exported = {ref.name for ref in _references(region.statements) if ref.kind is Kind.SCALAR}
+    inner = {ref.name for ref in _references(region.scalars) if ref.kind is Kind.LET}
+    lines = Lines()
+    for scalar in region.scalars:
+        if not isinstance(scalar, Let):
+            raise UnsupportedOperation(
+                f"a slot of the whole optimizer ({scalar.slot})", printer.target, scalar.location
+            )
+        text = printer.print(scalar.value)
+        here: list[str] = []
+        if scalar.name in inner:
+            here, text = [f"{scalar.name} = {text}"], scalar.name
+        if scalar.name in exported:
+            here.append(f"k.{scalar.name} = {_rounded(text, scalar.value, program.strict)}")
+        lines.add(printer.condition(scalar.guard), here)
+    return lines
+
+
+def _rounded(text: str, value: Expression, strict: bool) -> str:
+    """A scalar in the compute dtype; conditions stay what they are."""
+    if isinstance(value, Op) and value.fn in CONDITIONS:
+        return text
+    return f"{text}[0]" if strict else f"tf.cast({text}, dtype)"
+
+
+def hyper_lines(program: Program, region: Region) -> list[str]:
+    """Local names for the hyperparameters that the scalars read, exactly as they were passed."""
+    convert = "double.pair" if program.strict else "_support.float64"
+    read = {ref.name for ref in _references(region.scalars) if ref.kind is Kind.HYPER}
+    return [
+        f"{hyper.name} = {convert}({'' if hyper.name == 'learning_rate' else 'self.'}{hyper.name})"
+        for hyper in program.hypers
+        if hyper.name in read and not may_be_none(hyper)
+    ]
+
+
+def reads_step(region: Region) -> bool:
+    return any(ref.kind is Kind.STEP for ref in _references(region.scalars))
+
+
+def operations(program: Program) -> set[Fn]:
+    """All that the program uses."""
+    return {
+        node.fn
+        for region in program.regions
+        for statement in (*region.scalars, *region.statements)
+        for node in walk(statement.value)
+        if isinstance(node, Op)
+    }
+
+
+def _references(statements: Iterable[Statement]) -> Iterator[Ref]:
+    return (ref for statement in statements for ref in references(statement.value))

@@ -1,0 +1,87 @@
+"""The workers' processes: run to the end, or killed in the middle."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+WORKER = Path(__file__).with_name("worker.py")
+
+Report = dict[str, Any]
+
+
+class WorkerFailed(Exception):
+    """A worker ended as it should not have. The message holds what it wrote to stderr."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a worker does: `steps` updates, and a checkpoint after each `save_every` of them."""
+
+    framework: str
+    dtype: str
+    steps: int
+    save_every: int
+
+    @property
+    def kill_at(self) -> int:
+        """In the second half, between two checkpoints."""
+        return self.steps // 2 // self.save_every * self.save_every + (self.save_every + 1) // 2
+
+
+def run_to_end(plan: Plan, folder: Path) -> tuple[Report, Report]:
+    """The first and the last report of a worker, which goes on from the checkpoint in `folder`, if there is one."""
+    with _started(plan, folder) as process:
+        lines = list(_reports(process))
+    if process.returncode != 0:
+        raise _failed(plan, folder, f"ended with status {process.returncode}")
+    return lines[0], lines[-1]
+
+
+def run_and_kill(plan: Plan, folder: Path) -> int:
+    """Kills a worker (SIGKILL) when it reports step `plan.kill_at`. Returns the last step that it reported."""
+    last = 0
+    with _started(plan, folder) as process:
+        for line in _reports(process):
+            last = line.get("step", last)
+            if last == plan.kill_at:
+                process.kill()
+    if last < plan.kill_at or process.returncode == 0:
+        raise _failed(plan, folder, f"was to be killed at step {plan.kill_at}, but ended by itself after {last}")
+    return last
+
+
+@contextmanager
+def _started(plan: Plan, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A worker; an exception on our side does not leave it running."""
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = [f"--steps={plan.steps}", f"--save-every={plan.save_every}", f"--folder={folder}"]
+    command = [sys.executable, str(WORKER), plan.framework, plan.dtype, *numbers]
+    with (
+        _log(folder).open("w") as log,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process,
+    ):
+        try:
+            yield process
+        except BaseException:
+            process.kill()
+            raise
+
+
+def _reports(process: subprocess.Popen[str]) -> Iterator[Report]:
+    assert process.stdout
+    return map(json.loads, process.stdout)
+
+
+def _failed(plan: Plan, folder: Path, what: str) -> WorkerFailed:
+    return WorkerFailed(f"{plan.framework} in {plan.dtype} {what}\n{_log(folder).read_text(errors='replace')}")
+
+
+def _log(folder: Path) -> Path:
+    return folder / "stderr.log"

@@ -1,0 +1,111 @@
+"""The same bytes under every hash seed and from every folder; a name in a rule decides nothing but itself."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from optloom.codegen.api import rules_named, targets_named
+from optloom.codegen.compiler import render
+from optloom.codegen.discovery import discover
+from optloom.codegen.printing import UnsupportedOperation
+
+ROOT = Path(__file__).resolve().parent.parent
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory, optloom: Command) -> dict[str, bytes]:
+    """Everything, generated in this checkout under hash seed 0."""
+    out = tmp_path_factory.mktemp("seed0") / "out"
+    done = optloom("generate", "--out", str(out), environment={"PYTHONHASHSEED": "0"})
+    assert done.returncode == 0, done.stderr
+    return contents(out)
+
+
+@pytest.mark.parametrize("seed", ["1", "20231"])
+def test_hash_seeds(seed: str, tmp_path: Path, optloom: Command, reference: dict[str, bytes]) -> None:
+    done = optloom("generate", "--out", str(tmp_path / "out"), environment={"PYTHONHASHSEED": seed})
+    assert done.returncode == 0, done.stderr
+    assert contents(tmp_path / "out") == reference
+
+
+def test_another_folder(tmp_path: Path, optloom: Command, reference: dict[str, bytes]) -> None:
+    """A copy of the checkout, under another path, worked in from yet another folder."""
+    copy = tmp_path / "some where" / "else"
+    without = shutil.ignore_patterns("__pycache__")
+    for folder in ("spec", "codegen", ".ci/importroot"):
+        shutil.copytree(ROOT / folder, copy / folder, symlinks=True, ignore=without)
+    environment = {
+        "PYTHONPATH": str(copy / ".ci" / "importroot"),
+        "PYTHONHASHSEED": "7",
+        "LC_ALL": "C",
+        "TZ": "Asia/Tokyo",
+    }
+    done = optloom("generate", "--out", str(tmp_path / "out"), cwd=tmp_path, environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert contents(tmp_path / "out") == reference
+
+
+def variables(source: str) -> Iterator[str]:
+    """What a rule assigns: its slots and named intermediates, in the order of the text."""
+    found = {}
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            found[node.attr] = None
+    yield from found
+
+
+def word(name: str) -> re.Pattern[str]:
+    """`name` where it is a word by itself, or a part of a derived name (`inverse_of_name`)."""
+    return re.compile(rf"(?<![A-Za-z0-9]){name}(?![A-Za-z0-9])")
+
+
+def renaming(names: list[str], texts: list[str]) -> dict[str, str]:
+    """Names of the same length that are in no text and sort the other way round."""
+    new: dict[str, str] = {}
+    letters = iter("zyxqkjihfedcbaZYXQKJ")
+    for name in sorted(names):
+        free = (letter + name[1:] for letter in letters)
+        new[name] = next(made for made in free if not any(word(made).search(text) for text in texts))
+    return new
+
+
+def replaced(text: str, names: dict[str, str]) -> str:
+    for old, new in names.items():
+        text = word(old).sub(new, text)
+    return text
+
+
+@pytest.mark.parametrize("rule", rules_named())
+def test_renaming_variables(rule: str, tmp_path: Path) -> None:
+    """Other names for a rule's slots and intermediates give the same files, but for these names."""
+    source = (ROOT / "spec" / "rules" / f"{rule}.py").read_text()
+    before = printed(rules_named()[rule])
+    names = renaming(list(variables(source)), [source, *before.values()])
+    for old, new in names.items():
+        source = re.sub(rf"\b{old}\b", new, source)
+    file = tmp_path / f"{rule}.py"
+    file.write_text(source.replace("from .", "from optloom.spec.rules."))
+    after = printed(discover(file)[rule])
+    back = {new: old for old, new in names.items()}
+    assert {path: replaced(text, back) for path, text in after.items()} == before
+
+
+def printed(rule: type) -> dict[str, str]:
+    files: dict[str, str] = {}
+    for target in targets_named():
+        try:
+            files |= render(rule, target)
+        except UnsupportedOperation:
+            continue
+    return files
