@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import optloom.codegen
 from optloom.spec.rule import Rule
@@ -136,9 +136,9 @@ def render_all(selection: Selection, progress: Progress | None = None) -> Render
                 raise
             skipped[name, target_name] = str(reason)
             continue
-        source = source_digest(rules[name], target_name)
         for path, text in texts.items():
-            _add(files, path, Output(text, source))
+            is_own = PurePosixPath(path).stem == name
+            _add(files, path, Output(text, source_digest(rules[name] if is_own else None, target_name)))
     return Rendered(files, skipped)
 
 

@@ -17,10 +17,11 @@ NOT_COMPILING = ("cli", "conformance", "targets")
 SUFFIXES = (".py", ".jinja", ".h", ".txt")
 
 
-def source_digest(rule: type[Rule], target: str) -> str:
-    """The digest of all that the files of `rule` for `target` are made from; the same on every machine."""
+def source_digest(rule: type[Rule] | None, target: str) -> str:
+    """The digest of all that a file of `target` is made from, by `rule` or (None) by any; the same everywhere."""
+    own = sorted(_rule_parts(rule)) if rule else []
     shared = [("language", _language()), ("compiler", _compiler()), (target, _target(target))]
-    return hashlib.sha256(repr([*sorted(_rule_parts(rule)), *shared]).encode()).hexdigest()
+    return hashlib.sha256(repr([*own, *shared]).encode()).hexdigest()
 
 
 def _rule_parts(rule: type[Rule]) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -50,8 +50,9 @@ def main(arguments: list[str]) -> int:
     total: Counter[str] = Counter()
     statuses: dict[str, int] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        running = {group: pool.submit(run, group, arguments) for group in groups()}
-        for group, future in running.items():
+        running = {pool.submit(run, group, arguments): group for group in groups()}
+        for future in as_completed(running):
+            group = running[future]
             statuses[group], output = future.result()
             print(f"\n{f' {group} '.center(100, '#')}\n{output}", end="", flush=True)
             total += counts(output)

@@ -252,7 +252,7 @@ FAILED = Result(Cell("tiny", "default", "numpy", "plain", "strict", "float32", "
         (Report([FAILED], [], "0" * 64), "FAIL tiny/default/numpy/plain/strict/float32/step: all wrong"),
         (Report([], ["listed, but applies no more"], "0" * 64), "listed, but applies no more"),
         (Report([], [], "0" * 64), "nothing was judged"),
-        (Report([replace(FAILED, kind="BIT")], [], "0" * 64, {"numpy": "not installed"}), "numpy did not run: not inst"),
+        (Report([replace(FAILED, kind="BIT")], [], "0" * 64, {"numpy": "absent"}), "numpy did not run: absent"),
     ],
     ids=["a cell fails", "a stale deviation", "nothing", "a named target cannot run"],
 )  # fmt: skip
@@ -292,6 +292,14 @@ def test_a_bar_on_a_terminal_only(rule: Path, tmp_path: Path, optloom: Command) 
     assert done.returncode == 0
     assert "generate" in shown
     assert "1/1" in shown or "0/1" in shown
+
+
+def test_one_rule_again_leaves_nothing_stale(tmp_path: Path) -> None:
+    """Support files that several rules bring along belong to none of them."""
+    selection = Selection(("adam", "sgd"), ("pytorch",))
+    api.generate(selection, tmp_path)
+    assert api.generate(Selection(("sgd",), ("pytorch",)), tmp_path).report.written == ()
+    assert api.check(selection, tmp_path) == ()
 
 
 def test_functions_refuse_what_the_command_refuses(rule: Path) -> None:

@@ -89,7 +89,7 @@ class Library:
 
 @dataclass
 class State:
-    """The arrays of one optimizer in the form that its kernels take. `switches`: which bits are set."""
+    """The arrays of one optimizer in the form that its kernels take, and kept alive. `switches`: which bits are set."""
 
     library: Library
     hypers: Mapping[str, float | int | None]
@@ -126,6 +126,7 @@ class State:
         ]  # fmt: skip
 
     def set_gradients(self, gradients: list[Array]) -> None:
+        self.gradients = gradients
         for tensor, g in zip(self.tensors, gradients, strict=True):
             tensor.g = g.ctypes.data
 

@@ -62,7 +62,7 @@ class Campaign:
                 self._workers[target] = Worker(target)
                 stack.callback(self._workers[target].close)
             modes, missing = self._modes()
-            suites = [RuleSuite(name, rule, self._reference(name, rule)) for name, rule in self.rules.items()]
+            suites = [RuleSuite(name, rule, self._reference(name, rule), REFERENCE) for name, rule in self.rules.items()]
             plan = [self._tasks(suite, modes) for suite in suites]
             total, done = sum(map(len, plan)), 0
             results: list[Result] = []

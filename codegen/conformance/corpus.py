@@ -24,7 +24,7 @@ ORDINARY = ("matrix", "update", "cube", "scalar")
 PAST = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tensor:
     """One parameter of a cell: `past` has a first axis of length 3, the oldest gradient first."""
 

@@ -155,15 +155,15 @@ class Arithmetic:
         if rounding is None:
             rounding = np.where(_is_zero(part), 0, self.format.roundoff * size + self._underflow)
         error = part.error + rounding
+        reach = size + error
+        if reach.size == 0 or reach.max() < self.format.overflow:
+            return Part(part.value, part.near, error, part.flags)
         over = size >= self.format.overflow
         border = np.abs(size - self.format.overflow) <= error
-        near, flags = part.near, part.flags
-        if (over | border).any():
-            infinite = over & np.isfinite(near)
-            near = np.where(over, np.copysign(np.inf, near), near)
-            flags = np.where(infinite | border, flags | OVERFLOWED, flags)
-            error = np.where(border, np.inf, error)
-        return Part(part.value, near, _settled(near, error), flags)
+        infinite = over & np.isfinite(part.near)
+        near = np.where(over, np.copysign(np.inf, part.near), part.near)
+        flags = np.where(infinite | border, part.flags | OVERFLOWED, part.flags)
+        return Part(part.value, near, _settled(near, np.where(border, np.inf, error)), flags)
 
     def exactly_representable(self, part: Part) -> Mask:
         """Which known numbers this format holds without rounding."""
@@ -285,15 +285,15 @@ def _settled(near: Wide, error: Wide) -> Wide:
     return np.asarray(np.where(np.isfinite(near) | np.isinf(kept), kept, 0))
 
 
-def made(value: Any, near: Wide, error: Any, *operands: Part) -> Part:
+def made(value: Any, near: Any, error: Any, *operands: Part) -> Part:
     """A new Part. Where an operand is not finite, but the result is (x/inf), `near` is the number."""
-    near = np.asarray(near)
     value = np.asarray(value, object)
     flags = operands[0].flags
     for operand in operands[1:]:
         flags = flags | operand.flags
-    unbounded = np.logical_or.reduce(np.broadcast_arrays(*(~np.isfinite(a.near) for a in operands)))
-    if unbounded.any():
+    if not all(np.isfinite(operand.near).all() for operand in operands):
+        unbounded = np.logical_or.reduce(np.broadcast_arrays(*(~np.isfinite(a.near) for a in operands)))
         value = np.where(unbounded & np.isfinite(near), numbers(near), value)
-    return Part(value, near, np.broadcast_to(error, near.shape), np.broadcast_to(flags, near.shape))
-
+    if np.shape(error) != near.shape:
+        error = np.broadcast_to(error, near.shape)
+    return Part(value, near, error, flags)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,22 +21,22 @@ class Format:
     digits: int
     top: int
 
-    @property
+    @cached_property
     def roundoff(self) -> np.longdouble:
         """The unit roundoff u: rounding to nearest is off by at most u times the number."""
         return power_of_two(-self.digits)
 
-    @property
+    @cached_property
     def tiny(self) -> np.longdouble:
         """The smallest normal number."""
         return power_of_two(1 - self.top)
 
-    @property
+    @cached_property
     def half_subnormal(self) -> np.longdouble:
         """Half the smallest subnormal number: what rounding below `tiny` is off by at most."""
         return power_of_two(1 - self.top - self.digits)
 
-    @property
+    @cached_property
     def overflow(self) -> np.longdouble:
         """Numbers from here on round to infinity."""
         return power_of_two(self.top + 1) * (1 - self.roundoff / 2)

@@ -18,7 +18,7 @@ from optloom.spec.declarations import Input
 from optloom.spec.rule import Composition
 
 from .cases import Case, configuration
-from .corpus import PAST, Tensor, grouped, stream
+from .corpus import PAST, SHAPES, Tensor, grouped, stream
 from .oracle import Batch, Configuration, Expected, Outcome, step
 from .protocol import Array, Episode, Slots, compute_dtype
 
@@ -81,8 +81,15 @@ class Question:
         return step(self.flushed, self.batch)
 
     @cached_property
+    def run_tensors(self) -> tuple[Tensor, ...]:
+        """The tensors of the run: all, or, where they are many, those of ordinary numbers and of all numbers of axes."""
+        few = tuple(tensor for tensor in self.tensors if tensor.name in (*SHAPES, "empty"))
+        return self.tensors if len(self.tensors) <= len(few) + 1 else few
+
+    @cached_property
     def run(self) -> Episode:
-        parameters, gradients = stream([t.parameter.shape for t in self.tensors], RUN_CALLS, self.given.dtype)
+        shapes = [tensor.parameter.shape for tensor in self.run_tensors]
+        parameters, gradients = stream(shapes, RUN_CALLS, self.given.dtype)
         return Episode(parameters, gradients, inputs=self._inputs_of_calls(gradients))
 
     def _inputs_of_calls(self, calls: list[list[Array]]) -> list[dict[str, Any]]:
@@ -91,21 +98,18 @@ class Question:
         every = [{n: [a[0] for a in v] if isinstance(v, list) else float(v[0]) for n, v in one.items()} for one in made]
         return every if any(every) else []
 
-    def episodes(self) -> list[Episode]:
-        """The single steps, then the run if it is wanted."""
+    def jobs(self) -> list[list[Episode]]:
+        """The single steps, then the run if it is wanted; in one job if their shapes are the same."""
         batch = self.batch
-        made = [
-            Episode(
-                [p[0] for p in batch.parameters],
-                [[g[0] for g in batch.gradients]],
-                {name: [a[0] for a in arrays] for name, arrays in batch.slots.items()},
-                int(batch.updates[i]),
-                int(batch.calls[i]),
-                self._inputs_of_calls([[g[0] for g in batch.gradients]]),
-            )
-            for i in range(len(batch.updates))
+        parameters, gradients = [p[0] for p in batch.parameters], [g[0] for g in batch.gradients]
+        slots = {name: [a[0] for a in arrays] for name, arrays in batch.slots.items()}
+        steps = [
+            Episode(parameters, [gradients], slots, int(updates), int(calls), self._inputs_of_calls([gradients]))
+            for updates, calls in zip(batch.updates, batch.calls, strict=True)
         ]
-        return [*made, self.run] if self.with_run else made
+        if not self.with_run:
+            return [steps]
+        return [[*steps, self.run]] if self.run_tensors == self.tensors else [steps, [self.run]]
 
 
 def questions(

@@ -22,7 +22,7 @@ def judge_run(question: Question, snapshots: list[Snapshot], features: frozenset
         judgement.complaints.append(f"{len(snapshots)} snapshots of {len(question.run.gradients)} calls")
         return judgement
     every = np.arange(len(snapshots))
-    names = [tensor.name for tensor in question.tensors]
+    names = [tensor.name for tensor in question.run_tensors]
     often = [index for index, name in enumerate(names) if name in EVERY_CALL]
     seldom = [index for index, name in enumerate(names) if name == "matrix"]
     if "tensors" in features:
@@ -39,7 +39,7 @@ def judge_run(question: Question, snapshots: list[Snapshot], features: frozenset
 
 def _judged(question: Question, snapshots: list[Snapshot], tensors: list[int], calls: NDArray[np.int64]) -> Judgement:
     """Some tensors at some calls, which the regions treat alike."""
-    parts = [question.tensors[index] for index in tensors]
+    parts = [question.run_tensors[index] for index in tensors]
     after = [_only(snapshots[call], tensors) for call in calls]
     start = Snapshot(question.run.parameters, question.given.start(question.run.parameters), 0)
     before = [_only(start if call == 0 else snapshots[call - 1], tensors) for call in calls]

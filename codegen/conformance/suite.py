@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -98,7 +98,8 @@ class RuleSuite:
     name: str
     rule: type[Rule]
     reference: Callable[[Job], list[list[Snapshot]]]
-    """Runs a job in the reference, the strict code whose bits are compared; its file and mode are filled in."""
+    """Runs a job in the reference, the strict code whose bits are compared; it fills in file and mode."""
+    reference_target: str
     _questions: dict[tuple[str, str, str], list[Question]] = field(default_factory=dict)
     _answers: dict[int, Answers] = field(default_factory=dict)
     _judged: dict[tuple[int, str, str], Judgement] = field(default_factory=dict)
@@ -125,7 +126,7 @@ class RuleSuite:
 
     def questions(self, variant: Variant, dtype: Dtype, few: bool) -> list[Question]:
         """`few`: only those of the numbers that are unlike the defaults, which find the most."""
-        chosen = cases(self.composition, variant)
+        chosen = cases(self.composition, variant, dtype)
         run_of = "other" if few else chosen[0].name
         return [
             question
@@ -139,16 +140,21 @@ class RuleSuite:
             self._questions[key] = questions(self.composition, case, dtype, self.features, with_run)
         return self._questions[key]
 
-    def job(self, question: Question, file: Path | str, mode: str, dtype: Dtype) -> Job:
+    def answers(self, question: Question, dtype: Dtype, run: Callable[[Job], list[list[Snapshot]]]) -> Answers:
+        """`run` fills in its own file and mode."""
         case = question.case
-        return Job(
-            str(file), self.rule.__name__, mode, dtype, question.episodes(), dict(case.hypers), dict(case.variant.options)
-        )
+        snapshots: list[list[Snapshot]] = []
+        for episodes in question.jobs():
+            made = run(Job("", self.rule.__name__, "", dtype, episodes, dict(case.hypers), dict(case.variant.options)))
+            if len(made) != len(episodes):
+                raise Failed(f"the runner answered {len(made)} episodes of {len(episodes)}")
+            snapshots += made
+        count = len(case.steps)
+        return Answers([calls[0] for calls in snapshots[:count]], snapshots[count] if question.with_run else [])
 
     def reference_answers(self, question: Question, dtype: Dtype) -> Answers:
         if id(question) not in self._answers:
-            snapshots = self.reference(self.job(question, "", "", dtype))
-            self._answers[id(question)] = _answers(question, snapshots)
+            self._answers[id(question)] = self.answers(question, dtype, self.reference)
         return self._answers[id(question)]
 
     def judged_steps(self, question: Question, answers: Answers, flushed: bool) -> Judgement:
@@ -167,13 +173,6 @@ class RuleSuite:
         return self._judged[key]
 
 
-def _answers(question: Question, snapshots: list[list[Snapshot]]) -> Answers:
-    count = len(question.case.steps)
-    if len(snapshots) != count + question.with_run:
-        raise Failed(f"the runner answered {len(snapshots)} episodes of {count + question.with_run}")
-    return Answers([calls[0] for calls in snapshots[:count]], snapshots[count] if question.with_run else [])
-
-
 def run_cell(
     suite: RuleSuite, worker: Worker, file: Path, mode: Mode, numerics: Numerics, dtype: Dtype, variant: Variant, few: bool
 ) -> list[Result]:
@@ -183,8 +182,10 @@ def run_cell(
     needs_bits = numerics == "strict" and (not suite.features or (mode.follows_tree and "library" not in suite.features))
     try:
         for question in suite.questions(variant, dtype, few or mode.slow):
-            answers = _answers(question, worker.run(suite.job(question, file, mode.name, dtype)))
             reference = suite.reference_answers(question, dtype)
+            answers = reference
+            if worker.target != suite.reference_target:
+                answers = suite.answers(question, dtype, lambda job: worker.run(replace(job, file=str(file), mode=mode.name)))
             _add_steps(suite, step, question, answers, reference)
             if question.with_run:
                 _add_run(suite, run, question, answers, reference)

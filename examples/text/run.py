@@ -43,12 +43,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--steps", type=int, default=STEPS, help="updates (default: %(default)s)")
     parser.add_argument("--save-every", type=int, default=SAVE_EVERY, help="updates between checkpoints")
+    parser.add_argument("--frameworks", nargs="+", choices=FRAMEWORKS, default=FRAMEWORKS, metavar="NAME")
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=DTYPES, metavar="NAME")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="where the results go")
     arguments = parser.parse_args()
     if not 1 <= arguments.save_every <= arguments.steps // 2:
         parser.error(f"--save-every must be from 1 to half of the steps, got {arguments.save_every}")
     began = time.monotonic()
-    plans = [Plan(framework, dtype, arguments.steps, arguments.save_every) for framework in FRAMEWORKS for dtype in DTYPES]
+    plans = [
+        Plan(framework, dtype, arguments.steps, arguments.save_every)
+        for framework in arguments.frameworks
+        for dtype in arguments.dtypes
+    ]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         results = list(pool.map(compare, plans))
     report.write(results, arguments.out)

@@ -53,7 +53,7 @@ def scalar_lines(program: Program, names: Names) -> list[str]:
     region = program.update
     printer = (PairPrinter if program.strict else FloatPrinter)(program, names)
     lines = ["t = int(t)"] if program.strict else []
-    lines += [*_hypers(printer, program), "k = SimpleNamespace()"]
+    lines += [*_hypers(printer, program), "k: Any = _support.Scalars()"]
     exported = {ref.name for s in region.statements for ref in references(s.value) if ref.kind is Kind.SCALAR}
     inner = {ref.name for s in region.scalars for ref in references(s.value) if ref.kind is Kind.LET}
     return lines + _under_guards(printer, ((s.guard, _scalar(printer, s, exported, inner)) for s in region.scalars))

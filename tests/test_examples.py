@@ -1,0 +1,53 @@
+"""The examples, with short settings, as a user starts them: in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+ROUNDOFF = 2.0**-24
+
+
+def run(example: str, out: Path, *arguments: str) -> Any:
+    """What `examples/<example>/run.py` writes as results.json. The example's own results stay as they are."""
+    script = ROOT / "examples" / example / "run.py"
+    paths = [str(ROOT / ".ci" / "importroot"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    done = subprocess.run(
+        [sys.executable, str(script), f"--out={out}", *arguments],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        cwd=out,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (out / "results.md").read_text().strip() in done.stdout
+    return json.loads((out / "results.json").read_text())
+
+
+def test_digits_coincide_with_generated_optimizers_alone(tmp_path: Path) -> None:
+    optimizers = run("digits", tmp_path, "--steps=4")["optimizers"]
+    assert list(optimizers) == ["Adam", "Adamax", "Adagrad"]
+    for variants in optimizers.values():
+        for label, variant in variants.items():
+            assert set(variant["losses"]) == {"pytorch", "tensorflow", "jax"}
+            if label.startswith("generated"):
+                assert variant["greatest spread"] < 16 * ROUNDOFF
+    assert optimizers["Adam"]["peers"]["greatest spread"] > 1e-3
+    assert (tmp_path / "losses.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("framework", ["pytorch", "tensorflow", "jax"])
+def test_text_resumes_with_identical_bits(framework: str, tmp_path: Path) -> None:
+    plan = [f"--frameworks={framework}", "--dtypes=bfloat16", "--steps=6", "--save-every=3"]
+    [result] = run("text", tmp_path, *plan)
+    assert result["resumed_from"] == 3
+    assert 3 < result["killed_after"] <= 6
+    assert result["uninterrupted"] == result["resumed"]
+    assert result["loss_at_end"] < result["loss_at_start"]
