@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Literal
 
 from optloom.spec.rule import Composition, Rule, Stage
@@ -48,8 +49,7 @@ def passes_of(
     rule: type[Rule], strict: bool = True, nestings: Nestings = frozenset(), settings: Settings = DEFAULT
 ) -> list[tuple[str, Program]]:
     """The program of `rule` after each pass, verified each time. Raises SpecError for a rule that is wrong."""
-    composed = trace(Composition(rule, settings.stages))
-    program = verify(replace(freeze(composed), formula=formula(freeze(trace(Composition(rule))))), "freeze")
+    program = _frozen(rule, settings.stages)  # type: ignore[arg-type]  # classes are hashable
     stages = [("freeze", program)]
     for name, apply in (
         ("specialise", lambda p: without_trivial_rebinds(specialise(p, settings.options))),
@@ -62,6 +62,13 @@ def passes_of(
         program = verify(apply(program), name)
         stages.append((name, program))
     return stages
+
+
+@cache
+def _frozen(rule: type[Rule], stages: tuple[type[Stage], ...]) -> Program:
+    """Traced once, for all targets."""
+    program = freeze(trace(Composition(rule, stages)))
+    return verify(replace(program, formula=formula(freeze(trace(Composition(rule))))), "freeze")
 
 
 def compile_rule(

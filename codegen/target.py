@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -37,10 +38,14 @@ class Templates:
 
     def render(self, template: str, context: Mapping[str, Any]) -> str:
         """The text of `template`; every name that it reads must be in `context`."""
-        environment = jinja2.Environment(
+        return self.environment.get_template(template).render(context)
+
+    @cached_property
+    def environment(self) -> jinja2.Environment:
+        """Templates are compiled once, not once per rule."""
+        return jinja2.Environment(
             loader=jinja2.FileSystemLoader([self.folder, *self.shared]),
             undefined=jinja2.StrictUndefined,
             autoescape=False,
             **self.markers,
         )
-        return environment.get_template(template).render(context)

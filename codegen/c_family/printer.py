@@ -95,25 +95,41 @@ class TensorPrinter(CPrinter):
 
 
 class ScalarPrinter(CPrinter):
-    """A step's scalars: pairs of `C`, by operators on pairs."""
+    """A step's scalars: pairs of `C`, by operators on pairs. `integers`: the hyperparameters that are whole numbers."""
 
-    calls = CPrinter.calls | {Fn.POWER: "power({0}, {1})", Fn.ONE_MINUS_POWER: "one_minus_power({0}, {1})"}
+    calls = {
+        Fn.SQRT: "sqrt({0})", Fn.SQUARE: "square({0})", Fn.POWER: "power({0}, {1})",
+        Fn.ONE_MINUS_POWER: "one_minus_power({0}, {1})",
+    }  # fmt: skip
+
+    def __init__(self, guard: Callable[[Guard], str], helpers: set[str], integers: frozenset[str]) -> None:
+        super().__init__(guard, helpers)
+        self.integers = integers
 
     def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
         if fn in (Fn.POWER, Fn.ONE_MINUS_POWER):
             if arguments[1] != Ref(Kind.STEP, "t"):
                 raise UnsupportedOperation("a power of other than the step's number", self.target)
-            self.helpers.add(fn.value)
             return self.calls[fn].format(self.print(arguments[0]), "row.t"), Precedence.ATOM
+        if fn is Fn.REMAINDER:
+            return f"pair<C>(double({' % '.join(self._whole(argument) for argument in arguments)}))", Precedence.ATOM
         return super().operation(fn, arguments)
+
+    def _whole(self, node: Expression) -> str:
+        """A whole number, as a member of the row."""
+        match node:
+            case Ref(Kind.STEP, name):
+                return f"row.{name}"
+            case Ref(Kind.HYPER, name) if name in self.integers:
+                return f"row.{name}"
+        raise UnsupportedOperation("a remainder of other than whole numbers", self.target)
 
     def literal(self, value: Fraction) -> str:
         return f"pair<C>({super().literal(value)})"
 
     def reference(self, ref: Ref) -> str:
         if ref.kind is Kind.STEP:
-            self.helpers.add("whole")
-            return "whole<C>(row.t)"
+            return "pair<C>(double(row.t))"
         if ref.kind in (Kind.HYPER, Kind.LET):
             return local(ref.name)
         raise UnsupportedOperation(f"'{ref.name}' in a step's scalar", self.target)
@@ -131,8 +147,8 @@ KEYWORDS = """
     thread_local throw true try typedef typeid typename union unsigned using virtual void volatile wchar_t while xor
     xor_eq"""
 OWN_NAMES = """
-    C T abs block every_call i j k lane load maximum minimum n options pair power row sign size sqrt square start step
-    store sum sums term update whole x"""
+    C T abs block every_call i j k lane load maximum minimum n one_minus_power options pair power rounded row
+    sign size sqrt square start step store sum sums term update x"""
 RESERVED = frozenset((KEYWORDS + OWN_NAMES).split())
 """What a variable of a rule may not be called: C++'s words, and those of the templates."""
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..ir.nodes import Kind, Program, Region, Statement, references
-from ..printing import UnsupportedOperation
+from ..ir.nodes import Expression, Fn, Kind, Op, Program, Ref, Region, children, references
 from .layout import Switches
 from .printer import ScalarPrinter, is_condition, local
 
 
 @dataclass(frozen=True, slots=True)
 class Scalars:
-    """`fields`: what the elements read. `hypers`: the lines that read the row. `always`: scalars of every call;
-    `update`: those of the calls that update. `predicate`: whether a call updates, as (name, condition)."""
+    """`fields`: what the elements read, as (type, name). `hypers`: the lines that read the row. `always`: those of
+    every call; `update`: those of the calls that update. `predicate`: whether a call updates, as (name, condition)."""
 
-    fields: tuple[str, ...]
+    fields: tuple[tuple[str, str], ...]
     hypers: tuple[str, ...]
     always: tuple[str, ...]
     update: tuple[str, ...]
@@ -23,18 +23,20 @@ class Scalars:
 
 
 def scalars(program: Program, switches: Switches, helpers: set[str]) -> Scalars:
-    printer = ScalarPrinter(switches.bits, helpers)
-    fields: dict[str, None] = {}
+    integers = frozenset(hyper.name for hyper in program.hypers if hyper.integer)
+    printer = ScalarPrinter(switches.bits, helpers, integers)
+    fields: dict[str, str] = {}
     always: list[str] = []
     for region in program.regions[:-1]:
         always += _lines(region, printer, fields)
     update = _lines(program.update, printer, fields)
-    return Scalars(tuple(fields), tuple(_hypers(program)), tuple(always), tuple(update), _predicate(program, switches))
+    named = tuple((kind, name) for name, kind in fields.items())
+    return Scalars(named, tuple(_hypers(program)), tuple(always), tuple(update), _predicate(program, switches))
 
 
 def _hypers(program: Program) -> list[str]:
     lets = [let for region in program.regions for let in region.scalars]
-    wanted = {ref.name for let in lets for ref in references(let.value) if ref.kind is Kind.HYPER}
+    wanted = {ref.name for let in lets for ref in _in_pairs(let.value) if ref.kind is Kind.HYPER}
     lines = []
     for hyper in program.hypers:
         if hyper.name in wanted:
@@ -43,7 +45,16 @@ def _hypers(program: Program) -> list[str]:
     return lines
 
 
-def _lines(region: Region, printer: ScalarPrinter, fields: dict[str, None]) -> list[str]:
+def _in_pairs(node: Expression) -> Iterator[Ref]:
+    """What `node` reads as a pair; remainders are taken of whole numbers."""
+    if isinstance(node, Ref):
+        yield node
+    elif not (isinstance(node, Op) and node.fn is Fn.REMAINDER):
+        for child in children(node):
+            yield from _in_pairs(child)
+
+
+def _lines(region: Region, printer: ScalarPrinter, fields: dict[str, str]) -> list[str]:
     """Of each scalar what is asked for: a field of its rounded value, a pair for the scalars after it, or both."""
     fields_here = {
         ref.name for statement in region.statements for ref in references(statement.value) if ref.kind is Kind.SCALAR
@@ -52,20 +63,15 @@ def _lines(region: Region, printer: ScalarPrinter, fields: dict[str, None]) -> l
     lines = []
     for let in region.scalars:
         value = printer.print(let.value)
+        is_bool = is_condition(let.value)
         if let.defines in pairs:
-            kind = "bool" if is_condition(let.value) else "Pair<C>"
+            kind = "bool" if is_bool else "Pair<C>"
             lines.append(f"const {kind} {local(let.defines)} = {value};")
             value = local(let.defines)
         if let.defines in fields_here:
-            _check_field(let)
-            fields[let.defines] = None
-            lines.append(f"k.{let.defines} = rounded({value});")
+            fields[let.defines] = "bool" if is_bool else "C"
+            lines.append(f"k.{let.defines} = {value};" if is_bool else f"k.{let.defines} = rounded({value});")
     return lines
-
-
-def _check_field(let: Statement) -> None:
-    if is_condition(let.value):
-        raise UnsupportedOperation("a condition on a step's scalars, decided per element", "c", let.location)
 
 
 def _predicate(program: Program, switches: Switches) -> tuple[str, str] | None:

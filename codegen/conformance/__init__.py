@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from optloom.spec.rule import Rule
 
+    from .coverage import Extent
     from .report import Report
 
 __all__ = ["conform"]
@@ -23,11 +24,13 @@ def conform(
     dtypes: Sequence[str] = (),
     numerics: Sequence[str] = (),
     quick: bool = False,
+    everything: bool = False,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Report:
     """Runs the suite on `rules` (by file name) in `targets`, and says what became of every cell.
 
-    `dtypes` and `numerics` narrow it down; `quick` runs fewer variants and numbers. `progress` is called with the cells
+    `dtypes` and `numerics` narrow it down; `quick` runs fewer variants and numbers, and
+    `everything` all of them in every mode, which takes hours. `progress` is called with the cells
     done, all cells, and the id of the next. Raises ModuleNotFoundError without gmpy2, numpy and ml_dtypes, which
     `pip install optloom[conform]` installs.
     """
@@ -37,4 +40,5 @@ def conform(
         if (error.name or "").startswith("optloom"):
             raise
         raise ModuleNotFoundError(f"conform needs {error.name}: pip install optloom[conform]", name=error.name) from error
-    return Campaign(dict(rules), tuple(targets), tuple(dtypes), tuple(numerics), quick).run(progress)
+    extent: Extent = "quick" if quick else "everything" if everything else "usual"
+    return Campaign(dict(rules), tuple(targets), tuple(dtypes), tuple(numerics), extent).run(progress)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Lock, RLock
 
 from optloom.spec.rule import Rule
 
-from .cases import Variant
 from .corpus import digest
+from .coverage import Extent, Share, shares
 from .deviations import deviations
 from .pool import Failed, Skipped, Worker
-from .protocol import NUMERICS, Dtype, Job, Mode, Numerics, Snapshot
+from .protocol import DTYPES, NUMERICS, Dtype, Job, Mode, Numerics, Snapshot
 from .rendering import rendered
 from .report import Report
 from .suite import Cell, Result, RuleSuite, run_cell
@@ -35,85 +38,95 @@ class Task:
     mode: Mode
     numerics: Numerics
     dtype: Dtype
-    variant: Variant
+    share: Share
 
     @property
     def label(self) -> str:
-        return f"{self.suite.name}/{self.variant.name}/{self.target}/{self.mode.name}/{self.numerics}/{self.dtype}"
+        return f"{self.suite.name}/{self.share.variant.name}/{self.target}/{self.mode.name}/{self.numerics}/{self.dtype}"
+
+
+@dataclass
+class _Progress:
+    """Tells the caller what comes next; targets share it."""
+
+    total: int
+    tell: Callable[[int, int, str], None] | None
+    _done: int = 0
+    _lock: Lock = field(default_factory=Lock)
+
+    def next(self, label: str) -> None:
+        with self._lock:
+            if self.tell:
+                self.tell(self._done, self.total, label)
+            self._done += 1
 
 
 @dataclass
 class Campaign:
-    """`dtypes`, `numerics`: empty for all. `quick`: fewer variants and numbers."""
+    """`dtypes`, `numerics`: empty for all."""
 
     rules: dict[str, type[Rule]]
     targets: tuple[str, ...]
     dtypes: tuple[str, ...] = ()
     numerics: tuple[str, ...] = ()
-    quick: bool = False
+    extent: Extent = "usual"
     _workers: dict[str, Worker] = field(default_factory=dict)
     _folder: Path = Path()
     _files: dict[tuple[str, str, str], Path] = field(default_factory=dict)
+    _lock: RLock = field(default_factory=RLock)
 
     def run(self, progress: Callable[[int, int, str], None] | None = None) -> Report:
+        """Targets run side by side, each in a process of its own; what they compute is judged here."""
         with TemporaryDirectory() as folder, ExitStack() as stack:
             self._folder = Path(folder)
             for target in dict.fromkeys((REFERENCE, *self.targets)):
                 self._workers[target] = Worker(target)
                 stack.callback(self._workers[target].close)
-            modes, missing = self._modes()
             suites = [RuleSuite(name, rule, self._reference(name, rule), REFERENCE) for name, rule in self.rules.items()]
-            plan = [self._tasks(suite, modes) for suite in suites]
-            total, done = sum(map(len, plan)), 0
-            results: list[Result] = []
-            for tasks in plan:
-                while tasks:
-                    task = tasks.pop(0)
-                    if progress:
-                        progress(done, total, task.label)
-                    results += self._results(task)
-                    done += 1
-                # What the targets shared about this rule is not needed any more.
-                suites.pop(0)
+            missing: dict[str, str] = {}
+            plan: dict[str, list[Task]] = {}
+            for target in self.targets:
+                try:
+                    plan[target] = list(self._tasks(suites, target, self._workers[target].modes()))
+                except (Skipped, Failed) as reason:
+                    missing[target] = str(reason)
+            told = _Progress(sum(map(len, plan.values())), progress)
+            with ThreadPoolExecutor(max(os.cpu_count() or 1, 1)) as pool:
+                found = list(pool.map(lambda tasks: self._results_of(tasks, told), plan.values()))
+        results = [result for results in found for result in results]
         return Report(results, self._settle(results), digest(), missing)
 
-    def _modes(self) -> tuple[dict[str, tuple[Mode, ...]], dict[str, str]]:
-        """The modes of each target; and why a target cannot run at all."""
-        modes, missing = {}, {}
-        for target in self.targets:
-            try:
-                modes[target] = self._workers[target].modes()
-            except (Skipped, Failed) as reason:
-                missing[target] = str(reason)
-        return modes, missing
+    def _tasks(self, suites: list[RuleSuite], target: str, modes: tuple[Mode, ...]) -> Iterator[Task]:
+        for suite, mode, numerics in product(suites, modes, NUMERICS):
+            for dtype in mode.dtypes:
+                wanted = dtype in (self.dtypes or DTYPES) and numerics in (self.numerics or NUMERICS)
+                if numerics in mode.numerics and wanted:
+                    for share in shares(suite.variants, mode, mode is modes[0], numerics, dtype, self.extent):
+                        yield Task(suite, target, mode, numerics, dtype, share)
 
-    def _tasks(self, suite: RuleSuite, modes: dict[str, tuple[Mode, ...]]) -> list[Task]:
-        return [
-            Task(suite, target, mode, numerics, dtype, variant)
-            for target, offered in modes.items()
-            for mode in offered
-            for numerics, dtype in product(NUMERICS, mode.dtypes)
-            if numerics in mode.numerics
-            and (not self.numerics or numerics in self.numerics)
-            and (not self.dtypes or dtype in self.dtypes)
-            for variant in suite.variants_for(mode, dtype, self.quick)
-        ]
+    def _results_of(self, tasks: list[Task], told: _Progress) -> list[Result]:
+        results = []
+        for task in tasks:
+            told.next(task.label)
+            results += self._results(task)
+        return results
 
     def _results(self, task: Task) -> list[Result]:
         suite, worker = task.suite, self._workers[task.target]
         try:
             file = self._file(suite.rule, suite.name, task.target, task.numerics)
         except Skipped as reason:
-            parts = (suite.name, task.variant.name, task.target, task.mode.name, task.numerics, task.dtype)
-            return [Result(Cell(*parts, part), "SKIP", True, note=str(reason)) for part in ("step", "run")]
-        return run_cell(suite, worker, file, task.mode, task.numerics, task.dtype, task.variant, self.quick)
+            where = (suite.name, task.share.variant.name, task.target, task.mode.name, task.numerics, task.dtype)
+            return [Result(Cell(*where, "step"), "SKIP", True, note=str(reason))]
+        return run_cell(suite, worker, file, task.mode, task.numerics, task.dtype, task.share)
 
     def _file(self, rule: type[Rule], name: str, target: str, numerics: Numerics) -> Path:
         """Rendered once. Raises Skipped where the target does not print the rule."""
         key = name, target, numerics
-        if key not in self._files:
-            self._files[key] = rendered(rule, name, target, numerics, self._folder)
-        return self._files[key]
+        with self._lock:
+            if key not in self._files:
+                self._files[key] = rendered(rule, name, target, numerics, self._folder)
+            return self._files[key]
 
     def _reference(self, name: str, rule: type[Rule]) -> Callable[[Job], list[list[Snapshot]]]:
         worker = self._workers[REFERENCE]
@@ -147,4 +160,4 @@ class Campaign:
         """Whether every cell that a line of deviations may be for has been run."""
         from ..discovery import discover
 
-        return not (self.dtypes or self.numerics or self.quick) and set(self.rules) >= set(discover())
+        return not (self.dtypes or self.numerics) and self.extent != "quick" and set(self.rules) >= set(discover())

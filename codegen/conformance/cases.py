@@ -113,11 +113,13 @@ def cases(composition: Composition, variant: Variant, dtype: str) -> list[Case]:
     float16 and bfloat16 parameters share float32's arithmetic: what is far is left to it.
     """
     other = _numbers(composition, variant, other_number)
-    sets = [("other", other, STEPS)]
+    sets: list[tuple[str, dict[str, float | int | None], tuple[int, ...]]] = [("other", other, STEPS)]
     if not variant.has_stages:
         sets = [("default", dict(variant.hypers), STEPS), *sets]
-    if variant.name == "plain" and dtype in ("float32", "float64"):
-        sets.append(("far", _numbers(composition, variant, _far_number), FEW_STEPS))
+    if dtype in ("float16", "bfloat16"):
+        return [Case(variant, *given) for given in sets]
+    sets.append(("far", _numbers(composition, variant, _far_number), FEW_STEPS))
+    if variant.name == "plain":
         for parity, name in enumerate(("low-even", "low-odd")):
             lowest = {h.name: h.bounds[">="] for h in _free(composition, variant)[parity::2] if ">=" in h.bounds}
             sets.append((name, {**other, **lowest}, FEW_STEPS))
@@ -158,7 +160,8 @@ def _far_number(hyper: Hyper, index: int) -> float | int:
         return int(low or 0) + 1
     if low is not None and high is not None:
         return low + (high - low) * SHARES[index % len(SHARES)]
-    large = LARGE[index % len(LARGE)]
+    # A stage's numbers, which have no default, are larger still: a decay that takes most of a weight off is seen.
+    large = LARGE[index % len(LARGE)] + (2 if hyper.default is None else 0)
     return low + large if low is not None else (high or 0.0) - large
 
 

@@ -17,6 +17,11 @@ from .protocol import Array, Snapshot, numpy_dtype
 
 LIMIT = 2.0
 """Errors up to twice the bound pass: room for fused multiply-add and for other orders of the same sum."""
+LEAN_LIMIT = 0.35
+"""Errors of correct code go both ways: half of the elements may not be off by more than this share of their bounds in
+the same direction. A formula that is off by a few units everywhere is seen here, where each element alone would pass."""
+ENOUGH = 16
+"""Fewer elements say nothing about the direction of errors."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,8 @@ class Judgement:
 
     ratio: float = 0.0
     worst: Worst | None = None
+    lean: float = 0.0
+    """The largest median of signed errors in units of their bounds: of one output, tensor and call, ordinary inputs."""
     elements: int = 0
     unbounded: int = 0
     """Elements about which nothing is known (their bound is infinite)."""
@@ -48,15 +55,15 @@ class Judgement:
 
     @property
     def passes(self) -> bool:
-        return self.ratio <= LIMIT and not self.complaints
+        return self.ratio <= LIMIT and self.lean <= LEAN_LIMIT and not self.complaints
 
     def add(self, output: str, actual: Array, expected: Expected, steps: NDArray[np.int64], ids: tuple[str, ...]) -> None:
         """All calls of one output of one tensor; the first axis is the call."""
         if actual.shape != expected.head.shape:
             self.complaints.append(f"{output}: shape {actual.shape[1:]}, expected {expected.head.shape[1:]}")
             return
-        error = errors(actual, expected)
-        ratio = ratios(error, actual, expected)
+        signed = errors(actual, expected)
+        ratio = ratios(np.abs(signed), actual, expected)
         known = np.isfinite(expected.bound)
         self.elements += ratio.size
         self.unbounded += int((~known).sum())
@@ -69,23 +76,31 @@ class Judgement:
             self.worst = Worst(
                 element, output, int(steps[at[0]]), _hex(actual[at]), _expected_text(expected, at), self.ratio
             )
-        self._add_ulps(actual, expected, error, ids)
+        self._add_ulps(actual, expected, signed, ids)
 
-    def _add_ulps(self, actual: Array, expected: Expected, error: Wide, ids: tuple[str, ...]) -> None:
-        size = np.abs(expected.head)
-        ordinary = np.array([name.partition("/")[0] in ORDINARY for name in ids] or [False])
+    def _add_ulps(self, actual: Array, expected: Expected, signed: Wide, ids: tuple[str, ...]) -> None:
+        """Medians; and whether errors lean, where they are not mainly the rounding of the result itself."""
         if actual[0].size != len(ids):
-            ordinary = ordinary[:1]
-        mask = np.broadcast_to(ordinary.reshape(ordinary.size if ordinary.size < 2 else actual.shape[1:]), actual.shape)
+            return
+        size = np.abs(expected.head)
+        ordinary = np.array([name.partition("/")[0] in ORDINARY for name in ids], np.bool_).reshape(actual.shape[1:])
+        mask = np.broadcast_to(ordinary, actual.shape)
         mask = mask & np.isfinite(expected.bound) & np.isfinite(expected.head) & (expected.bound > 0)
-        spacing = FORMATS[actual.dtype.name].spacing(size)
-        self.bounds_in_ulp.append((expected.bound / spacing)[mask])
+        form = FORMATS[actual.dtype.name]
+        spacing = form.spacing(size)
         with np.errstate(invalid="ignore"):
-            self.errors_in_ulp.append((error / spacing)[mask])
+            self.bounds_in_ulp.append((expected.bound / spacing)[mask])
+            self.errors_in_ulp.append((np.abs(signed) / spacing)[mask])
+            telling = mask & (expected.bound > 3 * form.roundoff * size) & np.isfinite(signed)
+        for call, chosen in enumerate(telling):
+            if chosen.sum() >= ENOUGH:
+                leans = signed[call][chosen] * np.sign(expected.head[call][chosen]) / expected.bound[call][chosen]
+                self.lean = max(self.lean, float(abs(np.median(leans))))
 
     def merge(self, other: Judgement) -> None:
         if other.ratio > self.ratio:
             self.ratio, self.worst = other.ratio, other.worst
+        self.lean = max(self.lean, other.lean)
         self.elements += other.elements
         self.unbounded += other.unbounded
         self.decided_either_way += other.decided_either_way
@@ -109,13 +124,13 @@ def _median(parts: list[Wide]) -> float:
 
 
 def errors(actual: Array, expected: Expected) -> Wide:
-    """|actual - expected|, exact to far below a unit in the last place; NaN where either is not finite."""
+    """actual - expected, exact to far below a unit in the last place; NaN where either is not finite."""
     with np.errstate(invalid="ignore"):
-        return np.asarray(np.abs((actual.astype(np.longdouble) - expected.head) - expected.tail))
+        return np.asarray((actual.astype(np.longdouble) - expected.head) - expected.tail)
 
 
 def ratios(error: Wide, actual: Array, expected: Expected) -> Wide:
-    """Errors in units of their bounds: 0 where nothing is known, infinite for a wrong infinity or NaN."""
+    """Sizes of errors in units of their bounds: 0 where nothing is known, infinite for a wrong infinity or NaN."""
     finite = np.isfinite(expected.head)
     with np.errstate(all="ignore"):
         number = actual.astype(np.float64)

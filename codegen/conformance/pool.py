@@ -6,8 +6,9 @@ import os
 import pickle
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import optloom.codegen
@@ -29,6 +30,7 @@ class Worker:
 
     target: str
     process: subprocess.Popen[bytes] | None = None
+    _lock: Lock = field(default_factory=Lock)
 
     def modes(self) -> tuple[Mode, ...]:
         answer: tuple[Mode, ...] = self._ask("modes")
@@ -40,15 +42,16 @@ class Worker:
         return answer
 
     def _ask(self, request: Any) -> Any:
-        process = self._started()
-        assert process.stdin and process.stdout
-        try:
-            pickle.dump(request, process.stdin, protocol=pickle.HIGHEST_PROTOCOL)
-            process.stdin.flush()
-            kind, value = pickle.load(process.stdout)
-        except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
-            self.close()
-            raise Failed(f"the process of {self.target} ended with status {process.returncode}") from error
+        with self._lock:
+            process = self._started()
+            assert process.stdin and process.stdout
+            try:
+                pickle.dump(request, process.stdin, protocol=pickle.HIGHEST_PROTOCOL)
+                process.stdin.flush()
+                kind, value = pickle.load(process.stdout)
+            except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
+                self.close()
+                raise Failed(f"the process of {self.target} ended with status {process.returncode}") from error
         if kind == "skip":
             raise Skipped(value)
         if kind == "error":

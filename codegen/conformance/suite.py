@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from threading import RLock
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from optloom.spec.rule import Composition, Rule
 
 from .cases import Case, Variant, cases, composition_of, features, variants
+from .coverage import RUN_CASE, Share
 from .inputs import Question, questions
 from .judge import Judgement, judge
 from .pool import Failed, Skipped, Worker
@@ -53,20 +55,15 @@ class Result:
     """SHA-256 of parameters and slots after the run."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Answers:
     """What one optimizer computed for one question: a snapshot per single step, and one per call of the run."""
 
     steps: list[Snapshot]
     run: list[Snapshot]
 
-    @cached_property
-    def steps_digest(self) -> str:
-        return _digest(self.steps)
-
-    @cached_property
-    def run_digest(self) -> str:
-        return _digest(self.run)
+    def __post_init__(self) -> None:
+        self.steps_digest, self.run_digest, self.end_digest = map(_digest, (self.steps, self.run, self.run[-1:]))
 
 
 def _digest(snapshots: list[Snapshot]) -> str:
@@ -103,6 +100,7 @@ class RuleSuite:
     _questions: dict[tuple[str, str, str], list[Question]] = field(default_factory=dict)
     _answers: dict[int, Answers] = field(default_factory=dict)
     _judged: dict[tuple[int, str, str], Judgement] = field(default_factory=dict)
+    _lock: RLock = field(default_factory=RLock)
 
     @cached_property
     def composition(self) -> Composition:
@@ -116,22 +114,11 @@ class RuleSuite:
     def variants(self) -> list[Variant]:
         return variants(self.composition)
 
-    def variants_for(self, mode: Mode, dtype: Dtype, few: bool) -> list[Variant]:
-        """All; where building is slow: options in float32, else the first and the last, with all their stages."""
-        if not (mode.slow or few):
-            return self.variants
-        plain = [variant for variant in self.variants if not variant.has_stages]
-        staged = [variant for variant in self.variants if variant.has_stages][-1:]
-        return plain + staged if dtype == "float32" else [self.variants[0], *staged][: 1 + (not few)]
-
-    def questions(self, variant: Variant, dtype: Dtype, few: bool) -> list[Question]:
-        """`few`: only those of the numbers that are unlike the defaults, which find the most."""
-        chosen = cases(self.composition, variant, dtype)
-        run_of = "other" if few else chosen[0].name
+    def questions(self, share: Share, dtype: Dtype) -> list[Question]:
         return [
             question
-            for case in chosen if not few or case.name == "other"
-            for question in self._questions_of(variant, case, dtype, case.name == run_of)
+            for case in cases(self.composition, share.variant, dtype) if case.name in share.cases
+            for question in self._questions_of(share.variant, case, dtype, share.with_run and case.name == RUN_CASE)
         ]  # fmt: skip
 
     def _questions_of(self, variant: Variant, case: Case, dtype: Dtype, with_run: bool) -> list[Question]:
@@ -153,35 +140,43 @@ class RuleSuite:
         return Answers([calls[0] for calls in snapshots[:count]], snapshots[count] if question.with_run else [])
 
     def reference_answers(self, question: Question, dtype: Dtype) -> Answers:
-        if id(question) not in self._answers:
-            self._answers[id(question)] = self.answers(question, dtype, self.reference)
-        return self._answers[id(question)]
+        with self._lock:
+            if id(question) not in self._answers:
+                answers = self.answers(question, dtype, self.reference)
+                if question.with_run:
+                    self.judged_run(question, answers)
+                    answers.run = []  # Large, and not needed any more: digest and judgement stand for it.
+                self._answers[id(question)] = answers
+            return self._answers[id(question)]
 
     def judged_steps(self, question: Question, answers: Answers, flushed: bool) -> Judgement:
         key = (id(question), "flushed" if flushed else "steps", answers.steps_digest)
-        if key not in self._judged:
-            outcome = question.expected_if_flushed if flushed else question.expected
-            dtypes = question.given.dtype, compute_dtype(question.given.dtype)
-            ids = [tensor.ids for tensor in question.tensors]
-            self._judged[key] = judge(answers.steps, outcome, np.array(question.case.steps), ids, dtypes)
-        return self._judged[key]
+        with self._lock:
+            if key not in self._judged:
+                outcome = question.expected_if_flushed if flushed else question.expected
+                dtypes = question.given.dtype, compute_dtype(question.given.dtype)
+                ids = [tensor.ids for tensor in question.tensors]
+                self._judged[key] = judge(answers.steps, outcome, np.array(question.case.steps), ids, dtypes)
+            return self._judged[key]
 
     def judged_run(self, question: Question, answers: Answers) -> Judgement:
         key = (id(question), "run", answers.run_digest)
-        if key not in self._judged:
-            self._judged[key] = judge_run(question, answers.run, self.features)
-        return self._judged[key]
+        with self._lock:
+            if key not in self._judged:
+                self._judged[key] = judge_run(question, answers.run, self.features)
+            return self._judged[key]
 
 
 def run_cell(
-    suite: RuleSuite, worker: Worker, file: Path, mode: Mode, numerics: Numerics, dtype: Dtype, variant: Variant, few: bool
+    suite: RuleSuite, worker: Worker, file: Path, mode: Mode, numerics: Numerics, dtype: Dtype, share: Share
 ) -> list[Result]:
-    """The results of a cell's two parts."""
-    where = (suite.name, variant.name, worker.target, mode.name, numerics, dtype)
+    """The results of a cell's parts."""
+    where = (suite.name, share.variant.name, worker.target, mode.name, numerics, dtype)
     step, run = Result(Cell(*where, "step"), "BIT", True), Result(Cell(*where, "run"), "BIT", True)
+    results = [step, run] if share.with_run else [step]
     needs_bits = numerics == "strict" and (not suite.features or (mode.follows_tree and "library" not in suite.features))
     try:
-        for question in suite.questions(variant, dtype, few or mode.slow):
+        for question in suite.questions(share, dtype):
             reference = suite.reference_answers(question, dtype)
             answers = reference
             if worker.target != suite.reference_target:
@@ -191,12 +186,12 @@ def run_cell(
                 _add_run(suite, run, question, answers, reference)
     except (Skipped, Failed) as reason:
         kind: Kind = "SKIP" if isinstance(reason, Skipped) else "FAIL"
-        return [Result(result.cell, kind, False, note=str(reason)) for result in (step, run)]
-    for result in (step, run):
+        return [Result(result.cell, kind, False, note=str(reason)) for result in results]
+    for result in results:
         result.accepted = result.kind == "BIT" or (result.kind == "BOUND" and not needs_bits)
         if result.kind == "BOUND" and needs_bits:
             result.note = "the bits are not the reference's"
-    return [step, run]
+    return results
 
 
 _ORDER: list[Kind] = ["BIT", "BOUND", "FTZ", "FAIL"]
@@ -222,7 +217,7 @@ def _add_run(suite: RuleSuite, result: Result, question: Question, answers: Answ
     judgement = suite.judged_run(question, answers)
     same = answers.run_digest == reference.run_digest
     _lower(result, "FAIL" if not judgement.passes else "BIT" if same else "BOUND", judgement)
-    result.digest = _digest(answers.run[-1:])
+    result.digest = answers.end_digest
 
 
 def _differs_where_flushed(question: Question, answers: Answers, reference: Answers) -> bool:

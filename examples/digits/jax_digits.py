@@ -8,11 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from task import Task, Variant
-
 from optloom.generated.jax.adagrad import adagrad_step
 from optloom.generated.jax.adam import adam_step
 from optloom.generated.jax.adamax import adamax_step
+from task import Task, Variant
 
 GENERATED = {"Adam": adam_step, "Adamax": adamax_step, "Adagrad": adagrad_step}
 PEERS = {"Adam": optax.adam, "Adamax": optax.adamax, "Adagrad": optax.adagrad}
@@ -30,7 +29,7 @@ def optimizer(name: str, variant: Variant) -> Make:
 
 
 def as_step(peer: optax.GradientTransformation) -> Step:
-    """An optax transformation in the form of the generated `adam_step`: `init(params)`, `step(params, grads, state)`."""
+    """An optax transformation in the form of the generated optimizers' `init` and `step(params, grads, state)`."""
 
     def step(params: Any, grads: Any, state: Any) -> tuple[Any, Any]:
         updates, state = peer.update(grads, state, params)

@@ -38,7 +38,7 @@ def draw(results: Results, path: Path) -> None:
         draw_losses(axes[0, column], results, name)
         draw_spreads(axes[1, column], results, name)
     axes[0, 0].set_ylabel("loss over all images")
-    axes[1, 0].set_ylabel("distance between the frameworks\n(greatest − least) / mean")
+    axes[1, 0].set_ylabel("distance between the frameworks\n(greatest - least) / mean")
     for row in axes:
         row[-1].legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, handlelength=3)
     figure.suptitle(

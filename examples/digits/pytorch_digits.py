@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import torch
-from task import Task, Variant
-
 from optloom.generated.pytorch.adagrad import Adagrad
 from optloom.generated.pytorch.adam import Adam
 from optloom.generated.pytorch.adamax import Adamax
+from task import Task, Variant
 
 GENERATED = {"Adam": Adam, "Adamax": Adamax, "Adagrad": Adagrad}
 PEERS = {"Adam": torch.optim.Adam, "Adamax": torch.optim.Adamax, "Adagrad": torch.optim.Adagrad}

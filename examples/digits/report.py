@@ -34,10 +34,12 @@ class Results:
     @classmethod
     def of(cls, by_framework: Mapping[str, Losses]) -> Results:
         cells = ((name, variant.label) for name in SETTINGS for variant in VARIANTS)
-        return cls({
-            (name, label): np.array([by_framework[framework][name][label] for framework in FRAMEWORKS])
-            for name, label in cells
-        })
+        return cls(
+            {
+                (name, label): np.array([by_framework[framework][name][label] for framework in FRAMEWORKS])
+                for name, label in cells
+            }
+        )
 
     def spread(self, name: str, variant: Variant) -> NDArray[np.float64]:
         """How far the frameworks are apart at each step: (greatest - least) / mean."""

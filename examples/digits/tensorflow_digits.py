@@ -10,11 +10,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import tensorflow as tf
-from task import Task, Variant
-
 from optloom.generated.tensorflow.adagrad import Adagrad
 from optloom.generated.tensorflow.adam import Adam
 from optloom.generated.tensorflow.adamax import Adamax
+from task import Task, Variant
 
 GENERATED = {"Adam": Adam, "Adamax": Adamax, "Adagrad": Adagrad}
 PEERS = {"Adam": keras.optimizers.Adam, "Adamax": keras.optimizers.Adamax, "Adagrad": keras.optimizers.Adagrad}

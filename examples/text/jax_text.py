@@ -15,15 +15,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import task
+from jax.tree_util import keystr
 from numpy.typing import NDArray
-
 from optloom.generated.jax.adam import adam_step
+from optloom.generated.jax.adamw import adamw_step
 
 CHECKPOINT = "checkpoint.npz"
+OPTIMIZERS = {"adam": adam_step, "adamw": adamw_step}
 
 Weights = dict[str, Any]
-
-optimizer = adam_step(learning_rate=task.LEARNING_RATE)
 
 
 def transformer(dtype: str) -> Weights:
@@ -83,18 +83,20 @@ def loss_of(weights: Weights, tokens: jax.Array) -> jax.Array:
     return optax.softmax_cross_entropy_with_integer_labels(logits, tokens[:, 1:]).mean()
 
 
-@partial(jax.jit, donate_argnums=(0, 1))
-def update(weights: Weights, state: Any, tokens: jax.Array) -> tuple[Weights, Any]:
-    return optimizer.step(weights, jax.grad(loss_of)(weights, tokens), state)
-
-
 class Training:
-    def __init__(self, dtype: str) -> None:
+    def __init__(self, dtype: str, optimizer: str) -> None:
+        init, update = OPTIMIZERS[optimizer](learning_rate=task.LEARNING_RATE)
         self.weights = transformer(dtype)
-        self.state = optimizer.init(self.weights)
+        self.state = init(self.weights)
+
+        @partial(jax.jit, donate_argnums=(0, 1))
+        def step(weights: Weights, state: Any, tokens: task.Tokens) -> tuple[Weights, Any]:
+            return update(weights, jax.grad(loss_of)(weights, tokens), state)
+
+        self._step = step
 
     def step(self, tokens: task.Tokens) -> None:
-        self.weights, self.state = update(self.weights, self.state, tokens)
+        self.weights, self.state = self._step(self.weights, self.state, tokens)
 
     def loss(self, tokens: task.Tokens) -> float:
         return float(loss_of(self.weights, tokens))
@@ -104,14 +106,15 @@ class Training:
 
     def _write(self, path: Path) -> None:
         """An archive of the leaves by their paths, each as its bytes: a .npy file knows no bfloat16."""
-        leaves, _ = jax.tree.flatten_with_path((self.weights, self.state))
+        leaves = jax.tree.leaves_with_path((self.weights, self.state))
+        as_bytes = {keystr(key): np.frombuffer(leaf.tobytes(), np.uint8) for key, leaf in leaves}
         with path.open("wb") as file:
-            np.savez(file, **{jax.tree_util.keystr(key): np.frombuffer(leaf.tobytes(), np.uint8) for key, leaf in leaves})
+            np.savez(file, **as_bytes)
 
     def load(self, path: Path) -> int:
         with np.load(path) as archive:
             self.weights, self.state = jax.tree.map_with_path(
-                lambda key, leaf: jnp.asarray(archive[jax.tree_util.keystr(key)].view(leaf.dtype).reshape(leaf.shape)),
+                lambda key, leaf: jnp.asarray(archive[keystr(key)].view(leaf.dtype).reshape(leaf.shape)),
                 (self.weights, self.state),
             )
         return int(self.state.count)

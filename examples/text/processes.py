@@ -26,6 +26,7 @@ class Plan:
 
     framework: str
     dtype: str
+    optimizer: str
     steps: int
     save_every: int
 
@@ -62,7 +63,7 @@ def _started(plan: Plan, folder: Path) -> Iterator[subprocess.Popen[str]]:
     """A worker; an exception on our side does not leave it running."""
     folder.mkdir(parents=True, exist_ok=True)
     numbers = [f"--steps={plan.steps}", f"--save-every={plan.save_every}", f"--folder={folder}"]
-    command = [sys.executable, str(WORKER), plan.framework, plan.dtype, *numbers]
+    command = [sys.executable, str(WORKER), plan.framework, plan.dtype, plan.optimizer, *numbers]
     with (
         _log(folder).open("w") as log,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process,
@@ -80,7 +81,8 @@ def _reports(process: subprocess.Popen[str]) -> Iterator[Report]:
 
 
 def _failed(plan: Plan, folder: Path, what: str) -> WorkerFailed:
-    return WorkerFailed(f"{plan.framework} in {plan.dtype} {what}\n{_log(folder).read_text(errors='replace')}")
+    stderr = _log(folder).read_text(errors="replace")
+    return WorkerFailed(f"{plan.framework} in {plan.dtype} with {plan.optimizer} {what}\n{stderr}")
 
 
 def _log(folder: Path) -> Path:

@@ -10,11 +10,12 @@ import numpy as np
 import task
 import torch
 from numpy.typing import NDArray
+from optloom.generated.pytorch.adam import Adam
+from optloom.generated.pytorch.adamw import AdamW
 from torch import Tensor, nn
 
-from optloom.generated.pytorch.adam import Adam
-
 CHECKPOINT = "checkpoint.pt"
+OPTIMIZERS = {"adam": Adam, "adamw": AdamW}
 
 
 class Block(nn.Module):
@@ -54,12 +55,12 @@ class Transformer(nn.Module):
 
 
 class Training:
-    def __init__(self, dtype: str) -> None:
+    def __init__(self, dtype: str, optimizer: str) -> None:
         torch.set_num_threads(1)
         torch.use_deterministic_algorithms(True)
         torch.manual_seed(task.SEED)
         self.model = Transformer().to(getattr(torch, dtype))
-        self.optimizer = Adam(self.model.parameters(), lr=task.LEARNING_RATE)
+        self.optimizer = OPTIMIZERS[optimizer](self.model.parameters(), lr=task.LEARNING_RATE)
         self.steps = 0
 
     def step(self, tokens: task.Tokens) -> None:

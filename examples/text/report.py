@@ -9,7 +9,7 @@ from pathlib import Path
 
 TITLES = {"pytorch": "PyTorch", "tensorflow": "TensorFlow", "jax": "JAX"}
 COLUMNS = (
-    "framework", "dtype", "loss at start", "at end", "killed after", "resumed from",
+    "framework", "dtype", "optimizer", "loss at start", "at end", "killed after", "resumed from",
     "SHA-256 uninterrupted", "SHA-256 resumed", "equal",
 )  # fmt: skip
 
@@ -20,6 +20,7 @@ class Result:
 
     framework: str
     dtype: str
+    optimizer: str
     steps: int
     loss_at_start: float
     loss_at_end: float
@@ -44,6 +45,7 @@ def _table(results: Iterable[Result]) -> Iterator[str]:
         yield _row([
             TITLES[result.framework],
             result.dtype,
+            result.optimizer,
             f"{result.loss_at_start:.3f}",
             f"{result.loss_at_end:.3f}",
             f"{result.killed_after} of {result.steps}",

@@ -7,16 +7,17 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
+from pydoc_data.topics import topics
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydoc_data.topics import topics
 
 FRAMEWORKS = ("pytorch", "tensorflow", "jax")
 DTYPES = ("float32", "bfloat16")
+OPTIMIZERS = ("adam", "adamw")
 WIDTH, HEADS, BLOCKS = 64, 4, 2
-CONTEXT, BATCH = 48, 16
+CONTEXT, BATCH = 48, 8
 LEARNING_RATE = 3e-3
 SEED = 2014
 

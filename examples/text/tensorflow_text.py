@@ -15,10 +15,11 @@ import task
 import tensorflow as tf
 from keras import layers
 from numpy.typing import NDArray
-
 from optloom.generated.tensorflow.adam import Adam
+from optloom.generated.tensorflow.adamw import AdamW
 
 CHECKPOINT = "checkpoint.keras"
+OPTIMIZERS = {"adam": Adam, "adamw": AdamW}
 HEAD_WIDTH = task.WIDTH // task.HEADS
 
 
@@ -45,14 +46,14 @@ def transformer() -> keras.Model:
 
 
 class Training:
-    def __init__(self, dtype: str) -> None:
+    def __init__(self, dtype: str, optimizer: str) -> None:
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(1)
         tf.config.experimental.enable_op_determinism()
         keras.utils.set_random_seed(task.SEED)
         keras.config.set_dtype_policy(dtype)
         self.model = transformer()
-        self.model.compile(Adam(learning_rate=task.LEARNING_RATE))
+        self.model.compile(OPTIMIZERS[optimizer](learning_rate=task.LEARNING_RATE))
         self.model.optimizer.build(self.model.trainable_variables)
         self._step = tf.function(self._update)
 

@@ -14,13 +14,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("framework", choices=task.FRAMEWORKS)
     parser.add_argument("dtype", choices=task.DTYPES)
+    parser.add_argument("optimizer", choices=task.OPTIMIZERS)
     parser.add_argument("--steps", type=int, required=True, help="updates to reach")
     parser.add_argument("--save-every", type=int, required=True, help="updates between checkpoints")
     parser.add_argument("--folder", type=Path, required=True, help="where the checkpoint lies")
     arguments = parser.parse_args()
     module = importlib.import_module(f"{arguments.framework}_text")
     checkpoint: Path = arguments.folder / module.CHECKPOINT
-    training: task.Training = module.Training(arguments.dtype)
+    training: task.Training = module.Training(arguments.dtype, arguments.optimizer)
     done = training.load(checkpoint) if checkpoint.exists() else 0
     report(step=done, loss=training.loss(task.held_out()))
     for step in range(done + 1, arguments.steps + 1):

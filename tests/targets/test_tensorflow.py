@@ -381,6 +381,16 @@ def test_a_saved_model_goes_on_with_the_same_bits(model: Any, make: Callable[...
     assert digest(kept) == digest(loaded)
 
 
+def test_a_tensorflow_checkpoint_holds_the_state(make: Callable[..., Any], tmp_path: Path) -> None:
+    v = variable([1.0, 2.0])
+    optimizer, again = make("adam", amsgrad=True), make("adam", amsgrad=True)
+    optimizer.apply([tf.ones(2)], [v])
+    again.build([v])
+    path = tf.train.Checkpoint(optimizer=optimizer).save(str(tmp_path / "state"))
+    tf.train.Checkpoint(optimizer=again).restore(path).assert_existing_objects_matched()
+    assert digest([x.numpy() for x in again.variables]) == digest([x.numpy() for x in optimizer.variables])
+
+
 def test_state_that_does_not_fit_is_refused(make: Callable[..., Any]) -> None:
     store: dict[str, Any] = {}
     other = make("adam")

@@ -24,7 +24,7 @@ from ...conformance.protocol import Episode, Job, Mode, Slots, Snapshot, load_mo
 from ...discovery import discover
 from .target import names_in_optax
 
-MODES = (Mode("step-eager"), Mode("step-jit"), Mode("factory"))
+MODES = (Mode("step-eager"), Mode("step-jit", slow=True), Mode("factory", slow=True))
 
 
 def run(job: Job) -> list[list[Snapshot]]:

@@ -1,0 +1,224 @@
+"""Wrong versions of a rule, made mechanically from its program; and whether the suite catches them.
+
+Each is the program with one place changed: a constant, a sign, the step's number, an epsilon, a slot's old or new
+value, a term, a branch, the precision of one operation. A wrong version is caught if any element of any question
+is off by more than the suite allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from optloom.spec.rule import Rule
+
+from ..compiler import compile_rule, passes_of
+from ..ir.nodes import (
+    ONE, Choose, Expression, Fn, Kind, Literal, Op, Program, Rate, Reduce, Ref, Statement, Store, children, rebuild,
+)  # fmt: skip
+from ..ir.text import TextPrinter
+from ..passes.rates import Environment, environment, rate_of
+from .cases import cases, composition_of, features, variants
+from .floats import answers
+from .inputs import Question, questions
+from .judge import judge
+
+ROUNDOFF = Fraction(1, 2**24)
+
+
+@dataclass(frozen=True)
+class WrongVersion:
+    """`change` says what was done to which statement: `m: a + b => a - b`."""
+
+    change: str
+    program: Program
+
+
+@dataclass(frozen=True)
+class Caught:
+    """The wrong versions of one rule."""
+
+    rule: str
+    caught: tuple[str, ...]
+    missed: tuple[str, ...]
+
+    def share(self, equivalents: frozenset[str] = frozenset()) -> float:
+        """The share caught of those that are not equivalent to the rule."""
+        missed = [change for change in self.missed if change not in equivalents]
+        return len(self.caught) / max(len(self.caught) + len(missed), 1)
+
+
+class Jury:
+    """All questions of a rule in float32, and whether a program answers them rightly."""
+
+    def __init__(self, rule: type[Rule]) -> None:
+        composition = composition_of(rule)
+        found = features(composition)
+        staged = [variant for variant in variants(composition) if variant.has_stages][-1:]
+        asked = [variant for variant in variants(composition) if not variant.has_stages] + staged
+        self.questions: list[Question] = [
+            question
+            for variant in asked
+            for case in cases(composition, variant, "float32")
+            for question in questions(composition, case, "float32", found, with_run=False)
+        ]
+
+    def accepts(self, program: Program) -> bool:
+        return not any(self._refuted(program, question) for question in self.questions)
+
+    @staticmethod
+    def _refuted(program: Program, question: Question) -> bool:
+        try:
+            found = answers(program, question)
+        except (KeyError, TypeError, ValueError):
+            return True  # The wrong version cannot even be computed: shapes do not fit, a number does not exist.
+        steps, ids = question.batch.updates + 1, [tensor.ids for tensor in question.tensors]
+        judgement = judge(found, question.expected, steps, ids, ("float32", "float32"))
+        return not judgement.passes
+
+
+def wrong_versions(rule: type[Rule]) -> Iterator[WrongVersion]:
+    """Those of the traced program, each different from it and from all others."""
+    program = passes_of(rule)[0][1]
+    seen = {program.regions}
+    for region, statement, spot in _places(program):
+        for new in _changed(program, region, statement, spot.node):
+            made = _with(program, region, statement, _replaced(program.regions[region].statements[statement], spot, new))
+            if made.regions not in seen:
+                seen.add(made.regions)
+                yield WrongVersion(_described(program.regions[region].statements[statement], spot.node, new), made)
+
+
+def scaled_versions(rule: type[Rule]) -> Iterator[WrongVersion]:
+    """The program that targets print, with one operation's result off by a factor of 1 + 16 units of roundoff."""
+    program = compile_rule(rule)
+    factor = Literal(1 + 16 * ROUNDOFF)
+    for region, statement, spot in _places(program):
+        if isinstance(spot.node, (Op, Reduce)) and not _is_condition(spot.node):
+            new = Op(Fn.MUL, (spot.node, factor))
+            old = program.regions[region].statements[statement]
+            yield WrongVersion(
+                _described(old, spot.node, new), _with(program, region, statement, _replaced(old, spot, new))
+            )
+
+
+def tried(rule: type[Rule], name: str, versions: Iterator[WrongVersion]) -> Caught:
+    """Raises AssertionError if the rule itself, unchanged, is not accepted."""
+    jury = Jury(rule)
+    assert jury.accepts(passes_of(rule)[0][1]), f"{name}: the right version is not accepted"
+    caught, missed = [], []
+    for version in versions:
+        (missed if jury.accepts(version.program) else caught).append(version.change)
+    return Caught(name, tuple(caught), tuple(missed))
+
+
+@dataclass(frozen=True)
+class _Spot:
+    """A node of a statement's expression, and the way to it: which child at each level."""
+
+    path: tuple[int, ...]
+    node: Expression
+
+
+def _places(program: Program) -> Iterator[tuple[int, int, _Spot]]:
+    for i, region in enumerate(program.regions):
+        for j, statement in enumerate(region.statements):
+            yield from ((i, j, spot) for spot in _spots(statement.value, ()))
+
+
+def _spots(node: Expression, path: tuple[int, ...]) -> Iterator[_Spot]:
+    for index, child in enumerate(children(node)):
+        yield from _spots(child, (*path, index))
+    yield _Spot(path, node)
+
+
+def _replaced(statement: Statement, spot: _Spot, new: Expression) -> Statement:
+    def go(node: Expression, path: tuple[int, ...]) -> Expression:
+        if not path:
+            return new
+        position = iter(range(len(children(node))))
+        return rebuild(node, lambda child: go(child, path[1:]) if next(position) == path[0] else child)
+
+    return replace(statement, value=go(statement.value, spot.path))
+
+
+def _with(program: Program, region: int, statement: int, new: Statement) -> Program:
+    statements = program.regions[region].statements
+    changed = replace(program.regions[region], statements=(*statements[:statement], new, *statements[statement + 1 :]))
+    return replace(program, regions=(*program.regions[:region], changed, *program.regions[region + 1 :]))
+
+
+def _described(statement: Statement, old: Expression, new: Expression) -> str:
+    text = TextPrinter()
+    name = statement.slot if isinstance(statement, Store) else statement.name
+    return f"{name}: {text.print(old)} => {text.print(new)}"
+
+
+def _is_condition(node: Expression) -> bool:
+    return isinstance(node, Op) and node.fn in (Fn.LESS, Fn.LESS_EQUAL, Fn.EQUAL, Fn.BOTH)
+
+
+def _changed(program: Program, region: int, statement: int, node: Expression) -> Iterator[Expression]:
+    """What could stand, wrongly, in place of `node`."""
+    rates = environment(program, program.regions[region])
+    stored = {s.slot for s in program.regions[region].statements[:statement] if isinstance(s, Store)}
+    match node:
+        case Literal(value):
+            yield Literal(value + 1 if value == 0 else value * Fraction(101, 100))
+        case Ref(Kind.STEP):
+            yield Op(Fn.ADD, (node, ONE))
+            yield Op(Fn.SUB, (node, ONE))
+        case Ref(Kind.HYPER, name):
+            like = program.hyper(name)
+            yield from (
+                Ref(Kind.HYPER, h.name) for h in program.hypers
+                if h.name != name and (h.bounds, h.optional) == (like.bounds, like.optional)
+            )  # fmt: skip
+        case Ref(Kind.SLOT, name):
+            yield Ref(Kind.BEFORE, name)
+        case Ref(Kind.BEFORE, name) if name in stored:
+            yield Ref(Kind.SLOT, name)
+        case Choose(guard, chosen, other):
+            yield Choose(guard, other, chosen)
+        case Reduce(argument, over):
+            yield argument
+            if over != "axis":
+                yield replace(node, over="tensors" if over == "tensor" else "tensor")
+        case Op(fn, arguments):
+            yield from _changed_operation(fn, arguments)
+            if rate_of(node, rates) >= Rate.ROW and not _is_condition(node) and _rounds(fn):
+                yield Op(Fn.EXACT, (node,))
+            yield from _moved_epsilon(node, rates)
+
+
+def _rounds(fn: Fn) -> bool:
+    return fn in (Fn.ADD, Fn.SUB, Fn.MUL, Fn.DIV, Fn.SQRT, Fn.SQUARE, Fn.MATMUL)
+
+
+def _changed_operation(fn: Fn, arguments: tuple[Expression, ...]) -> Iterator[Expression]:
+    """Another sign, another function, a term dropped."""
+    others = {
+        Fn.ADD: Fn.SUB, Fn.SUB: Fn.ADD, Fn.MUL: Fn.DIV, Fn.DIV: Fn.MUL, Fn.MAXIMUM: Fn.MINIMUM, Fn.MINIMUM: Fn.MAXIMUM,
+        Fn.SQUARE: Fn.ABS, Fn.SQRT: Fn.SQUARE, Fn.LESS: Fn.LESS_EQUAL, Fn.LESS_EQUAL: Fn.LESS,
+    }  # fmt: skip
+    if fn in others:
+        yield Op(others[fn], arguments)
+    if fn in (Fn.SUB, Fn.DIV, Fn.LESS, Fn.MATMUL, Fn.POW, Fn.REMAINDER):
+        yield Op(fn, (arguments[1], arguments[0]))
+    if fn is Fn.WHERE:
+        yield from arguments[1:]
+        yield Op(fn, (arguments[0], arguments[2], arguments[1]))
+    elif fn in (Fn.LESS, Fn.LESS_EQUAL, Fn.EQUAL, Fn.POWER):
+        return
+    else:
+        yield from arguments
+
+
+def _moved_epsilon(node: Op, rates: Environment) -> Iterator[Expression]:
+    """sqrt(x) + k for sqrt(x + k), and the other way round; likewise for maximum and abs."""
+    match node:
+        case Op(Fn.ADD, (Op(fn, (*before, x)), k)) if fn in (Fn.SQRT, Fn.MAXIMUM, Fn.ABS) and rate_of(k, rates).is_scalar:
+            yield Op(fn, (*before, Op(Fn.ADD, (x, k))))
+        case Op(Fn.SQRT | Fn.ABS as fn, (Op(Fn.ADD, (x, k)),)) if rate_of(k, rates).is_scalar:
+            yield Op(Fn.ADD, (Op(fn, (x,)), k))
