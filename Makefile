@@ -13,10 +13,14 @@ lint: $(VENV)/.dev ; $(RUN) -m ruff check && $(RUN) -m ruff format --check
 format: $(VENV)/.dev ; $(RUN) -m ruff check --fix && $(RUN) -m ruff format
 types: $(VENV)/.dev ; $(RUN) -m mypy
 examples: $(VENV)/.dev ; for example in examples/*/run.py; do $(RUN) $$example || exit 1; done
-bench: $(VENV)/.dev ; for benchmark in benchmarks/[a-z]*.py; do $(RUN) $$benchmark || exit 1; done
-clean: ; rm -rf .venv .venv-* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+bench: $(VENV)/.dev ; for benchmark in benchmarks/[!_]*.py; do $(RUN) $$benchmark || exit 1; done
+clean: ; rm -rf .venv .venv-ci build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-# A stamp per set of requirements: older than the files that pin them means stale. Every set includes the base.
-$(VENV)/.base: pyproject.toml constraints.txt | $(VENV)/bin/python ; $(INSTALL) . && touch $@
-$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python ; $(INSTALL) '.[dev]' && touch $@ $(VENV)/.base
-$(VENV)/bin/python: ; $(PYTHON) -m venv $(VENV)
+# A stamp per set of requirements, every set with the base in it. It is stale when the files that pin them are newer,
+# and gone when the interpreter is, or when the checkout was moved (environments hold absolute paths).
+USABLE = test -x $(RUN) && test "`cat $(VENV)/.base 2>/dev/null`" = "$(CURDIR)"
+IGNORED := $(shell $(USABLE) || rm -f $(VENV)/.base $(VENV)/.dev)
+
+$(VENV)/.base: pyproject.toml constraints.txt | $(RUN) ; $(INSTALL) . && echo "$(CURDIR)" > $@
+$(VENV)/.dev: pyproject.toml constraints.txt | $(RUN) ; $(INSTALL) '.[dev]' && echo "$(CURDIR)" | tee $(VENV)/.base > $@
+$(RUN): ; $(PYTHON) -m venv $(VENV)

@@ -10,7 +10,7 @@ from optloom.spec.rule import Rule
 
 from .compiler import Numerics, Settings, passes_of
 from .discovery import target as target_named
-from .ir.nodes import Expression, Op, Program, Rate, Reduce, Region, children
+from .ir.nodes import Expression, Fn, Op, Program, Rate, Reduce, Region, children
 from .ir.text import program_text
 from .passes.fission import Phase, bytes_moved, phases
 from .passes.rates import environment, rate_of
@@ -41,9 +41,12 @@ class PhaseView:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
+    """`bytes_moved`: by all phases together, per float32 parameter and variant."""
+
     rule: str
     passes: Sequence[PassView]
     phases: Sequence[PhaseView]
+    bytes_moved: Mapping[str, int]
 
 
 def explain(rule: type[Rule], target: str | None = None, numerics: Numerics | None = None) -> Explanation:
@@ -55,10 +58,12 @@ def explain(rule: type[Rule], target: str | None = None, numerics: Numerics | No
     strict = (numerics or (chosen.numerics if chosen else "strict")) == "strict"
     nestings = chosen.nestings if chosen and strict else frozenset()
     programs = passes_of(rule, strict, nestings)
+    views, moved = _phases(rule, programs[-1][1])
     return Explanation(
         rule=rule.__name__,
         passes=[PassView(name, program_text(program), operations(program)) for name, program in programs],
-        phases=_phases(rule, programs[-1][1]),
+        phases=views,
+        bytes_moved=moved,
     )
 
 
@@ -75,7 +80,7 @@ def _operations(program: Program, region: Region) -> Iterator[tuple[str, str]]:
     rates = environment(program, region)
     for statement in (*region.scalars, *region.statements):
         for node in _nodes(statement.value):
-            if isinstance(node, Op):
+            if isinstance(node, Op) and node.fn is not Fn.EXACT:
                 yield _how_often(rate_of(node, rates)), node.fn.value
             elif isinstance(node, Reduce):
                 yield _how_often(rate_of(node.argument, rates)), "sum"
@@ -93,7 +98,8 @@ def _how_often(rate: Rate) -> str:
     return RATES[1] if rate.is_per_tensor else RATES[2]
 
 
-def _phases(rule: type[Rule], program: Program) -> list[PhaseView]:
+def _phases(rule: type[Rule], program: Program) -> tuple[list[PhaseView], dict[str, int]]:
+    """The phases that move anything, and the bytes of all together by variant."""
     found = [(region, phase) for region in program.regions for phase in phases(program, region)]
     moved: dict[str, list[int]] = {"default": _moved(program, found)}
     for hyper in program.hypers:
@@ -104,7 +110,7 @@ def _phases(rule: type[Rule], program: Program) -> list[PhaseView]:
             if value != option.default:
                 moved[f"{option.name}={value}"] = _of_variant(rule, option.name, value)
     distinct = {name: row for name, row in moved.items() if name == "default" or row != moved["default"]}
-    return [
+    views = [
         PhaseView(
             region="every call" if region.predicate is None else region.predicate.name,
             reads=phase.reads,
@@ -113,7 +119,9 @@ def _phases(rule: type[Rule], program: Program) -> list[PhaseView]:
             bytes_moved={name: row[i] for name, row in distinct.items() if i < len(row)},
         )
         for i, (region, phase) in enumerate(found)
+        if phase.reads or phase.writes
     ]
+    return views, {name: sum(row) for name, row in distinct.items()}
 
 
 def _moved(program: Program, found: Sequence[tuple[Region, Phase]], given: frozenset[str] = frozenset()) -> list[int]:

@@ -184,6 +184,7 @@ def test_explain_shows_every_pass_and_the_bytes(optloom: Command) -> None:
         assert f"after {view.name}" in done.stdout
     assert "24 bytes  default" in done.stdout
     assert "16 bytes  default" in done.stdout
+    assert "40 bytes  default" in done.stdout.partition("all together")[2]
 
 
 def test_explain_counts_operations_and_bytes() -> None:
@@ -199,6 +200,7 @@ def test_explain_counts_operations_and_bytes() -> None:
     update = explanation.phases[-1].bytes_moved
     assert update["default"] == 4 * (4 + 3)
     assert update["amsgrad=True"] == 4 * (5 + 4)
+    assert explanation.bytes_moved["gradient_accumulation_steps given"] == 4 * (2 + 1) + 4 * (4 + 4)
 
 
 def test_explain_a_rule_of_ones_own(optloom: Command, rule: Path) -> None:

@@ -26,7 +26,7 @@ class NumericsChoice(StrEnum):
 
 Rules = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[RULE]...", help="Rules, or paths of rule files; all if none is named."),
+    typer.Argument(metavar="RULE", help="Rules, or paths of rule files; all if none is named."),
 ]
 Targets = Annotated[
     list[str] | None,

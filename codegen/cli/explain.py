@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -51,6 +52,9 @@ def _show(explanation: Explanation) -> None:
     console_.print("phases, and the bytes that each moves per float32 parameter", style="bold cyan")
     for number, phase in enumerate(explanation.phases, start=1):
         _show_phase(number, phase)
+    if len(explanation.phases) > 1:
+        console_.print("  all together")
+        _show_bytes(explanation.bytes_moved)
 
 
 def _show_phase(number: int, phase: PhaseView) -> None:
@@ -61,5 +65,9 @@ def _show_phase(number: int, phase: PhaseView) -> None:
         f"writes {', '.join(phase.writes) or 'nothing'}{sums}",
         markup=False, soft_wrap=True,
     )  # fmt: skip
-    for variant, moved in phase.bytes_moved.items():
-        console_.print(f"      {moved:3d} bytes  {variant}", markup=False)
+    _show_bytes(phase.bytes_moved)
+
+
+def _show_bytes(bytes_moved: Mapping[str, int]) -> None:
+    for variant, moved in bytes_moved.items():
+        console().print(f"      {moved:3d} bytes  {variant}", markup=False)

@@ -90,21 +90,21 @@ def digest() -> str:
     return hashlib.sha256(b"".join((FOLDER / f"{dtype}.txt").read_bytes() for dtype in DTYPES)).hexdigest()
 
 
+def uniform(bits: np.random.PCG64, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Numbers from -1 to 1, from raw bits, which no version of NumPy may change."""
+    count = int(np.prod(shape, dtype=int))
+    raw = bits.random_raw(count).reshape(shape) if count else np.zeros(shape, np.uint64)
+    return np.asarray((raw >> np.uint64(11)).astype(np.float64) / 2.0**52 - 1)
+
+
 def stream(shapes: list[tuple[int, ...]], calls: int, dtype: str) -> tuple[list[Array], list[list[Array]]]:
     """Parameters and gradients of a long run: ordinary numbers of many magnitudes, the same on every machine."""
     bits = np.random.PCG64(20)
     kind = numpy_dtype(dtype)
-
-    def uniform(shape: tuple[int, ...]) -> NDArray[np.float64]:
-        """Numbers from -1 to 1, from raw bits, which no version of NumPy may change."""
-        count = int(np.prod(shape, dtype=int))
-        raw = bits.random_raw(count).reshape(shape) if count else np.zeros(shape, np.uint64)
-        return np.asarray((raw >> np.uint64(11)).astype(np.float64) / 2.0**52 - 1)
-
-    parameters = [np.asarray(uniform(shape)) for shape in shapes]
-    scales = [np.ldexp(1.0, np.round(uniform(shape) * 6).astype(int)) for shape in shapes]
+    parameters = [np.asarray(uniform(bits, shape)) for shape in shapes]
+    scales = [np.ldexp(1.0, np.round(uniform(bits, shape) * 6).astype(int)) for shape in shapes]
     gradients = [
-        [np.where(np.abs(uniform(shape)) < 0.06, 0, uniform(shape) * scale) for shape, scale in zip(shapes, scales, strict=True)]
+        [np.where(np.abs(uniform(bits, shape)) < 0.06, 0, uniform(bits, shape) * scale) for shape, scale in zip(shapes, scales, strict=True)]
         for _ in range(calls)
     ]
     return [p.astype(kind) for p in parameters], [[np.asarray(g).astype(kind) for g in each] for each in gradients]

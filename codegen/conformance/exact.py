@@ -13,11 +13,11 @@ The range of the format is part of the meaning: what overflows is infinite. `Ari
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import gmpy2
 import numpy as np
@@ -109,24 +109,23 @@ def _zeros(shape: tuple[int, ...]) -> Wide:
     return np.zeros(shape, np.longdouble)
 
 
-def _guarded(divide: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    return lambda a, b: divide(a, b) if b else ZERO
-
-
 def _raised(base: Any, exponent: Any) -> Any:
     if exponent == int(exponent):
         return base ** int(exponent) if base or exponent >= 0 else ZERO
     return base**exponent if base > 0 else ZERO
 
 
-_POWER = np.frompyfunc(_raised, 2, 1)
-_DIVIDE = np.frompyfunc(_guarded(operator.truediv), 2, 1)
-_SQRT = np.frompyfunc(lambda a: gmpy2.sqrt(a) if a > 0 else ZERO, 1, 1)
-_FUNCTIONS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
-    "exp": (np.frompyfunc(gmpy2.exp, 1, 1), np.exp),
-    "log": (np.frompyfunc(lambda a: gmpy2.log(a) if a > 0 else ZERO, 1, 1), np.log),
-    "tanh": (np.frompyfunc(gmpy2.tanh, 1, 1), np.tanh),
+EXACT_FUNCTIONS: Mapping[str, Any] = {
+    "divide": np.frompyfunc(lambda a, b: a / b if b else ZERO, 2, 1),
+    "sqrt": np.frompyfunc(lambda a: gmpy2.sqrt(a) if a > 0 else ZERO, 1, 1),
+    "exp": np.frompyfunc(gmpy2.exp, 1, 1),
+    "log": np.frompyfunc(lambda a: gmpy2.log(a) if a > 0 else ZERO, 1, 1),
+    "tanh": np.frompyfunc(gmpy2.tanh, 1, 1),
+    "power": np.frompyfunc(_raised, 2, 1),
 }
+WIDE_FUNCTIONS: Mapping[str, Any] = {
+    "divide": np.divide, "sqrt": np.sqrt, "exp": np.exp, "log": np.log, "tanh": np.tanh, "power": np.power,
+}  # fmt: skip
 LIBRARY_ROUNDOFFS = 6
 """Libraries' exp, log, tanh and powers are not correctly rounded: 3 ULP, measured over NumPy, PyTorch, XLA."""
 
@@ -137,20 +136,26 @@ class Arithmetic:
 
     format: Format
     flushes: bool = False
+    functions: ClassVar[Mapping[str, Any]] = EXACT_FUNCTIONS
+    """Of the numbers that this arithmetic computes with; `near` is computed beside them."""
 
     @property
     def _underflow(self) -> np.longdouble:
         return self.format.tiny if self.flushes else self.format.half_subnormal
 
-    def read(self, part: Part) -> Part:
+    def read(self, array: NDArray[Any]) -> Part:
         """An input: where subnormal numbers are flushed, it may be read as zero."""
+        part = of_floats(array)
         if not self.flushes:
             return part
         size = np.abs(part.near)
         return Part(part.value, part.near, np.where(size < self.format.tiny, size, part.error), part.flags)
 
-    def rounded(self, part: Part, rounding: Any = None) -> Part:
-        """`part` in this format: one rounding more, and infinite where it overflows."""
+    def rounded(self, part: Part, rounding: Any = None, operations: float = 1) -> Part:
+        """`part` in this format: `rounding` more (one operation's, if None), and infinite where it overflows.
+
+        `operations`: of how many roundings `rounding` is the sum.
+        """
         size = np.abs(part.near)
         if rounding is None:
             rounding = np.where(_is_zero(part), 0, self.format.roundoff * size + self._underflow)
@@ -213,7 +218,7 @@ class Arithmetic:
         least = np.abs(b.near) - b.error
         error = np.where(least > 0, (a.error + np.abs(near) * b.error) / least, np.where(b.error > 0, np.inf, 0))
         error = np.where(_is_zero(a) & (least > 0), 0, error)
-        return self.rounded(made(_DIVIDE(a.value, b.value), near, _sure(near, error, a, b), a, b))
+        return self.rounded(made(self.functions["divide"](a.value, b.value), near, _sure(near, error, a, b), a, b))
 
     def sqrt(self, a: Part) -> Part:
         """Correctly rounded; it cannot underflow. Below zero within the bound counts as zero."""
@@ -223,19 +228,18 @@ class Arithmetic:
         up = np.where(a.error > 0, a.error / (np.sqrt(np.maximum(a.near, 0) + a.error) + near), 0)
         negative = np.where(a.near + a.error >= 0, np.inf, 0)
         error = np.where(a.near < 0, negative, np.maximum(down, up))
-        return self.rounded(made(_SQRT(a.value), near, error, a), self.format.roundoff * near)
+        return self.rounded(made(self.functions["sqrt"](a.value), near, error, a), self.format.roundoff * near)
 
     def function(self, name: str, a: Part) -> Part:
         """exp, log or tanh."""
-        exact, approximate = _FUNCTIONS[name]
-        near = approximate(a.near)
+        near = WIDE_FUNCTIONS[name](a.near)
         slope = {
             "exp": lambda: near * np.expm1(a.error),
             "log": lambda: np.where(a.near > a.error, a.error / (a.near - a.error), np.where(a.near < 0, 0, np.inf)),
             "tanh": lambda: a.error,
         }[name]()
         rounding = LIBRARY_ROUNDOFFS * self.format.roundoff * np.abs(near) + self._underflow
-        return self.rounded(made(exact(a.value), near, slope, a), rounding)
+        return self.rounded(made(self.functions[name](a.value), near, slope, a), rounding)
 
     def power(self, a: Part, exponent: Part) -> Part:
         """A tensor to a known power."""
@@ -244,7 +248,7 @@ class Arithmetic:
         steepness = np.abs(near * exponent.near)
         error = np.where(least > 0, steepness * a.error / least, np.where(a.error > 0, np.inf, 0))
         rounding = LIBRARY_ROUNDOFFS * self.format.roundoff * np.abs(near) + self._underflow
-        return self.rounded(made(_POWER(a.value, exponent.value), near, error, a, exponent), rounding)
+        return self.rounded(made(self.functions["power"](a.value, exponent.value), near, error, a, exponent), rounding)
 
     def negative(self, a: Part) -> Part:
         return Part(-a.value, -a.near, a.error, a.flags)
@@ -256,7 +260,7 @@ class Arithmetic:
 class Unrounded(Arithmetic):
     """What is known before tensors are read: no operation rounds, and nothing overflows."""
 
-    def rounded(self, part: Part, rounding: Any = None) -> Part:
+    def rounded(self, part: Part, rounding: Any = None, operations: float = 1) -> Part:
         return Part(part.value, part.near, _settled(part.near, part.error), part.flags)
 
 
@@ -287,13 +291,13 @@ def _settled(near: Wide, error: Wide) -> Wide:
 
 def made(value: Any, near: Any, error: Any, *operands: Part) -> Part:
     """A new Part. Where an operand is not finite, but the result is (x/inf), `near` is the number."""
-    value = np.asarray(value, object)
     flags = operands[0].flags
     for operand in operands[1:]:
         flags = flags | operand.flags
     if not all(np.isfinite(operand.near).all() for operand in operands):
         unbounded = np.logical_or.reduce(np.broadcast_arrays(*(~np.isfinite(a.near) for a in operands)))
-        value = np.where(unbounded & np.isfinite(near), numbers(near), value)
+        known = numbers(near) if value.dtype == object else near
+        value = np.where(unbounded & np.isfinite(near), known, value)
     if np.shape(error) != near.shape:
         error = np.broadcast_to(error, near.shape)
     return Part(value, near, error, flags)

@@ -19,6 +19,7 @@ from optloom.spec.rule import Composition
 
 from .cases import Case, configuration
 from .corpus import PAST, SHAPES, Tensor, grouped, stream
+from .noise import with_spread
 from .oracle import Batch, Configuration, Expected, Outcome, step
 from .protocol import Array, Episode, Slots, compute_dtype
 
@@ -74,7 +75,7 @@ class Question:
 
     @cached_property
     def expected(self) -> Outcome:
-        return step(self.given, self.batch)
+        return with_spread(step(self.given, self.batch), self.given, self.batch)
 
     @cached_property
     def expected_if_flushed(self) -> Outcome:

@@ -17,11 +17,11 @@ from .protocol import Array, Snapshot, numpy_dtype
 
 LIMIT = 2.0
 """Errors up to twice the bound pass: room for fused multiply-add and for other orders of the same sum."""
-LEAN_LIMIT = 0.35
-"""Errors of correct code go both ways: half of the elements may not be off by more than this share of their bounds in
-the same direction. A formula that is off by a few units everywhere is seen here, where each element alone would pass."""
-ENOUGH = 16
-"""Fewer elements say nothing about the direction of errors."""
+SCATTER_LIMIT = 3.5
+"""Errors of all ordinary elements together (root mean square) may be this many times what random rounding makes of them.
+A formula that is off by a few units everywhere is seen here, where each element alone would pass."""
+ENOUGH = 24
+"""Fewer elements say nothing about all."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Judgement:
 
     ratio: float = 0.0
     worst: Worst | None = None
-    lean: float = 0.0
-    """The largest median of signed errors in units of their bounds: of one output, tensor and call, ordinary inputs."""
+    scatter: float = 0.0
+    """Root mean square of errors in units of their spread: the largest of one output and call, over ordinary inputs."""
     elements: int = 0
     unbounded: int = 0
     """Elements about which nothing is known (their bound is infinite)."""
@@ -52,17 +52,18 @@ class Judgement:
     """Shapes, dtypes and counts that are wrong."""
     bounds_in_ulp: list[Wide] = field(default_factory=list)
     errors_in_ulp: list[Wide] = field(default_factory=list)
+    _scattered: dict[tuple[str, int], list[Wide]] = field(default_factory=dict)
 
     @property
     def passes(self) -> bool:
-        return self.ratio <= LIMIT and self.lean <= LEAN_LIMIT and not self.complaints
+        return self.ratio <= LIMIT and self.scatter <= SCATTER_LIMIT and not self.complaints
 
     def add(self, output: str, actual: Array, expected: Expected, steps: NDArray[np.int64], ids: tuple[str, ...]) -> None:
         """All calls of one output of one tensor; the first axis is the call."""
         if actual.shape != expected.head.shape:
             self.complaints.append(f"{output}: shape {actual.shape[1:]}, expected {expected.head.shape[1:]}")
             return
-        signed = errors(actual, expected)
+        signed = signed_errors(actual, expected)
         ratio = ratios(np.abs(signed), actual, expected)
         known = np.isfinite(expected.bound)
         self.elements += ratio.size
@@ -76,10 +77,10 @@ class Judgement:
             self.worst = Worst(
                 element, output, int(steps[at[0]]), _hex(actual[at]), _expected_text(expected, at), self.ratio
             )
-        self._add_ulps(actual, expected, signed, ids)
+        self._add_ulps(output, actual, expected, signed, ids)
 
-    def _add_ulps(self, actual: Array, expected: Expected, signed: Wide, ids: tuple[str, ...]) -> None:
-        """Medians; and whether errors lean, where they are not mainly the rounding of the result itself."""
+    def _add_ulps(self, output: str, actual: Array, expected: Expected, signed: Wide, ids: tuple[str, ...]) -> None:
+        """Medians; and errors in units of their spread, where they are not mainly the rounding of the result itself."""
         if actual[0].size != len(ids):
             return
         size = np.abs(expected.head)
@@ -92,15 +93,26 @@ class Judgement:
             self.bounds_in_ulp.append((expected.bound / spacing)[mask])
             self.errors_in_ulp.append((np.abs(signed) / spacing)[mask])
             telling = mask & (expected.bound > 3 * form.roundoff * size) & np.isfinite(signed)
+        if expected.spread is None:
+            return
+        telling = telling & np.isfinite(expected.spread) & (expected.spread > 0) & (expected.flags == 0)
         for call, chosen in enumerate(telling):
-            if chosen.sum() >= ENOUGH:
-                leans = signed[call][chosen] * np.sign(expected.head[call][chosen]) / expected.bound[call][chosen]
-                self.lean = max(self.lean, float(abs(np.median(leans))))
+            shares = signed[call][chosen] / expected.spread[call][chosen]
+            self._scattered.setdefault((output, call), []).append(shares)
+
+    def settle(self) -> Judgement:
+        """Measures scatter, when all tensors have been added."""
+        for parts in self._scattered.values():
+            shares = np.concatenate(parts)
+            if shares.size >= ENOUGH:
+                self.scatter = max(self.scatter, float(np.sqrt(np.mean(np.square(shares)))))
+        self._scattered.clear()
+        return self
 
     def merge(self, other: Judgement) -> None:
         if other.ratio > self.ratio:
             self.ratio, self.worst = other.ratio, other.worst
-        self.lean = max(self.lean, other.lean)
+        self.scatter = max(self.scatter, other.scatter)
         self.elements += other.elements
         self.unbounded += other.unbounded
         self.decided_either_way += other.decided_either_way
@@ -123,10 +135,14 @@ def _median(parts: list[Wide]) -> float:
     return float(np.median(values)) if values.size else 0.0
 
 
-def errors(actual: Array, expected: Expected) -> Wide:
+def signed_errors(actual: Array, expected: Expected) -> Wide:
     """actual - expected, exact to far below a unit in the last place; NaN where either is not finite."""
     with np.errstate(invalid="ignore"):
         return np.asarray((actual.astype(np.longdouble) - expected.head) - expected.tail)
+
+
+def errors(actual: Array, expected: Expected) -> Wide:
+    return np.asarray(np.abs(signed_errors(actual, expected)))
 
 
 def ratios(error: Wide, actual: Array, expected: Expected) -> Wide:
@@ -193,4 +209,4 @@ def judge(
         if snapshot.updates != count:
             judgement.complaints.append(f"counts {snapshot.updates} updates, expected {count}")
             break
-    return judgement
+    return judgement.settle()

@@ -121,6 +121,8 @@ class Expected:
     tail: NDArray[np.float64]
     bound: Wide
     flags: Flags
+    spread: Wide | None = None
+    """How far random rounding errors take it (standard deviation), where that was estimated."""
 
 
 @dataclass(frozen=True)
@@ -135,9 +137,8 @@ class Outcome:
 class _Running:
     """The interpreter of one run. Calls that a region's predicate excludes leave parameters and slots as they are."""
 
-    def __init__(self, configuration: Configuration, batch: Batch) -> None:
-        self.configuration, self.batch = configuration, batch
-        self.arithmetic = Arithmetic(FORMATS[compute_dtype(configuration.dtype)], configuration.flushes)
+    def __init__(self, configuration: Configuration, batch: Batch, arithmetic: Arithmetic, storage: Arithmetic) -> None:
+        self.configuration, self.batch, self.arithmetic, self.storage = configuration, batch, arithmetic, storage
         self.shapes = [parameter.shape[1:] for parameter in batch.parameters]
         self.engine = Engine(self.arithmetic, len(self.shapes), self._holds, lambda name: self.found[name])
         self.slots = {slot.name: self._given_slot(slot) for slot in configuration.composition.of_kind(Slot)}
@@ -150,7 +151,7 @@ class _Running:
         return self.configuration.holds(guard, len(self.shapes[tensor]))
 
     def read_in(self, arrays: list[Array]) -> Exact:
-        return Exact(self.engine, [self.arithmetic.read(of_floats(array)) for array in arrays])
+        return Exact(self.engine, [self.arithmetic.read(array) for array in arrays])
 
     def counted(self, counts: NDArray[np.int64]) -> Exact:
         values = np.array([number(int(count)) for count in counts], object)
@@ -163,7 +164,7 @@ class _Running:
         if slot.shape == "scalar":
             return Exact(self.engine, [of_floats(arrays[0])], known=True, slot=slot.name)
         exists = [self._holds(slot.when, index) for index in range(len(self.shapes))]
-        parts = [self.arithmetic.read(of_floats(a)) if there else None for a, there in zip(arrays, exists, strict=True)]
+        parts = [self.arithmetic.read(a) if there else None for a, there in zip(arrays, exists, strict=True)]
         return Exact(self.engine, parts, slot=slot.name)
 
     def hyper(self, hyper: Hyper) -> Value:
@@ -247,19 +248,33 @@ class _Running:
     def hand_over(self, name: str, guard: Guard, new: Value, before: Value) -> Value:
         return new if self._holds(guard, 0) else before
 
-    def outcome(self, result: Exact, w: Exact) -> Outcome:
-        configuration = self.configuration
-        storage = Arithmetic(FORMATS[configuration.dtype], configuration.flushes and configuration.dtype != "float16")
-        last = result.rounded() if self.active else w
+    def result(self, new: Exact, w: Exact) -> list[Part]:
+        """The parameters, as they are stored."""
+        last = new.rounded() if self.active else w
         parts = [self._spread(last, index, shape) for index, shape in enumerate(self.shapes)]
-        if self.active and storage.format != self.arithmetic.format:
-            parts = [storage.rounded(part) for part in parts]
-        calls = len(self.batch.updates)
-        slots = {
-            name: [part and expected(part, calls) for part in value.parts]
-            for name, value in self.slots.items() if name in self.batch.slots
-        }  # fmt: skip
-        return Outcome([expected(part, calls) for part in parts], slots, frozenset(self.engine.features))
+        if self.active and self.storage.format != self.arithmetic.format:
+            return [self.storage.rounded(part) for part in parts]
+        return parts
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """Parameters and slots after a step, as exact numbers; a slot that a tensor does not have is None."""
+
+    parameters: list[Part]
+    slots: dict[str, Parts]
+    features: frozenset[str]
+
+
+def carry_out(configuration: Configuration, batch: Batch, arithmetic: Arithmetic, storage: Arithmetic) -> Stepped:
+    """One step of all calls of `batch`, in `arithmetic`, stored by `storage`."""
+    with np.errstate(all="ignore"), precisely():
+        running = _Running(configuration, batch, arithmetic, storage)
+        w, g = running.read_in(batch.parameters), running.read_in(batch.gradients)
+        t = running.counted(batch.updates + 1)
+        new = configuration.composition.run(running, cast(Value, w), cast(Value, g), cast(Value, t))
+        slots = {name: slot.parts for name, slot in running.slots.items() if name in batch.slots}
+        return Stepped(running.result(running.engine.wrap(new), w), slots, frozenset(running.engine.features))
 
 
 def step(configuration: Configuration, batch: Batch) -> Outcome:
@@ -267,12 +282,12 @@ def step(configuration: Configuration, batch: Batch) -> Outcome:
 
     Raises SpecError as the tracer would for a rule that is wrong.
     """
+    storage = FORMATS[configuration.dtype], configuration.flushes and configuration.dtype != "float16"
+    arithmetic = Arithmetic(FORMATS[compute_dtype(configuration.dtype)], configuration.flushes)
+    stepped, calls = carry_out(configuration, batch, arithmetic, Arithmetic(*storage)), len(batch.updates)
     with np.errstate(all="ignore"), precisely():
-        running = _Running(configuration, batch)
-        w, g = running.read_in(batch.parameters), running.read_in(batch.gradients)
-        t = running.counted(batch.updates + 1)
-        result = configuration.composition.run(running, cast(Value, w), cast(Value, g), cast(Value, t))
-        return running.outcome(running.engine.wrap(result), w)
+        slots = {name: [part and expected(part, calls) for part in parts] for name, parts in stepped.slots.items()}
+        return Outcome([expected(part, calls) for part in stepped.parameters], slots, stepped.features)
 
 
 _HEAD = np.frompyfunc(float, 1, 1)

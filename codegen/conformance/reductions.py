@@ -37,11 +37,11 @@ def matmul(arithmetic: Arithmetic, a: Part, b: Part) -> Part:
     carried = np.matmul(size_a, b.error) + np.matmul(a.error, size_b + b.error)
     terms = np.matmul(size_a, size_b)
     length = a.near.shape[-1]
-    underflow = length * arithmetic.format.half_subnormal
-    error = carried + (_steps(length) + 1) * arithmetic.format.roundoff * terms + underflow
+    steps = _steps(length) + 1
+    rounding = steps * arithmetic.format.roundoff * terms + length * arithmetic.format.half_subnormal
     flags = np.bitwise_or.reduce(a.flags, axis=-1, keepdims=True) | np.bitwise_or.reduce(b.flags, axis=-2, keepdims=True)
-    value = np.asarray(np.matmul(a.value, b.value), object)
-    return arithmetic.rounded(Part(value, near, error, flags))
+    value = np.matmul(a.value, b.value)
+    return arithmetic.rounded(Part(value, near, carried, flags), rounding, steps)
 
 
 def transpose(a: Part) -> Part:
@@ -55,7 +55,7 @@ def _arrays(part: Part) -> tuple[Any, ...]:
 def _one_zero(a: Part) -> Part:
     """An empty tensor's sum is 0."""
     shape = (a.near.shape[0], 1)
-    value = np.full(shape, ZERO, object)
+    value = np.full(shape, ZERO, object) if a.value.dtype == object else np.zeros(shape, np.longdouble)
     return Part(value, np.zeros(shape, np.longdouble), np.zeros(shape, np.longdouble), np.zeros(shape, np.uint8))
 
 
@@ -73,6 +73,5 @@ def _summed(arithmetic: Arithmetic, a: Part, axis: int, keep: bool) -> Part:
     flags = np.bitwise_or.reduce(a.flags, axis=axis, keepdims=keep)
     error = a.error.sum(axis=axis, keepdims=keep)
     error = np.where(~np.isfinite(near) & (flags & OVERFLOWED > 0), np.inf, error)
-    value = np.asarray(a.value.sum(axis=axis, keepdims=keep), object)
-    part = Part(value, near, error, flags)
-    return arithmetic.rounded(part, rounding)
+    part = Part(a.value.sum(axis=axis, keepdims=keep), near, error, flags)
+    return arithmetic.rounded(part, rounding, _steps(length))

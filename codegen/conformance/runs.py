@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from .inputs import Question
 from .judge import Judgement, judge
+from .noise import with_spread
 from .oracle import Batch, step
 from .protocol import Array, Snapshot, compute_dtype
 
@@ -62,7 +63,8 @@ def _judged(question: Question, snapshots: list[Snapshot], tensors: list[int], c
         },
     )
     dtypes = question.given.dtype, compute_dtype(question.given.dtype)
-    return judge(after, step(question.given, batch), (calls + 1) // question.period, [part.ids for part in parts], dtypes)
+    outcome = with_spread(step(question.given, batch), question.given, batch)
+    return judge(after, outcome, (calls + 1) // question.period, [part.ids for part in parts], dtypes)
 
 
 def _stacked(arrays: list[Array]) -> Array:

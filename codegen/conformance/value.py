@@ -161,6 +161,8 @@ class Exact:
 
 
 def compared(name: str, a: Exact, b: Exact) -> Condition:
+    if not (a.known and b.known):
+        a, b = a.rounded(), b.rounded()
     return Condition(a.engine, pairwise(lambda x, y: decisions.compare(name, x, y), a.parts, b.parts))
 
 

@@ -71,7 +71,7 @@ class Jury:
     def _refuted(program: Program, question: Question) -> bool:
         try:
             found = answers(program, question)
-        except (KeyError, TypeError, ValueError):
+        except (LookupError, TypeError, ValueError):
             return True  # The wrong version cannot even be computed: shapes do not fit, a number does not exist.
         steps, ids = question.batch.updates + 1, [tensor.ids for tensor in question.tensors]
         judgement = judge(found, question.expected, steps, ids, ("float32", "float32"))

@@ -78,10 +78,13 @@ def bytes_moved(program: Program, phase: Phase, size: int = 4, given: frozenset[
 
     guards = {slot.name: slot.when for slot in program.slots}
     small = {slot.name for slot in program.slots if slot.shape != "parameter"}
-    used = {
-        ref.name for s in (*phase.statements, *phase.sums) if exists(s.guard)
-        for ref in _live(s.value if not isinstance(s, Sum) else s.argument, exists)
-    }  # fmt: skip
+    used: set[str] = set()
+    made: set[str] = set()  # what took over a name: reading it moves nothing
+    for s in (*phase.statements, *phase.sums):
+        if exists(s.guard):
+            value = s.argument if isinstance(s, Sum) else s.value
+            used |= {ref.name for ref in _live(value, exists)} - made
+            made.add(s.rebinds if isinstance(s, Let) else "")
     reads = [name for name in phase.reads if name in used - small and exists(guards.get(name, ALWAYS))]
     written = {s.slot for s in phase.statements if isinstance(s, Store) and exists(s.guard)}
     return size * (len(reads) + len(written - small))

@@ -173,9 +173,9 @@ def test_stages_and_options_that_are_fixed_leave_no_trace(folder: Path) -> None:
     """Also the smallest file, with no switch at all, is complete."""
     bare = Settings(stages=(), options={"amsgrad": True})
     text = render(discover()["adam"], "cpp", settings=bare)["cpp/adam.cpp"]
-    assert not any(
-        word in text for word in ("amsgrad", "accumulat", "weight_decay", "choose", "options &", "iterations")
-    )
+    code = [line for line in text.splitlines() if not line.startswith("//")]
+    switched = ("amsgrad", "accumulat", "weight_decay", "choose", "options &", "iterations")
+    assert not any(word in line for line in code for word in switched)
     file = folder / "bare" / "adam.cpp"
     file.parent.mkdir()
     file.write_text(text)

@@ -65,7 +65,10 @@ def _stepper(optimizer: Any, variables: list[Any], mode: str) -> Callable[[list[
 
 def _slots(optimizer: Any) -> dict[str, list[Any]]:
     """The lists of slot variables, by the rule's names: those that the optimizer has made, of its own variables."""
-    made = {id(variable) for variable in optimizer.variables} - {id(optimizer._iterations), id(optimizer._learning_rate)}
+    made = {id(variable) for variable in optimizer.variables} - {
+        id(optimizer._iterations),
+        id(optimizer._learning_rate),
+    }
     lists = {name: value for name, value in vars(optimizer).items() if isinstance(value, list)}
     slots = {name: list(value) for name, value in lists.items() if value and all(id(v) in made for v in value)}
     return {BY_STORAGE.get(name, name.removeprefix("_")): value for name, value in slots.items()}
