@@ -188,6 +188,10 @@ class Arithmetic:
         )
         return self.rounded(part, extra)
 
+    def kept_scalar(self, part: Part) -> Part:
+        """A step's scalar that a slot keeps, and that further scalars are computed from."""
+        return self.scalar(part)
+
     def add(self, a: Part, b: Part) -> Part:
         return self._sum(operator.add, a, b)
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .corpus import uniform
-from .exact import OVERFLOWED, WIDE_FUNCTIONS, Arithmetic, Part
+from .exact import OVERFLOWED, WIDE_FUNCTIONS, Arithmetic, Part, numbers
 from .formats import FORMATS, Wide
 from .oracle import Batch, Configuration, Expected, Outcome, carry_out
 from .protocol import Array, compute_dtype
@@ -52,6 +52,10 @@ class Perturbed(Arithmetic):
         off = np.where(self.exactly_representable(part), 0, self.format.roundoff * np.abs(part.near))
         each = _part(np.broadcast_to(part.near, shape), np.broadcast_to(part.flags, shape))
         return self.rounded(each, np.broadcast_to(off, shape))
+
+    def kept_scalar(self, part: Part) -> Part:
+        rounded = self.scalar(part)
+        return replace(rounded, value=numbers(rounded.near))
 
 
 def _part(near: Wide, flags: Any) -> Part:

@@ -185,11 +185,13 @@ class _Running:
         if not self.active:
             return
         new, kept = self.engine.wrap(value), self.slots[slot.name]
+        parts: Parts
         if slot.shape == "scalar":
             if self._applies(slot, 0):
-                self.slots[slot.name] = replace(new.rounded(), known=new.known, slot=slot.name)
+                parts = [part and self.arithmetic.kept_scalar(part) if new.known else part for part in new.parts]
+                self.slots[slot.name] = replace(new, parts=parts, slot=slot.name)
             return
-        parts: Parts = []
+        parts = []
         for index, shape in enumerate(self.shapes):
             full = self.configuration.slot_shape(slot, shape)
             if full is None or not self._applies(slot, index):

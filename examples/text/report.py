@@ -9,7 +9,7 @@ from pathlib import Path
 
 TITLES = {"pytorch": "PyTorch", "tensorflow": "TensorFlow", "jax": "JAX"}
 COLUMNS = (
-    "framework", "dtype", "optimizer", "loss at start", "at end", "killed after", "resumed from",
+    "framework", "dtype", "optimizer", "loss at start", "at end", "killed in step", "resumed from",
     "SHA-256 uninterrupted", "SHA-256 resumed", "equal",
 )  # fmt: skip
 
@@ -24,7 +24,7 @@ class Result:
     steps: int
     loss_at_start: float
     loss_at_end: float
-    killed_after: int
+    killed_in: int
     resumed_from: int
     uninterrupted: str
     resumed: str
@@ -48,7 +48,7 @@ def _table(results: Iterable[Result]) -> Iterator[str]:
             result.optimizer,
             f"{result.loss_at_start:.3f}",
             f"{result.loss_at_end:.3f}",
-            f"{result.killed_after} of {result.steps}",
+            f"{result.killed_in} of {result.steps}",
             str(result.resumed_from),
             f"`{result.uninterrupted[:16]}`",
             f"`{result.resumed[:16]}`",

@@ -24,7 +24,7 @@ def compare(plan: Plan) -> report.Result:
     """Trains twice as `plan` says, once killed and resumed."""
     with TemporaryDirectory() as folder:
         start, end = run_to_end(plan, Path(folder, "uninterrupted"))
-        killed_after = run_and_kill(plan, Path(folder, "killed"))
+        run_and_kill(plan, Path(folder, "killed"))
         resumed, resumed_end = run_to_end(plan, Path(folder, "killed"))
     return report.Result(
         plan.framework,
@@ -33,7 +33,7 @@ def compare(plan: Plan) -> report.Result:
         plan.steps,
         loss_at_start=start["loss"],
         loss_at_end=end["loss"],
-        killed_after=killed_after,
+        killed_in=plan.kill_at,
         resumed_from=resumed["step"],
         uninterrupted=end["digest"],
         resumed=resumed_end["digest"],
@@ -49,8 +49,8 @@ def main() -> int:
     parser.add_argument("--optimizers", nargs="+", choices=OPTIMIZERS, default=OPTIMIZERS[:1], metavar="NAME")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="where the results go")
     arguments = parser.parse_args()
-    if not 1 <= arguments.save_every <= arguments.steps // 2:
-        parser.error(f"--save-every must be from 1 to half of the steps, got {arguments.save_every}")
+    if not 2 <= arguments.save_every <= arguments.steps // 2:
+        parser.error(f"--save-every must be from 2 to half of the steps, got {arguments.save_every}")
     began = time.monotonic()
     plans = [
         Plan(framework, dtype, optimizer, arguments.steps, arguments.save_every)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import sys
+import time
 from pathlib import Path
 
 import task
+
+PATIENCE = 60
 
 
 def main() -> None:
@@ -18,6 +22,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, required=True, help="updates to reach")
     parser.add_argument("--save-every", type=int, required=True, help="updates between checkpoints")
     parser.add_argument("--folder", type=Path, required=True, help="where the checkpoint lies")
+    parser.add_argument("--wait-after", type=int, help="the update after which to wait for being killed")
     arguments = parser.parse_args()
     module = importlib.import_module(f"{arguments.framework}_text")
     checkpoint: Path = arguments.folder / module.CHECKPOINT
@@ -29,6 +34,9 @@ def main() -> None:
         if step % arguments.save_every == 0:
             training.save(checkpoint)
         report(step=step)
+        if step == arguments.wait_after:
+            time.sleep(PATIENCE)
+            sys.exit(f"not killed within {PATIENCE} s after step {step}")
     report(loss=training.loss(task.held_out()), digest=task.digest(training.arrays()))
 
 
