@@ -39,6 +39,8 @@ def conform(
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("optloom"):
             raise
-        raise ModuleNotFoundError(f"conform needs {error.name}: pip install optloom[conform]", name=error.name) from error
+        raise ModuleNotFoundError(
+            f"conform needs {error.name}: pip install optloom[conform]", name=error.name
+        ) from error
     extent: Extent = "quick" if quick else "everything" if everything else "usual"
     return Campaign(dict(rules), tuple(targets), tuple(dtypes), tuple(numerics), extent).run(progress)

@@ -42,7 +42,9 @@ class Task:
 
     @property
     def label(self) -> str:
-        return f"{self.suite.name}/{self.share.variant.name}/{self.target}/{self.mode.name}/{self.numerics}/{self.dtype}"
+        return (
+            f"{self.suite.name}/{self.share.variant.name}/{self.target}/{self.mode.name}/{self.numerics}/{self.dtype}"
+        )
 
 
 @dataclass
@@ -82,7 +84,9 @@ class Campaign:
             for target in dict.fromkeys((REFERENCE, *self.targets)):
                 self._workers[target] = Worker(target)
                 stack.callback(self._workers[target].close)
-            suites = [RuleSuite(name, rule, self._reference(name, rule), REFERENCE) for name, rule in self.rules.items()]
+            suites = [
+                RuleSuite(name, rule, self._reference(name, rule), REFERENCE) for name, rule in self.rules.items()
+            ]
             missing: dict[str, str] = {}
             plan: dict[str, list[Task]] = {}
             for target in self.targets:
@@ -149,7 +153,9 @@ class Campaign:
                     result.kind = "DEV" if line.kind == "DEV" else result.kind
                     result.accepted, result.note = True, line.reason
                 if not needing and self._is_whole():
-                    stale.append(f"{target}/deviations.txt:{line.line}: no cell needs `{line.glob} {line.kind}` any more")
+                    stale.append(
+                        f"{target}/deviations.txt:{line.line}: no cell needs `{line.glob} {line.kind}` any more"
+                    )
         for result in results:
             if not result.accepted:
                 result.note = f"{result.kind}, not expected: {result.note}".rstrip(": ")

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from itertools import product
 
 import numpy as np
-
 from optloom.spec.declarations import Hyper, Option
 from optloom.spec.rule import Composition, Layer, Rule, declarations_of
 from optloom.spec.stages import PIPELINE
@@ -128,10 +127,14 @@ def cases(composition: Composition, variant: Variant, dtype: str) -> list[Case]:
 
 def _free(composition: Composition, variant: Variant) -> list[Hyper]:
     """Numbers that change no structure."""
-    active = {stage for stage in composition.stages if stage.when in (*variant.hypers, *composition.rule.stage_defaults)}
+    active = {
+        stage for stage in composition.stages if stage.when in (*variant.hypers, *composition.rule.stage_defaults)
+    }
     layers = [layer for layer in composition.layers if layer not in composition.stages or layer in active]
     named = [h for layer in layers for h in _hypers_of(layer)]
-    return [h for h in named if not h.optional or h.name in variant.hypers or composition.default(h) not in (None, h.off)]
+    return [
+        h for h in named if not h.optional or h.name in variant.hypers or composition.default(h) not in (None, h.off)
+    ]
 
 
 def _numbers(composition: Composition, variant: Variant, pick: object) -> dict[str, float | int | None]:

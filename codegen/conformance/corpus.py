@@ -1,4 +1,4 @@
-"""The committed inputs of every cell: `corpus/<dtype>.txt`, hexadecimal floats with ids, only ever added to.
+"""The committed inputs of every cell: `corpora/<dtype>.txt`, hexadecimal floats with ids, only ever added to.
 
 An element is a parameter, three gradients of the past, which make the slots' values, and the gradient of the step that
 is judged. Elements of one kind make up one tensor, so that infinities and NaN stay out of the others' sums.
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .protocol import DTYPES, Array, numpy_dtype
 
-FOLDER = Path(__file__).parent / "corpus"
+FOLDER = Path(__file__).parent / "corpora"
 SHAPES = {"matrix": (8, 6), "cube": (2, 3, 2), "scalar": ()}
 """Tensors with a fixed number of elements; the others are vectors, and grow with the corpus."""
 ORDINARY = ("matrix", "update", "cube", "scalar")
@@ -51,7 +51,7 @@ def _tensor(kind: str, entries: list[tuple[str, list[float]]], dtype: str) -> Te
     table = np.array([numbers for _, numbers in entries], np.float64).reshape(len(entries), PAST + 2)
     typed: NDArray[np.float64] = table.astype(numpy_dtype(dtype))
     if not np.array_equal(typed.astype(np.float64), table, equal_nan=True):
-        raise ValueError(f"corpus/{dtype}.txt: numbers of '{kind}' are not {dtype}")
+        raise ValueError(f"corpora/{dtype}.txt: numbers of '{kind}' are not {dtype}")
     shape = SHAPES.get(kind, (len(entries),))
     columns = [typed[:, column].reshape(shape) for column in range(PAST + 2)]
     return Tensor(kind, tuple(name for name, _ in entries), columns[0], np.stack(columns[1:-1]), columns[-1])
@@ -104,7 +104,10 @@ def stream(shapes: list[tuple[int, ...]], calls: int, dtype: str) -> tuple[list[
     parameters = [np.asarray(uniform(bits, shape)) for shape in shapes]
     scales = [np.ldexp(1.0, np.round(uniform(bits, shape) * 6).astype(int)) for shape in shapes]
     gradients = [
-        [np.where(np.abs(uniform(bits, shape)) < 0.06, 0, uniform(bits, shape) * scale) for shape, scale in zip(shapes, scales, strict=True)]
+        [
+            np.where(np.abs(uniform(bits, shape)) < 0.06, 0, uniform(bits, shape) * scale)
+            for shape, scale in zip(shapes, scales, strict=True)
+        ]
         for _ in range(calls)
     ]
     return [p.astype(kind) for p in parameters], [[np.asarray(g).astype(kind) for g in each] for each in gradients]

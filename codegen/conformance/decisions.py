@@ -37,7 +37,7 @@ def choose(condition: Truth, a: Part, b: Part) -> Part:
     doubtful = condition.doubtful & (span > 0)
     flags = np.where(condition.holds, a.flags, b.flags) | np.where(doubtful, DECIDED_EITHER_WAY, np.uint8(0))
     value = np.where(condition.holds, a.value, b.value)
-    return Part(value, near, np.asarray(np.where(doubtful, span, error)), flags)
+    return Part(value, near, np.asarray(np.where(doubtful, span, error)), np.asarray(flags, np.uint8))
 
 
 def extremum(name: str, a: Part, b: Part) -> Part:

@@ -40,6 +40,8 @@ def deviations(target: str, folder: Path | None = None) -> list[Deviation]:
             continue
         parts = line.split(None, 2)
         if len(parts) < 3 or parts[1] not in CLASSES:
-            raise ValueError(f"{target}/{path.name}:{number}: write `id-glob CLASS reason`, CLASS one of {', '.join(CLASSES)}")
+            raise ValueError(
+                f"{target}/{path.name}:{number}: write `id-glob CLASS reason`, CLASS one of {', '.join(CLASSES)}"
+            )
         found.append(Deviation(parts[0], parts[1], parts[2], number))
     return found

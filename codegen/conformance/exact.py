@@ -179,7 +179,7 @@ class Arithmetic:
             scaled = fraction * int(limit)
             return bool(scaled == gmpy2.floor(scaled)) and (value == 0 or exponent >= 2 - self.format.top)
 
-        return np.frompyfunc(holds, 1, 1)(part.value).astype(np.bool_)
+        return np.asarray(np.frompyfunc(holds, 1, 1)(part.value), np.bool_)
 
     def scalar(self, part: Part) -> Part:
         """A step's scalar where it meets a tensor: rounded once, whatever it was computed from."""
@@ -237,11 +237,14 @@ class Arithmetic:
     def function(self, name: str, a: Part) -> Part:
         """exp, log or tanh."""
         near = WIDE_FUNCTIONS[name](a.near)
-        slope = {
-            "exp": lambda: near * np.expm1(a.error),
-            "log": lambda: np.where(a.near > a.error, a.error / (a.near - a.error), np.where(a.near < 0, 0, np.inf)),
-            "tanh": lambda: a.error,
-        }[name]()
+        match name:
+            case "exp":
+                slope = near * np.expm1(a.error)
+            case "log":
+                below = np.where(a.near < 0, 0, np.inf)
+                slope = np.where(a.near > a.error, a.error / (a.near - a.error), below)
+            case _:
+                slope = a.error
         rounding = LIBRARY_ROUNDOFFS * self.format.roundoff * np.abs(near) + self._underflow
         return self.rounded(made(self.functions[name](a.value), near, slope, a), rounding)
 
@@ -281,9 +284,7 @@ def _sure(near: Wide, error: Wide, *operands: Part) -> Wide:
     """`error`, with infinities and NaN certain (0) where the signs of all operands are, and else unbounded."""
     if np.isfinite(near).all():
         return error
-    signs = np.logical_and.reduce(
-        np.broadcast_arrays(*((a.error == 0) | (np.abs(a.near) > a.error) for a in operands))
-    )
+    signs = np.logical_and.reduce(np.broadcast_arrays(*((a.error == 0) | (np.abs(a.near) > a.error) for a in operands)))
     return np.asarray(np.where(np.isfinite(near), error, np.where(signs, 0, np.inf)))
 
 

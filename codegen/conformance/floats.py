@@ -12,7 +12,6 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-
 from optloom.spec.declarations import Slot
 
 from ..ir.evaluate import Run, State

@@ -50,7 +50,7 @@ class Format:
 
 
 def power_of_two(exponent: int) -> np.longdouble:
-    return np.ldexp(np.longdouble(1), exponent)
+    return np.longdouble(np.ldexp(np.longdouble(1), exponent))
 
 
 FORMATS = {

@@ -7,7 +7,6 @@ from typing import Any
 
 import gmpy2
 import numpy as np
-
 from optloom.spec.errors import SpecError, author_location
 from optloom.spec.guards import And, Guard, HasAxes, Not
 
@@ -54,7 +53,9 @@ def _remainder(t: Exact, k: Exact) -> Exact:
         raise SpecError("remainder takes the step's number and an integer", author_location())
     modulo = np.frompyfunc(gmpy2.fmod, 2, 1)
     return Exact(
-        t.engine, pairwise(lambda x, y: made(modulo(x.value, y.value), x.near % y.near, 0, x, y), t.parts, k.parts), True
+        t.engine,
+        pairwise(lambda x, y: made(modulo(x.value, y.value), x.near % y.near, 0, x, y), t.parts, k.parts),
+        True,
     )
 
 
@@ -127,7 +128,8 @@ def _size(x: Exact, over: str = "tensor", axis: int | None = None) -> Exact:
         return shape[axis] if axis is not None else int(np.prod(shape, dtype=int))
 
     sizes: Parts = [
-        None if part is None or (axis is not None and not _has(part, axis)) else _integer(count(part)) for part in x.parts
+        None if part is None or (axis is not None and not _has(part, axis)) else _integer(count(part))
+        for part in x.parts
     ]
     if over == "tensors" and axis is None:
         return Exact(x.engine, [_integer(sum(count(part) for part in x.parts if part is not None))], known=True)

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
 from optloom.spec.declarations import Input
 from optloom.spec.rule import Composition
 
@@ -57,6 +56,7 @@ class Question:
         self, parameters: list[Array], gradients: list[Array], slots: Slots, updates: list[int], calls: list[int]
     ) -> Batch:
         """The same arrays in every call of the batch."""
+
         def one(arrays: list[Array]) -> list[Array]:
             return [array[None] for array in arrays]
 
@@ -83,7 +83,7 @@ class Question:
 
     @cached_property
     def run_tensors(self) -> tuple[Tensor, ...]:
-        """The tensors of the run: all, or, where they are many, those of ordinary numbers and of all numbers of axes."""
+        """The tensors of the run: all, or, where they are many, those of ordinary numbers and all numbers of axes."""
         few = tuple(tensor for tensor in self.tensors if tensor.name in (*SHAPES, "empty"))
         return self.tensors if len(self.tensors) <= len(few) + 1 else few
 

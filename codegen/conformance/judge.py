@@ -18,7 +18,7 @@ from .protocol import Array, Snapshot, numpy_dtype
 LIMIT = 2.0
 """Errors up to twice the bound pass: room for fused multiply-add and for other orders of the same sum."""
 SCATTER_LIMIT = 3.5
-"""Errors of all ordinary elements together (root mean square) may be this many times what random rounding makes of them.
+"""Errors of all ordinary elements together (root mean square) may be this many times what random rounding makes.
 A formula that is off by a few units everywhere is seen here, where each element alone would pass."""
 ENOUGH = 24
 """Fewer elements say nothing about all."""
@@ -58,7 +58,9 @@ class Judgement:
     def passes(self) -> bool:
         return self.ratio <= LIMIT and self.scatter <= SCATTER_LIMIT and not self.complaints
 
-    def add(self, output: str, actual: Array, expected: Expected, steps: NDArray[np.int64], ids: tuple[str, ...]) -> None:
+    def add(
+        self, output: str, actual: Array, expected: Expected, steps: NDArray[np.int64], ids: tuple[str, ...]
+    ) -> None:
         """All calls of one output of one tensor; the first axis is the call."""
         if actual.shape != expected.head.shape:
             self.complaints.append(f"{output}: shape {actual.shape[1:]}, expected {expected.head.shape[1:]}")
@@ -195,7 +197,11 @@ def _outputs(
 
 
 def judge(
-    actual: list[Snapshot], outcome: Outcome, steps: NDArray[np.int64], ids: list[tuple[str, ...]], dtypes: tuple[str, str]
+    actual: list[Snapshot],
+    outcome: Outcome,
+    steps: NDArray[np.int64],
+    ids: list[tuple[str, ...]],
+    dtypes: tuple[str, str],
 ) -> Judgement:
     """One snapshot per call of the outcome. `dtypes`: of parameters, of slots."""
     judgement = Judgement()

@@ -1,4 +1,4 @@
-"""What random rounding errors do to a step: the rule run many times, every operation off by a random share of its bound.
+"""What random rounding errors do to a step: the rule run often, every operation off by a random share of its bound.
 
 A running bound takes every error at its worst, all in the same direction. That is right for a limit, and loose
 where many terms are summed: a formula that is off by a few units everywhere hides in it. Rounding errors that are

@@ -11,7 +11,6 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-
 from optloom.spec.declarations import Hyper, Input, Option, Slot, Value
 from optloom.spec.errors import SpecError, author_location
 from optloom.spec.guards import Flag, Given, Guard, HasAxes, Is, evaluate, negation
@@ -209,7 +208,9 @@ class _Running:
         if part is None:
             raise SpecError("a slot is assigned what does not exist", author_location())
         full = (part.near.shape[0], *shape)
-        stretched = part if part.ndim == len(full) else part.reshaped((*part.near.shape, *(1,) * (len(full) - part.ndim)))
+        stretched = (
+            part if part.ndim == len(full) else part.reshaped((*part.near.shape, *(1,) * (len(full) - part.ndim)))
+        )
         return stretched.each(lambda array: np.broadcast_to(array, full))
 
     def read(self, name: str) -> Value:
@@ -288,7 +289,10 @@ def step(configuration: Configuration, batch: Batch) -> Outcome:
     arithmetic = Arithmetic(FORMATS[compute_dtype(configuration.dtype)], configuration.flushes)
     stepped, calls = carry_out(configuration, batch, arithmetic, Arithmetic(*storage)), len(batch.updates)
     with np.errstate(all="ignore"), precisely():
-        slots = {name: [part and expected(part, calls) for part in parts] for name, parts in stepped.slots.items()}
+        slots = {
+            name: [None if part is None else expected(part, calls) for part in parts]
+            for name, parts in stepped.slots.items()
+        }
         return Outcome([expected(part, calls) for part in stepped.parameters], slots, stepped.features)
 
 
@@ -299,8 +303,8 @@ def expected(part: Part, calls: int) -> Expected:
     """`part` for each of the calls, as floats."""
     finite = np.isfinite(part.near)
     value = np.where(finite, part.value, ZERO)
-    head = _HEAD(value).astype(np.float64)
-    tail = _HEAD(value - np.where(np.isinf(head), 0, head)).astype(np.float64)
+    head = np.asarray(_HEAD(value), np.float64)
+    tail = np.asarray(_HEAD(value - np.where(np.isinf(head), 0, head)), np.float64)
     head = np.where(finite, head, part.near.astype(np.float64))
     full = (calls, *part.near.shape[1:])
     return Expected(*(np.broadcast_to(array, full) for array in (head, tail, part.error, part.flags)))

@@ -16,11 +16,11 @@ import optloom.codegen
 from .protocol import Job, Mode, Snapshot
 
 
-class Skipped(Exception):  # noqa: N818 (an outcome, not an error)
+class Skipped(Exception):
     """The target does not have what was asked for."""
 
 
-class Failed(Exception):  # noqa: N818
+class Failed(Exception):
     """The target's code raised; the message is its traceback."""
 
 

@@ -118,9 +118,9 @@ def numpy_dtype(dtype: str) -> np.dtype[Any]:
     if dtype == "bfloat16":
         import ml_dtypes
 
-        return np.dtype(ml_dtypes.bfloat16)
-    made: np.dtype[Any] = np.dtype(dtype)
-    return made
+        made: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+        return made
+    return np.dtype(dtype)
 
 
 def compute_dtype(dtype: str) -> Literal["float32", "float64"]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .exact import OVERFLOWED, ZERO, Arithmetic, Part
+from .exact import OVERFLOWED, ZERO, Arithmetic, Flags, Part
 from .formats import Wide
 
 
@@ -39,9 +39,11 @@ def matmul(arithmetic: Arithmetic, a: Part, b: Part) -> Part:
     length = a.near.shape[-1]
     steps = _steps(length) + 1
     rounding = steps * arithmetic.format.roundoff * terms + length * arithmetic.format.half_subnormal
-    flags = np.bitwise_or.reduce(a.flags, axis=-1, keepdims=True) | np.bitwise_or.reduce(b.flags, axis=-2, keepdims=True)
+    flags = np.bitwise_or.reduce(a.flags, axis=-1, keepdims=True) | np.bitwise_or.reduce(
+        b.flags, axis=-2, keepdims=True
+    )
     value = np.matmul(a.value, b.value)
-    return arithmetic.rounded(Part(value, near, carried, flags), rounding, steps)
+    return arithmetic.rounded(Part(value, near, carried, np.asarray(flags, np.uint8)), rounding, steps)
 
 
 def transpose(a: Part) -> Part:
@@ -70,7 +72,7 @@ def _summed(arithmetic: Arithmetic, a: Part, axis: int, keep: bool) -> Part:
     rounding = _steps(length) * arithmetic.format.roundoff * size if length > 1 else np.zeros_like(size)
     if arithmetic.flushes:
         rounding = rounding + length * arithmetic.format.tiny
-    flags = np.bitwise_or.reduce(a.flags, axis=axis, keepdims=keep)
+    flags: Flags = np.bitwise_or.reduce(a.flags, axis=axis, keepdims=keep)  # type: ignore[call-overload]
     error = a.error.sum(axis=axis, keepdims=keep)
     error = np.where(~np.isfinite(near) & (flags & OVERFLOWED > 0), np.inf, error)
     part = Part(a.value.sum(axis=axis, keepdims=keep), near, error, flags)

@@ -51,7 +51,7 @@ class Report:
         return dict(sorted(Counter(result.kind for result in self.results).items()))
 
     def digests(self) -> dict[str, dict[str, list[str]]]:
-        """By rule, variant and dtype: each SHA-256 after the run of strict code, with the targets and modes that have it."""
+        """By rule, variant and dtype: each SHA-256 after the run of strict code, with the targets and modes of it."""
         found: dict[str, dict[str, list[str]]] = {}
         for result in self.results:
             cell = result.cell

@@ -11,7 +11,6 @@ from threading import RLock
 from typing import Literal, TypeAlias
 
 import numpy as np
-
 from optloom.spec.rule import Composition, Rule
 
 from .cases import Case, Variant, cases, composition_of, features, variants
@@ -174,13 +173,17 @@ def run_cell(
     where = (suite.name, share.variant.name, worker.target, mode.name, numerics, dtype)
     step, run = Result(Cell(*where, "step"), "BIT", True), Result(Cell(*where, "run"), "BIT", True)
     results = [step, run] if share.with_run else [step]
-    needs_bits = numerics == "strict" and (not suite.features or (mode.follows_tree and "library" not in suite.features))
+    needs_bits = numerics == "strict" and (
+        not suite.features or (mode.follows_tree and "library" not in suite.features)
+    )
     try:
         for question in suite.questions(share, dtype):
             reference = suite.reference_answers(question, dtype)
             answers = reference
             if worker.target != suite.reference_target:
-                answers = suite.answers(question, dtype, lambda job: worker.run(replace(job, file=str(file), mode=mode.name)))
+                answers = suite.answers(
+                    question, dtype, lambda job: worker.run(replace(job, file=str(file), mode=mode.name))
+                )
             _add_steps(suite, step, question, answers, reference)
             if question.with_run:
                 _add_run(suite, run, question, answers, reference)

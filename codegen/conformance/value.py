@@ -17,7 +17,6 @@ from fractions import Fraction
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
-
 from optloom.spec.errors import SpecError, author_location
 from optloom.spec.guards import Given, Guard
 
@@ -168,9 +167,7 @@ def compared(name: str, a: Exact, b: Exact) -> Condition:
 
 def pairwise(operation: Callable[[Part, Part], T], a: Parts, b: Parts) -> list[T | None]:
     """`operation` on the parts of each tensor, aligned; what is the same for all tensors goes with every one."""
-    return [
-        None if x is None or y is None else operation(*aligned(x, y)) for x, y in zip(*lockstep(a, b), strict=True)
-    ]
+    return [None if x is None or y is None else operation(*aligned(x, y)) for x, y in zip(*lockstep(a, b), strict=True)]
 
 
 def lockstep(*lists: list[Any]) -> list[list[Any]]:

@@ -24,7 +24,11 @@ def answer(target: str, request: Any) -> tuple[str, Any]:
     except (Skip, NotImplementedError) as reason:
         return "skip", str(reason)
     except ImportError as error:
-        return ("skip", f"not installed: {error.name}") if _is_missing_package(error) else ("error", traceback.format_exc())
+        return (
+            ("skip", f"not installed: {error.name}")
+            if _is_missing_package(error)
+            else ("error", traceback.format_exc())
+        )
     except Exception:
         return "error", traceback.format_exc()
 

@@ -15,7 +15,21 @@ from optloom.spec.rule import Rule
 
 from ..compiler import compile_rule, passes_of
 from ..ir.nodes import (
-    ONE, Choose, Expression, Fn, Kind, Literal, Op, Program, Rate, Reduce, Ref, Statement, Store, children, rebuild,
+    ONE,
+    Choose,
+    Expression,
+    Fn,
+    Kind,
+    Literal,
+    Op,
+    Program,
+    Rate,
+    Reduce,
+    Ref,
+    Statement,
+    Store,
+    children,
+    rebuild,
 )  # fmt: skip
 from ..ir.text import TextPrinter
 from ..passes.rates import Environment, environment, rate_of
@@ -84,7 +98,9 @@ def wrong_versions(rule: type[Rule]) -> Iterator[WrongVersion]:
     seen = {program.regions}
     for region, statement, spot in _places(program):
         for new in _changed(program, region, statement, spot.node):
-            made = _with(program, region, statement, _replaced(program.regions[region].statements[statement], spot, new))
+            made = _with(
+                program, region, statement, _replaced(program.regions[region].statements[statement], spot, new)
+            )
             if made.regions not in seen:
                 seen.add(made.regions)
                 yield WrongVersion(_described(program.regions[region].statements[statement], spot.node, new), made)
@@ -107,7 +123,8 @@ def tried(rule: type[Rule], name: str, versions: Iterator[WrongVersion]) -> Caug
     """Raises AssertionError if the rule itself, unchanged, is not accepted."""
     jury = Jury(rule)
     assert jury.accepts(passes_of(rule)[0][1]), f"{name}: the right version is not accepted"
-    caught, missed = [], []
+    caught: list[str] = []
+    missed: list[str] = []
     for version in versions:
         (missed if jury.accepts(version.program) else caught).append(version.change)
     return Caught(name, tuple(caught), tuple(missed))
@@ -218,7 +235,9 @@ def _changed_operation(fn: Fn, arguments: tuple[Expression, ...]) -> Iterator[Ex
 def _moved_epsilon(node: Op, rates: Environment) -> Iterator[Expression]:
     """sqrt(x) + k for sqrt(x + k), and the other way round; likewise for maximum and abs."""
     match node:
-        case Op(Fn.ADD, (Op(fn, (*before, x)), k)) if fn in (Fn.SQRT, Fn.MAXIMUM, Fn.ABS) and rate_of(k, rates).is_scalar:
+        case Op(Fn.ADD, (Op(fn, (*before, x)), k)) if (
+            fn in (Fn.SQRT, Fn.MAXIMUM, Fn.ABS) and rate_of(k, rates).is_scalar
+        ):
             yield Op(fn, (*before, Op(Fn.ADD, (x, k))))
         case Op(Fn.SQRT | Fn.ABS as fn, (Op(Fn.ADD, (x, k)),)) if rate_of(k, rates).is_scalar:
             yield Op(Fn.ADD, (Op(fn, (x,)), k))

@@ -19,7 +19,8 @@ from .nodes import Choose, Expression, Fn, Kind, Length, Let, Literal, Op, Progr
 
 
 def _elementwise(function: Callable[..., Any]) -> Callable[..., Any]:
-    return np.frompyfunc(function, function.__code__.co_argcount, 1)
+    made: Callable[..., Any] = np.frompyfunc(function, function.__code__.co_argcount, 1)
+    return made
 
 
 OPERATIONS: Mapping[Fn, Callable[..., Any]] = {
@@ -100,8 +101,8 @@ class Run:
             match guard:
                 case Flag(option):
                     return bool(self.state.options[option])
-                case Is(option, value):
-                    return self.state.options[option] == value
+                case Is(option, form):
+                    return self.state.options[option] == form
                 case Given(hyper):
                     value = self.state.hypers.get(hyper)
                     return value is not None and value != self.program.hyper(hyper).off

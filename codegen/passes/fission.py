@@ -230,7 +230,7 @@ class _Fission:
     def rates_with_sums(self) -> dict:  # type: ignore[type-arg]
         rates = dict(self.rates)
         for name, (total, _) in self.sums.items():
-            rates[Kind.SUM, name] = rate_of(Reduce(Ref(Kind.PARAMETER, "w"), total.over, total.axis), self.rates)  # type: ignore[arg-type]
+            rates[Kind.SUM, name] = rate_of(Reduce(Ref(Kind.PARAMETER, "w"), total.over, total.axis), self.rates)
         return rates
 
     @staticmethod

@@ -32,7 +32,7 @@ class Plan:
 
     @property
     def kill_at(self) -> int:
-        """The step to be killed in: about the middle, and after a checkpoint that is not the last one."""
+        """The step to be killed in: about the middle, between two checkpoints."""
         return self.steps // 2 // self.save_every * self.save_every + (self.save_every + 1) // 2
 
 

@@ -4,7 +4,6 @@ process runs the quick extent, and the reference the usual one."""
 from __future__ import annotations
 
 import pytest
-
 from optloom.codegen.conformance import conform
 from optloom.codegen.conformance.campaign import REFERENCE
 from optloom.codegen.discovery import discover, targets

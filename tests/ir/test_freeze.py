@@ -6,7 +6,6 @@ import inspect
 from fractions import Fraction
 
 import pytest
-
 from optloom.codegen.ir.freeze import freeze
 from optloom.codegen.ir.nodes import Literal, Program, walk
 from optloom.codegen.ir.text import statement_text

@@ -18,6 +18,7 @@ COMMUTING = {Fn.ADD, Fn.MUL}
 
 class IdiomPrinter(TensorPrinter):
     calls = TensorPrinter.calls | {Fn.SQRT: "torch.sqrt({0})"}
+    total = "torch.sum({0}, dtype=torch.float64)"
 
     def stored(self, place: Place, value: Expression) -> str:
         return self._chain(place, value) or super().stored(place, value)

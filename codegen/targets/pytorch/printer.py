@@ -68,6 +68,8 @@ class TensorPrinter(GroupPrinter):
         Fn.WHERE: "torch.where({0}, {1}, {2})",
     }  # fmt: skip
 
+    total = "_total({0})"
+
     def __init__(self, program: Program, names: Names, rate: RateOf, per_tensor: bool = False) -> None:
         super().__init__(program, names)
         self.rate, self.per_tensor = rate, per_tensor
@@ -97,7 +99,7 @@ class TensorPrinter(GroupPrinter):
     def reduction(self, node: Reduce) -> str:
         if node.over != "tensor":
             return super().reduction(node)
-        return f"torch.sum({type(self)(self.program, self.names, self.rate).print(node.argument)}, dtype=torch.float64)"
+        return self.total.format(type(self)(self.program, self.names, self.rate).print(node.argument))
 
     def stored(self, place: Place, value: Expression) -> str:
         """A statement that makes `place` hold `value`."""

@@ -17,7 +17,7 @@ from ...discovery import discover
 from ...ir.nodes import Program
 from .names import OFF, TUPLES, Names
 
-MODES = (Mode("eager"), Mode("compile", slow=True))
+MODES = (Mode("eager", follows_tree=True), Mode("compile", slow=True, follows_tree=True))
 
 torch.set_num_threads(1)
 

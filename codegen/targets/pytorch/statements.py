@@ -7,7 +7,7 @@ from functools import partial
 
 from optloom.spec.guards import ALWAYS, Guard
 
-from ...ir.nodes import Choose, Expression, Fn, Kind, Let, Op, Program, Ref, Statement, Store, references, walk
+from ...ir.nodes import Choose, Expression, Fn, Kind, Let, Op, Program, Reduce, Ref, Statement, Store, references, walk
 from ...passes.rates import environment, rate_of
 from ...printing import UnsupportedOperation
 from .idioms import IdiomPrinter
@@ -84,9 +84,15 @@ def _hypers(printer: ScalarPrinter, program: Program) -> Iterator[str]:
             yield from (f"{names.hyper(name)} = {printer.as_number(names.value(name))}" for name in parts)
 
 
-def needs(program: Program, fn: Fn) -> bool:
-    """Whether a scalar of the program uses the operation."""
-    return any(isinstance(node, Op) and node.fn is fn for s in program.update.scalars for node in walk(s.value))
+def uses_one_minus_power(program: Program) -> bool:
+    """Whether a step's scalars contain `1 - beta**t`."""
+    nodes = (node for scalar in program.update.scalars for node in walk(scalar.value))
+    return any(isinstance(node, Op) and node.fn is Fn.ONE_MINUS_POWER for node in nodes)
+
+
+def sums(program: Program) -> bool:
+    """Whether the formula sums over a tensor."""
+    return any(isinstance(node, Reduce) for s in program.update.statements for node in walk(s.value))
 
 
 def _under_guards(printer: GroupPrinter, parts: Iterable[Guarded]) -> list[str]:

@@ -12,14 +12,14 @@ from typing import Literal as OneOf
 from optloom.spec.declarations import Peer
 from optloom.spec.guards import ALWAYS
 
-from ...ir.nodes import Fn, Kind, Literal, Program, Ref, SlotInfo
+from ...ir.nodes import Kind, Literal, Program, Ref, SlotInfo
 from ...passes.legalise import Nestings
 from ...printing import UnsupportedOperation
 from ...target import Templates
 from .arguments import WAYS, Signature
 from .names import Names
 from .printer import GroupPrinter
-from .statements import needs, scalar_lines, update_lines
+from .statements import scalar_lines, sums, update_lines, uses_one_minus_power
 
 TEMPLATES = Templates(Path(__file__).parent / "templates")
 
@@ -128,8 +128,9 @@ class _Module:
 
     def _helpers(self) -> list[str]:
         if self.program.strict:
-            return ["sqrt.py.jinja", "double_word.py.jinja"]
-        return ["one_minus_power.py.jinja"] if needs(self.program, Fn.ONE_MINUS_POWER) else []
+            total = ["total.py.jinja"] if sums(self.program) else []
+            return [*total, "sqrt.py.jinja", "double_word.py.jinja"]
+        return ["one_minus_power.py.jinja"] if uses_one_minus_power(self.program) else []
 
 
 def _refuse_unsupported(program: Program) -> None:
