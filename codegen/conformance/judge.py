@@ -17,7 +17,7 @@ from .protocol import Array, Snapshot, numpy_dtype
 
 LIMIT = 2.0
 """Errors up to twice the bound pass: room for fused multiply-add and for other orders of the same sum."""
-SCATTER_LIMIT = 3.5
+SCATTER_LIMIT = 2.5
 """Errors of all ordinary elements together (root mean square) may be this many times what random rounding makes.
 A formula that is off by a few units everywhere is seen here, where each element alone would pass."""
 ENOUGH = 24

@@ -78,10 +78,11 @@ def with_spread(outcome: Outcome, configuration: Configuration, batch: Batch) ->
         spread = _spread(part, expected, calls)
         if not sums:
             return replace(expected, spread=spread)
-        limit = np.where((expected.flags == 0) & np.isfinite(spread), LIMIT_IN_SPREADS * spread, np.inf)
         # What all runs agree on may still be rounded: the bound is never less than one rounding of the result.
         least = FORMATS[compute_dtype(configuration.dtype)].roundoff * np.abs(expected.head)
-        return replace(expected, spread=spread, bound=np.minimum(expected.bound, np.maximum(limit, least)))
+        limit = np.minimum(expected.bound, np.maximum(LIMIT_IN_SPREADS * spread, least))
+        holds = (expected.flags == 0) & np.isfinite(spread)
+        return replace(expected, spread=spread, bound=np.where(holds, limit, expected.bound))
 
     with np.errstate(all="ignore"):
         parameters = [add(e, part) for e, part in zip(outcome.parameters, noisy.parameters, strict=True)]

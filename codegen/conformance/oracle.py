@@ -307,4 +307,8 @@ def expected(part: Part, calls: int) -> Expected:
     tail = np.asarray(_HEAD(value - np.where(np.isinf(head), 0, head)), np.float64)
     head = np.where(finite, head, part.near.astype(np.float64))
     full = (calls, *part.near.shape[1:])
-    return Expected(*(np.broadcast_to(array, full) for array in (head, tail, part.error, part.flags)))
+
+    def each(array: NDArray[Any]) -> NDArray[Any]:
+        return np.broadcast_to(array, full)
+
+    return Expected(each(head), each(tail), each(part.error), each(part.flags))

@@ -434,6 +434,16 @@ def test_a_saved_state_resumes_with_the_same_bits(kind: Any, dtype: torch.dtype,
     assert_same(ws, others)
 
 
+def test_optimizers_that_load_the_same_state_share_none_of_it(kind: Any) -> None:
+    ws, others = parameters(), parameters()
+    optimizer, other = kind(ws, **STAGES), kind(others, **STAGES)
+    train(optimizer, ws, range(3))
+    before = copy.deepcopy(optimizer.state_dict())
+    other.load_state_dict(optimizer.state_dict())
+    train(other, others, range(3, 6))
+    assert str(optimizer.state_dict()) == str(before)
+
+
 def test_copies_and_pickles_go_on_with_the_same_bits(kind: Any) -> None:
     ws = parameters(torch.bfloat16)
     optimizer = kind(ws, **STAGES)
