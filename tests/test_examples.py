@@ -32,14 +32,12 @@ def run(example: str, out: Path, *arguments: str) -> Any:
 
 
 def test_digits_coincide_with_generated_optimizers_alone(tmp_path: Path) -> None:
-    optimizers = run("digits", tmp_path, "--steps=4")["optimizers"]
-    assert list(optimizers) == ["Adam", "Adamax", "Adagrad"]
-    for variants in optimizers.values():
-        for label, variant in variants.items():
-            assert set(variant["losses"]) == {"pytorch", "tensorflow", "jax"}
-            if label.startswith("generated"):
-                assert variant["greatest spread"] < 16 * ROUNDOFF
-    assert optimizers["Adam"]["peers"]["greatest spread"] > 1e-3
+    variants = run("digits", tmp_path, "--optimizers=Adam", "--steps=6")["optimizers"]["Adam"]
+    for variant in variants.values():
+        assert set(variant["losses"]) == {"pytorch", "tensorflow", "jax"}
+    assert variants["generated"]["greatest spread"] < 16 * ROUNDOFF
+    assert variants["generated, as shipped"]["greatest spread"] < 16 * ROUNDOFF
+    assert variants["peers"]["greatest spread"] > 1e-2
     assert (tmp_path / "losses.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -151,10 +151,10 @@ class Arithmetic:
         size = np.abs(part.near)
         return Part(part.value, part.near, np.where(size < self.format.tiny, size, part.error), part.flags)
 
-    def rounded(self, part: Part, rounding: Any = None, operations: float = 1) -> Part:
+    def rounded(self, part: Part, rounding: Any = None, typical: Any = None) -> Part:
         """`part` in this format: `rounding` more (one operation's, if None), and infinite where it overflows.
 
-        `operations`: of how many roundings `rounding` is the sum.
+        `typical`: how much it is where errors are random, for a rounding that is the sum of many.
         """
         size = np.abs(part.near)
         if rounding is None:
@@ -267,7 +267,7 @@ class Arithmetic:
 class Unrounded(Arithmetic):
     """What is known before tensors are read: no operation rounds, and nothing overflows."""
 
-    def rounded(self, part: Part, rounding: Any = None, operations: float = 1) -> Part:
+    def rounded(self, part: Part, rounding: Any = None, typical: Any = None) -> Part:
         return Part(part.value, part.near, _settled(part.near, part.error), part.flags)
 
 

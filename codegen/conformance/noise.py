@@ -21,8 +21,8 @@ from .oracle import Batch, Configuration, Expected, Outcome, carry_out
 from .protocol import Array, compute_dtype
 
 RUNS = 16
-LIMIT_IN_SPREADS = 8.0
-"""Where a rule sums, no error of more than this many standard deviations is put down to rounding."""
+LIMIT_IN_SPREADS = 4.0
+"""Where a rule sums, bounds are no more than this many standard deviations."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,11 @@ class Perturbed(Arithmetic):
     def read(self, array: NDArray[Any]) -> Part:
         return _part(np.asarray(array, np.longdouble), np.zeros(array.shape, np.uint8))
 
-    def rounded(self, part: Part, rounding: Any = None, operations: float = 1) -> Part:
-        """A sum of many roundings is off by less than all of them together."""
+    def rounded(self, part: Part, rounding: Any = None, typical: Any = None) -> Part:
         size = np.abs(part.near)
         if rounding is None:
             rounding = self.format.roundoff * size + np.where(size > 0, self.format.half_subnormal, 0)
-        near = part.near + rounding * uniform(self.bits, part.near.shape) / np.sqrt(operations)
+        near = part.near + (rounding if typical is None else typical) * uniform(self.bits, part.near.shape)
         over = np.isfinite(near) & (np.abs(near) >= self.format.overflow)
         flags = part.flags if not over.any() else np.where(over, part.flags | OVERFLOWED, part.flags)
         return _part(np.where(over, np.copysign(np.inf, near), near), flags)

@@ -3,7 +3,8 @@
 Bounds. A sum of n numbers in a tree, in blocks, or in an accumulator of twice the digits is off by at most
 u·(1 + log2 n)·sum|x|, and so, with the probability of 1 - 2·exp(-log2(n)²/2), is a plain running sum of a few hundred
 (Higham & Mary 2019, theorem 2.4: the bound grows with the root of n, not with n). The worst case of a running sum,
-n·u·sum|x|, would let wrong formulas pass. A sum may also be kept in a wider range: where it leaves the range of
+n·u·sum|x|, would let wrong formulas pass. Errors that are random make u·sqrt(1 + log2 n) of the partial sums, whose size
+is the root of the sum of squares where signs are mixed. A sum may also be kept in a wider range: where it leaves the range of
 the format on the way, nothing is known.
 """
 
@@ -76,4 +77,6 @@ def _summed(arithmetic: Arithmetic, a: Part, axis: int, keep: bool) -> Part:
     error = a.error.sum(axis=axis, keepdims=keep)
     error = np.where(~np.isfinite(near) & (flags & OVERFLOWED > 0), np.inf, error)
     part = Part(a.value.sum(axis=axis, keepdims=keep), near, error, flags)
-    return arithmetic.rounded(part, rounding, _steps(length))
+    partial = np.maximum(np.abs(near), np.sqrt(np.square(a.near).sum(axis=axis, keepdims=keep)))
+    typical = np.sqrt(_steps(length)) * arithmetic.format.roundoff * partial if length > 1 else np.zeros_like(size)
+    return arithmetic.rounded(part, rounding, typical)

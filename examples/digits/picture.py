@@ -33,8 +33,10 @@ ROUNDOFF = 2.0**-24
 
 def draw(results: Results, path: Path) -> None:
     """Writes a PNG: a column per optimizer, its losses above, the frameworks' distance below."""
-    figure, axes = plt.subplots(2, len(SETTINGS), figsize=(13, 7), sharex=True, sharey="row", layout="constrained")
-    for column, name in enumerate(SETTINGS):
+    columns = len(results.optimizers)
+    shared = {"sharex": True, "sharey": "row", "squeeze": False}
+    figure, axes = plt.subplots(2, columns, figsize=(2.8 + 3.4 * columns, 7), layout="constrained", **shared)
+    for column, name in enumerate(results.optimizers):
         draw_losses(axes[0, column], results, name)
         draw_spreads(axes[1, column], results, name)
     axes[0, 0].set_ylabel("loss over all images")

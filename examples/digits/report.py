@@ -33,13 +33,14 @@ class Results:
 
     @classmethod
     def of(cls, by_framework: Mapping[str, Losses]) -> Results:
-        cells = ((name, variant.label) for name in SETTINGS for variant in VARIANTS)
+        cells = [(name, label) for name, variants in by_framework[FRAMEWORKS[0]].items() for label in variants]
         return cls(
-            {
-                (name, label): np.array([by_framework[framework][name][label] for framework in FRAMEWORKS])
-                for name, label in cells
-            }
+            {(name, label): np.array([by_framework[f][name][label] for f in FRAMEWORKS]) for name, label in cells}
         )
+
+    @property
+    def optimizers(self) -> list[str]:
+        return list(dict.fromkeys(name for name, _ in self.losses))
 
     def spread(self, name: str, variant: Variant) -> NDArray[np.float64]:
         """How far the frameworks are apart at each step: (greatest - least) / mean."""
@@ -54,14 +55,14 @@ class Results:
 
     def markdown(self) -> str:
         parts = ["# Digits: the loss over all images\n", *self._spreads()]
-        for name in SETTINGS:
+        for name in self.optimizers:
             parts += self._losses(name)
         return "\n".join(parts)
 
     def _spreads(self) -> Iterator[str]:
         yield "How far the three frameworks are apart, (greatest - least) / mean, at the step where it is most:\n"
         yield from table_head("", *(variant.label for variant in VARIANTS))
-        for name in SETTINGS:
+        for name in self.optimizers:
             yield row(name, *(f"{self.spread(name, variant).max():.1e}" for variant in VARIANTS))
 
     def _losses(self, name: str) -> Iterator[str]:
@@ -75,10 +76,10 @@ class Results:
     def json(self) -> str:
         """What the tables hold, with all digits."""
         data = {
-            "settings": SETTINGS,
+            "settings": {name: SETTINGS[name] for name in self.optimizers},
             "steps": self.shown,
             "optimizers": {
-                name: {variant.label: self._cell(name, variant) for variant in VARIANTS} for name in SETTINGS
+                name: {variant.label: self._cell(name, variant) for variant in VARIANTS} for name in self.optimizers
             },
         }
         return json.dumps(data, indent=1) + "\n"

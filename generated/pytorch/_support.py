@@ -27,11 +27,12 @@ class Scalars:
 
 def compute_dtype(w: Tensor) -> torch.dtype:
     """The dtype of a parameter's slots and arithmetic: float64 for float64 parameters, else float32."""
-    if w.is_complex():
-        raise NotImplementedError(f"complex parameters are not implemented yet, got one of {w.dtype}")
-    if w.dtype not in COMPUTE_DTYPES:
+    dtype = COMPUTE_DTYPES.get(w.dtype)
+    if dtype is None:
+        if w.is_complex():
+            raise NotImplementedError(f"complex parameters are not implemented yet, got one of {w.dtype}")
         raise TypeError(f"parameters must be float16, bfloat16, float32 or float64, got one of {w.dtype}")
-    return COMPUTE_DTYPES[w.dtype]
+    return dtype
 
 
 def number(x: Any) -> Any:
@@ -71,6 +72,11 @@ def refuse(*ways: Any, **others: Any) -> None:
     for name, value in {**dict(zip(WAYS, ways, strict=True)), **others}.items():
         if value:
             raise NotImplementedError(f"{name}={value!r} is not implemented yet")
+
+
+def with_axis(x: Any) -> Any:
+    """`x`, with one axis if it has none: torch.compile loses writes to 0-dim float64 tensors (torch 2.13)."""
+    return x.view(1) if x is not None and x.dim() == 0 else x
 
 
 def gradient(w: Tensor) -> Tensor:

@@ -126,12 +126,13 @@ class Adagrad(torch.optim.Optimizer):
                 state["pending"] = not is_update
             dtype = _support.compute_dtype(w)
             wide = w.to(dtype)  # w itself, unless its dtype is lower
+            view = _support.with_axis
             self._update(
                 group,
-                wide,
-                _support.gradient(w).to(dtype),
-                state["sum"],
-                state.get("accumulated_gradient"),
+                view(wide),
+                view(_support.gradient(w).to(dtype)),
+                view(state["sum"]),
+                view(state.get("accumulated_gradient")),
                 self._row(group, state, rows) if is_update else None,
             )
             if w.dtype != dtype:

@@ -134,14 +134,15 @@ class Adam(torch.optim.Optimizer):
                 state["pending"] = not is_update
             dtype = _support.compute_dtype(w)
             wide = w.to(dtype)  # w itself, unless its dtype is lower
+            view = _support.with_axis
             self._update(
                 group,
-                wide,
-                _support.gradient(w).to(dtype),
-                state["exp_avg"],
-                state["exp_avg_sq"],
-                state.get("max_exp_avg_sq"),
-                state.get("accumulated_gradient"),
+                view(wide),
+                view(_support.gradient(w).to(dtype)),
+                view(state["exp_avg"]),
+                view(state["exp_avg_sq"]),
+                view(state.get("max_exp_avg_sq")),
+                view(state.get("accumulated_gradient")),
                 self._row(group, state, rows) if is_update else None,
             )
             if w.dtype != dtype:

@@ -88,11 +88,10 @@ class Optimizer(keras.optimizers.Optimizer):
     """A Keras optimizer whose step is one program: `update_step`, once for every variable, with its stages."""
 
     def __init__(self, learning_rate, **arguments):
-        super().__init__(learning_rate=learning_rate, **arguments)
-        self._shared_scalars = _OncePerStep()
-        if isinstance(self._learning_rate, keras.Variable):
-            # Keras keeps it in float32, which is not the number passed.
-            self._untrack_variable(self._learning_rate)
+        is_number = isinstance(learning_rate, float)
+        super().__init__(learning_rate=(lambda: learning_rate) if is_number else learning_rate, **arguments)
+        if is_number:
+            # Keras's own variable would be float32, which is not the number passed.
             with keras.name_scope(self.name, caller=self):
                 self._learning_rate = keras.Variable(
                     learning_rate,
@@ -101,6 +100,7 @@ class Optimizer(keras.optimizers.Optimizer):
                     trainable=False,
                     aggregation="only_first_replica",
                 )
+        self._shared_scalars = _OncePerStep()
 
     def add_variable(self, shape, initializer="zeros", dtype=None, **arguments):
         """As in Keras, but what would have 16 bits has 32."""
