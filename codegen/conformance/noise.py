@@ -48,7 +48,8 @@ class Perturbed(Arithmetic):
     def scalar(self, part: Part) -> Part:
         """Every call rounds a scalar anew."""
         shape = (self.calls, *part.near.shape[1:])
-        off = np.where(self.exactly_representable(part), 0, self.format.roundoff * np.abs(part.near))
+        off = self.format.roundoff * np.abs(part.near) + self.format.half_subnormal
+        off = np.where(self.exactly_representable(part), 0, off)
         each = _part(np.broadcast_to(part.near, shape), np.broadcast_to(part.flags, shape))
         return self.rounded(each, np.broadcast_to(off, shape))
 
@@ -78,7 +79,7 @@ def with_spread(outcome: Outcome, configuration: Configuration, batch: Batch) ->
         if not sums:
             return replace(expected, spread=spread)
         # What all runs agree on may still be rounded: the bound is never less than one rounding of the result.
-        least = FORMATS[compute_dtype(configuration.dtype)].roundoff * np.abs(expected.head)
+        least = arithmetic.format.roundoff * np.abs(expected.head) + arithmetic.format.half_subnormal
         limit = np.minimum(expected.bound, np.maximum(LIMIT_IN_SPREADS * spread, least))
         holds = (expected.flags == 0) & np.isfinite(spread)
         return replace(expected, spread=spread, bound=np.where(holds, limit, expected.bound))

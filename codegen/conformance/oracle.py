@@ -187,7 +187,8 @@ class _Running:
         parts: Parts
         if slot.shape == "scalar":
             if self._applies(slot, 0):
-                parts = [part and self.arithmetic.kept_scalar(part) if new.known else part for part in new.parts]
+                keep = self.arithmetic.kept_scalar if new.known else self.arithmetic.rounded
+                parts = [part and keep(part) for part in new.parts]
                 self.slots[slot.name] = replace(new, parts=parts, slot=slot.name)
             return
         parts = []

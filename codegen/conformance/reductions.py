@@ -3,9 +3,9 @@
 Bounds. A sum of n numbers in a tree, in blocks, or in an accumulator of twice the digits is off by at most
 u·(1 + log2 n)·sum|x|, and so, with the probability of 1 - 2·exp(-log2(n)²/2), is a plain running sum of a few hundred
 (Higham & Mary 2019, theorem 2.4: the bound grows with the root of n, not with n). The worst case of a running sum,
-n·u·sum|x|, would let wrong formulas pass. Errors that are random make u·sqrt(1 + log2 n) of the partial sums, whose size
-is the root of the sum of squares where signs are mixed. A sum may also be kept in a wider range: where it leaves the range of
-the format on the way, nothing is known.
+n·u·sum|x|, would let wrong formulas pass. Errors that are random make u·sqrt(1 + log2 n) of the partial sums, whose
+size is the root of the sum of squares where signs are mixed. A sum may also be kept in a wider range: where it leaves
+the range of the format on the way, nothing is known.
 """
 
 from __future__ import annotations

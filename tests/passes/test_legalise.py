@@ -23,6 +23,13 @@ def test_strict_marks_the_nestings_of_the_target() -> None:
     ]
 
 
+def test_a_name_stands_for_the_operation_that_made_it() -> None:
+    sums = frozenset({(Fn.ADD, Fn.ADD), (Fn.DIV, Fn.SUB)})
+    program = legalise(program_before(RULES["adagrad"], "legalise"), strict=True, nestings=sums)
+    assert lines(program)[2] == "accumulator <- old(accumulator) + g**2"
+    assert lines(program)[-1] == "w <- w - [learning_rate] * g / sqrt(exact(accumulator) + [epsilon])"
+
+
 def test_fast_marks_nothing() -> None:
     before = program_before(RULES["adagrad"], "legalise")
     assert legalise(before, strict=False, nestings=CONTRACTED).regions == before.regions

@@ -9,7 +9,7 @@ from fractions import Fraction
 from optloom.spec.guards import And, Flag, Given, Guard, Is, Not, describe
 
 from ...double_word import FUNCTIONS
-from ...ir.nodes import Expression, Fn, Kind, Length, Literal, Program, Rate, Reduce, Ref
+from ...ir.nodes import Expression, Fn, Kind, Length, Literal, Op, Program, Rate, Reduce, Ref
 from ...printing import INFIX, Precedence, Printer, UnsupportedOperation
 from .names import OFF, Names
 
@@ -99,7 +99,17 @@ class TensorPrinter(GroupPrinter):
     def reduction(self, node: Reduce) -> str:
         if node.over != "tensor":
             return super().reduction(node)
-        return self.total.format(type(self)(self.program, self.names, self.rate).print(node.argument))
+        return self.total.format(self.accumulated(node.argument))
+
+    def accumulated(self, node: Expression) -> str:
+        """What a sum adds up: products are formed in the accumulator's dtype, so that a norm does not overflow."""
+        elements = type(self)(self.program, self.names, self.rate)
+        match node:
+            case Op(Fn.SQUARE, (x,)):
+                return f"torch.square({elements.at(x, Precedence.ATOM)}.double())"
+            case Op(Fn.MUL, (a, b)):
+                return f"{elements.at(a, Precedence.ATOM)}.double() * {elements.at(b, Precedence.ATOM)}.double()"
+        return elements.print(node)
 
     def stored(self, place: Place, value: Expression) -> str:
         """A statement that makes `place` hold `value`."""
