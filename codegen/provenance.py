@@ -12,9 +12,13 @@ import optloom.codegen
 import optloom.spec
 from optloom.spec.rule import Layer, Rule
 
-NOT_COMPILING = ("cli", "conformance", "targets")
-"""Folders of `codegen` that have no part in what a file holds; of `targets`, only the one target's does."""
-SUFFIXES = (".py", ".jinja", ".h", ".txt")
+NOT_COMPILING = (
+    "cli", "conformance", "targets", "__main__.py", "api.py", "explain.py", "output.py", "provenance.py",
+)  # fmt: skip
+"""What of `codegen` has no part in what a file holds; of `targets`, only the one target's folder has."""
+NOT_PRINTING = ("runner.py",)
+"""What of a target's folder serves the conformance suite alone."""
+SUFFIXES = (".py", ".jinja", ".h")
 
 
 def source_digest(rule: type[Rule] | None, target: str) -> str:
@@ -54,7 +58,7 @@ def _compiler() -> str:
 
 @cache
 def _target(target: str) -> str:
-    return _digest(_files(_folder(optloom.codegen.__path__) / "targets" / target))
+    return _digest(_files(_folder(optloom.codegen.__path__) / "targets" / target, skip=NOT_PRINTING))
 
 
 def _folder(path: object) -> Path:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -54,6 +56,39 @@ def test_another_folder(tmp_path: Path, optloom: Command, reference: dict[str, b
     done = optloom("generate", "--out", str(tmp_path / "out"), cwd=tmp_path, environment=environment)
     assert done.returncode == 0, done.stderr
     assert contents(tmp_path / "out") == reference
+
+
+def test_digests_of_sources_change_with_what_files_are_made_from(tmp_path: Path) -> None:
+    """And with nothing else: not with how files are written, explained, executed or judged."""
+    copy = tmp_path / "copy"
+    for folder in ("spec", "codegen", ".ci/importroot"):
+        shutil.copytree(ROOT / folder, copy / folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    code = (
+        "from optloom.codegen.discovery import discover\n"
+        "from optloom.codegen.provenance import source_digest as digest\n"
+        "rules = discover()\n"
+        "print(digest(rules['adam'], 'numpy'), digest(rules['adamw'], 'numpy'), digest(rules['sgd'], 'numpy'),"
+        " digest(None, 'numpy'), digest(None, 'cpp'))\n"
+    )
+
+    def changed_by(name: str) -> list[bool]:
+        original = (copy / name).read_text()
+        (copy / name).write_text(original + "\n# changed\n")
+        after = digests()
+        (copy / name).write_text(original)
+        return [a != b for a, b in zip(before, after, strict=True)]
+
+    def digests() -> list[str]:
+        variables = {"PYTHONPATH": str(copy / ".ci" / "importroot"), "PYTHONDONTWRITEBYTECODE": "1"}
+        return subprocess.check_output([sys.executable, "-c", code], env=os.environ | variables, text=True).split()
+
+    before = digests()
+    assert changed_by("spec/rules/adam.py") == [True, True, False, False, False]
+    assert changed_by("spec/stages/decay.py") == [True] * 5
+    assert changed_by("codegen/passes/cse.py") == [True] * 5
+    assert changed_by("codegen/targets/numpy/templates/rule.py.jinja") == [True, True, True, True, False]
+    for without_part in ("codegen/targets/numpy/runner.py", "codegen/cli/app.py", "codegen/conformance/judge.py"):
+        assert changed_by(without_part) == [False] * 5
 
 
 def variables(source: str) -> Iterator[str]:
