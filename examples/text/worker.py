@@ -11,7 +11,7 @@ from pathlib import Path
 
 import task
 
-PATIENCE = 60
+PATIENCE = 300
 
 
 def main() -> None:
