@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from .protocol import DTYPES, Array, numpy_dtype
 
 FOLDER = Path(__file__).parent / "corpora"
-SHAPES = {"matrix": (8, 6), "cube": (2, 3, 2), "scalar": ()}
+SHAPES = {"matrix": (8, 6), "wide": (3, 7), "cube": (2, 3, 2), "scalar": ()}
 """Tensors with a fixed number of elements; the others are vectors, and grow with the corpus."""
-ORDINARY = ("matrix", "update", "cube", "scalar")
+ORDINARY = ("matrix", "wide", "update", "cube", "scalar")
 """Kinds whose numbers are those of training; the others are adversarial."""
+REPRESENTATIVE = ("matrix", "cube", "scalar", "empty")
+"""One ordinary tensor of every number of axes, and an empty one."""
 PAST = 3
 
 
@@ -76,7 +78,7 @@ def grouped(dtype: str, features: frozenset[str]) -> list[tuple[Tensor, ...]]:
     """
     every = tensors(dtype)
     if not features - {"library"}:
-        shaped = tuple(part for part in every if part.name in SHAPES or part.name == "empty")
+        shaped = tuple(part for part in every if part.name in REPRESENTATIVE)
         return [(*shaped, merged(tuple(part for part in every if part not in shaped), "mixed"))]
     if "tensors" not in features:
         return [every]

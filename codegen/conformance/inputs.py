@@ -17,7 +17,7 @@ from optloom.spec.declarations import Input
 from optloom.spec.rule import Composition
 
 from .cases import Case, configuration
-from .corpus import PAST, SHAPES, Tensor, grouped, stream
+from .corpus import PAST, REPRESENTATIVE, Tensor, grouped, stream
 from .noise import with_spread
 from .oracle import Batch, Configuration, Expected, Outcome, step
 from .protocol import Array, Episode, Slots, compute_dtype
@@ -83,8 +83,8 @@ class Question:
 
     @cached_property
     def run_tensors(self) -> tuple[Tensor, ...]:
-        """The tensors of the run: all, or, where they are many, those of ordinary numbers and all numbers of axes."""
-        few = tuple(tensor for tensor in self.tensors if tensor.name in (*SHAPES, "empty"))
+        """The tensors of the run: all, or, where they are many, those that represent them."""
+        few = tuple(tensor for tensor in self.tensors if tensor.name in REPRESENTATIVE)
         return self.tensors if len(self.tensors) <= len(few) + 1 else few
 
     @cached_property

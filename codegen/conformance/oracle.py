@@ -123,6 +123,12 @@ class Expected:
     spread: Wide | None = None
     """How far random rounding errors take it (standard deviation), where that was estimated."""
 
+    def only(self, call: int) -> Expected:
+        """One call of the batch."""
+        chosen = slice(call, call + 1)
+        spread = None if self.spread is None else self.spread[chosen]
+        return Expected(self.head[chosen], self.tail[chosen], self.bound[chosen], self.flags[chosen], spread)
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -131,6 +137,11 @@ class Outcome:
     parameters: list[Expected]
     slots: dict[str, list[Expected | None]]
     features: frozenset[str]
+
+    def only(self, call: int) -> Outcome:
+        """One call of the batch."""
+        slots = {name: [part and part.only(call) for part in parts] for name, parts in self.slots.items()}
+        return Outcome([part.only(call) for part in self.parameters], slots, self.features)
 
 
 class _Running:

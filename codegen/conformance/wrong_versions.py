@@ -20,6 +20,7 @@ from ..ir.nodes import (
     Expression,
     Fn,
     Kind,
+    Length,
     Literal,
     Op,
     Program,
@@ -34,7 +35,7 @@ from ..ir.nodes import (
 from ..ir.text import TextPrinter
 from ..passes.rates import Environment, environment, rate_of
 from .cases import cases, composition_of, features, variants
-from .floats import answers
+from .floats import answer
 from .inputs import Question, questions
 from .judge import judge
 
@@ -79,17 +80,21 @@ class Jury:
         ]
 
     def accepts(self, program: Program) -> bool:
-        return not any(self._refuted(program, question) for question in self.questions)
+        """A step at a time: most wrong versions are caught by the first."""
+        return not any(
+            self._refuted(program, question, step)
+            for question in self.questions
+            for step in reversed(range(len(question.case.steps)))
+        )
 
     @staticmethod
-    def _refuted(program: Program, question: Question) -> bool:
+    def _refuted(program: Program, question: Question, step: int) -> bool:
         try:
-            found = answers(program, question)
+            found = answer(program, question, step)
         except (LookupError, TypeError, ValueError):
             return True  # The wrong version cannot even be computed: shapes do not fit, a number does not exist.
-        steps, ids = question.batch.updates + 1, [tensor.ids for tensor in question.tensors]
-        judgement = judge(found, question.expected, steps, ids, ("float32", "float32"))
-        return not judgement.passes
+        ids, steps = [tensor.ids for tensor in question.tensors], question.batch.updates[step : step + 1] + 1
+        return not judge([found], question.expected.only(step), steps, ids, ("float32", "float32")).passes
 
 
 def wrong_versions(rule: type[Rule]) -> Iterator[WrongVersion]:
@@ -145,6 +150,8 @@ def _places(program: Program) -> Iterator[tuple[int, int, _Spot]]:
 
 
 def _spots(node: Expression, path: tuple[int, ...]) -> Iterator[_Spot]:
+    if isinstance(node, Length):
+        return  # Only the shape of its argument is taken, which no change of the argument's value touches.
     for index, child in enumerate(children(node)):
         yield from _spots(child, (*path, index))
     yield _Spot(path, node)
