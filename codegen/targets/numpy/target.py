@@ -39,6 +39,7 @@ TEMPLATES = Templates(Path(__file__).parent / "templates")
 
 class NumpyTarget:
     name = "numpy"
+    ecosystem = ""
     numerics = "strict"
     nestings: Nestings = frozenset()
 
