@@ -1,7 +1,8 @@
 """What the suite is worth: the share that it catches of wrong versions made mechanically from each rule's program.
 
 Prints, per rule, how many wrong versions are caught, those that are missed, and the share caught of programs in which
-one operation is off by a factor of 1 + 16, and 1 + 64, units of roundoff. Run: `python benchmarks/wrong_versions.py [RULE ...]`.
+one operation is off by a factor of 1 + 16, and 1 + 64, units of roundoff.
+Run: `python benchmarks/wrong_versions.py [RULE ...]`.
 """
 
 from __future__ import annotations

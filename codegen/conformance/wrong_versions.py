@@ -13,7 +13,7 @@ from fractions import Fraction
 
 from optloom.spec.rule import Rule
 
-from ..compiler import compile_rule, passes_of
+from ..compiler import Settings, compile_rule, passes_of
 from ..ir.nodes import (
     ONE,
     Choose,
@@ -69,8 +69,8 @@ class Jury:
     def __init__(self, rule: type[Rule]) -> None:
         composition = composition_of(rule)
         found = features(composition)
-        staged = [variant for variant in variants(composition) if variant.has_stages][-1:]
-        asked = [variant for variant in variants(composition) if not variant.has_stages] + staged
+        staged = {variant.dialect: variant for variant in variants(composition) if variant.has_stages}
+        asked = [*(variant for variant in variants(composition) if not variant.has_stages), *staged.values()]
         self.questions: list[Question] = [
             question
             for variant in asked
@@ -112,7 +112,7 @@ def wrong_versions(rule: type[Rule]) -> Iterator[WrongVersion]:
 
 def scaled_versions(rule: type[Rule], units: int = 16) -> Iterator[WrongVersion]:
     """The program that targets print, with one operation's result off by a factor of 1 + `units` of roundoff."""
-    program = compile_rule(rule)
+    program = compile_rule(rule, settings=Settings(conventions="all"))
     factor = Literal(1 + units * ROUNDOFF)
     for region, statement, spot in _places(program):
         if isinstance(spot.node, (Op, Reduce)) and not _is_condition(spot.node):
