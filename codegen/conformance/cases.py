@@ -179,7 +179,9 @@ def cases(composition: Composition, variant: Variant, dtype: str) -> list[Case]:
     sets.append(("far", _numbers(composition, variant, _far_number), FEW_STEPS))
     if variant.name == "plain":
         for parity, name in enumerate(("low-even", "low-odd")):
-            lowest = {h.name: h.bounds[">="] for h in _free(composition, variant)[parity::2] if ">=" in h.bounds}
+            free = [h for h in _free(composition, variant)[parity::2] if ">=" in h.bounds]
+            # Of an optional number 0 may mean that there is none, as PyTorch's weight_decay does.
+            lowest = {h.name: h.bounds[">="] for h in free if not h.optional}
             sets.append((name, {**other, **lowest}, FEW_STEPS))
     return [Case(variant, name, numbers, steps) for name, numbers, steps in sets]
 

@@ -58,10 +58,9 @@ class Caught:
     caught: tuple[str, ...]
     missed: tuple[str, ...]
 
-    def share(self, equivalents: frozenset[str] = frozenset()) -> float:
-        """The share caught of those that are not equivalent to the rule."""
-        missed = [change for change in self.missed if change not in equivalents]
-        return len(self.caught) / max(len(self.caught) + len(missed), 1)
+    def share(self) -> float:
+        """The share caught. None has been found so far that would be equivalent to its rule and had to be left out."""
+        return len(self.caught) / max(len(self.caught) + len(self.missed), 1)
 
 
 class Jury:
@@ -111,10 +110,10 @@ def wrong_versions(rule: type[Rule]) -> Iterator[WrongVersion]:
                 yield WrongVersion(_described(program.regions[region].statements[statement], spot.node, new), made)
 
 
-def scaled_versions(rule: type[Rule]) -> Iterator[WrongVersion]:
-    """The program that targets print, with one operation's result off by a factor of 1 + 16 units of roundoff."""
+def scaled_versions(rule: type[Rule], units: int = 16) -> Iterator[WrongVersion]:
+    """The program that targets print, with one operation's result off by a factor of 1 + `units` of roundoff."""
     program = compile_rule(rule, settings=Settings(conventions="all"))
-    factor = Literal(1 + 16 * ROUNDOFF)
+    factor = Literal(1 + units * ROUNDOFF)
     for region, statement, spot in _places(program):
         if isinstance(spot.node, (Op, Reduce)) and not _is_condition(spot.node):
             new = Op(Fn.MUL, (spot.node, factor))
