@@ -23,7 +23,7 @@ class RMSprop(torch.optim.Optimizer):
         square = v - mean**2 if centered else v
         change = (lr * g if rate_in_momentum else g) / (sqrt(square + eps) if epsilon_in_root else sqrt(square) + eps)
         m = momentum * m + change
-        w = w - ((m if momentum given else change) if rate_in_momentum else lr * (m if momentum given else change))
+        w = w - (m if rate_in_momentum else lr * m) if momentum given else w - (change if rate_in_momentum else lr * change)
 
     In a parameter's state v is `square_avg`, m is `momentum_buffer`, mean is `grad_avg`, t is `step`.
 
@@ -227,8 +227,7 @@ class RMSprop(torch.optim.Optimizer):
             momentum_buffer.mul_(k.momentum).add_(change)
         if group["gradient_accumulation_steps"] is not None:
             accumulated_gradient.zero_()
-        w.sub_(
-            (momentum_buffer if group["momentum"] else change)
-            if group["rate_in_momentum"]
-            else k.lr * (momentum_buffer if group["momentum"] else change)
-        )
+        if group["momentum"]:
+            w.sub_(momentum_buffer if group["rate_in_momentum"] else k.lr * momentum_buffer)
+        else:
+            w.sub_(change if group["rate_in_momentum"] else k.lr * change)
