@@ -26,7 +26,7 @@ class Muon(Rule):
         Peer(
             "keras.optimizers.Muon",
             slots={"m": "momentum", "v": "velocity"},
-            otherwise={"epsilon": "what is added to the norm of a matrix is always 1e-7"},
+            otherwise={"step": "vectors have a decay of their own; what is added to a matrix's norm is always 1e-7"},
         ),
     )
 

@@ -24,9 +24,7 @@ class RMSprop(Rule):
 
     peers = (
         Peer(
-            "torch.optim.RMSprop",
-            arguments=("lr", "alpha", "eps", "weight_decay", "momentum", "centered"),
-            names={"rho": "alpha"},
+            "torch.optim.RMSprop", ("lr", "alpha", "eps", "weight_decay", "momentum", "centered"), {"rho": "alpha"},
             slots={"v": "square_avg", "m": "momentum_buffer", "mean": "grad_avg"},
             defaults={"learning_rate": 0.01, "rho": 0.99, "epsilon": 1e-8},
             dialect={"epsilon_in_root": False, "rate_in_momentum": False, "decoupled_weight_decay": False},
@@ -34,14 +32,10 @@ class RMSprop(Rule):
         ),
         Peer("keras.optimizers.RMSprop", slots={"v": "velocity", "m": "momentum", "mean": "average_gradient"}),
         Peer(
-            "optax.rmsprop",
-            (),
-            {"rho": "decay"},
-            {"v": "nu", "m": "trace", "mean": "mu"},
-            defaults={"epsilon": 1e-8},
-            dialect={"downhill_momentum": True},
-        ),  # fmt: skip
-    )
+            "optax.rmsprop", (), {"rho": "decay"}, {"v": "nu", "m": "trace", "mean": "mu"},
+            defaults={"epsilon": 1e-8}, dialect={"downhill_momentum": True},
+        ),
+    )  # fmt: skip
 
     def step(self, w: Value, g: Value, t: Value) -> Value:
         self.v = self.rho * self.v + (1 - self.rho) * g**2

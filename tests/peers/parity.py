@@ -24,6 +24,7 @@ from optloom.codegen.conformance.protocol import load_module
 from optloom.codegen.discovery import discover
 from optloom.codegen.ir.nodes import Hyperparameter, Literal, Program, walk
 from optloom.spec.declarations import Peer
+from optloom.spec.guards import HasAxes, atoms
 from optloom.spec.rule import Rule
 
 SHAPES = ((3, 4), (5,))
@@ -48,6 +49,12 @@ class Meeting:
     def program(self) -> Program:
         return program_for(self.rule, "numpy", settings=dialect_of(self.rule, self.peer.path))
 
+    @property
+    def slots(self) -> dict[str, str]:
+        """The peer's names of the slots that every parameter has, by ours."""
+        everywhere = {s.name for s in self.program.slots if not any(isinstance(a, HasAxes) for a in atoms(s.when))}
+        return {name: theirs for name, theirs in self.peer.slots.items() if name in everywhere}
+
     def theirs(self) -> Any:
         """The peer itself."""
         module, _, name = self.peer.path.rpartition(".")
@@ -60,7 +67,7 @@ class Meeting:
 def cases(ecosystem: str, accepts: Callable[[Meeting, str], bool]) -> list[Any]:
     """The parameters of a test: every rule with every peer of the package, under several settings.
 
-    What the rule says that the peer computes otherwise is left at its default; with it the test must fail.
+    What the rule says that the peer computes otherwise is left at the peer's default; with it the test must fail.
     """
     made = []
     for meeting in _meetings(ecosystem):
@@ -164,7 +171,8 @@ def _class(name: str, path: str) -> type:
 def ours(meeting: Meeting, given: Mapping[str, Any]) -> Iterator[State]:
     """Our parameters ("w") and slots, by our names, after each step; a scalar slot once for each parameter."""
     parameters = start()
-    optimizer = _class(meeting.name, meeting.peer.path)(parameters, **given)
+    apart = {name: value for name, value in defaults(meeting).items() if name in meeting.peer.otherwise}
+    optimizer = _class(meeting.name, meeting.peer.path)(parameters, **{**apart, **given})
     for step, tensors in enumerate(gradients()):
         if "learning_rate" in given:
             optimizer.learning_rate = rate(given["learning_rate"], step)
@@ -172,8 +180,9 @@ def ours(meeting: Meeting, given: Mapping[str, Any]) -> Iterator[State]:
         scalars = vars(getattr(optimizer, "scalar_slots", {}).get(np.float64, SimpleNamespace()))
         state: State = {"w": [w.copy() for w in parameters]}
         for slot in vars(optimizer.slots[0]):
-            if getattr(optimizer.slots[0], slot) is not None:
-                state[slot] = [getattr(slots, slot).copy() for slots in optimizer.slots]
+            values = [getattr(slots, slot) for slots in optimizer.slots]
+            if all(value is not None for value in values):
+                state[slot] = [value.copy() for value in values]
         yield state | {name: [np.array(value)] * len(parameters) for name, value in scalars.items()}
 
 

@@ -59,7 +59,7 @@ def theirs(meeting: Meeting, given: Numbers) -> Iterator[State]:
         updates, state = update([jnp.asarray(g) for g in tensors], state, parameters)
         parameters = [w + u for w, u in zip(parameters, updates, strict=True)]
         kept: State = {"w": [np.array(w) for w in parameters]}
-        for slot, name in meeting.peer.slots.items():
+        for slot, name in meeting.slots.items():
             for value in fields(state, name):
                 assert len(value) == len(SHAPES)
                 kept[slot] = [np.array(part) for part in value]

@@ -49,15 +49,14 @@ def theirs(meeting: Meeting, given: Numbers) -> Iterator[State]:
         optimizer = meeting.theirs()(parameters, **arguments(meeting, given))
     except ValueError as refused:
         pytest.skip(f"the peer does not take this together: {refused}")
-    kept = {"w", *(slot.name for slot in meeting.program.slots)}
     for step, tensors in enumerate(gradients()):
         optimizer.param_groups[0]["lr"] = rate(float(given["learning_rate"] or 0), step)
         for w, g in zip(parameters, tensors, strict=True):
             w.grad = torch.tensor(g)
         optimizer.step()
         state = {"w": [w.detach().numpy().copy() for w in parameters]}
-        for slot in kept & set(meeting.peer.slots):
-            values = [optimizer.state[w].get(meeting.peer.slots[slot]) for w in parameters]
+        for slot, name in meeting.slots.items():
+            values = [optimizer.state[w].get(name) for w in parameters]
             if all(value is not None for value in values):
                 state[slot] = [value.numpy().copy() for value in values]
         yield state

@@ -43,7 +43,7 @@ def theirs(meeting: Meeting, given: Numbers) -> Iterator[State]:
             optimizer.learning_rate = rate(float(given["learning_rate"] or 0), step)
         optimizer.apply([tf.constant(g) for g in tensors], parameters)
         state = {"w": [np.array(w) for w in parameters]}
-        for slot, name in meeting.peer.slots.items():
+        for slot, name in meeting.slots.items():
             named = [variable for variable in optimizer.variables if variable.name.endswith(f"_{name}")]
             values = [np.array(v) for i in range(len(SHAPES)) for v in named if v.name == f"w{i}_{name}"]
             if len(values) == len(parameters):
