@@ -38,6 +38,9 @@ class Optimizer(torch.optim.Optimizer):
 
     _slot_names: ClassVar[Mapping[str, str]] = {}  # the rule's slots -> the keys of a parameter's state
     _not_lazy: ClassVar[str] = ""  # why the formula cannot run on some rows alone
+    _dialect: ClassVar[
+        Mapping[str, Any]
+    ] = {}  # the options under which the formula is the torch.optim peer's
     _every: ClassVar[str] = ""  # the hyperparameter that says how many calls make one update
     _strict: ClassVar[bool] = False  # a step's numbers are rounded to the compute dtype
     _check: Callable[[dict[str, Any]], None]
@@ -58,7 +61,7 @@ class Optimizer(torch.optim.Optimizer):
 
         `step` and the slots are in the dtypes that they have here, whatever the parameter's.
         """
-        with loading(self, self._checked, self._slots):
+        with loading(self):
             super().load_state_dict(state_dict)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -556,6 +559,12 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, got {value!r}")
 
 
+def check_chosen(group: Mapping[str, Any], name: str, option: str, peer: str) -> None:
+    """Raises ValueError for a hyperparameter that the peer means otherwise, if nobody said what is meant."""
+    if is_set(group[name]) and group[option] is None:
+        raise ValueError(f"{name}={group[name]!r} needs {option}=True or {option}=False; {peer}")
+
+
 def check_ways(group: Mapping[str, Any], not_lazy: str, is_strict: bool) -> None:
     """Raises for ways to run the formula that there are not. `not_lazy`: why there is no lazy one, if so."""
     refuse(fused=group["fused"])
@@ -577,11 +586,7 @@ WAYS = ("foreach", "capturable", "differentiable", "fused")  # how an optimizer 
 
 
 @contextmanager
-def loading(
-    optimizer: Optimizer,
-    check: Callable[[dict[str, Any]], None],
-    slots_of: Callable[[dict[str, Any]], Mapping[str, float]],
-) -> Iterator[None]:
+def loading(optimizer: Optimizer) -> Iterator[None]:
     """Around the base class's `load_state_dict`: all is checked first, and the slots keep their dtype.
 
     The base class casts what it loads to the parameter's dtype: of float32 slots, bfloat16 would be left.
@@ -589,21 +594,13 @@ def loading(
     loaded: dict[Tensor, dict[str, Any]] = {}
 
     def before(_: torch.optim.Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
-        groups = [dict(group) for group in state_dict["param_groups"]]
-        for own, group in zip(optimizer.param_groups, groups, strict=False):
-            for name in own.keys() & optimizer.defaults.keys():
-                if name in WAYS:
-                    group[name] = own[name]
-                else:
-                    group.setdefault(name, own[name])
-            for name in group.keys() & {"decoupled_weight_decay"} - own.keys():
-                del group[name]
-            check(group)
-            for w, key in zip(own["params"], group["params"], strict=False):
+        groups = []
+        for own, saved in zip(optimizer.param_groups, state_dict["param_groups"], strict=False):
+            groups.append(_completed(optimizer, own, saved))
+            for w, key in zip(own["params"], saved["params"], strict=False):
                 if state := state_dict["state"].get(key):
-                    known = {*optimizer._slot_names.values(), "step", "iterations", "pending"}
-                    loaded[w] = _fitting(key, w, state, slots_of(group), known, group["capturable"])
-        return {**state_dict, "param_groups": groups}
+                    loaded[w] = _fitting(optimizer, key, w, state, groups[-1], is_peers(optimizer, saved))
+        return {**state_dict, "param_groups": [*groups, *state_dict["param_groups"][len(groups) :]]}
 
     def after(_: torch.optim.Optimizer) -> None:
         for w, state in loaded.items():
@@ -620,29 +617,48 @@ def loading(
             hook.remove()
 
 
+def is_peers(optimizer: Optimizer, saved: Mapping[str, Any]) -> bool:
+    """Whether a saved group is of torch.optim: none there has these arguments, and all of ours do."""
+    return not saved.keys() & {"sparse", optimizer._every}
+
+
+def _completed(optimizer: Optimizer, own: Mapping[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:
+    """A saved group with what it lacks: of torch.optim's the peer's conventions, and what `own` says.
+
+    Raises what the constructor would.
+    """
+    group = {**saved, **{name: own[name] for name in WAYS}}
+    conventions = optimizer._dialect if is_peers(optimizer, saved) else {}
+    for name in optimizer.defaults:
+        group.setdefault(name, conventions.get(name, own[name]))
+    if "decoupled_weight_decay" not in own and not group.pop("decoupled_weight_decay", True):
+        if is_set(group["weight_decay"]):
+            raise ValueError("the saved weight_decay adds to the gradient, which this optimizer does not do")
+    optimizer._checked(group)
+    return group
+
+
 def _fitting(
-    key: Any,
-    w: Tensor,
-    state: Mapping[str, Any],
-    slots: Mapping[str, float],
-    known: set[str],
-    on_device: bool,
+    optimizer: Optimizer, key: Any, w: Tensor, saved: Mapping[str, Any], group: dict[str, Any], of_peer: bool
 ) -> dict[str, Tensor]:
     """The saved state of `w`, in the dtypes that it has here. Raises ValueError if it does not fit `w`."""
+    state = {name: x for name, x in saved.items() if x is not None}
+    if of_peer:
+        state.setdefault("step", 1)  # a peer that counts no steps has made one
+    slots = optimizer._slots(group)
     if missing := [name for name in ("step", *slots) if name not in state]:
         raise ValueError(
             f"the state of parameter {key} has no '{missing[0]}', only {', '.join(map(repr, state))}"
         )
-    if others := state.keys() - known:
+    if others := state.keys() - {*optimizer._slot_names.values(), "step", "iterations", "pending"}:
         raise ValueError(f"the state of parameter {key} is of another rule: it has '{min(others)}'")
     for name in slots:
         if state[name].shape != w.shape:
             shapes = f"shape {tuple(state[name].shape)}, the parameter {tuple(w.shape)}"
             raise ValueError(f"the state of parameter {key} does not fit: '{name}' has {shapes}")
     fitting = {name: state[name].to(w.device, slot_dtype(w)) for name in slots}
-    return fitting | {
-        "step": torch.as_tensor(state["step"]).to(w.device if on_device else "cpu", torch.float64)
-    }
+    device = w.device if group["capturable"] else "cpu"
+    return fitting | {"step": torch.as_tensor(state["step"]).to(device, torch.float64)}
 
 
 def paths_of(optimizer: Optimizer) -> dict[str, tuple[Tensor, dict[str, Any]]]:
@@ -662,12 +678,12 @@ def exported(optimizer: Optimizer) -> dict[str, numpy.ndarray]:
         state, slots = optimizer.state.get(w, {}), optimizer._slots(group)
         updates = int(state.get("step", 0))
         iterations = max(iterations, state.get("iterations", updates))
-        mapping[f"updates/{path}"] = numpy.int64(updates)
+        mapping[f"updates/{path}"] = numpy.array(updates, numpy.int64)
         for slot, name in optimizer._slot_names.items():
             if name in slots:
                 x = state[name] if name in state else filled(w, slots[name])
                 mapping[f"slots/{slot}/{path}"] = x.detach().cpu().numpy().copy()
-    return {"iterations": numpy.int64(iterations), **mapping}
+    return {"iterations": numpy.array(iterations, numpy.int64), **mapping}
 
 
 def imported(

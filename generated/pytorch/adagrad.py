@@ -15,7 +15,7 @@ class Adagrad(_support.Optimizer):
 
     Differs from torch.optim.Adagrad: eps is inside the root; weight decay is decoupled; lr is 0.001 by
     default, not 0.01; initial_accumulator_value is 0.1 by default, not 0.0; eps is 1e-07 by default, not
-    1e-10.
+    1e-10. Its conventions are decoupled_weight_decay=False.
 
     One step of a parameter `w` with gradient `g`, its `t`-th:
 
@@ -34,6 +34,8 @@ class Adagrad(_support.Optimizer):
         initial_accumulator_value: what the sum of squares starts from
         eps: added to the sum of squares, inside the root
         gradient_accumulation_steps: calls per update; None for one
+        decoupled_weight_decay: weights shrink by themselves; else weight_decay * w is added to the
+            gradient; to be chosen by those who want it
         params, sparse, maximize, foreach, capturable, differentiable, fused: as in _support.Optimizer
     """
 
@@ -48,7 +50,9 @@ class Adagrad(_support.Optimizer):
             return
         if group["gradient_accumulation_steps"] is not None:
             g = accumulated_gradient * k.inverse_gradient_accumulation_steps
-        if _support.is_set(group["weight_decay"]):
+        if _support.is_set(group["weight_decay"]) and not group["decoupled_weight_decay"]:
+            g = (k.weight_decay * w).add_(g)
+        if _support.is_set(group["weight_decay"]) and group["decoupled_weight_decay"]:
             w.add_(w, alpha=-k.weight_decay_times_learning_rate)
         state_sum.addcmul_(g, g)
         if group["gradient_accumulation_steps"] is not None:
@@ -65,7 +69,9 @@ class Adagrad(_support.Optimizer):
             k.inverse_gradient_accumulation_steps = 1 / _support.number(
                 group["gradient_accumulation_steps"], t
             )
-        if _support.is_set(group["weight_decay"]):
+        if _support.is_set(group["weight_decay"]) and not group["decoupled_weight_decay"]:
+            k.weight_decay = _support.number(group["weight_decay"], t)
+        if _support.is_set(group["weight_decay"]) and group["decoupled_weight_decay"]:
             k.weight_decay_times_learning_rate = _support.number(group["weight_decay"], t) * lr
         k.lr = lr
         k.eps = eps
@@ -81,6 +87,7 @@ class Adagrad(_support.Optimizer):
         eps: float | Tensor = 1e-07,
         *,
         gradient_accumulation_steps: int | None = None,
+        decoupled_weight_decay: bool | None = None,
         sparse: str = "lazy",
         maximize: bool = False,
         foreach: bool | None = None,
@@ -95,6 +102,7 @@ class Adagrad(_support.Optimizer):
             initial_accumulator_value=initial_accumulator_value,
             eps=eps,
             gradient_accumulation_steps=gradient_accumulation_steps,
+            decoupled_weight_decay=decoupled_weight_decay,
             sparse=sparse,
             maximize=maximize,
             foreach=foreach,
@@ -105,6 +113,7 @@ class Adagrad(_support.Optimizer):
         super().__init__(params, defaults)
 
     _slot_names = {"accumulator": "sum", "accumulated_gradient": "accumulated_gradient"}
+    _dialect = {"decoupled_weight_decay": False}
     _every = "gradient_accumulation_steps"
 
     @staticmethod
@@ -127,3 +136,6 @@ class Adagrad(_support.Optimizer):
             _support.check_number(
                 "gradient_accumulation_steps", group["gradient_accumulation_steps"], {">=": 2}, integer=True
             )
+        _support.check_chosen(
+            group, "weight_decay", "decoupled_weight_decay", "torch.optim.Adagrad has False"
+        )

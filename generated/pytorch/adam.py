@@ -15,7 +15,7 @@ class Adam(_support.Optimizer):
     """Adaptive moment estimation (Kingma & Ba 2015, the form before section 2.1, with "epsilon hat").
 
     Differs from torch.optim.Adam: eps is added before the second moment's bias is corrected; weight decay
-    is decoupled; eps is 1e-07 by default, not 1e-08.
+    is decoupled; eps is 1e-07 by default, not 1e-08. Its conventions are decoupled_weight_decay=False.
 
     AMSGrad: Reddi, Kale & Kumar 2018, algorithm 2.
 
@@ -39,6 +39,8 @@ class Adam(_support.Optimizer):
         weight_decay: share of the weights, times the learning rate, taken off; None for none
         amsgrad: divide by the largest second moment so far
         gradient_accumulation_steps: calls per update; None for one
+        decoupled_weight_decay: weights shrink by themselves; else weight_decay * w is added to the
+            gradient; to be chosen by those who want it
         params, sparse, maximize, foreach, capturable, differentiable, fused: as in _support.Optimizer
     """
 
@@ -60,7 +62,9 @@ class Adam(_support.Optimizer):
             return
         if group["gradient_accumulation_steps"] is not None:
             g = accumulated_gradient * k.inverse_gradient_accumulation_steps
-        if _support.is_set(group["weight_decay"]):
+        if _support.is_set(group["weight_decay"]) and not group["decoupled_weight_decay"]:
+            g = (k.weight_decay * w).add_(g)
+        if _support.is_set(group["weight_decay"]) and group["decoupled_weight_decay"]:
             w.add_(w, alpha=-k.weight_decay_times_learning_rate)
         exp_avg.mul_(k.beta_1).add_(g, alpha=k.one_minus_beta_1)
         exp_avg_sq.mul_(k.beta_2).addcmul_(g, g, value=k.one_minus_beta_2)
@@ -83,7 +87,9 @@ class Adam(_support.Optimizer):
             k.inverse_gradient_accumulation_steps = 1 / _support.number(
                 group["gradient_accumulation_steps"], t
             )
-        if _support.is_set(group["weight_decay"]):
+        if _support.is_set(group["weight_decay"]) and not group["decoupled_weight_decay"]:
+            k.weight_decay = _support.number(group["weight_decay"], t)
+        if _support.is_set(group["weight_decay"]) and group["decoupled_weight_decay"]:
             k.weight_decay_times_learning_rate = _support.number(group["weight_decay"], t) * lr
         k.beta_1 = beta_1
         k.one_minus_beta_1 = 1 - beta_1
@@ -103,6 +109,7 @@ class Adam(_support.Optimizer):
         amsgrad: bool = False,
         *,
         gradient_accumulation_steps: int | None = None,
+        decoupled_weight_decay: bool | None = None,
         sparse: str = "lazy",
         maximize: bool = False,
         foreach: bool | None = None,
@@ -117,6 +124,7 @@ class Adam(_support.Optimizer):
             weight_decay=weight_decay,
             amsgrad=amsgrad,
             gradient_accumulation_steps=gradient_accumulation_steps,
+            decoupled_weight_decay=decoupled_weight_decay,
             sparse=sparse,
             maximize=maximize,
             foreach=foreach,
@@ -132,6 +140,7 @@ class Adam(_support.Optimizer):
         "v_hat": "max_exp_avg_sq",
         "accumulated_gradient": "accumulated_gradient",
     }
+    _dialect = {"decoupled_weight_decay": False}
     _every = "gradient_accumulation_steps"
 
     @staticmethod
@@ -155,6 +164,7 @@ class Adam(_support.Optimizer):
             _support.check_number(
                 "gradient_accumulation_steps", group["gradient_accumulation_steps"], {">=": 2}, integer=True
             )
+        _support.check_chosen(group, "weight_decay", "decoupled_weight_decay", "torch.optim.Adam has False")
 
 
 def _one_minus_power(base: Any, t: Any) -> Any:

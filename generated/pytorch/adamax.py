@@ -15,7 +15,8 @@ class Adamax(_support.Optimizer):
     """Adam on the infinity norm (Kingma & Ba 2015, section 7.1).
 
     Differs from torch.optim.Adamax: eps is added to the norm, not inside the maximum; weight decay is
-    decoupled; lr is 0.001 by default, not 0.002; eps is 1e-07 by default, not 1e-08.
+    decoupled; lr is 0.001 by default, not 0.002; eps is 1e-07 by default, not 1e-08. Its conventions are
+    decoupled_weight_decay=False.
 
     One step of a parameter `w` with gradient `g`, its `t`-th:
 
@@ -35,6 +36,8 @@ class Adamax(_support.Optimizer):
         eps: added to the infinity norm
         weight_decay: share of the weights, times the learning rate, taken off; None for none
         gradient_accumulation_steps: calls per update; None for one
+        decoupled_weight_decay: weights shrink by themselves; else weight_decay * w is added to the
+            gradient; to be chosen by those who want it
         params, sparse, maximize, foreach, capturable, differentiable, fused: as in _support.Optimizer
     """
 
@@ -55,7 +58,9 @@ class Adamax(_support.Optimizer):
             return
         if group["gradient_accumulation_steps"] is not None:
             g = accumulated_gradient * k.inverse_gradient_accumulation_steps
-        if _support.is_set(group["weight_decay"]):
+        if _support.is_set(group["weight_decay"]) and not group["decoupled_weight_decay"]:
+            g = (k.weight_decay * w).add_(g)
+        if _support.is_set(group["weight_decay"]) and group["decoupled_weight_decay"]:
             w.add_(w, alpha=-k.weight_decay_times_learning_rate)
         exp_avg.mul_(k.beta_1).add_(g, alpha=k.one_minus_beta_1)
         exp_inf.mul_(k.beta_2).clamp_min_(g.abs())
@@ -74,7 +79,9 @@ class Adamax(_support.Optimizer):
             k.inverse_gradient_accumulation_steps = 1 / _support.number(
                 group["gradient_accumulation_steps"], t
             )
-        if _support.is_set(group["weight_decay"]):
+        if _support.is_set(group["weight_decay"]) and not group["decoupled_weight_decay"]:
+            k.weight_decay = _support.number(group["weight_decay"], t)
+        if _support.is_set(group["weight_decay"]) and group["decoupled_weight_decay"]:
             k.weight_decay_times_learning_rate = _support.number(group["weight_decay"], t) * lr
         k.beta_1 = beta_1
         k.one_minus_beta_1 = 1 - beta_1
@@ -92,6 +99,7 @@ class Adamax(_support.Optimizer):
         weight_decay: float | Tensor | None = 0.0,
         *,
         gradient_accumulation_steps: int | None = None,
+        decoupled_weight_decay: bool | None = None,
         sparse: str = "lazy",
         maximize: bool = False,
         foreach: bool | None = None,
@@ -105,6 +113,7 @@ class Adamax(_support.Optimizer):
             eps=eps,
             weight_decay=weight_decay,
             gradient_accumulation_steps=gradient_accumulation_steps,
+            decoupled_weight_decay=decoupled_weight_decay,
             sparse=sparse,
             maximize=maximize,
             foreach=foreach,
@@ -115,6 +124,7 @@ class Adamax(_support.Optimizer):
         super().__init__(params, defaults)
 
     _slot_names = {"m": "exp_avg", "u": "exp_inf", "accumulated_gradient": "accumulated_gradient"}
+    _dialect = {"decoupled_weight_decay": False}
     _every = "gradient_accumulation_steps"
 
     @staticmethod
@@ -136,6 +146,7 @@ class Adamax(_support.Optimizer):
             _support.check_number(
                 "gradient_accumulation_steps", group["gradient_accumulation_steps"], {">=": 2}, integer=True
             )
+        _support.check_chosen(group, "weight_decay", "decoupled_weight_decay", "torch.optim.Adamax has False")
 
 
 def _one_minus_power(base: Any, t: Any) -> Any:

@@ -14,7 +14,7 @@ class SGD(_support.Optimizer):
     """Stochastic gradient descent with momentum (Polyak 1964; Sutskever et al. 2013, equations 3 and 4).
 
     Differs from torch.optim.SGD: the velocity carries the learning rate; weight decay is decoupled; lr is
-    0.01 by default, not 0.001.
+    0.01 by default, not 0.001. Its conventions are decoupled_weight_decay=False.
 
     The velocity carries the learning rate, as in Keras.
 
@@ -35,6 +35,8 @@ class SGD(_support.Optimizer):
         weight_decay: share of the weights, times the learning rate, taken off; None for none
         nesterov: step ahead along the velocity
         gradient_accumulation_steps: calls per update; None for one
+        decoupled_weight_decay: weights shrink by themselves; else weight_decay * w is added to the
+            gradient; to be chosen by those who want it
         params, sparse, maximize, foreach, capturable, differentiable, fused: as in _support.Optimizer
     """
 
@@ -49,7 +51,9 @@ class SGD(_support.Optimizer):
             return
         if group["gradient_accumulation_steps"] is not None:
             g = accumulated_gradient * k.inverse_gradient_accumulation_steps
-        if _support.is_set(group["weight_decay"]):
+        if _support.is_set(group["weight_decay"]) and not group["decoupled_weight_decay"]:
+            g = (k.weight_decay * w).add_(g)
+        if _support.is_set(group["weight_decay"]) and group["decoupled_weight_decay"]:
             w.add_(w, alpha=-k.weight_decay_times_learning_rate)
         if _support.is_set(group["momentum"]):
             momentum_buffer.mul_(k.momentum).add_(g, alpha=-k.lr)
@@ -72,7 +76,9 @@ class SGD(_support.Optimizer):
             k.inverse_gradient_accumulation_steps = 1 / _support.number(
                 group["gradient_accumulation_steps"], t
             )
-        if _support.is_set(group["weight_decay"]):
+        if _support.is_set(group["weight_decay"]) and not group["decoupled_weight_decay"]:
+            k.weight_decay = _support.number(group["weight_decay"], t)
+        if _support.is_set(group["weight_decay"]) and group["decoupled_weight_decay"]:
             k.weight_decay_times_learning_rate = _support.number(group["weight_decay"], t) * lr
         if _support.is_set(group["momentum"]):
             k.momentum = _support.number(group["momentum"], t)
@@ -89,6 +95,7 @@ class SGD(_support.Optimizer):
         nesterov: bool = False,
         *,
         gradient_accumulation_steps: int | None = None,
+        decoupled_weight_decay: bool | None = None,
         sparse: str = "lazy",
         maximize: bool = False,
         foreach: bool | None = None,
@@ -103,6 +110,7 @@ class SGD(_support.Optimizer):
             weight_decay=weight_decay,
             nesterov=nesterov,
             gradient_accumulation_steps=gradient_accumulation_steps,
+            decoupled_weight_decay=decoupled_weight_decay,
             sparse=sparse,
             maximize=maximize,
             foreach=foreach,
@@ -113,6 +121,7 @@ class SGD(_support.Optimizer):
         super().__init__(params, defaults)
 
     _slot_names = {"m": "momentum_buffer", "accumulated_gradient": "accumulated_gradient"}
+    _dialect = {"decoupled_weight_decay": False}
     _every = "gradient_accumulation_steps"
 
     @staticmethod
@@ -136,3 +145,4 @@ class SGD(_support.Optimizer):
             _support.check_number(
                 "gradient_accumulation_steps", group["gradient_accumulation_steps"], {">=": 2}, integer=True
             )
+        _support.check_chosen(group, "weight_decay", "decoupled_weight_decay", "torch.optim.SGD has False")

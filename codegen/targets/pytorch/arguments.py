@@ -56,6 +56,18 @@ class Signature:
         for option in self.program.options:
             yield self._option(option)
 
+    def to_choose(self) -> dict[str, str]:
+        """Conventions of stages, and what turns the stage on: there the peer's meaning is not ours, nor the default."""
+        stages = {hyper.stage: hyper.name for hyper in reversed(self.program.hypers) if hyper.stage}
+        return {
+            option.name: stages[option.stage] for option in self.program.options if option.convention and option.stage
+        }
+
+    def dialect(self) -> dict[str, bool | str]:
+        """The conventions under which the class is its peer."""
+        theirs = self.names.peer.dialect if self.names.peer else {}
+        return {o.name: theirs.get(o.name, o.default) for o in self.program.options if o.convention}
+
     def _of_rule(self) -> Iterator[str]:
         for hyper in self.program.hypers:
             if not hyper.stage:
@@ -81,6 +93,8 @@ class Signature:
         return Argument(self.names.hyper(hyper.name), kind, repr(default), _doc(hyper))
 
     def _option(self, option: Choice) -> Argument:
+        if option.name in self.to_choose():
+            return Argument(option.name, "bool | None", "None", f"{option.doc}; to be chosen by those who want it")
         return Argument(option.name, "str" if option.choices else "bool", repr(option.default), option.doc)
 
     def checks(self) -> list[str]:
@@ -97,6 +111,10 @@ class Signature:
         for option in self.program.options:
             if option.choices:
                 lines.append(f'_support.check_choice("{option.name}", group["{option.name}"], {option.choices!r})')
+        for convention, hyper in self.to_choose().items():
+            theirs = f"{self.names.peer.path} has {self.dialect()[convention]}" if self.names.peer else ""
+            argument = self.names.argument(hyper)
+            lines.append(f'_support.check_chosen(group, "{argument}", "{convention}", "{theirs}")')
         return lines
 
     def _check_of(self, name: str, hyper: Hyperparameter) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch._dynamo
 
-from ...compiler import compile_rule
+from ...compiler import program_for
 from ...conformance.protocol import Array, Episode, Job, Mode, Snapshot, load_module, numpy_dtype
 from ...discovery import discover
 from ...ir.nodes import Program
@@ -43,12 +43,12 @@ def run(job: Job) -> list[list[Snapshot]]:
 
 @cache
 def _program(rule: str) -> Program:
-    return next(compile_rule(known) for known in discover().values() if known.__name__ == rule)
+    return next(program_for(known, "pytorch") for known in discover().values() if known.__name__ == rule)
 
 
 def _arguments(kind: type, program: Program, names: Names, job: Job) -> dict[str, Any]:
     """The job's hyperparameters and options by PyTorch's names. Parts of a tuple not given have their default."""
-    arguments: dict[str, Any] = dict(job.options)
+    arguments: dict[str, Any] = {option.name: option.default for option in program.options} | dict(job.options)
     signature = inspect.signature(kind)
     for name, value in job.hypers.items():
         argument = names.argument(name)

@@ -28,6 +28,7 @@ TEMPLATES = Templates(Path(__file__).parent / "templates")
 
 class PytorchTarget:
     name = "pytorch"
+    ecosystem = "torch"
     numerics: OneOf["strict", "fast"] = "fast"
     nestings: Nestings = frozenset()
 
@@ -69,6 +70,7 @@ class _Module:
             "slots": [self._slot(slot) for slot in program.slots],
             "optional_slots": any(slot.when != ALWAYS for slot in program.slots),
             "not_lazy": locality(program),
+            "dialect": signature.dialect(),
             "every": program.update.predicate.hyper if program.update.predicate else "",
             "scalars": scalar_lines(program, self.names),
             "scalars_doc": self._scalars_doc(),
@@ -87,7 +89,9 @@ class _Module:
         peer = self.names.peer
         if peer is not None:
             differs = [*peer.differs, *self._other_defaults(peer)]
-            yield f"Differs from {peer.path}: {'; '.join(map(self._renamed, differs)) or 'nowhere but in rounding'}."
+            where = "; ".join(map(self._renamed, differs)) or "nowhere but in rounding"
+            theirs = ", ".join(f"{name}={value!r}" for name, value in self.signature.dialect().items())
+            yield f"Differs from {peer.path}: {where}.{f' Its conventions are {theirs}.' if theirs else ''}"
 
     def _notes(self) -> Iterator[str]:
         names = self.names

@@ -14,8 +14,8 @@ from optloom.codegen.compiler import Settings, discover, render
 from optloom.codegen.printing import UnsupportedOperation
 from torch_training import (
     RULES,
-    STAGES,
     parameters,
+    stages,
     train,
 )
 
@@ -93,7 +93,7 @@ def test_what_only_the_peer_has_is_refused(sgd: Any) -> None:
 
 def test_group_keys_are_the_constructors_names(kind: Any) -> None:
     ws = parameters()
-    optimizer = kind(ws, **STAGES)
+    optimizer = kind(ws, **stages(kind))
     train(optimizer, ws, range(3))
     arguments = set(inspect.signature(kind).parameters)
     assert set(optimizer.param_groups[0]) == arguments

@@ -10,8 +10,9 @@ import torch
 from torch._dynamo.utils import counters
 from torch_training import (
     RULES,
-    STAGES,
+    decaying,
     parameters,
+    stages,
     through_a_file,
     train,
 )
@@ -36,7 +37,7 @@ def test_compiled_steps_are_the_eager_ones(
     name: str, dtype: torch.dtype, backend: str, rendered: Callable[..., Any], compiler: Callable[..., Any]
 ) -> None:
     ws, others = parameters(dtype), parameters(dtype)
-    options: dict[str, Any] = {"weight_decay": 0.1} | ({"amsgrad": True} if name == "adam" else {})
+    options = decaying(rendered(name), 0.1) | ({"amsgrad": True} if name == "adam" else {})
     eager, compiled = rendered(name)(ws, **options), rendered(name)(others, **options)
     train(eager, ws, range(6))
     train(compiled, others, range(6), compiler(compiled, backend))
@@ -48,7 +49,7 @@ def test_compiled_steps_are_the_eager_ones(
 
 def test_a_compiled_step_with_a_learning_rate_tensor_is_compiled_once(sgd: Any, compiler: Callable[..., Any]) -> None:
     ws, others = parameters(), parameters()
-    options: dict[str, Any] = {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1}
+    options: dict[str, Any] = {"momentum": 0.9, "nesterov": True, **decaying(sgd, 0.1)}
     eager, compiled = sgd(ws, lr=torch.tensor(0.1), **options), sgd(others, lr=torch.tensor(0.1), **options)
     step = compiler(compiled)
     for seed in range(6):
@@ -63,7 +64,7 @@ def test_a_compiled_step_with_a_learning_rate_tensor_is_compiled_once(sgd: Any, 
 
 def test_compiled_accumulation_and_the_state_it_leaves(adam: Any, compiler: Callable[..., Any]) -> None:
     ws, others = parameters(), parameters()
-    eager, compiled = adam(ws, **STAGES), adam(others, **STAGES)
+    eager, compiled = adam(ws, **stages(adam)), adam(others, **stages(adam))
     train(eager, ws, range(9))
     train(compiled, others, range(9), compiler(compiled))
     for w, other in zip(ws, others, strict=True):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch_training import (
     assert_same,
+    decaying,
     give_gradients,
     parameters,
     train,
@@ -18,7 +19,7 @@ from torch_training import (
 
 def test_groups_have_their_own_hyperparameters_and_options(adam: Any) -> None:
     a, b, alone = (torch.nn.Parameter(torch.ones(3)) for _ in range(3))
-    own = {"lr": 0.1, "betas": (0.5, 0.6), "amsgrad": True, "weight_decay": 0.3}
+    own = {"lr": 0.1, "betas": (0.5, 0.6), "amsgrad": True, **decaying(adam, 0.3)}
     together, single = adam([{"params": [a]}, {"params": [b], **own}]), adam([alone], **own)
     for seed in range(3):
         for w in (a, b, alone):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
-from torch_training import LAZY, RULES, STAGES, assert_close, assert_same
+from torch_training import LAZY, RULES, assert_close, assert_same, decaying, stages
 
 ROWS, WIDTH = 6, 3
 
@@ -32,7 +32,7 @@ def test_touched_rows_are_updated_as_a_tensor_of_their_own(
     """Each row's history is that of a parameter which consists of it, with the table's count of steps."""
     w = table(dtype)
     before = w.detach().clone()
-    options = {"weight_decay": 0.1, "lr": 0.05}
+    options = decaying(rendered(name), 0.1) | {"lr": 0.05}
     optimizer, calls = rendered(name)([w], **options, **way), [[4, 1, 4], [1], [1, 1, 1], [4, 2]]
     rows = {row: torch.nn.Parameter(before[row].clone()) for row in (1, 2, 4)}
     plain = rendered(name)(rows.values(), **options)
@@ -77,7 +77,7 @@ def test_a_step_on_rows_reads_and_writes_only_rows(adam: Any) -> None:
 @pytest.mark.parametrize("name", RULES)
 def test_dense_is_the_update_of_the_dense_gradient(name: str, foreach: bool, rendered: Callable[..., Any]) -> None:
     w, other = table(), table()
-    options = STAGES | {"foreach": foreach}
+    options = stages(rendered(name)) | {"foreach": foreach}
     optimizer, plain = rendered(name)([w], sparse="dense", **options), rendered(name)([other], **options)
     for seed in range(4):
         w.grad = sparse([2, 0, 2], seed)

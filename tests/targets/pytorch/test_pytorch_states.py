@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch_training import (
     DTYPES,
-    STAGES,
     assert_same,
     parameters,
+    stages,
     through_a_file,
     train,
 )
@@ -23,7 +23,7 @@ from torch_training import (
 @pytest.mark.parametrize("calls", [3, 4])
 def test_a_saved_state_resumes_with_the_same_bits(kind: Any, dtype: torch.dtype, calls: int) -> None:
     ws = parameters(dtype)
-    optimizer = kind(ws, lr=0.01, **STAGES)
+    optimizer = kind(ws, lr=0.01, **stages(kind))
     train(optimizer, ws, range(calls))
     saved = through_a_file(optimizer.state_dict())
     others = [torch.nn.Parameter(w.detach().clone()) for w in ws]
@@ -42,7 +42,7 @@ def test_a_saved_state_resumes_with_the_same_bits(kind: Any, dtype: torch.dtype,
 
 def test_optimizers_that_load_the_same_state_share_none_of_it(kind: Any) -> None:
     ws, others = parameters(), parameters()
-    optimizer, other = kind(ws, **STAGES), kind(others, **STAGES)
+    optimizer, other = kind(ws, **stages(kind)), kind(others, **stages(kind))
     train(optimizer, ws, range(3))
     before = copy.deepcopy(optimizer.state_dict())
     other.load_state_dict(optimizer.state_dict())
@@ -52,7 +52,7 @@ def test_optimizers_that_load_the_same_state_share_none_of_it(kind: Any) -> None
 
 def test_copies_and_pickles_go_on_with_the_same_bits(kind: Any) -> None:
     ws = parameters(torch.bfloat16)
-    optimizer = kind(ws, **STAGES)
+    optimizer = kind(ws, **stages(kind))
     train(optimizer, ws, range(3))
     copies = [copy.deepcopy(optimizer), pickle.loads(pickle.dumps(optimizer))]
     train(optimizer, ws, range(3, 6))

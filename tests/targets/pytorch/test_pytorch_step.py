@@ -12,17 +12,18 @@ from torch_training import (
     DTYPES,
     LOW,
     RULES,
-    STAGES,
     assert_same,
+    decaying,
     give_gradients,
     parameters,
+    stages,
     train,
 )
 
 
 def test_without_gradients_nothing_happens(kind: Any) -> None:
     ws, untouched = parameters(), parameters()
-    optimizer = kind(ws, **STAGES)
+    optimizer = kind(ws, **stages(kind))
     optimizer.step()
     assert_same(ws, untouched)
     assert not optimizer.state and optimizer.state_dict()["state"] == {}
@@ -46,7 +47,7 @@ def test_parameters_without_a_gradient_keep_their_value_and_their_count(kind: An
 
 def test_gradients_are_never_written_to(kind: Any) -> None:
     ws, other = parameters(), parameters()
-    optimizer = kind(ws, **STAGES)
+    optimizer = kind(ws, **stages(kind))
     for seed in range(4):
         give_gradients(ws, seed)
         give_gradients(other, seed)
@@ -71,7 +72,7 @@ def test_closure_runs_with_gradients_and_its_loss_is_returned(kind: Any) -> None
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_state_is_of_the_compute_dtype_and_the_parameter_of_its_own(kind: Any, dtype: torch.dtype) -> None:
     ws = parameters(dtype)
-    optimizer = kind(ws, **STAGES)
+    optimizer = kind(ws, **stages(kind))
     train(optimizer, ws, range(4))
     for w in ws:
         state = optimizer.state[w]
@@ -85,7 +86,7 @@ def test_state_is_of_the_compute_dtype_and_the_parameter_of_its_own(kind: Any, d
 @pytest.mark.parametrize("dtype", LOW)
 def test_low_precision_is_float32_arithmetic_rounded_once(adam: Any, dtype: torch.dtype) -> None:
     w, wide = torch.nn.Parameter(torch.randn(100).to(dtype)), torch.nn.Parameter(torch.empty(100))
-    optimizer, reference = adam([w], lr=0.01, weight_decay=0.1), adam([wide], lr=0.01, weight_decay=0.1)
+    optimizer, reference = (adam([x], lr=0.01, **decaying(adam, 0.1)) for x in (w, wide))
     for _ in range(5):
         w.grad = torch.randn(100).to(dtype)
         with torch.no_grad():
@@ -119,9 +120,9 @@ def test_strided_parameters(kind: Any) -> None:
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_strict_code_has_the_bits_of_numpy(name: str, dtype: str, rendered: Callable[..., Any]) -> None:
     arrays = [np.random.default_rng(0).standard_normal(5000).astype(dtype)]
-    there = rendered(name, "strict", "numpy")(arrays, **STAGES)
+    there = rendered(name, "strict", "numpy")(arrays, weight_decay=0.01, gradient_accumulation_steps=2)
     w = torch.nn.Parameter(torch.from_numpy(arrays[0].copy()))
-    optimizer = rendered(name, "strict")([w], **STAGES)
+    optimizer = rendered(name, "strict")([w], **stages(rendered(name)))
     for seed in range(20):
         g = np.random.default_rng(seed).standard_normal(5000).astype(dtype)
         there.step([g])

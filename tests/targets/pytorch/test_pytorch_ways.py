@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
-from torch_training import RULES, assert_close, assert_same, give_gradients, parameters, train
+from torch_training import ACCUMULATING, RULES, assert_close, assert_same, decaying, give_gradients, parameters, train
 
 WAYS: tuple[dict[str, Any], ...] = ({"foreach": True}, {"capturable": True}, {"foreach": True, "capturable": True})
-OPTIONS: tuple[dict[str, Any], ...] = ({}, {"weight_decay": 0.1}, {"gradient_accumulation_steps": 2})
 OF_ALL: dict[str, Any] = {"adam": {"amsgrad": True}, "sgd": {"momentum": 0.9, "nesterov": True}}
 
 
@@ -28,7 +27,7 @@ def operations(step: Callable[[], Any]) -> list[str]:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64, torch.complex64])
 @pytest.mark.parametrize("name", RULES)
 def test_every_way_computes_the_same(name: str, dtype: torch.dtype, rendered: Callable[..., Any]) -> None:
-    for options in OPTIONS:
+    for options in ({}, decaying(rendered(name)), ACCUMULATING):
         options = options | OF_ALL.get(name, {})
         plain = parameters(dtype)
         reference = rendered(name)(plain, **options)
@@ -102,7 +101,7 @@ def test_autograd_goes_through_steps(name: str, foreach: bool, rendered: Callabl
 
     def trained(lr: torch.Tensor, first: torch.Tensor) -> torch.Tensor:
         w = start.clone().requires_grad_().clone()
-        options = {**OF_ALL.get(name, {}), "weight_decay": 0.1, "foreach": foreach}
+        options = {**OF_ALL.get(name, {}), **decaying(rendered(name), 0.1), "foreach": foreach}
         optimizer = rendered(name)([w], lr=lr, differentiable=True, **options)
         for factor in (1.0, -0.5, 2.0):
             w.grad = factor * first
@@ -115,7 +114,7 @@ def test_autograd_goes_through_steps(name: str, foreach: bool, rendered: Callabl
     if slots := [x for key, x in seen[0].items() if key != "step"]:
         assert all(slot.requires_grad for slot in slots)
     w = torch.nn.Parameter(start.clone())
-    optimizer = rendered(name)([w], lr=0.1, weight_decay=0.1, **OF_ALL.get(name, {}))
+    optimizer = rendered(name)([w], lr=0.1, **decaying(rendered(name), 0.1), **OF_ALL.get(name, {}))
     for factor in (1.0, -0.5, 2.0):
         w.grad = factor * arguments[1].detach()
         optimizer.step()

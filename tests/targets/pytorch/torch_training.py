@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 from collections.abc import Iterable
 from typing import Any
 
 import torch
-from optloom.codegen.compiler import compile_rule, discover
+from optloom.codegen.compiler import compile_rule, discover, program_for
 from optloom.codegen.passes.locality import locality
 from optloom.codegen.printing import UnsupportedOperation
 from optloom.codegen.targets.pytorch.target import TARGET
@@ -15,12 +16,12 @@ from optloom.codegen.targets.pytorch.target import TARGET
 LOW, HIGH, COMPLEX = (torch.float16, torch.bfloat16), (torch.float32, torch.float64), (torch.complex64,)
 DTYPES = (*LOW, *HIGH)
 SHAPES = ((5, 3), (7,), (), (0,))
-STAGES: dict[str, Any] = {"weight_decay": 0.01, "gradient_accumulation_steps": 2}
+ACCUMULATING = {"gradient_accumulation_steps": 2}
 
 
 def _is_printed(rule: Any) -> bool:
     try:
-        TARGET.render(compile_rule(rule, strict=False))
+        TARGET.render(program_for(rule, "pytorch"))
     except UnsupportedOperation:
         return False
     return True
@@ -28,6 +29,17 @@ def _is_printed(rule: Any) -> bool:
 
 RULES = tuple(name for name, rule in discover().items() if _is_printed(rule))
 LAZY = tuple(name for name in RULES if not locality(compile_rule(discover()[name])))
+
+
+def decaying(kind: Any, weight_decay: float = 0.01) -> dict[str, Any]:
+    """Arguments for weight decay as all rules have it."""
+    chosen = "decoupled_weight_decay"
+    return {"weight_decay": weight_decay} | ({chosen: True} if chosen in inspect.signature(kind).parameters else {})
+
+
+def stages(kind: Any) -> dict[str, Any]:
+    """Arguments that turn all stages on."""
+    return decaying(kind) | ACCUMULATING
 
 
 def parameters(dtype: torch.dtype = torch.float32) -> list[torch.nn.Parameter]:
