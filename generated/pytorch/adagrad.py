@@ -15,12 +15,13 @@ class Adagrad(_support.Optimizer):
 
     Differs from torch.optim.Adagrad: eps is inside the root; weight decay is decoupled; lr is 0.001 by
     default, not 0.01; initial_accumulator_value is 0.1 by default, not 0.0; eps is 1e-07 by default, not
-    1e-10. Its conventions are decoupled_weight_decay=False.
+    1e-10. Its conventions are epsilon_in_root=False, decoupled_weight_decay=False.
 
     One step of a parameter `w` with gradient `g`, its `t`-th:
 
+        rate = lr / (1 + (t - 1) * lr_decay) if lr_decay given else lr
         accumulator = accumulator + g**2
-        w = w - lr * g / sqrt(accumulator + eps)
+        w = w - rate * g / (sqrt(accumulator + eps) if epsilon_in_root else sqrt(accumulator) + eps)
 
     In a parameter's state accumulator is `sum`, t is `step`.
 
@@ -29,11 +30,12 @@ class Adagrad(_support.Optimizer):
 
     Args:
         lr: step size
-        lr_decay: not implemented yet
+        lr_decay: the rate is divided by 1 + (t - 1) of it
         weight_decay: share of the weights, times the learning rate, taken off; None for none
         initial_accumulator_value: what the sum of squares starts from
-        eps: added to the sum of squares, inside the root
+        eps: added to the sum of squares
         gradient_accumulation_steps: calls per update; None for one
+        epsilon_in_root: epsilon is added to the sum, else to its root
         decoupled_weight_decay: weights shrink by themselves; else weight_decay * w is added to the
             gradient; to be chosen by those who want it
         params, sparse, maximize, foreach, capturable, differentiable, fused: as in _support.Optimizer
@@ -57,7 +59,11 @@ class Adagrad(_support.Optimizer):
         state_sum.addcmul_(g, g)
         if group["gradient_accumulation_steps"] is not None:
             accumulated_gradient.zero_()
-        w.addcdiv_(g, (state_sum + k.eps).sqrt_(), value=-k.lr)
+        w.addcdiv_(
+            g,
+            (state_sum + k.eps).sqrt_() if group["epsilon_in_root"] else state_sum.sqrt().add_(k.eps),
+            value=-k.rate,
+        )
 
     @staticmethod
     def _scalars(group: dict[str, Any], t: Any) -> Any:
@@ -73,7 +79,11 @@ class Adagrad(_support.Optimizer):
             k.weight_decay = _support.number(group["weight_decay"], t)
         if _support.is_set(group["weight_decay"]) and group["decoupled_weight_decay"]:
             k.weight_decay_times_learning_rate = _support.number(group["weight_decay"], t) * lr
-        k.lr = lr
+        k.rate = (
+            lr / (1 + (t - 1) * _support.number(group["lr_decay"], t))
+            if _support.is_set(group["lr_decay"])
+            else lr
+        )
         k.eps = eps
         return k
 
@@ -81,12 +91,13 @@ class Adagrad(_support.Optimizer):
         self,
         params: Any,
         lr: float | Tensor = 0.001,
-        lr_decay: float = 0.0,
+        lr_decay: float | Tensor = 0.0,
         weight_decay: float | Tensor | None = 0.0,
         initial_accumulator_value: float | Tensor = 0.1,
         eps: float | Tensor = 1e-07,
         *,
         gradient_accumulation_steps: int | None = None,
+        epsilon_in_root: bool = True,
         decoupled_weight_decay: bool | None = None,
         sparse: str = "lazy",
         maximize: bool = False,
@@ -102,6 +113,7 @@ class Adagrad(_support.Optimizer):
             initial_accumulator_value=initial_accumulator_value,
             eps=eps,
             gradient_accumulation_steps=gradient_accumulation_steps,
+            epsilon_in_root=epsilon_in_root,
             decoupled_weight_decay=decoupled_weight_decay,
             sparse=sparse,
             maximize=maximize,
@@ -113,7 +125,7 @@ class Adagrad(_support.Optimizer):
         super().__init__(params, defaults)
 
     _slot_names = {"accumulator": "sum", "accumulated_gradient": "accumulated_gradient"}
-    _dialect = {"decoupled_weight_decay": False}
+    _dialect = {"epsilon_in_root": False, "decoupled_weight_decay": False}
     _every = "gradient_accumulation_steps"
 
     @staticmethod
@@ -126,8 +138,8 @@ class Adagrad(_support.Optimizer):
 
     @staticmethod
     def _check(group: dict[str, Any]) -> None:
-        _support.refuse(lr_decay=group["lr_decay"])
         _support.check_number("lr", group["lr"], {">=": 0})
+        _support.check_number("lr_decay", group["lr_decay"], {">=": 0})
         if group["weight_decay"] is not None:
             _support.check_number("weight_decay", group["weight_decay"], {">=": 0})
         _support.check_number("initial_accumulator_value", group["initial_accumulator_value"], {">=": 0})

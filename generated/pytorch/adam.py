@@ -12,10 +12,11 @@ from . import _support
 
 
 class Adam(_support.Optimizer):
-    """Adaptive moment estimation (Kingma & Ba 2015, the form before section 2.1, with "epsilon hat").
+    """Adaptive moment estimation (Kingma & Ba 2015, the form before section 2.1).
 
     Differs from torch.optim.Adam: eps is added before the second moment's bias is corrected; weight decay
-    is decoupled; eps is 1e-07 by default, not 1e-08. Its conventions are decoupled_weight_decay=False.
+    is decoupled; eps is 1e-07 by default, not 1e-08. Its conventions are epsilon_hat=False,
+    decoupled_weight_decay=False.
 
     AMSGrad: Reddi, Kale & Kumar 2018, algorithm 2.
 
@@ -25,7 +26,8 @@ class Adam(_support.Optimizer):
         v = beta_2 * v + (1 - beta_2) * g**2
         v_hat = maximum(v_hat, v)
         alpha = lr * sqrt(1 - beta_2**t) / (1 - beta_1**t)
-        w = w - alpha * m / (sqrt(v_hat if amsgrad else v) + eps)
+        w = w - alpha * m / (sqrt(v_hat if amsgrad else v) + eps if epsilon_hat else sqrt(v_hat if amsgrad
+            else v) + eps * sqrt(1 - beta_2**t))
 
     In a parameter's state m is `exp_avg`, v is `exp_avg_sq`, v_hat is `max_exp_avg_sq`, t is `step`.
 
@@ -35,10 +37,11 @@ class Adam(_support.Optimizer):
     Args:
         lr: step size
         betas: decay rate of the first moment; decay rate of the second moment
-        eps: added to the root of the second moment, before its bias is corrected
+        eps: added to the root of the second moment
         weight_decay: share of the weights, times the learning rate, taken off; None for none
         amsgrad: divide by the largest second moment so far
         gradient_accumulation_steps: calls per update; None for one
+        epsilon_hat: epsilon is added before the moment's bias is corrected
         decoupled_weight_decay: weights shrink by themselves; else weight_decay * w is added to the
             gradient; to be chosen by those who want it
         params, sparse, maximize, foreach, capturable, differentiable, fused: as in _support.Optimizer
@@ -73,7 +76,13 @@ class Adam(_support.Optimizer):
         if group["gradient_accumulation_steps"] is not None:
             accumulated_gradient.zero_()
         w.addcdiv_(
-            exp_avg, (max_exp_avg_sq if group["amsgrad"] else exp_avg_sq).sqrt().add_(k.eps), value=-k.alpha
+            exp_avg,
+            (max_exp_avg_sq if group["amsgrad"] else exp_avg_sq).sqrt().add_(k.eps)
+            if group["epsilon_hat"]
+            else (max_exp_avg_sq if group["amsgrad"] else exp_avg_sq)
+            .sqrt()
+            .add_(k.epsilon_times_root_of_one_minus_power_of_beta_2),
+            value=-k.alpha,
         )
 
     @staticmethod
@@ -95,8 +104,12 @@ class Adam(_support.Optimizer):
         k.one_minus_beta_1 = 1 - beta_1
         k.beta_2 = beta_2
         k.one_minus_beta_2 = 1 - beta_2
-        k.alpha = lr * _one_minus_power(beta_2, t) ** 0.5 / _one_minus_power(beta_1, t)
-        k.eps = eps
+        root_of_one_minus_power_of_beta_2 = _one_minus_power(beta_2, t) ** 0.5
+        k.alpha = lr * root_of_one_minus_power_of_beta_2 / _one_minus_power(beta_1, t)
+        if group["epsilon_hat"]:
+            k.eps = eps
+        if not group["epsilon_hat"]:
+            k.epsilon_times_root_of_one_minus_power_of_beta_2 = eps * root_of_one_minus_power_of_beta_2
         return k
 
     def __init__(
@@ -109,6 +122,7 @@ class Adam(_support.Optimizer):
         amsgrad: bool = False,
         *,
         gradient_accumulation_steps: int | None = None,
+        epsilon_hat: bool = True,
         decoupled_weight_decay: bool | None = None,
         sparse: str = "lazy",
         maximize: bool = False,
@@ -124,6 +138,7 @@ class Adam(_support.Optimizer):
             weight_decay=weight_decay,
             amsgrad=amsgrad,
             gradient_accumulation_steps=gradient_accumulation_steps,
+            epsilon_hat=epsilon_hat,
             decoupled_weight_decay=decoupled_weight_decay,
             sparse=sparse,
             maximize=maximize,
@@ -140,7 +155,7 @@ class Adam(_support.Optimizer):
         "v_hat": "max_exp_avg_sq",
         "accumulated_gradient": "accumulated_gradient",
     }
-    _dialect = {"decoupled_weight_decay": False}
+    _dialect = {"epsilon_hat": False, "decoupled_weight_decay": False}
     _every = "gradient_accumulation_steps"
 
     @staticmethod

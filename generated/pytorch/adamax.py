@@ -16,14 +16,14 @@ class Adamax(_support.Optimizer):
 
     Differs from torch.optim.Adamax: eps is added to the norm, not inside the maximum; weight decay is
     decoupled; lr is 0.001 by default, not 0.002; eps is 1e-07 by default, not 1e-08. Its conventions are
-    decoupled_weight_decay=False.
+    epsilon_in_maximum=True, decoupled_weight_decay=False.
 
     One step of a parameter `w` with gradient `g`, its `t`-th:
 
         m = beta_1 * m + (1 - beta_1) * g
-        u = maximum(beta_2 * u, |g|)
+        u = maximum(beta_2 * u, |g| + eps if epsilon_in_maximum else |g|)
         rate = lr / (1 - beta_1**t)
-        w = w - rate * m / (u + eps)
+        w = w - rate * m / (u if epsilon_in_maximum else u + eps)
 
     In a parameter's state m is `exp_avg`, u is `exp_inf`, t is `step`.
 
@@ -36,6 +36,7 @@ class Adamax(_support.Optimizer):
         eps: added to the infinity norm
         weight_decay: share of the weights, times the learning rate, taken off; None for none
         gradient_accumulation_steps: calls per update; None for one
+        epsilon_in_maximum: epsilon is added to |g| before the maximum is taken
         decoupled_weight_decay: weights shrink by themselves; else weight_decay * w is added to the
             gradient; to be chosen by those who want it
         params, sparse, maximize, foreach, capturable, differentiable, fused: as in _support.Optimizer
@@ -63,10 +64,10 @@ class Adamax(_support.Optimizer):
         if _support.is_set(group["weight_decay"]) and group["decoupled_weight_decay"]:
             w.add_(w, alpha=-k.weight_decay_times_learning_rate)
         exp_avg.mul_(k.beta_1).add_(g, alpha=k.one_minus_beta_1)
-        exp_inf.mul_(k.beta_2).clamp_min_(g.abs())
+        exp_inf.mul_(k.beta_2).clamp_min_(g.abs().add_(k.eps) if group["epsilon_in_maximum"] else g.abs())
         if group["gradient_accumulation_steps"] is not None:
             accumulated_gradient.zero_()
-        w.addcdiv_(exp_avg, exp_inf + k.eps, value=-k.rate)
+        w.addcdiv_(exp_avg, exp_inf if group["epsilon_in_maximum"] else exp_inf + k.eps, value=-k.rate)
 
     @staticmethod
     def _scalars(group: dict[str, Any], t: Any) -> Any:
@@ -86,8 +87,8 @@ class Adamax(_support.Optimizer):
         k.beta_1 = beta_1
         k.one_minus_beta_1 = 1 - beta_1
         k.beta_2 = beta_2
-        k.rate = lr / _one_minus_power(beta_1, t)
         k.eps = eps
+        k.rate = lr / _one_minus_power(beta_1, t)
         return k
 
     def __init__(
@@ -99,6 +100,7 @@ class Adamax(_support.Optimizer):
         weight_decay: float | Tensor | None = 0.0,
         *,
         gradient_accumulation_steps: int | None = None,
+        epsilon_in_maximum: bool = False,
         decoupled_weight_decay: bool | None = None,
         sparse: str = "lazy",
         maximize: bool = False,
@@ -113,6 +115,7 @@ class Adamax(_support.Optimizer):
             eps=eps,
             weight_decay=weight_decay,
             gradient_accumulation_steps=gradient_accumulation_steps,
+            epsilon_in_maximum=epsilon_in_maximum,
             decoupled_weight_decay=decoupled_weight_decay,
             sparse=sparse,
             maximize=maximize,
@@ -124,7 +127,7 @@ class Adamax(_support.Optimizer):
         super().__init__(params, defaults)
 
     _slot_names = {"m": "exp_avg", "u": "exp_inf", "accumulated_gradient": "accumulated_gradient"}
-    _dialect = {"decoupled_weight_decay": False}
+    _dialect = {"epsilon_in_maximum": True, "decoupled_weight_decay": False}
     _every = "gradient_accumulation_steps"
 
     @staticmethod

@@ -14,14 +14,13 @@ class SGD(_support.Optimizer):
     """Stochastic gradient descent with momentum (Polyak 1964; Sutskever et al. 2013, equations 3 and 4).
 
     Differs from torch.optim.SGD: the velocity carries the learning rate; weight decay is decoupled; lr is
-    0.01 by default, not 0.001. Its conventions are decoupled_weight_decay=False.
-
-    The velocity carries the learning rate, as in Keras.
+    0.01 by default, not 0.001. Its conventions are rate_in_momentum=False, decoupled_weight_decay=False.
 
     One step of a parameter `w` with gradient `g`, its `t`-th:
 
-        m = momentum * m - lr * g
-        w = (w + momentum * m - lr * g if nesterov else w + m) if momentum given else w - lr * g
+        m = momentum * m - lr * g if rate_in_momentum else momentum * m + g
+        w = ((w + momentum * m - lr * g if nesterov else w + m) if rate_in_momentum else w - lr * (g +
+            momentum * m if nesterov else m)) if momentum given else w - lr * g
 
     In a parameter's state m is `momentum_buffer`, t is `step`.
 
@@ -35,6 +34,7 @@ class SGD(_support.Optimizer):
         weight_decay: share of the weights, times the learning rate, taken off; None for none
         nesterov: step ahead along the velocity
         gradient_accumulation_steps: calls per update; None for one
+        rate_in_momentum: the velocity carries the learning rate, else its steps do
         decoupled_weight_decay: weights shrink by themselves; else weight_decay * w is added to the
             gradient; to be chosen by those who want it
         params, sparse, maximize, foreach, capturable, differentiable, fused: as in _support.Optimizer
@@ -56,14 +56,23 @@ class SGD(_support.Optimizer):
         if _support.is_set(group["weight_decay"]) and group["decoupled_weight_decay"]:
             w.add_(w, alpha=-k.weight_decay_times_learning_rate)
         if _support.is_set(group["momentum"]):
-            momentum_buffer.mul_(k.momentum).add_(g, alpha=-k.lr)
+            if group["rate_in_momentum"]:
+                momentum_buffer.mul_(k.momentum).add_(g, alpha=-k.lr)
+            else:
+                momentum_buffer.mul_(k.momentum).add_(g)
         if group["gradient_accumulation_steps"] is not None:
             accumulated_gradient.zero_()
         if _support.is_set(group["momentum"]):
-            if group["nesterov"]:
-                w.add_(momentum_buffer, alpha=k.momentum).add_(g, alpha=-k.lr)
+            if group["rate_in_momentum"]:
+                if group["nesterov"]:
+                    w.add_(momentum_buffer, alpha=k.momentum).add_(g, alpha=-k.lr)
+                else:
+                    w.add_(momentum_buffer)
             else:
-                w.add_(momentum_buffer)
+                w.add_(
+                    (k.momentum * momentum_buffer).add_(g) if group["nesterov"] else momentum_buffer,
+                    alpha=-k.lr,
+                )
         else:
             w.add_(g, alpha=-k.lr)
 
@@ -95,6 +104,7 @@ class SGD(_support.Optimizer):
         nesterov: bool = False,
         *,
         gradient_accumulation_steps: int | None = None,
+        rate_in_momentum: bool = True,
         decoupled_weight_decay: bool | None = None,
         sparse: str = "lazy",
         maximize: bool = False,
@@ -110,6 +120,7 @@ class SGD(_support.Optimizer):
             weight_decay=weight_decay,
             nesterov=nesterov,
             gradient_accumulation_steps=gradient_accumulation_steps,
+            rate_in_momentum=rate_in_momentum,
             decoupled_weight_decay=decoupled_weight_decay,
             sparse=sparse,
             maximize=maximize,
@@ -121,7 +132,7 @@ class SGD(_support.Optimizer):
         super().__init__(params, defaults)
 
     _slot_names = {"m": "momentum_buffer", "accumulated_gradient": "accumulated_gradient"}
-    _dialect = {"decoupled_weight_decay": False}
+    _dialect = {"rate_in_momentum": False, "decoupled_weight_decay": False}
     _every = "gradient_accumulation_steps"
 
     @staticmethod

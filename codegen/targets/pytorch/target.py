@@ -61,7 +61,7 @@ class _Module:
             "title": title,
             "first": [_filled(note) for note in self._differences()],
             "doc": doc.strip(),
-            "formula": [self._renamed(line) for line in program.formula],
+            "formula": [_listed(self._renamed(line)) for line in program.formula],
             "notes": notes,
             "positional": signature.positional,
             "keywords": signature.keywords,
