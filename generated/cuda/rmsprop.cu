@@ -84,7 +84,8 @@ extern "C" const char *const rmsprop_interface = R"({
     {"name": "m", "when": ["momentum"]},
     {"name": "mean", "when": ["centered"]},
     {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]}
-  ]
+  ],
+  "scalar_slots": []
 })";
 
 // At most block_size elements of one tensor: what a thread block takes.

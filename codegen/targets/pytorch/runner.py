@@ -1,4 +1,4 @@
-"""Runs the generated PyTorch optimizers for the conformance suite, eagerly and under `torch.compile`."""
+"""Runs the generated PyTorch optimizers for the conformance suite: eagerly, compiled, and many tensors at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ from ...discovery import discover
 from ...ir.nodes import Program
 from .names import OFF, TUPLES, Names
 
-MODES = (Mode("eager", follows_tree=True), Mode("compile", slow=True, follows_tree=True))
+MODES = (
+    Mode("eager", follows_tree=True),
+    Mode("compile", slow=True, follows_tree=True),
+    Mode("foreach", follows_tree=True),
+    Mode("capturable", numerics=("fast",)),
+)
 
 torch.set_num_threads(1)
 
@@ -27,12 +32,14 @@ def run(job: Job) -> list[list[Snapshot]]:
     program = _program(job.rule)
     names = Names(program.peers, tuple(hyper.name for hyper in program.hypers))
     slots = {slot.name: names.slot(slot.name) for slot in program.slots}
+    scalars = {slot.name for slot in program.slots if slot.shape == "scalar"}
     kind = getattr(load_module(job.file), job.rule)
     parameters = [torch.nn.Parameter(_tensor(w)) for w in job.episodes[0].parameters]
-    optimizer = kind(parameters, **_arguments(kind, program, names, job))
+    ways = {"foreach": job.mode == "foreach", "capturable": job.mode == "capturable"}
+    optimizer = kind(parameters, **_arguments(kind, program, names, job), **ways)
     torch._dynamo.reset()
     step = torch.compile(optimizer.step) if job.mode == "compile" else optimizer.step
-    return [_episode(optimizer, parameters, step, slots, episode) for episode in job.episodes]
+    return [_episode(optimizer, parameters, step, slots, scalars, episode) for episode in job.episodes]
 
 
 @cache
@@ -42,7 +49,7 @@ def _program(rule: str) -> Program:
 
 def _arguments(kind: type, program: Program, names: Names, job: Job) -> dict[str, Any]:
     """The job's hyperparameters and options by PyTorch's names. Parts of a tuple not given have their default."""
-    arguments: dict[str, Any] = dict(job.options)
+    arguments: dict[str, Any] = {option.name: option.default for option in program.options} | dict(job.options)
     signature = inspect.signature(kind)
     for name, value in job.hypers.items():
         argument = names.argument(name)
@@ -62,20 +69,19 @@ def _episode(
     parameters: list[torch.nn.Parameter],
     step: Callable[[], Any],
     slots: Mapping[str, str],
+    scalars: set[str],
     episode: Episode,
 ) -> list[Snapshot]:
     optimizer.state.clear()
     (group,) = optimizer.param_groups
     every = group.get("gradient_accumulation_steps")
-    if every:
-        group["iterations"] = episode.calls
     for index, w in enumerate(parameters):
         w.data.copy_(_tensor(episode.parameters[index]))
         if episode.slots is not None:
-            state = {slots[name]: _tensor(arrays[index]) for name, arrays in episode.slots.items()}
-            optimizer.state[w] = state | {"step": torch.tensor(episode.updates)}
+            state = {slots[name]: _tensor(x[0 if name in scalars else index]) for name, x in episode.slots.items()}
+            optimizer.state[w] = state | {"step": torch.tensor(episode.updates, dtype=torch.float64)}
             if every:
-                optimizer.state[w]["pending"] = episode.calls % every != 0
+                optimizer.state[w] |= {"iterations": episode.calls, "pending": episode.calls % every != 0}
     snapshots = []
     for gradients in episode.gradients:
         for w, g in zip(parameters, gradients, strict=True):
@@ -83,6 +89,7 @@ def _episode(
         step()
         states = [optimizer.state[w] for w in parameters]
         kept = {name: [_array(state[key]) for state in states] for name, key in slots.items() if key in states[0]}
+        kept |= {name: kept[name][:1] for name in scalars & kept.keys()}
         snapshots.append(Snapshot([_array(w) for w in parameters], kept, int(states[0]["step"])))
     return snapshots
 
