@@ -93,7 +93,9 @@ def test_the_peer_takes_our_state(name: str, rendered: Callable[..., Any]) -> No
     """The other way: keys and shapes are the peer's, and its loader is content."""
     ws = parameters()
     kind = rendered(name)
-    optimizer = kind(ws, lr=0.05, **{key: x for key, x in PEERS[name].dialect.items() if key in kind(ws).defaults})
+    unset = {key for key, x in kind(ws).defaults.items() if x is None}
+    theirs = PEERS[name].dialect | {key: x for key, x in PEERS[name].defaults.items() if key in unset}
+    optimizer = kind(ws, lr=0.05, **{key: x for key, x in theirs.items() if key in kind(ws).defaults})
     train(optimizer, ws, range(3))
     peer = class_of(name)(ws, foreach=False)
     peer.load_state_dict(optimizer.state_dict())
