@@ -71,7 +71,8 @@ extern "C" const char *const adagrad_interface = R"({
   "slots": [
     {"name": "accumulator", "when": []},
     {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]}
-  ]
+  ],
+  "scalar_slots": []
 })";
 
 namespace {

@@ -86,7 +86,8 @@ extern "C" const char *const adam_interface = R"({
     {"name": "v", "when": []},
     {"name": "v_hat", "when": ["amsgrad"]},
     {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]}
-  ]
+  ],
+  "scalar_slots": []
 })";
 
 namespace {

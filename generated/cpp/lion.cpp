@@ -72,7 +72,8 @@ extern "C" const char *const lion_interface = R"({
   "slots": [
     {"name": "m", "when": []},
     {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]}
-  ]
+  ],
+  "scalar_slots": []
 })";
 
 namespace {

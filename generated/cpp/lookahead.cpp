@@ -93,7 +93,8 @@ extern "C" const char *const lookahead_interface = R"({
     {"name": "v_hat", "when": ["amsgrad"]},
     {"name": "slow", "when": []},
     {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]}
-  ]
+  ],
+  "scalar_slots": []
 })";
 
 namespace {

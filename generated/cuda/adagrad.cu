@@ -66,7 +66,8 @@ extern "C" const char *const adagrad_interface = R"({
   "slots": [
     {"name": "accumulator", "when": []},
     {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]}
-  ]
+  ],
+  "scalar_slots": []
 })";
 
 // At most block_size elements of one tensor: what a thread block takes.

@@ -80,7 +80,8 @@ extern "C" const char *const adamw_interface = R"({
     {"name": "v", "when": []},
     {"name": "v_hat", "when": ["amsgrad"]},
     {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]}
-  ]
+  ],
+  "scalar_slots": []
 })";
 
 // At most block_size elements of one tensor: what a thread block takes.

@@ -67,7 +67,8 @@ extern "C" const char *const lion_interface = R"({
   "slots": [
     {"name": "m", "when": []},
     {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]}
-  ]
+  ],
+  "scalar_slots": []
 })";
 
 // At most block_size elements of one tensor: what a thread block takes.

@@ -12,7 +12,8 @@ One step of a leaf `w` with gradient `g`, the t-th:
     trust = where(both(0 < w_norm, 0 < direction_norm), w_norm / direction_norm, 1)
     w = w - learning_rate * trust * direction
 
-Differs from optax.lamb: its defaults are eps=1e-6.
+Differs from optax.lamb: weight decay is not a part of what the trust ratio measures; its defaults are
+eps=1e-6.
 """
 
 from __future__ import annotations

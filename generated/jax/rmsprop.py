@@ -10,8 +10,8 @@ One step of a leaf `w` with gradient `g`, the t-th:
     mu = decay * mu + (1 - decay) * g
     square = nu - mu**2 if centered else nu
     change = learning_rate * g / sqrt(square + eps)
-    trace = momentum * trace + change
-    w = w - (trace if momentum given else change)
+    trace = momentum * trace - change if downhill_momentum else momentum * trace + change
+    w = (w + trace if downhill_momentum else w - trace) if momentum given else w - change
 
 Differs from optax.rmsprop: its defaults are eps=1e-8.
 """
@@ -45,6 +45,7 @@ class RMSpropState(NamedTuple):
     jax.jit,
     static_argnames=(
         "centered",
+        "downhill_momentum",
         "has_momentum",
         "has_weight_decay",
         "has_gradient_accumulation_steps",
@@ -62,6 +63,7 @@ def _leaf(
     *,
     is_update,
     centered,
+    downhill_momentum,
     has_momentum,
     has_weight_decay,
     has_gradient_accumulation_steps,
@@ -81,10 +83,15 @@ def _leaf(
     square = nu - mu**2 if centered else nu
     change = k.learning_rate * g / jnp.sqrt(square + k.eps)
     if has_momentum:
-        trace = k.momentum * trace + change
+        trace = k.momentum * trace - change if downhill_momentum else k.momentum * trace + change
     if has_gradient_accumulation_steps:
         accumulated_gradient = jnp.zeros_like(accumulated_gradient)
-    new_w = new_w - (trace if has_momentum else change)
+    if has_momentum and downhill_momentum:
+        new_w = new_w + trace
+    elif has_momentum:
+        new_w = new_w - trace
+    else:
+        new_w = new_w - change
     if has_gradient_accumulation_steps:
         new_w, nu, trace, mu, accumulated_gradient = _support.select(
             is_update, (new_w, nu, trace, mu, accumulated_gradient), before
@@ -115,6 +122,7 @@ def rmsprop(
     eps: _support.Number = 1e-7,
     *,
     centered: bool = False,
+    downhill_momentum: bool = False,
     weight_decay: _support.Number | None = None,
     gradient_accumulation_steps: int | None = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -128,6 +136,7 @@ def rmsprop(
         momentum: decay rate of the velocity; 0 for none (at least 0, at most 1).
         eps: added to the mean square (at least 0).
         centered: divide by the root of the variance.
+        downhill_momentum: the velocity points the way that the weights move.
         weight_decay: share of the weights, times the learning rate, taken off; None for none (at least 0).
         gradient_accumulation_steps: calls per update; None for one (at least 2).
 
@@ -141,6 +150,7 @@ def rmsprop(
             momentum,
             eps,
             centered=centered,
+            downhill_momentum=downhill_momentum,
             weight_decay=weight_decay,
             gradient_accumulation_steps=gradient_accumulation_steps,
         )
@@ -154,6 +164,7 @@ def rmsprop_step(
     eps: _support.Number = 1e-7,
     *,
     centered: bool = False,
+    downhill_momentum: bool = False,
     weight_decay: _support.Number | None = None,
     gradient_accumulation_steps: int | None = None,
 ) -> _support.Step:
@@ -172,6 +183,7 @@ def rmsprop_step(
             "gradient_accumulation_steps", gradient_accumulation_steps, ge=2, schedule=False, integer=True
         )
     _support.check_choice("centered", centered, (False, True))
+    _support.check_choice("downhill_momentum", downhill_momentum, (False, True))
     has_momentum = _support.given(momentum, off=0)
     has_weight_decay = _support.given(weight_decay)
     has_gradient_accumulation_steps = _support.given(gradient_accumulation_steps)
@@ -223,6 +235,7 @@ def rmsprop_step(
             _leaf,
             is_update=is_update,
             centered=centered,
+            downhill_momentum=downhill_momentum,
             has_momentum=has_momentum,
             has_weight_decay=has_weight_decay,
             has_gradient_accumulation_steps=has_gradient_accumulation_steps,

@@ -138,8 +138,8 @@ class Nadam:
             k.inverse_gradient_accumulation_steps = divide(pair(1, dtype), gradient_accumulation_steps)[0]
         if self.weight_decay is not None:
             k.weight_decay_times_learning_rate = multiply(weight_decay, learning_rate)[0]
-        decay = power(pair(0.96, dtype), t)
-        decay_next = multiply(pair(0.96, dtype), decay)
+        decay = power(divide(pair(24, dtype), pair(25, dtype)), t)
+        decay_next = multiply(divide(pair(24, dtype), pair(25, dtype)), decay)
         mu = multiply(beta_1, subtract(pair(1, dtype), multiply(pair(0.5, dtype), decay)))
         mu_next = multiply(beta_1, subtract(pair(1, dtype), multiply(pair(0.5, dtype), decay_next)))
         slots.product = multiply(pair(slots.product, dtype), mu)[0]

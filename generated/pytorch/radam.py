@@ -15,7 +15,7 @@ class RAdam(_support.Optimizer):
     """Rectified Adam (Liu et al. 2020, algorithm 2), rectified once the moving average is longer than 5
     steps.
 
-    Differs from torch.optim.RAdam: nowhere but in rounding. Its conventions are
+    Differs from torch.optim.RAdam: nowhere but in rounding. Its conventions are epsilon_hat=True,
     decoupled_weight_decay=False.
 
     One step of a parameter `w` with gradient `g`, its `t`-th:
@@ -29,7 +29,8 @@ class RAdam(_support.Optimizer):
         rectification = sqrt(numerator / denominator)
         m_hat = m / (1 - beta_1**t)
         v_hat = v / (1 - beta_2**t)
-        adaptive = rectification * m_hat / (sqrt(v_hat) + eps)
+        adaptive = rectification * m_hat / (sqrt(v_hat) + eps / sqrt(1 - beta_2**t) if epsilon_hat else
+            sqrt(v_hat) + eps)
         w = w - lr * where(5 < rho, adaptive, m_hat)
 
     In a parameter's state m is `exp_avg`, v is `exp_avg_sq`, t is `step`.
@@ -40,9 +41,10 @@ class RAdam(_support.Optimizer):
     Args:
         lr: step size
         betas: decay rate of the first moment; decay rate of the second moment
-        eps: added to the root of the corrected second moment
+        eps: added to the root of the second moment
         weight_decay: share of the weights, times the learning rate, taken off; None for none
         gradient_accumulation_steps: calls per update; None for one
+        epsilon_hat: epsilon is added before the moment's bias is corrected
         decoupled_weight_decay: weights shrink by themselves; else weight_decay * w is added to the
             gradient; to be chosen by those who want it
         params, sparse, maximize, foreach, capturable, differentiable, fused: as in _support.Optimizer
@@ -73,7 +75,11 @@ class RAdam(_support.Optimizer):
         exp_avg_sq.mul_(k.beta_2).addcmul_(g, g, value=k.one_minus_beta_2)
         m_hat = exp_avg * k.inverse_one_minus_power_of_beta_1
         v_hat = exp_avg_sq * k.inverse_one_minus_power_of_beta_2
-        adaptive = (k.rectification * m_hat).div_(v_hat.sqrt().add_(k.eps))
+        adaptive = (k.rectification * m_hat).div_(
+            v_hat.sqrt().add_(k.epsilon_over_root_of_one_minus_power_of_beta_2)
+            if group["epsilon_hat"]
+            else v_hat.sqrt().add_(k.eps)
+        )
         if group["gradient_accumulation_steps"] is not None:
             accumulated_gradient.zero_()
         w.add_(_support.where(k.five_below_rho, adaptive, m_hat), alpha=-k.lr)
@@ -105,7 +111,10 @@ class RAdam(_support.Optimizer):
         k.rectification = _support.root(numerator / denominator)
         k.inverse_one_minus_power_of_beta_1 = 1 / _one_minus_power(beta_1, t)
         k.inverse_one_minus_power_of_beta_2 = 1 / one_minus_power_of_beta_2
-        k.eps = eps
+        if group["epsilon_hat"]:
+            k.epsilon_over_root_of_one_minus_power_of_beta_2 = eps / _support.root(one_minus_power_of_beta_2)
+        if not group["epsilon_hat"]:
+            k.eps = eps
         k.lr = lr
         k.five_below_rho = 5 < rho
         return k
@@ -119,6 +128,7 @@ class RAdam(_support.Optimizer):
         weight_decay: float | Tensor | None = 0.0,
         *,
         gradient_accumulation_steps: int | None = None,
+        epsilon_hat: bool = False,
         decoupled_weight_decay: bool | None = None,
         sparse: str = "lazy",
         maximize: bool = False,
@@ -133,6 +143,7 @@ class RAdam(_support.Optimizer):
             eps=eps,
             weight_decay=weight_decay,
             gradient_accumulation_steps=gradient_accumulation_steps,
+            epsilon_hat=epsilon_hat,
             decoupled_weight_decay=decoupled_weight_decay,
             sparse=sparse,
             maximize=maximize,
@@ -144,7 +155,7 @@ class RAdam(_support.Optimizer):
         super().__init__(params, defaults)
 
     _slot_names = {"m": "exp_avg", "v": "exp_avg_sq", "accumulated_gradient": "accumulated_gradient"}
-    _dialect = {"decoupled_weight_decay": False}
+    _dialect = {"epsilon_hat": True, "decoupled_weight_decay": False}
     _every = "gradient_accumulation_steps"
 
     @staticmethod

@@ -7,7 +7,7 @@
     square = v - mean**2 if centered else v
     change = learning_rate * g / sqrt(square + epsilon)
     m = momentum * m + change
-    w = w - (m if momentum given else change)
+    w = w - m if momentum given else w - change
 
 Steps divided by a moving root mean square of the gradient (Hinton 2012, lecture 6e).
 
@@ -127,7 +127,7 @@ class RMSprop(_support.Optimizer):
             m = k.momentum * m + change
         if self.gradient_accumulation_steps is not None:
             accumulated_gradient = tf.zeros_like(w)
-        w = w - (m if self.momentum != 0 else change)
+        w = w - m if self.momentum != 0 else w - change
 
         where = self._every(self.gradient_accumulation_steps)
         self._store(self._v[i], v, where)

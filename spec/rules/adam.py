@@ -21,7 +21,7 @@ class Adam(Rule):
     v = Slot("second moment")
     v_hat = Slot("largest second moment so far", when=amsgrad)
 
-    peers = (
+    peers: tuple[Peer, ...] = (
         Peer(
             "torch.optim.Adam",
             arguments=("lr", "betas", "eps", "weight_decay", "amsgrad"),
