@@ -58,7 +58,7 @@ class _Module:
             "source": program.source,
             "strict": program.strict,
             "powers": not program.strict and uses_one_minus_power(program),
-            "title": title,
+            "title": textwrap.fill(title, 106, initial_indent=" " * 7, subsequent_indent=" " * 4).lstrip(),
             "first": [_filled(note) for note in self._differences()],
             "doc": doc.strip(),
             "formula": [_listed(self._renamed(line)) for line in program.formula],
