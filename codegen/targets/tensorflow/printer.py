@@ -71,7 +71,7 @@ class TensorFlowPrinter(Printer):
 
     def _given(self, hyper: str) -> str:
         off = self.program.hyper(hyper).off
-        given = f"self.{hyper} is not None" if off is None else f"self.{hyper} != {off:g}"
+        given = f"self.{hyper} is not None" if off is None else f"_support.given(self.{hyper}, off={off:g})"
         extra = self.extra_conditions.get(hyper)
         return f"{given} and {extra}" if extra else given
 
@@ -120,7 +120,7 @@ class FastScalarPrinter(TensorFlowPrinter):
 
     def reference(self, ref: Ref) -> str:
         if ref.kind is Kind.HYPER and may_be_none(self.program.hyper(ref.name)):
-            return f"_support.float64(self.{ref.name})"
+            return f'self._value("{ref.name}")'
         return ref.name
 
 
@@ -144,7 +144,7 @@ class StrictScalarPrinter(TensorFlowPrinter):
         if ref.kind is Kind.STEP:
             return "double.pair(t)"
         if ref.kind is Kind.HYPER and may_be_none(self.program.hyper(ref.name)):
-            return f"double.pair(self.{ref.name})"
+            return f'double.pair(self._value("{ref.name}"))'
         return ref.name
 
 
