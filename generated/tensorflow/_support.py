@@ -269,21 +269,24 @@ def _checked_variable(variable):
 
 def _checked_gradient(gradient, variable):
     """The gradient as a tensor or as IndexedSlices, if it is one for this variable."""
-    name, shape = _path(variable), variable.shape
-    if isinstance(gradient, tf.IndexedSlices):
-        kept = tf.TensorShape([None]).concatenate(shape[1:])
-        if not gradient.indices.dtype.is_integer or len(shape) == 0:
-            raise ValueError(f"the gradient of {name} must have whole numbers as indices, of rows")
-    else:
-        gradient = tf.convert_to_tensor(gradient)
-        kept = tf.TensorShape(shape)
-    values = gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
+    name, shape = _path(variable), tf.TensorShape(variable.shape)
+    is_sparse = isinstance(gradient, tf.IndexedSlices)
+    values = tf.convert_to_tensor(gradient.values if is_sparse else gradient)
     if not values.dtype.is_floating:
         raise ValueError(f"the gradient of {name} must be of a floating dtype, not {values.dtype.name}")
-    if not values.shape.is_compatible_with(kept):
-        what = "rows of shape" if values is not gradient else "its shape"
-        raise ValueError(f"the gradient of {name} must have {what} {kept}, not {values.shape}")
-    return gradient
+    if not is_sparse:
+        if not values.shape.is_compatible_with(shape):
+            raise ValueError(f"the gradient of {name} must have its shape {shape}, not {values.shape}")
+        return values
+    indices = tf.convert_to_tensor(gradient.indices)
+    if not indices.dtype.is_integer or not values.shape.is_compatible_with(
+        indices.shape[:1].concatenate(shape[1:])
+    ):
+        raise ValueError(
+            f"the gradient of {name} must have rows {shape[1:]}, one for each index, not {values.shape} for indices "
+            f"{indices.shape} of dtype {indices.dtype.name}"
+        )
+    return tf.IndexedSlices(values, indices, gradient.dense_shape)
 
 
 class _OncePerStep:
@@ -359,13 +362,14 @@ class Optimizer(keras.optimizers.Optimizer):
             super().__setattr__(name, value)
 
     def build(self, variables):
-        """Creates the slots of `variables`; if it has, does nothing, as tf.train.Checkpoint counts on.
+        """Creates the slots of `variables`, once.
 
         Raises:
-            ValueError: a variable is not of a floating dtype, or sparse="lazy" has no meaning.
+            ValueError: a variable is not of a floating dtype, or the optimizer was built for others.
             NotImplementedError: a variable is to be overwritten with its gradient.
         """
         if self.built:
+            self._check_variables_are_known(variables)
             return
         for variable in variables:
             _checked_variable(variable)
@@ -537,6 +541,10 @@ class Optimizer(keras.optimizers.Optimizer):
             )
         self._check_variables_are_known([variable])
         return slots[slot_name][self._get_variable_index(variable)]
+
+    def __dir__(self):
+        # Where this name is listed, tf.train.Checkpoint saves slots as tf.keras's old optimizers had them, once more.
+        return [name for name in super().__dir__() if name != "get_slot_names"]
 
     def export_state(self):
         """The state as NumPy arrays, by names that all frameworks share.
