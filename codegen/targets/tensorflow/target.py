@@ -87,8 +87,8 @@ def _refuse(program: Program) -> None:
 def _context(program: Program) -> dict[str, Any]:
     update = program.update
     peer = next((peer for peer in program.peers if peer.path.startswith("keras.")), None)
-    stages = {hyper.name: hyper for hyper in program.hypers if hyper.stage}
-    own = [hyper for hyper in program.hypers if not hyper.stage]
+    stages = {hyper.name: hyper for hyper in program.hypers if hyper.stage and not hyper.convention}
+    own = [hyper for hyper in program.hypers if hyper.name not in stages]
     if unknown := set(stages) - set(KERAS_ARGUMENTS):
         raise UnsupportedOperation(f"the stage's argument '{min(unknown)}'", TensorFlow.name)
     never_lazy = locality(program)
@@ -147,18 +147,18 @@ def _names(slot: SlotInfo) -> set[str]:
     return found
 
 
-def _conventions(program: Program) -> list[Choice]:
-    """Options that only say which peer's formula is meant: keyword-only."""
-    return [option for option in program.options if getattr(option, "convention", False)]
+def _conventions(program: Program) -> list[Hyperparameter | Choice]:
+    """What only says which peer's formula is meant: keyword-only arguments."""
+    return [item for item in (*program.hypers, *program.options) if item.convention]
 
 
 def _arguments(program: Program, peer: Peer | None) -> list[tuple[str, str]]:
     """Names and defaults of the constructor's arguments: in the peer's order, then what all Keras optimizers take."""
     defaults = dict(KERAS_ARGUMENTS)
     own: dict[str, str] = {}
-    for hyper in program.hypers:
-        (defaults if hyper.stage else own)[hyper.name] = repr(hyper.default)
-    own |= {option.name: repr(option.default) for option in program.options if not getattr(option, "convention", False)}
+    for item in (*program.hypers, *program.options):
+        if not item.convention:
+            (defaults if item.stage else own)[item.name] = repr(item.default)
     values = own | defaults
     order = [*(peer.arguments if peer else ()), *values]
     return [(name, values[name]) for name in dict.fromkeys(order) if name in values]
