@@ -300,7 +300,8 @@ class _Double:
             is_set = (t >> bit) & 1 == 1
             return jax.tree.map(partial(jnp.where, is_set), result * power, result), power * power
 
-        return lax.fori_loop(0, 31, square, (self._number(1), self))[0]
+        bits = 31 if isinstance(t, jax.core.Tracer) else int(t).bit_length()
+        return lax.fori_loop(0, bits, square, (self._number(1), self))[0]
 
 
 def _two_sum(a, b):

@@ -426,7 +426,7 @@ class Optimizer(keras.optimizers.Optimizer):
 
         Raises TypeError for what are not such pairs, and what `apply` raises.
         """
-        pairs = list(grads_and_vars)
+        pairs = list(grads_and_vars) if hasattr(grads_and_vars, "__iter__") else [grads_and_vars]
         if not all(
             isinstance(p, (tuple, list)) and len(p) == 2 and isinstance(p[1], _VARIABLES) for p in pairs
         ):

@@ -29,7 +29,7 @@ class Adagrad(_support.Optimizer):
     Args:
         learning_rate: a float, a variable, a `LearningRateSchedule`, or a callable without arguments, as all numbers.
         initial_accumulator_value: what the sum of squares starts from.
-        epsilon: added to the sum of squares, inside the root.
+        epsilon: added to the sum of squares.
         weight_decay: share of the weights, times the learning rate, taken off; None for none.
         gradient_accumulation_steps: calls per update; None for one.
         sparse: "lazy" updates only the rows that an IndexedSlices names, "dense" all; None is lazy where it can be.

@@ -24,12 +24,17 @@ from ...conformance.protocol import Episode, Job, Mode, Slots, Snapshot, load_mo
 from ...discovery import discover
 from .target import names_in_optax
 
-MODES = (Mode("step-eager"), Mode("step-jit", slow=True), Mode("factory", slow=True))
+MODES = (
+    Mode("step-eager"),  # one program per leaf: the inner jit of the formula
+    Mode("step-jit", slow=True),
+    Mode("factory", slow=True),
+    Mode("step-op-by-op", dtypes=("float32", "float64"), numerics=("strict",), slow=True),
+)
 
 
 def run(job: Job) -> list[list[Snapshot]]:
     """The snapshots of each episode; the optimizer is built, and compiled, once for all of them."""
-    with jax.enable_x64(job.dtype == "float64"):
+    with jax.enable_x64(job.dtype == "float64"), jax.disable_jit(job.mode == "step-op-by-op"):
         names = _names(job.rule)
         init, call = _optimizer(load_module(job.file), job, names)
         return [_episode(episode, init, call, names) for episode in job.episodes]
@@ -47,7 +52,7 @@ def _optimizer(module: ModuleType, job: Job, names: dict[str, str]) -> tuple[Cal
     factory = Path(job.file).stem
     if job.mode != "factory":
         init, step = getattr(module, f"{factory}_step")(**arguments)
-        return init, step if job.mode == "step-eager" else jax.jit(step)
+        return init, jax.jit(step) if job.mode == "step-jit" else step
     transformation = getattr(module, factory)(**arguments)
 
     def call(params: Any, grads: Any, state: Any) -> tuple[Any, Any]:
