@@ -176,9 +176,7 @@ class Sparse(Hyperparameter):
         if value not in (None, "lazy", "dense"):
             raise ValueError(f"`sparse` must be one of ('lazy', 'dense') or None. Received: sparse={value!r}")
         if value == "lazy" and self.never_lazy:
-            raise ValueError(
-                f"sparse='lazy' has no meaning here: {self.never_lazy}, not row by row; pass 'dense'"
-            )
+            raise ValueError(f"sparse='lazy' has no meaning here: {self.never_lazy}; pass 'dense'")
         return value
 
     def is_lazy(self, optimizer):

@@ -108,7 +108,7 @@ class Nadam(_support.Optimizer):
             )
         if self.weight_decay is not None:
             k.weight_decay_times_learning_rate = tf.cast(self._value("weight_decay") * learning_rate, dtype)
-        decay = tf.pow(0.96, t)
+        decay = tf.pow(_support.float64(0.96), t)
         decay_next = 0.96 * decay
         mu = beta_1 * (1 - 0.5 * decay)
         mu_next = beta_1 * (1 - 0.5 * decay_next)

@@ -140,7 +140,7 @@ def test_maximum_keeps_nan(mode: str) -> None:
     v = variable([1.0, 1.0])
     optimizer = make("adam", amsgrad=True)
     stepper(optimizer, [v], mode)(np.array([np.nan, 1], "float32"))
-    (largest) = optimizer._v_hat
+    (largest,) = optimizer._v_hat
     assert np.isnan(largest.numpy()[0])
     assert np.isfinite(largest.numpy()[1])
 

@@ -64,7 +64,7 @@ def test_wrong_arguments_are_refused(arguments: dict[str, Any], message: str) ->
     ],
 )
 def test_what_is_not_there_yet_says_so(later: dict[str, Any]) -> None:
-    (name) = later
+    (name,) = later
     with pytest.raises(NotImplementedError, match=f"`{name}` is not supported yet"):
         make("adam", **later)
     with pytest.raises(NotImplementedError, match=f"`{name}` is not supported yet"):

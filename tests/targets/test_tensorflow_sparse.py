@@ -91,7 +91,7 @@ def test_keras_squares_before_it_sums() -> None:
 
 @pytest.mark.parametrize("rule", DENSE)
 def test_a_rule_of_whole_tensors_has_no_lazy_update(rule: str) -> None:
-    with pytest.raises(ValueError, match=r"sparse='lazy' has no meaning here: `.*`.* tensor.*; pass 'dense'"):
+    with pytest.raises(ValueError, match=r"sparse='lazy' has no meaning here: `.*` .*; pass 'dense'"):
         make(rule, sparse="lazy")
     v, expected = variable(np.ones((ROWS, 3))), variable(np.ones((ROWS, 3)))
     make(rule).apply([slices(VALUES, TOUCHED, ROWS)], [v])

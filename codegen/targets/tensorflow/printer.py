@@ -118,6 +118,12 @@ class FastScalarPrinter(TensorFlowPrinter):
         Fn.REMAINDER: "tf.math.floormod({0}, {1})",
     }
 
+    def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
+        if fn is Fn.POWER and isinstance(arguments[0], Literal):  # of a number alone, graphs would make a float32
+            base = f"_support.float64({self.print(arguments[0])})"
+            return self.calls[fn].format(base, self.print(arguments[1])), Precedence.ATOM
+        return super().operation(fn, arguments)
+
     def reference(self, ref: Ref) -> str:
         if ref.kind is Kind.HYPER and may_be_none(self.program.hyper(ref.name)):
             return f'self._value("{ref.name}")'
@@ -128,7 +134,9 @@ class StrictScalarPrinter(TensorFlowPrinter):
     """A step's scalars as pairs of the compute dtype."""
 
     infix = {}
-    calls = {fn: f"double.{text}" for fn, text in FUNCTIONS.items() if fn is not Fn.POW}
+    calls = {fn: f"double.{text}" for fn, text in FUNCTIONS.items() if fn is not Fn.POW} | {
+        Fn.LESS: "double.less({0}, {1})"
+    }
 
     def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
         if fn in (Fn.POWER, Fn.ONE_MINUS_POWER):

@@ -13,7 +13,7 @@ from optloom.spec.declarations import Peer
 from optloom.spec.guards import ALWAYS, Flag, Given, Is, atoms
 
 from ...double_word import functions_for
-from ...ir.nodes import Choice, Hyperparameter, Kind, Literal, Program, Ref, SlotInfo, Store
+from ...ir.nodes import Choice, Fn, Hyperparameter, Kind, Literal, Op, Program, Ref, Region, SlotInfo, Store, walk
 from ...passes.locality import locality
 from ...printing import UnsupportedOperation
 from ...target import Templates
@@ -111,7 +111,7 @@ def _context(program: Program) -> dict[str, Any]:
         "scalar_reads": statements.scalar_read_lines(program, update),
         "hypers": statements.hyper_lines(program, update),
         "scalars": statements.scalar_lines(program, update),
-        "functions": functions_for(update.scalars) if program.strict else frozenset(),
+        "functions": _functions(update) if program.strict else frozenset(),
         "reads_step": statements.reads_step(update),
         "helpers": {HELPERS[fn] for fn in statements.operations(program) if fn in HELPERS},
     }
@@ -135,6 +135,13 @@ def _declarations(program: Program, peer: Peer | None, never_lazy: str) -> list[
     rules = dict.fromkeys([program.name, *([peer.path.rpartition(".")[2]] if peer else [])])
     lines += ["", f"_RULES = {tuple(rules)!r}", f"_SLOTS = {own!r}"]
     return lines + ([f"_SCALAR_SLOTS = {scalar!r}"] if scalar else [])
+
+
+def _functions(region: Region) -> frozenset[str]:
+    """What strict scalars call, comparisons included."""
+    nodes = (node for scalar in region.scalars for node in walk(scalar.value))
+    compared = any(isinstance(node, Op) and node.fn is Fn.LESS for node in nodes)
+    return functions_for(region.scalars) | ({"less"} if compared else frozenset())
 
 
 def _names(slot: SlotInfo) -> set[str]:
