@@ -61,7 +61,7 @@ def test_paths_name_variables() -> None:
     model = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(1, name="d")], name="net")
     optimizer = make("adagrad")
     optimizer.build(model.trainable_variables)
-    assert sorted(optimizer.export_state())[1:3] == ["slots/accumulator/d/bias", "slots/accumulator/d/kernel"]
+    assert sorted(optimizer.export_state())[1:3] == ["slots/accumulator/net/d/bias", "slots/accumulator/net/d/kernel"]
 
 
 def test_names_and_axes() -> None:
