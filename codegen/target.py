@@ -51,3 +51,14 @@ class Templates:
             autoescape=False,
             **self.markers,
         )
+
+
+def names_in(target: Target, program: Program) -> dict[str, str]:
+    """What users of `target` call each hyperparameter, option and slot of `program`.
+
+    A target that renames has a method `names(program)`; for one without, they are called as in the rule.
+    """
+    declared = (*program.hypers, *program.options, *program.slots)
+    renaming = getattr(target, "names", None)
+    renamed: Mapping[str, str] = renaming(program) if renaming else {}
+    return {one.name: renamed.get(one.name, one.name) for one in declared}

@@ -1,0 +1,6 @@
+"""`optloom doctor`."""
+
+import typer
+
+
+def add_to(app: typer.Typer) -> None: ...
