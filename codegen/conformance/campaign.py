@@ -99,7 +99,7 @@ class Campaign:
             with ThreadPoolExecutor(max(os.cpu_count() or 1, 1)) as pool:
                 found = list(pool.map(lambda tasks: self._results_of(tasks, told), plan.values()))
         results = [result for results in found for result in results]
-        return Report(results, self._settle(results), digest(), missing)
+        return Report(results, self._settle(results), digest(), missing, self.extent)
 
     def _tasks(self, suites: list[RuleSuite], target: str, modes: tuple[Mode, ...]) -> Iterator[Task]:
         for suite, mode, numerics in product(suites, modes, NUMERICS):

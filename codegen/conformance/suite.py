@@ -20,6 +20,7 @@ from .judge import Judgement, judge
 from .pool import Failed, Skipped, Worker
 from .protocol import Array, Dtype, Job, Mode, Numerics, Snapshot, compute_dtype
 from .runs import judge_run
+from .worst import with_case
 
 Kind: TypeAlias = Literal["BIT", "BOUND", "FTZ", "DEV", "FAIL", "SKIP"]
 
@@ -155,7 +156,8 @@ class RuleSuite:
                 outcome = question.expected_if_flushed if flushed else question.expected
                 dtypes = question.given.dtype, compute_dtype(question.given.dtype)
                 ids = [tensor.ids for tensor in question.tensors]
-                self._judged[key] = judge(answers.steps, outcome, np.array(question.case.steps), ids, dtypes)
+                judged = judge(answers.steps, outcome, np.array(question.case.steps), ids, dtypes)
+                self._judged[key] = with_case(judged, question, question.batch, "one step")
             return self._judged[key]
 
     def judged_run(self, question: Question, answers: Answers) -> Judgement:
