@@ -48,8 +48,9 @@ def _status_of(error: Exception) -> int | None:
     from ..convert import ConversionError
     from ..output import EditedFiles, OutputError
     from ..printing import UnsupportedOperation
+    from ..report import ReportError
 
     if isinstance(error, EditedFiles):
         return JUDGED
-    explained = (SpecError, UnknownName, UnsupportedOperation, OutputError, ConversionError, OSError)
+    explained = (SpecError, UnknownName, UnsupportedOperation, OutputError, ConversionError, ReportError, OSError)
     return BAD_INPUT if isinstance(error, explained) else None
