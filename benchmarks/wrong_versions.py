@@ -25,7 +25,9 @@ def main(names: list[str]) -> None:
         cells = []
         for found in (wrong, scaled):
             cells += [str(len(found.caught) + len(found.missed)), f"{found.share():.1%}"]
-        table.add_row(name, *cells, f"{further.share():.1%}", "\n".join((*wrong.missed, *scaled.missed)))
+        equivalent = [f"{change} (equivalent: {why})" for change, why in (*wrong.equivalent, *scaled.equivalent)]
+        told = "\n".join((*wrong.missed, *scaled.missed, *equivalent))
+        table.add_row(name, *cells, f"{further.share():.1%}", told)
     Console(width=150).print(table)
 
 

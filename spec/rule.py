@@ -102,7 +102,7 @@ class Rule(Layer):
     """The mathematics of one optimizer. `wraps` names the rule that `self.inner` runs, if any."""
 
     wraps: ClassVar[type[Rule] | None] = None
-    peers: ClassVar[tuple[Peer, ...]] = ()
+    peers: tuple[Peer, ...] = ()
     stage_defaults: ClassVar[dict[str, float]] = {}
 
 

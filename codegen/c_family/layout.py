@@ -25,6 +25,7 @@ class Dialect:
     float32: str
     float64: str
     literal: str
+    to_double: str
     int64: str
     uint32: str
     uint16: str

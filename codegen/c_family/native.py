@@ -71,7 +71,8 @@ class Library:
     def row(self) -> type[ctypes.Structure]:
         hypers = [(hyper["name"], FIELDS[hyper["type"]]) for hyper in self.interface["hypers"]]
         counters = [(counter["name"], ctypes.c_int64) for counter in self.interface["counters"]]
-        return type("Row", (ctypes.Structure,), {"_fields_": [*hypers, *counters]})
+        scalars = [(slot["name"], ctypes.c_double) for slot in self.interface["scalar_slots"]]
+        return type("Row", (ctypes.Structure,), {"_fields_": [*hypers, *counters, *scalars]})
 
     @cached_property
     def tensor(self) -> type[ctypes.Structure]:
@@ -118,12 +119,19 @@ class State:
         default = {option["name"]: option["default"] for option in self.library.interface["options"]}[switch["option"]]
         return bool(self.options.get(switch["option"], default) == switch["value"])
 
-    def existing(self) -> list[str]:
-        """The slots that these switches call for."""
+    def existing(self, kind: str = "slots") -> list[str]:
+        """The slots (or `scalar_slots`) that these switches call for."""
         return [
-            slot["name"] for slot in self.library.interface["slots"]
+            slot["name"] for slot in self.library.interface[kind]
             if all(self.switches[name.lstrip("!")] != name.startswith("!") for name in slot["when"])
         ]  # fmt: skip
+
+    def start_scalars(self, dtype: str) -> None:
+        """Scalar slots as they are before the first step: numbers of `dtype`, which the row holds in float64."""
+        for slot in self.library.interface["scalar_slots"]:
+            start = slot["start"]
+            number = getattr(self.row, start) if isinstance(start, str) else start
+            setattr(self.row, slot["name"], numpy_dtype(dtype).type(number))
 
     def set_gradients(self, gradients: list[Array]) -> None:
         self.gradients = gradients
@@ -141,7 +149,8 @@ def run(job: Job, library: Library, call: Call) -> list[list[Snapshot]]:
 
 def _episode(job: Job, episode: Episode, library: Library, call: Call) -> list[Snapshot]:
     parameters = [_contiguous(w, job.dtype) for w in episode.parameters]
-    existing = State(library, job.hypers, job.options, parameters).existing()
+    empty = State(library, job.hypers, job.options, parameters)
+    existing, scalars = empty.existing(), empty.existing("scalar_slots")
     compute = compute_dtype(job.dtype)
     if episode.slots is None:
         slots = {name: [np.empty(w.shape, compute) for w in parameters] for name in existing}
@@ -150,6 +159,10 @@ def _episode(job: Job, episode: Episode, library: Library, call: Call) -> list[S
     state = State(library, job.hypers, job.options, parameters, slots)
     if episode.slots is None:
         call(state, f"start_{job.dtype}")
+        state.start_scalars(compute)
+    else:
+        for name in scalars:
+            setattr(state.row, name, float(episode.slots[name][0]))
     state.row.t = episode.updates
     if hasattr(state.row, "iterations"):
         state.row.iterations = episode.calls
@@ -158,7 +171,9 @@ def _episode(job: Job, episode: Episode, library: Library, call: Call) -> list[S
         kept = [_contiguous(g, job.dtype) for g in gradients]
         state.set_gradients(kept)
         call(state, f"step_{job.dtype}")
-        snapshots.append(Snapshot(_copies(parameters), {name: _copies(slots[name]) for name in existing}, state.row.t))
+        found = {name: _copies(slots[name]) for name in existing}
+        found |= {name: [np.array(getattr(state.row, name), compute)] for name in scalars}
+        snapshots.append(Snapshot(_copies(parameters), found, state.row.t))
     return snapshots
 
 

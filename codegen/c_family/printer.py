@@ -132,6 +132,8 @@ class ScalarPrinter(CPrinter):
             return "pair<C>(double(row.t))"
         if ref.kind in (Kind.HYPER, Kind.LET):
             return local(ref.name)
+        if ref.kind in (Kind.BEFORE, Kind.SLOT):
+            return f"pair<C>(row.{ref.name})"
         raise UnsupportedOperation(f"'{ref.name}' in a step's scalar", self.target)
 
 

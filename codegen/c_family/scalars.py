@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..ir.nodes import Expression, Fn, Kind, Op, Program, Ref, Region, children, references
-from .layout import Switches
+from optloom.spec.guards import ALWAYS
+
+from ..ir.nodes import Expression, Fn, Kind, Op, Program, Ref, Region, Store, children, references
+from .layout import Dialect, Switches
 from .printer import ScalarPrinter, is_condition, local
 
 
@@ -22,14 +24,14 @@ class Scalars:
     predicate: tuple[str, str] | None
 
 
-def scalars(program: Program, switches: Switches, helpers: set[str]) -> Scalars:
+def scalars(program: Program, switches: Switches, dialect: Dialect, helpers: set[str]) -> Scalars:
     integers = frozenset(hyper.name for hyper in program.hypers if hyper.integer)
     printer = ScalarPrinter(switches.bits, helpers, integers)
     fields: dict[str, str] = {}
     always: list[str] = []
     for region in program.regions[:-1]:
-        always += _lines(region, printer, fields)
-    update = _lines(program.update, printer, fields)
+        always += _lines(region, printer, dialect, fields)
+    update = _lines(program.update, printer, dialect, fields)
     named = tuple((kind, name) for name, kind in fields.items())
     return Scalars(named, tuple(_hypers(program)), tuple(always), tuple(update), _predicate(program, switches))
 
@@ -54,7 +56,7 @@ def _in_pairs(node: Expression) -> Iterator[Ref]:
             yield from _in_pairs(child)
 
 
-def _lines(region: Region, printer: ScalarPrinter, fields: dict[str, str]) -> list[str]:
+def _lines(region: Region, printer: ScalarPrinter, dialect: Dialect, fields: dict[str, str]) -> list[str]:
     """Of each scalar what is asked for: a field of its rounded value, a pair for the scalars after it, or both."""
     fields_here = {
         ref.name for statement in region.statements for ref in references(statement.value) if ref.kind is Kind.SCALAR
@@ -63,6 +65,13 @@ def _lines(region: Region, printer: ScalarPrinter, fields: dict[str, str]) -> li
     lines = []
     for let in region.scalars:
         value = printer.print(let.value)
+        if isinstance(let, Store):
+            stored = f"row.{let.slot} = {dialect.to_double.format(f'rounded({value})')};"
+            lines.append(stored if let.guard == ALWAYS else f"if ({printer.guard(let.guard)}) {stored}")
+            if let.slot in fields_here:
+                fields[let.slot] = "C"
+                lines.append(f"k.{let.slot} = C(row.{let.slot});")
+            continue
         is_bool = is_condition(let.value)
         if let.defines in pairs:
             kind = "bool" if is_bool else "Pair<C>"

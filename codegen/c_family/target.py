@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
+from typing import Literal as OneOf
 
 from optloom.spec.guards import ALWAYS, And, Guard, Not
 
 from ..double_word import functions_for
-from ..ir.nodes import Hyperparameter, Program
+from ..ir.nodes import Hyperparameter, Literal, Program, Ref, Store
 from ..passes.legalise import Nestings
 from ..printing import UnsupportedOperation
 from ..target import Templates
@@ -30,7 +31,7 @@ class CTarget:
 
     dialect: Dialect
     folder: Path
-    numerics: Literal["strict", "fast"] = "strict"
+    numerics: OneOf["strict", "fast"] = "strict"
     nestings: Nestings = frozenset()
     ecosystem: str = ""
 
@@ -50,18 +51,21 @@ class CTarget:
 
 
 def _context(program: Program, dialect: Dialect, prefix: str) -> dict[str, Any]:
+    """Scalar slots are members of the row, beside the counters; all others are arrays of the tensor."""
     _check(program)
     switches = Switches(program, prefix)
     helpers: set[str] = set()
-    passes = PassBuilder(program, switches, dialect, helpers)
+    arrays = tuple(slot for slot in program.slots if slot.shape == "parameter")
+    passes = PassBuilder(replace(program, slots=arrays), switches, dialect, helpers)
     start, every_call, updates = passes.start(), passes.every_call(), passes.updates()
     scalar_helpers: set[str] = set()
-    computed = scalars(program, switches, scalar_helpers)
+    computed = scalars(program, switches, dialect, scalar_helpers)
     return {
         "name": program.name, "prefix": prefix, "source": program.source, "d": dialect,
         "doc": [line for part in program.doc.split("\n") for line in textwrap.wrap(part, WIDTH - 3) or [""]],
         "formula": [part for line in program.formula for part in wrapped(line, 7)],
-        "hypers": program.hypers, "slots": program.slots,
+        "hypers": program.hypers, "slots": arrays,
+        "scalar_slots": tuple(slot for slot in program.slots if slot.shape == "scalar"),
         "switches": tuple(switches.all.values()), "interface": _interface(program, switches),
         "scalars": computed, "scalar_helpers": scalar_helpers,
         "double_words": functions_for(scalar for region in program.regions for scalar in region.scalars),
@@ -76,8 +80,11 @@ def _context(program: Program, dialect: Dialect, prefix: str) -> dict[str, Any]:
 
 def _check(program: Program) -> None:
     """What the kernels do not hold (yet)."""
+    of_step = {scalar.slot for scalar in program.update.scalars if isinstance(scalar, Store)}
     for slot in program.slots:
-        if slot.shape != "parameter":
+        if slot.shape == "scalar" and slot.name not in of_step:
+            raise UnsupportedOperation(f"a number of the optimizer's that depends on tensors ('{slot.name}')", "c")
+        if slot.shape not in ("parameter", "scalar"):
             raise UnsupportedOperation(f"state of shape '{slot.shape}'", "c")
         if slot.storage != "compute":
             raise UnsupportedOperation("slots of the parameter's dtype", "c")
@@ -89,6 +96,11 @@ def _note(hyper: Hyperparameter) -> str:
     """What a field of the row is, in a few words."""
     default = f"{hyper.default:g} by default" if hyper.default is not None else ""
     return ", ".join(part for part in (hyper.doc, default) if part)
+
+
+def _start(init: Literal | Ref) -> float | str:
+    """A number, or the name of the hyperparameter that it is."""
+    return init.name if isinstance(init, Ref) else float(init.value)
 
 
 def _interface(program: Program, switches: Switches) -> str:
@@ -105,8 +117,14 @@ def _interface(program: Program, switches: Switches) -> str:
         "counters": [{"name": name} for name in (("iterations",) if program.update.predicate else ()) + ("t",)],
         "options": [{"name": option.name, "default": option.default} for option in program.options],
         "switches": [switch.describe(program) for switch in switches.all.values()],
-        "slots": [{"name": slot.name, "when": conjuncts(slot.when)} for slot in program.slots],
-    }
+        "slots": [
+            {"name": s.name, "when": conjuncts(s.when)} for s in program.slots if s.shape == "parameter"
+        ],
+        "scalar_slots": [
+            {"name": s.name, "when": conjuncts(s.when), "start": _start(s.init)}
+            for s in program.slots if s.shape == "scalar"
+        ],
+    }  # fmt: skip
     lines = []
     for key, items in parts.items():
         rows = ",\n".join(f"    {json.dumps(item)}" for item in items)

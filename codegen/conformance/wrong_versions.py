@@ -14,6 +14,7 @@ from fractions import Fraction
 from optloom.spec.rule import Rule
 
 from ..compiler import Settings, compile_rule, passes_of
+from ..dialects import named_by
 from ..ir.nodes import (
     ONE,
     Choose,
@@ -44,22 +45,27 @@ ROUNDOFF = Fraction(1, 2**24)
 
 @dataclass(frozen=True)
 class WrongVersion:
-    """`change` says what was done to which statement: `m: a + b => a - b`."""
+    """`change` says what was done to which statement: `m: a + b => a - b`. `equivalent`: why it is right, if it is."""
 
     change: str
     program: Program
+    equivalent: str = ""
+
+
+DECIDES = "only the sign of it is taken, which so small an error changes within the bound of the switch alone"
 
 
 @dataclass(frozen=True)
 class Caught:
-    """The wrong versions of one rule."""
+    """The wrong versions of one rule. `equivalent`: those that are not wrong, each with its reason."""
 
     rule: str
     caught: tuple[str, ...]
     missed: tuple[str, ...]
+    equivalent: tuple[tuple[str, str], ...] = ()
 
     def share(self) -> float:
-        """The share caught. None has been found so far that would be equivalent to its rule and had to be left out."""
+        """The share caught of those that are wrong."""
         return len(self.caught) / max(len(self.caught) + len(self.missed), 1)
 
 
@@ -98,7 +104,7 @@ class Jury:
 
 def wrong_versions(rule: type[Rule]) -> Iterator[WrongVersion]:
     """Those of the traced program, each different from it and from all others."""
-    program = passes_of(rule)[0][1]
+    program = _open(rule)
     seen = {program.regions}
     for region, statement, spot in _places(program):
         for new in _changed(program, region, statement, spot.node):
@@ -107,39 +113,56 @@ def wrong_versions(rule: type[Rule]) -> Iterator[WrongVersion]:
             )
             if made.regions not in seen:
                 seen.add(made.regions)
-                yield WrongVersion(_described(program.regions[region].statements[statement], spot.node, new), made)
+                change = _described(program.regions[region].statements[statement], spot.node, new)
+                is_small = isinstance(new, Op) and new.fn is Fn.EXACT
+                yield WrongVersion(change, made, DECIDES if is_small and spot.decides else "")
 
 
 def scaled_versions(rule: type[Rule], units: int = 16) -> Iterator[WrongVersion]:
     """The program that targets print, with one operation's result off by a factor of 1 + `units` of roundoff."""
-    program = compile_rule(rule, settings=Settings(conventions="all"))
+    program = compile_rule(rule, settings=_settings(rule))
     factor = Literal(1 + units * ROUNDOFF)
     for region, statement, spot in _places(program):
         if isinstance(spot.node, (Op, Reduce)) and not _is_condition(spot.node):
             new = Op(Fn.MUL, (spot.node, factor))
             old = program.regions[region].statements[statement]
-            yield WrongVersion(
-                _described(old, spot.node, new), _with(program, region, statement, _replaced(old, spot, new))
-            )
+            made = _with(program, region, statement, _replaced(old, spot, new))
+            yield WrongVersion(_described(old, spot.node, new), made, DECIDES if spot.decides else "")
+
+
+def _settings(rule: type[Rule]) -> Settings:
+    """Every convention of a peer's is an argument; those that no peer asks for are reached by nobody."""
+    program = passes_of(rule)[0][1]
+    return Settings(conventions=frozenset().union(*(named_by(program, peer) for peer in rule.peers)))
+
+
+def _open(rule: type[Rule]) -> Program:
+    """The program as traced, but for conventions that nobody asks for."""
+    return dict(passes_of(rule, settings=_settings(rule)))["specialise"]
 
 
 def tried(rule: type[Rule], name: str, versions: Iterator[WrongVersion]) -> Caught:
     """Raises AssertionError if the rule itself, unchanged, is not accepted."""
     jury = Jury(rule)
-    assert jury.accepts(passes_of(rule)[0][1]), f"{name}: the right version is not accepted"
+    assert jury.accepts(_open(rule)), f"{name}: the right version is not accepted"
     caught: list[str] = []
     missed: list[str] = []
+    equivalent: list[tuple[str, str]] = []
     for version in versions:
-        (missed if jury.accepts(version.program) else caught).append(version.change)
-    return Caught(name, tuple(caught), tuple(missed))
+        if version.equivalent:
+            equivalent.append((version.change, version.equivalent))
+        else:
+            (missed if jury.accepts(version.program) else caught).append(version.change)
+    return Caught(name, tuple(caught), tuple(missed), tuple(equivalent))
 
 
 @dataclass(frozen=True)
 class _Spot:
-    """A node of a statement's expression, and the way to it: which child at each level."""
+    """A node of a statement's expression, and the way to it: which child at each level. `decides`: under a sign."""
 
     path: tuple[int, ...]
     node: Expression
+    decides: bool
 
 
 def _places(program: Program) -> Iterator[tuple[int, int, _Spot]]:
@@ -148,12 +171,12 @@ def _places(program: Program) -> Iterator[tuple[int, int, _Spot]]:
             yield from ((i, j, spot) for spot in _spots(statement.value, ()))
 
 
-def _spots(node: Expression, path: tuple[int, ...]) -> Iterator[_Spot]:
+def _spots(node: Expression, path: tuple[int, ...], decides: bool = False) -> Iterator[_Spot]:
     if isinstance(node, Length):
         return  # Only the shape of its argument is taken, which no change of the argument's value touches.
     for index, child in enumerate(children(node)):
-        yield from _spots(child, (*path, index))
-    yield _Spot(path, node)
+        yield from _spots(child, (*path, index), decides or (isinstance(node, Op) and node.fn is Fn.SIGN))
+    yield _Spot(path, node, decides)
 
 
 def _replaced(statement: Statement, spot: _Spot, new: Expression) -> Statement:

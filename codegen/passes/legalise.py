@@ -2,15 +2,17 @@
 
 Strict: what the target's compiler would contract or regroup is marked `exact`, and printed with a guard that keeps the
 rounding. Which nestings those are is the target's to say: pairs (outer operation, inner operation). A name stands for
-the operation that made its value: compilers look through names. Fast: nothing is marked; the target's printer uses its
-idioms. Precondition: `schedule` has run.
+the operation that made its value: compilers look through names. A literal of the step's scalars that no float64 is
+(0.96) becomes the quotient of two whole numbers: double words divide them to all their digits. Fast: nothing is marked;
+the target's printer uses its idioms. Precondition: `schedule` has run.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 
-from ..ir.nodes import Choose, Expression, Fn, Kind, Op, Program, Ref, Region, Statement, Store, transform
+from ..ir.nodes import Choose, Expression, Fn, Kind, Literal, Op, Program, Ref, Region, Statement, Store, transform
 
 Nestings = frozenset[tuple[Fn, Fn]]
 REBOUND = {"w": Kind.PARAMETER, "g": Kind.GRADIENT}
@@ -18,10 +20,23 @@ REBOUND = {"w": Kind.PARAMETER, "g": Kind.GRADIENT}
 
 def legalise(program: Program, strict: bool, nestings: Nestings = frozenset()) -> Program:
     """`program` in the spelling asked for. `nestings`: what the target's compiler would not leave alone."""
-    if not strict or not nestings:
-        return replace(program, strict=strict)
-    regions = tuple(replace(region, statements=_marked(region, nestings)) for region in program.regions)
+    if not strict:
+        return replace(program, strict=False)
+    regions = tuple(
+        replace(
+            region,
+            scalars=tuple(replace(scalar, value=transform(scalar.value, _exactly)) for scalar in region.scalars),
+            statements=_marked(region, nestings),
+        )
+        for region in program.regions
+    )
     return replace(program, regions=regions, strict=True)
+
+
+def _exactly(node: Expression) -> Expression:
+    if not isinstance(node, Literal) or Fraction(float(node.value)) == node.value:
+        return node
+    return Op(Fn.DIV, (Literal(Fraction(node.value.numerator)), Literal(Fraction(node.value.denominator))))
 
 
 def _marked(region: Region, nestings: Nestings) -> tuple[Statement, ...]:

@@ -77,7 +77,8 @@ extern "C" const char *const adamax_interface = R"({
     {"name": "m", "when": []},
     {"name": "u", "when": []},
     {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]}
-  ]
+  ],
+  "scalar_slots": []
 })";
 
 namespace {

@@ -72,7 +72,8 @@ extern "C" const char *const adamax_interface = R"({
     {"name": "m", "when": []},
     {"name": "u", "when": []},
     {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]}
-  ]
+  ],
+  "scalar_slots": []
 })";
 
 // At most block_size elements of one tensor: what a thread block takes.

@@ -91,7 +91,7 @@ def adagrad(
     Args:
         learning_rate: step size (at least 0).
         initial_accumulator_value: what the sum of squares starts from (at least 0).
-        eps: added to the sum of squares, inside the root (at least 0).
+        eps: added to the sum of squares (at least 0).
         weight_decay: share of the weights, times the learning rate, taken off; None for none (at least 0).
         gradient_accumulation_steps: calls per update; None for one (at least 2).
 

@@ -5,9 +5,9 @@
 One step of a leaf `w` with gradient `g`, the t-th:
 
     mu = b1 * mu + (1 - b1) * g
-    nu = maximum(b2 * nu, |g|)
+    nu = maximum(b2 * nu, |g| + eps if epsilon_in_maximum else |g|)
     rate = learning_rate / (1 - b1**t)
-    w = w - rate * mu / (nu + eps)
+    w = w - rate * mu / (nu if epsilon_in_maximum else nu + eps)
 
 Differs from optax.adamax: epsilon is added to the norm, not inside the maximum; its defaults are eps=1e-8.
 """
@@ -36,7 +36,10 @@ class AdamaxState(NamedTuple):
     accumulated_gradient: Any = None  # sum of the gradients since the last update
 
 
-@partial(jax.jit, static_argnames=("has_weight_decay", "has_gradient_accumulation_steps", "write"))
+@partial(
+    jax.jit,
+    static_argnames=("epsilon_in_maximum", "has_weight_decay", "has_gradient_accumulation_steps", "write"),
+)
 def _leaf(
     w,
     g,
@@ -46,6 +49,7 @@ def _leaf(
     k,
     *,
     is_update,
+    epsilon_in_maximum,
     has_weight_decay,
     has_gradient_accumulation_steps,
     write,
@@ -59,10 +63,10 @@ def _leaf(
     if has_weight_decay:
         new_w = new_w - k.weight_decay_times_learning_rate * w
     mu = k.b1 * mu + k.one_minus_b1 * g
-    nu = jnp.maximum(k.b2 * nu, jnp.abs(g))
+    nu = jnp.maximum(k.b2 * nu, jnp.abs(g) + k.eps if epsilon_in_maximum else jnp.abs(g))
     if has_gradient_accumulation_steps:
         accumulated_gradient = jnp.zeros_like(accumulated_gradient)
-    new_w = new_w - k.rate * mu / (nu + k.eps)
+    new_w = new_w - k.rate * mu / (nu if epsilon_in_maximum else nu + k.eps)
     if has_gradient_accumulation_steps:
         new_w, mu, nu, accumulated_gradient = _support.select(
             is_update, (new_w, mu, nu, accumulated_gradient), before
@@ -81,8 +85,8 @@ def _scalars(t, learning_rate, b1, b2, eps, weight_decay=None, gradient_accumula
     k.b1 = b1.hi
     k.one_minus_b1 = (1 - b1).hi
     k.b2 = b2.hi
-    k.rate = (learning_rate / (1 - b1**t)).hi
     k.eps = eps.hi
+    k.rate = (learning_rate / (1 - b1**t)).hi
     return k
 
 
@@ -92,6 +96,7 @@ def adamax(
     b2: _support.Number = 0.999,
     eps: _support.Number = 1e-7,
     *,
+    epsilon_in_maximum: bool = False,
     weight_decay: _support.Number | None = None,
     gradient_accumulation_steps: int | None = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -104,6 +109,7 @@ def adamax(
         b1: decay rate of the first moment (at least 0, below 1).
         b2: decay rate of the infinity norm (at least 0, below 1).
         eps: added to the infinity norm (at least 0).
+        epsilon_in_maximum: epsilon is added to |g| before the maximum is taken.
         weight_decay: share of the weights, times the learning rate, taken off; None for none (at least 0).
         gradient_accumulation_steps: calls per update; None for one (at least 2).
 
@@ -116,6 +122,7 @@ def adamax(
             b1,
             b2,
             eps,
+            epsilon_in_maximum=epsilon_in_maximum,
             weight_decay=weight_decay,
             gradient_accumulation_steps=gradient_accumulation_steps,
         )
@@ -128,6 +135,7 @@ def adamax_step(
     b2: _support.Number = 0.999,
     eps: _support.Number = 1e-7,
     *,
+    epsilon_in_maximum: bool = False,
     weight_decay: _support.Number | None = None,
     gradient_accumulation_steps: int | None = None,
 ) -> _support.Step:
@@ -144,6 +152,7 @@ def adamax_step(
         _support.check_number(
             "gradient_accumulation_steps", gradient_accumulation_steps, ge=2, schedule=False, integer=True
         )
+    _support.check_choice("epsilon_in_maximum", epsilon_in_maximum, (False, True))
     has_weight_decay = _support.given(weight_decay)
     has_gradient_accumulation_steps = _support.given(gradient_accumulation_steps)
 
@@ -181,6 +190,7 @@ def adamax_step(
         leaf = partial(
             _leaf,
             is_update=is_update,
+            epsilon_in_maximum=epsilon_in_maximum,
             has_weight_decay=has_weight_decay,
             has_gradient_accumulation_steps=has_gradient_accumulation_steps,
             write=write,

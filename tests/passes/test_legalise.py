@@ -33,3 +33,13 @@ def test_a_name_stands_for_the_operation_that_made_it() -> None:
 def test_fast_marks_nothing() -> None:
     before = program_before(RULES["adagrad"], "legalise", "own")
     assert legalise(before, strict=False, nestings=CONTRACTED).regions == before.regions
+
+
+def test_strict_scalars_hold_literals_to_all_digits() -> None:
+    before = program_before(RULES["nadam"], "legalise", "own")
+    strict, fast = (str(legalise(before, strict).update.scalars) for strict in (True, False))
+    literal = "Literal(value=Fraction(24, 25))"
+    assert literal in fast and literal not in strict
+    assert (
+        "Op(fn=<Fn.DIV: 'div'>, arguments=(Literal(value=Fraction(24, 1)), Literal(value=Fraction(25, 1))))" in strict
+    )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ...ir.nodes import Choice, Hyperparameter, Program
+from ...passes.locality import locality
 from .names import OFF, TUPLES, Names
 
 
@@ -17,27 +18,33 @@ class Argument:
     doc: str
 
 
-WAYS = tuple(
-    Argument(name, "bool | None" if default is None else "bool", repr(default), "not implemented yet")
-    for name, default in (
-        ("foreach", None), ("maximize", False), ("capturable", False), ("differentiable", False), ("fused", None),
-    )
+WAYS = (
+    Argument("maximize", "bool", "False", ""), Argument("foreach", "bool | None", "None", ""),
+    Argument("capturable", "bool", "False", ""), Argument("differentiable", "bool", "False", ""),
+    Argument("fused", "bool | None", "None", ""),
 )  # fmt: skip
-"""What every optimizer of PyTorch has, and ours will have: taken, and refused where it is set."""
+"""What every optimizer of PyTorch has; the support module documents it."""
 
 
 class Signature:
-    """`positional` and `keywords` arguments in order. `options`: those that a param group keeps; `foreign`: what only
-    the peer has, taken at its default for the sake of the order."""
+    """`positional` and `keywords` arguments in order; a param group keeps them all. `options`: the rule's and its
+    stages'; `foreign`: what only the peer has, taken at its default for the sake of the order."""
 
     def __init__(self, program: Program, names: Names) -> None:
         self.program, self.names = program, names
         own = {argument.name: argument for argument in self._own()}
         order = names.peer.arguments if names.peer else tuple(dict.fromkeys(self._of_rule()))
         self.positional = [own.get(name) or _foreign(name) for name in order]
-        self.keywords = [*(own[name] for name in own if name not in order), *WAYS]
+        sparse = Argument("sparse", "str", '"dense"' if locality(program) else '"lazy"', "")
+        self.keywords = [*(own[name] for name in own if name not in order), sparse, *WAYS]
         self.options = list(dict.fromkeys(name for name in (*order, *own) if name in own))
         self.foreign = [name for name in order if name not in own]
+
+    def documented(self) -> Iterator[Argument]:
+        """What the class documents itself; the support module has the rest."""
+        yield from (argument for argument in self.positional + self.keywords if argument.doc)
+        shared = ", ".join(argument.name for argument in self.keywords if not argument.doc)
+        yield Argument(f"params, {shared}", "", "", "as in _support.Optimizer")
 
     def _own(self) -> Iterator[Argument]:
         made = set()
@@ -48,6 +55,18 @@ class Signature:
                 yield self._tuple(name) if name in TUPLES else self._number(hyper)
         for option in self.program.options:
             yield self._option(option)
+
+    def to_choose(self) -> dict[str, str]:
+        """Conventions of stages, and what turns the stage on: there the peer's meaning is not ours, nor the default."""
+        stages = {hyper.stage: hyper.name for hyper in reversed(self.program.hypers) if hyper.stage}
+        return {
+            option.name: stages[option.stage] for option in self.program.options if option.convention and option.stage
+        }
+
+    def dialect(self) -> dict[str, bool | str]:
+        """The conventions under which the class is its peer."""
+        theirs = self.names.peer.dialect if self.names.peer else {}
+        return {o.name: theirs.get(o.name, o.default) for o in self.program.options if o.convention}
 
     def _of_rule(self) -> Iterator[str]:
         for hyper in self.program.hypers:
@@ -61,25 +80,27 @@ class Signature:
 
     def _tuple(self, name: str) -> Argument:
         parts = sorted(self.parts(name), key=lambda hyper: TUPLES[name].index(hyper.name))
-        kinds, defaults = ", ".join("float" for _ in parts), ", ".join(repr(hyper.default) for hyper in parts)
+        kinds, defaults = ", ".join("float | Tensor" for _ in parts), ", ".join(repr(hyper.default) for hyper in parts)
         return Argument(name, f"tuple[{kinds}]", f"({defaults})", "; ".join(_doc(hyper) for hyper in parts))
 
     def _number(self, hyper: Hyperparameter) -> Argument:
         kind = "int" if hyper.integer else "float"
         default = OFF.get(hyper.name) if hyper.default is None else hyper.default
+        if not hyper.integer:
+            kind += " | Tensor"
         if hyper.default is None or hyper.name in OFF:
             kind += " | None"
-        elif not hyper.integer and not hyper.stage:
-            kind += " | Tensor"
         return Argument(self.names.hyper(hyper.name), kind, repr(default), _doc(hyper))
 
     def _option(self, option: Choice) -> Argument:
+        if option.name in self.to_choose():
+            return Argument(option.name, "bool | None", "None", f"{option.doc}; to be chosen by those who want it")
         return Argument(option.name, "str" if option.choices else "bool", repr(option.default), option.doc)
 
     def checks(self) -> list[str]:
         """The statements that check a param group."""
-        foreign = "".join(f', {name}=group.get("{name}")' for name in self.foreign)
-        lines = [f"_support.refuse(*map(group.get, _support.WAYS){foreign})"]
+        foreign = ", ".join(f'{name}=group["{name}"]' for name in self.foreign)
+        lines = [f"_support.refuse({foreign})"] if foreign else []
         for name in self.options:
             parts = self.parts(name)
             if len(parts) == 1:
@@ -90,6 +111,10 @@ class Signature:
         for option in self.program.options:
             if option.choices:
                 lines.append(f'_support.check_choice("{option.name}", group["{option.name}"], {option.choices!r})')
+        for convention, hyper in self.to_choose().items():
+            theirs = f"{self.names.peer.path} has {self.dialect()[convention]}" if self.names.peer else ""
+            argument = self.names.argument(hyper)
+            lines.append(f'_support.check_chosen(group, "{argument}", "{convention}", "{theirs}")')
         return lines
 
     def _check_of(self, name: str, hyper: Hyperparameter) -> list[str]:

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from ...ir.nodes import Expression, Fn, Kind, Op, Rate, Reduce, Ref, references
 from ...printing import Precedence
-from .printer import Place, TensorPrinter
+from .printer import EXTREMES, Place, TensorPrinter
 
 BINARY = {Fn.ADD: "add_", Fn.SUB: "sub_", Fn.MUL: "mul_", Fn.DIV: "div_"}
 UNARY = {Fn.SQRT: "sqrt", Fn.ABS: "abs", Fn.NEG: "neg", Fn.SQUARE: "square"}
-WITH_OUT = {Fn.MAXIMUM: "maximum", Fn.MINIMUM: "minimum"}
-COMMUTING = {Fn.ADD, Fn.MUL}
+COMMUTING = {Fn.ADD, Fn.MUL, *EXTREMES}
 
 
 class IdiomPrinter(TensorPrinter):
-    calls = TensorPrinter.calls | {Fn.SQRT: "torch.sqrt({0})"}
-    total = "torch.sum({0}, dtype=torch.float64)"
+    calls = {fn: call for fn, call in TensorPrinter.calls.items() if fn is not Fn.SQRT}
+    total = "_support.total({0})"
 
     def stored(self, place: Place, value: Expression) -> str:
         return self._chain(place, value) or super().stored(place, value)
@@ -31,14 +30,14 @@ class IdiomPrinter(TensorPrinter):
             case Op(fn, (argument,)) if fn in UNARY:
                 base = self._chain(place, argument)
                 return None if base is None else f"{base}.{UNARY[fn]}_()"
-            case Op(fn, (left, right)) if fn in BINARY or fn in WITH_OUT:
+            case Op(fn, (left, right)) if fn in BINARY or fn in EXTREMES:
                 if fn in COMMUTING and place.ref not in references(left):
                     left, right = right, left
                 base = self._chain(place, left)
-                if base is None or (place.ref in references(right) and (base != place.variable or fn in WITH_OUT)):
+                if base is None or (place.ref in references(right) and base != place.variable):
                     return None
-                if fn in WITH_OUT:
-                    return f"torch.{WITH_OUT[fn]}({base}, {self.print(right)}, out={place.variable})"
+                if fn in EXTREMES:
+                    return f"{base}.{EXTREMES[fn]}_({self.print(right)})"
                 return base + self._applied(fn, right)
         return None
 
@@ -47,7 +46,9 @@ class IdiomPrinter(TensorPrinter):
             match fn, arguments:
                 case Fn.SQRT, (Reduce(Op(Fn.SQUARE, (vector,)), "tensor"),):
                     text = type(self)(self.program, self.names, self.rate).print(vector)
-                    return f"torch.linalg.vector_norm({text}, dtype=torch.float64)", Precedence.ATOM
+                    return f"_support.norm({text})", Precedence.ATOM
+                case Fn.SQRT, _:
+                    return f"{self.at(arguments[0], Precedence.ATOM)}.sqrt()", Precedence.ATOM
             return super().operation(fn, arguments)
         if fn in UNARY and fn is not Fn.NEG:
             fresh = "_" if self._is_temporary(arguments[0]) else ""

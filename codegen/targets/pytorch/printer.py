@@ -14,6 +14,13 @@ from ...printing import INFIX, Precedence, Printer, UnsupportedOperation
 from .names import OFF, Names
 
 RateOf = Callable[[Expression], Rate]
+METHODS = {
+    Fn.SQUARE: "square", Fn.ABS: "abs", Fn.EXP: "exp", Fn.LOG: "log", Fn.TANH: "tanh", Fn.POW: "pow",
+    Fn.MAXIMUM: "maximum", Fn.MINIMUM: "minimum",
+}  # fmt: skip
+"""Operations that are methods of tensors."""
+EXTREMES = {Fn.MAXIMUM: "clamp_min", Fn.MINIMUM: "clamp_max"}
+"""Those that commute, and what they are called where one operand is a number."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,7 @@ class GroupPrinter(Printer):
 
     @staticmethod
     def _is_set(value: str, off: float) -> str:
-        return value if off == 0 else f"{value} not in (None, {off:g})"
+        return f"_support.is_set({value})" if off == 0 else f"_support.is_set({value}, {off:g})"
 
     def option(self, name: str) -> str:
         return self.names.value(name)
@@ -61,11 +68,7 @@ class TensorPrinter(GroupPrinter):
 
     infix = {**INFIX, Fn.BOTH: ("&", Precedence.PRODUCT)}
     calls = {
-        Fn.SQUARE: "torch.square({0})", Fn.SQRT: "_sqrt({0})", Fn.ABS: "torch.abs({0})", Fn.EXP: "torch.exp({0})",
-        Fn.LOG: "torch.log({0})", Fn.TANH: "torch.tanh({0})", Fn.POW: "torch.pow({0}, {1})",
-        Fn.SIGN: "torch.where(torch.isnan({0}), {0}, torch.sign({0}))",
-        Fn.MAXIMUM: "torch.maximum({0}, {1})", Fn.MINIMUM: "torch.minimum({0}, {1})",
-        Fn.WHERE: "torch.where({0}, {1}, {2})",
+        Fn.SQRT: "_sqrt({0})", Fn.SIGN: "_support.sign({0})", Fn.WHERE: "_support.where({0}, {1}, {2})",
     }  # fmt: skip
 
     total = "_total({0})"
@@ -94,6 +97,13 @@ class TensorPrinter(GroupPrinter):
         if fn in (Fn.LESS, Fn.LESS_EQUAL) and isinstance(arguments[0], Literal):  # `x > 0` rather than `0 < x`
             sign = ">" if fn is Fn.LESS else ">="
             return f"{self.at(arguments[1], Precedence.SUM)} {sign} {self.print(arguments[0])}", Precedence.COMPARISON
+        if fn in EXTREMES and self.rate(arguments[0]) < self.rate(arguments[1]):  # methods are tensors'
+            return self.operation(fn, arguments[::-1])
+        if fn in METHODS and fn not in self.calls:
+            is_number = fn in EXTREMES and self.rate(arguments[1]).is_scalar
+            method = EXTREMES[fn] if is_number else METHODS[fn]
+            others = ", ".join(self.print(argument) for argument in arguments[1:])
+            return f"{self.at(arguments[0], Precedence.ATOM)}.{method}({others})", Precedence.ATOM
         return super().operation(fn, arguments)
 
     def reduction(self, node: Reduce) -> str:
@@ -106,7 +116,7 @@ class TensorPrinter(GroupPrinter):
         elements = type(self)(self.program, self.names, self.rate)
         match node:
             case Op(Fn.SQUARE, (x,)):
-                return f"torch.square({elements.at(x, Precedence.ATOM)}.double())"
+                return f"{elements.at(x, Precedence.ATOM)}.double().square()"
             case Op(Fn.MUL, (a, b)):
                 return f"{elements.at(a, Precedence.ATOM)}.double() * {elements.at(b, Precedence.ATOM)}.double()"
         return elements.print(node)
@@ -140,9 +150,9 @@ class ScalarPrinter(GroupPrinter):
 
 
 class FloatPrinter(ScalarPrinter):
-    """Python's floats, or 0-dim tensors of float64: in operators that both understand."""
+    """Python's floats, or tensors of float64, as `t` is: in operators that both understand."""
 
-    number = "_support.number({0})"
+    number = "_support.number({0}, t)"
     infix = {fn: INFIX[fn] for fn in (Fn.ADD, Fn.SUB, Fn.MUL, Fn.DIV)}
 
     def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:

@@ -1,4 +1,4 @@
-"""Runs the generated PyTorch optimizers for the conformance suite, eagerly and under `torch.compile`."""
+"""Runs the generated PyTorch optimizers for the conformance suite: eagerly, compiled, and many tensors at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ from ...discovery import discover
 from ...ir.nodes import Program
 from .names import OFF, TUPLES, Names
 
-MODES = (Mode("eager", follows_tree=True), Mode("compile", slow=True, follows_tree=True))
+MODES = (
+    Mode("eager", follows_tree=True),
+    Mode("compile", slow=True, follows_tree=True),
+    Mode("foreach", follows_tree=True),
+    Mode("capturable", numerics=("fast",)),
+)
 
 torch.set_num_threads(1)
 
@@ -29,7 +34,8 @@ def run(job: Job) -> list[list[Snapshot]]:
     slots = {slot.name: names.slot(slot.name) for slot in program.slots}
     kind = getattr(load_module(job.file), job.rule)
     parameters = [torch.nn.Parameter(_tensor(w)) for w in job.episodes[0].parameters]
-    optimizer = kind(parameters, **_arguments(kind, program, names, job))
+    ways = {"foreach": job.mode == "foreach", "capturable": job.mode == "capturable"}
+    optimizer = kind(parameters, **_arguments(kind, program, names, job), **ways)
     torch._dynamo.reset()
     step = torch.compile(optimizer.step) if job.mode == "compile" else optimizer.step
     return [_episode(optimizer, parameters, step, slots, episode) for episode in job.episodes]
@@ -42,7 +48,7 @@ def _program(rule: str) -> Program:
 
 def _arguments(kind: type, program: Program, names: Names, job: Job) -> dict[str, Any]:
     """The job's hyperparameters and options by PyTorch's names. Parts of a tuple not given have their default."""
-    arguments: dict[str, Any] = dict(job.options)
+    arguments: dict[str, Any] = {option.name: option.default for option in program.options} | dict(job.options)
     signature = inspect.signature(kind)
     for name, value in job.hypers.items():
         argument = names.argument(name)
@@ -67,15 +73,13 @@ def _episode(
     optimizer.state.clear()
     (group,) = optimizer.param_groups
     every = group.get("gradient_accumulation_steps")
-    if every:
-        group["iterations"] = episode.calls
     for index, w in enumerate(parameters):
         w.data.copy_(_tensor(episode.parameters[index]))
         if episode.slots is not None:
             state = {slots[name]: _tensor(arrays[index]) for name, arrays in episode.slots.items()}
-            optimizer.state[w] = state | {"step": torch.tensor(episode.updates)}
+            optimizer.state[w] = state | {"step": torch.tensor(episode.updates, dtype=torch.float64)}
             if every:
-                optimizer.state[w]["pending"] = episode.calls % every != 0
+                optimizer.state[w] |= {"iterations": episode.calls, "pending": episode.calls % every != 0}
     snapshots = []
     for gradients in episode.gradients:
         for w, g in zip(parameters, gradients, strict=True):

@@ -14,9 +14,11 @@ from optloom.spec.guards import ALWAYS
 
 from ...ir.nodes import Kind, Literal, Program, Ref, SlotInfo
 from ...passes.legalise import Nestings
+from ...passes.locality import locality
 from ...printing import UnsupportedOperation
 from ...target import Templates
-from .arguments import WAYS, Signature
+from .arguments import Signature
+from .multi_tensor import vocabulary
 from .names import Names
 from .printer import GroupPrinter
 from .statements import scalar_lines, sums, update_lines, uses_one_minus_power
@@ -39,7 +41,7 @@ class PytorchTarget:
     def render(self, program: Program) -> Mapping[str, str]:
         return {
             program.source: TEMPLATES.render("rule.py.jinja", _Module(program).context()),
-            "_support.py": TEMPLATES.render("_support.py.jinja", {"ways": [way.name for way in WAYS]}),
+            "_support.py": TEMPLATES.render("_support.py.jinja", vocabulary()),
         }
 
 
@@ -55,22 +57,27 @@ class _Module:
 
     def context(self) -> dict[str, Any]:
         program, signature = self.program, self.signature
+        title, _, doc = program.doc.partition("\n")
+        notes = [_filled(note) for note in self._notes()]
         return {
             "name": program.name,
             "source": program.source,
             "strict": program.strict,
-            "doc": program.doc,
-            "formula": [self._renamed(line) for line in program.formula],
-            "notes": [textwrap.indent(textwrap.fill(note, 102), "    ") for note in self._notes()],
+            "powers": not program.strict and uses_one_minus_power(program),
+            "title": title,
+            "first": [_filled(note) for note in self._differences()],
+            "doc": doc.strip(),
+            "formula": [_listed(self._renamed(line)) for line in program.formula],
+            "notes": notes,
             "positional": signature.positional,
             "keywords": signature.keywords,
-            "options": signature.options,
-            "foreign": signature.foreign,
-            "ways": [way.name for way in WAYS],
+            "documented": [_listed(f"{argument.name}: {argument.doc}") for argument in signature.documented()],
             "checks": signature.checks(),
             "slots": [self._slot(slot) for slot in program.slots],
             "optional_slots": any(slot.when != ALWAYS for slot in program.slots),
-            "accumulation": self._accumulation(),
+            "not_lazy": locality(program),
+            "dialect": signature.dialect(),
+            "every": program.update.predicate.hyper if program.update.predicate else "",
             "scalars": scalar_lines(program, self.names),
             "scalars_doc": self._scalars_doc(),
             "update": update_lines(program, self.names),
@@ -84,14 +91,19 @@ class _Module:
             line = re.sub(rf"\b{hyper.name}\b", self.names.hyper(hyper.name), line)
         return line
 
+    def _differences(self) -> Iterator[str]:
+        peer = self.names.peer
+        if peer is not None:
+            differs = [*peer.differs, *self._other_defaults(peer)]
+            where = "; ".join(map(self._renamed, differs)) or "nowhere but in rounding"
+            theirs = ", ".join(f"{name}={value!r}" for name, value in self.signature.dialect().items())
+            yield f"Differs from {peer.path}: {where}.{f' Its conventions are {theirs}.' if theirs else ''}"
+
     def _notes(self) -> Iterator[str]:
-        names, peer = self.names, self.names.peer
+        names = self.names
         renamed = [slot.name for slot in self.program.slots if names.slot(slot.name) != slot.name]
         kept = [f"{name} is `{names.slot(name)}`" for name in renamed]
         yield f"In a parameter's state {', '.join([*kept, 't is `step`'])}."
-        if peer is not None:
-            differs = [*peer.differs, *self._other_defaults(peer)]
-            yield f"Differs from {peer.path}: {'; '.join(map(self._renamed, differs)) or 'nowhere but in rounding'}."
         yield (
             "Arithmetic and slots are float64 for float64 parameters, else float32; a parameter of lower precision is "
             "rounded once. Gradients are never written to."
@@ -111,26 +123,22 @@ class _Module:
                 start = f'group["{self.names.argument(name)}"]'
             case _:
                 raise UnsupportedOperation(f"a slot that starts as a copy of the parameter ({slot.name})", "pytorch")
+        variable, guard = self.names.variable(slot.name), "" if slot.when == ALWAYS else self.guards.guard(slot.when)
         return {
+            "spec": slot.name,
             "name": self.names.slot(slot.name),
-            "variable": self.names.variable(slot.name),
+            "argument": f"{variable}: {'Any' if guard else 'Tensor'}",
             "start": start,
-            "guard": "" if slot.when == ALWAYS else self.guards.guard(slot.when),
+            "guard": guard,
         }
-
-    def _accumulation(self) -> dict[str, str] | None:
-        region = self.program.update
-        if region.predicate is None:
-            return None
-        return {"guard": self.guards.guard(region.guard), "every": self.guards.option(region.predicate.hyper)}
 
     def _scalars_doc(self) -> str:
         if self.program.strict:
             return "The numbers of update `t`, the same for all elements: computed as double words, rounded once."
-        return "The numbers of update `t`, the same for all elements: floats, or 0-dim tensors when compiled."
+        return "The numbers of update `t`, the same for all elements: floats, or tensors if `t` is one."
 
     def _update_doc(self) -> str:
-        absent = "; those not in use are None" if any(slot.when != ALWAYS for slot in self.program.slots) else ""
+        absent = "; slots not in use are None" if any(slot.when != ALWAYS for slot in self.program.slots) else ""
         return f"The formula: writes `w` and the slots, all of one dtype{absent}."
 
     def _helpers(self) -> list[str]:
@@ -138,6 +146,14 @@ class _Module:
             total = ["total.py.jinja"] if sums(self.program) else []
             return [*total, "sqrt.py.jinja", "double_word.py.jinja"]
         return ["one_minus_power.py.jinja"] if uses_one_minus_power(self.program) else []
+
+
+def _filled(text: str) -> str:
+    return textwrap.indent(textwrap.fill(text, 102), "    ")
+
+
+def _listed(text: str) -> str:
+    return textwrap.fill(text, 106, initial_indent=" " * 8, subsequent_indent=" " * 12)
 
 
 def _refuse_unsupported(program: Program) -> None:

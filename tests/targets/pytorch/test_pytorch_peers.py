@@ -1,0 +1,120 @@
+"""The classes of torch.optim that ours stand beside: their checkpoints load, and the run goes on as theirs would."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from optloom.codegen.compiler import discover, program_for
+from torch_training import RULES, decaying, parameters, through_a_file, train
+
+PEERS = {
+    name: peer for name in RULES for peer in discover()[name].peers if peer.path.startswith("torch.")
+}  # fmt: skip
+
+
+def class_of(name: str) -> Any:
+    module, _, kind = PEERS[name].path.rpartition(".")
+    return getattr(importlib.import_module(module), kind)
+
+
+def choices(name: str) -> Iterator[dict[str, Any]]:
+    """Arguments that both take: each option of the rule, and what is off by default, alone and all together."""
+    known = inspect.signature(class_of(name)).parameters
+    program = program_for(discover()[name], "pytorch")
+    found = {option.name: True for option in program.options if not option.convention and not option.choices}
+    found |= {hyper.name: 0.3 for hyper in program.hypers if hyper.name in known and hyper.off is not None}
+    found |= {"weight_decay": 0.1} if "weight_decay" in known else {}
+    together = found if "nesterov" not in found or "momentum" in found else {}
+    alone = [{key: x} for key, x in found.items() if key != "nesterov"]
+    return iter([{}, *alone, together])
+
+
+CASES = [(name, choice) for name in PEERS for choice in choices(name)]
+
+
+@pytest.mark.parametrize(("name", "choice"), CASES)
+@pytest.mark.parametrize("maximize", [False, True])
+def test_a_run_of_the_peer_is_continued(
+    name: str, choice: dict[str, Any], maximize: bool, rendered: Callable[..., Any]
+) -> None:
+    """Epsilon is large enough, and the dtype wide enough, for any other place of it to show."""
+    peer_class, wide = class_of(name), torch.float64
+    theirs = parameters(wide)
+    own = {"eps": 1e-2} if "eps" in inspect.signature(peer_class).parameters else {}
+    peer = peer_class(theirs, lr=0.05, maximize=maximize, foreach=False, **own, **choice)
+    train(peer, theirs, range(7))
+    ours = [torch.nn.Parameter(w.detach().clone()) for w in theirs]
+    optimizer = rendered(name)(ours)
+    optimizer.load_state_dict(through_a_file(peer.state_dict()))
+    group = optimizer.param_groups[0]
+    assert {key: group[key] for key in choice} == choice and group["maximize"] == maximize and group["lr"] == 0.05
+    assert {key: group[key] for key in PEERS[name].dialect if key in group} == {
+        key: x for key, x in PEERS[name].dialect.items() if key in group
+    }
+    train(peer, theirs, range(7, 20))
+    train(optimizer, ours, range(7, 20))
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-13, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_with_its_conventions_a_class_is_its_peer_from_the_start(name: str, rendered: Callable[..., Any]) -> None:
+    ours, theirs = parameters(torch.float64), parameters(torch.float64)
+    known = inspect.signature(class_of(name)).parameters
+    kind = rendered(name)
+    conventions = {key: x for key, x in PEERS[name].dialect.items() if key in inspect.signature(kind).parameters}
+    optimizer, peer = kind(ours), class_of(name)(theirs, foreach=False)
+    same = {key: x for key, x in peer.defaults.items() if key in optimizer.defaults and key not in conventions}
+    same = {key: x for key, x in same.items() if key not in ("fused", "foreach")} | {"weight_decay": 0.1}
+    optimizer = kind(ours, **conventions, **same)
+    peer = class_of(name)(theirs, foreach=False, **{key: x for key, x in same.items() if key in known})
+    train(optimizer, ours, range(12))
+    train(peer, theirs, range(12))
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-13, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_the_peer_takes_our_state(name: str, rendered: Callable[..., Any]) -> None:
+    """The other way: keys and shapes are the peer's, and its loader is content."""
+    ws = parameters()
+    kind = rendered(name)
+    optimizer = kind(ws, lr=0.05, **{key: x for key, x in PEERS[name].dialect.items() if key in kind(ws).defaults})
+    train(optimizer, ws, range(3))
+    peer = class_of(name)(ws, foreach=False)
+    peer.load_state_dict(optimizer.state_dict())
+    train(peer, ws, range(3, 5))
+    for w in ws:
+        if "step" in peer.state[w] and optimizer._slot_names:
+            assert int(peer.state[w]["step"]) in (3, 5)
+
+
+def test_coupled_decay_does_not_load_where_there_is_none(rendered: Callable[..., Any]) -> None:
+    ws = parameters()
+    peer = torch.optim.Adam(ws, weight_decay=0.1)
+    train(peer, ws, range(1))
+    optimizer = rendered("adamw")(parameters())
+    with pytest.raises(ValueError, match="the saved weight_decay adds to the gradient"):
+        optimizer.load_state_dict(peer.state_dict())
+    decoupled = torch.optim.AdamW(ws, weight_decay=0.1)
+    train(decoupled, ws, range(1))
+    optimizer.load_state_dict(decoupled.state_dict())
+    assert optimizer.param_groups[0]["weight_decay"] == 0.1
+
+
+def test_our_own_states_keep_their_own_conventions(rendered: Callable[..., Any]) -> None:
+    for name in PEERS:
+        kind = rendered(name)
+        ws = parameters()
+        optimizer = kind(ws, **decaying(kind))
+        train(optimizer, ws, range(1))
+        again = kind(parameters())
+        again.load_state_dict(through_a_file(optimizer.state_dict()))
+        ways = ("params", "foreach", "capturable", "differentiable", "fused")
+        for key, x in optimizer.param_groups[0].items():
+            assert key in ways or again.param_groups[0][key] == x
