@@ -181,8 +181,8 @@ class Distance:
 
 
 def distances(rule: type[Rule], names: Sequence[str] = (), steps: int = 100) -> list[Distance]:
-    """Pairs of peers, each run as the generated NumPy class under its conventions: with the rule's default numbers, with
-    each peer's own, and with each optional number given.
+    """Pairs of peers, each run as the generated NumPy class under its conventions: with the rule's default numbers,
+    with each peer's own, and with each optional number given.
 
     Raises UnknownName, and ModuleNotFoundError without NumPy.
     """

@@ -7,6 +7,7 @@ own runner, in a process of its own, and its bits are compared with those of IEE
 from __future__ import annotations
 
 import importlib.metadata
+import inspect
 import os
 import platform
 import shutil
@@ -77,7 +78,10 @@ class Diagnosis:
 def diagnose(
     targets: Iterable[str] | None = None, *, slow: bool = False, progress: Callable[[int, int, str], None] | None = None
 ) -> Diagnosis:
-    """Asks this machine, then the frameworks of `targets` (all): `slow` modes too, in which a compiler takes seconds."""
+    """Asks this machine, then the frameworks of `targets` (all of them).
+
+    `slow`: in those modes too in which a compiler takes seconds.
+    """
     names = list(target_names() if targets is None else targets)
     found: list[Arithmetic] = []
     missing: dict[str, str] = {}
@@ -184,9 +188,7 @@ def _of_mode(worker: Worker, mode: Mode, folder: Path) -> Arithmetic:
     answers = {numerics: _answers(worker, mode, numerics, folder) for numerics in mode.numerics}
     flushes, contracts, exact = answers.get("fast") or answers["strict"]
     classes: dict[str, Class] = {numerics: _class(*answer) for numerics, answer in answers.items()}
-    return Arithmetic(
-        worker.target, mode.name, flushes, contracts, exact, classes.get("strict"), classes.get("fast")
-    )
+    return Arithmetic(worker.target, mode.name, flushes, contracts, exact, classes.get("strict"), classes.get("fast"))
 
 
 def _class(flushes: bool, contracts: bool, exact: bool) -> Class:
@@ -204,7 +206,8 @@ def _answers(worker: Worker, mode: Mode, numerics: Any, folder: Path) -> tuple[b
 
     def run(name: str, rate: float, w: Any, g: Any) -> Any:
         file = rendered(rules[name], name, worker.target, numerics, folder)
-        job = Job(str(file), rules[name].__name__, mode.name, "float32", [Episode([w], [[g]])], {"learning_rate": rate})
+        episode, source = Episode([w], [[g]]), inspect.getsourcefile(rules[name]) or ""
+        job = Job(str(file), rules[name].__name__, mode.name, "float32", [episode], {"learning_rate": rate}, {}, source)
         return worker.run(job)[0][0].parameters[0]
 
     rules = discover(Path(optloom.codegen.__path__[0]) / "probes")

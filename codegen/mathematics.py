@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001, RUF002 (mathematics is written with its own letters)
 """The formula of a rule as mathematics: Unicode for a terminal, LaTeX for a page. Order and grouping are the rule's."""
 
 from __future__ import annotations

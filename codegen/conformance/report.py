@@ -101,7 +101,8 @@ class Report:
                 "histogram": _histogram(judged),
                 "worst": None if worst is None else {
                     "element": worst.element, "output": worst.output, "step": worst.step, "actual": worst.actual,
-                    "expected": worst.expected, "bound": worst.bound if isfinite(worst.bound) else None, **(worst.case or {}),
+                    "expected": worst.expected, "bound": worst.bound if isfinite(worst.bound) else None,
+                    **(worst.case or {}),
                 },
             }  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -132,7 +133,9 @@ class RuleSuite:
         case = question.case
         snapshots: list[list[Snapshot]] = []
         for episodes in question.jobs():
-            made = run(Job("", self.rule.__name__, "", dtype, episodes, dict(case.hypers), dict(case.variant.options)))
+            settings = dict(case.hypers), dict(case.variant.options)
+            source = inspect.getsourcefile(self.rule) or ""
+            made = run(Job("", self.rule.__name__, "", dtype, episodes, *settings, source))
             if len(made) != len(episodes):
                 raise Failed(f"the runner answered {len(made)} episodes of {len(episodes)}")
             snapshots += made

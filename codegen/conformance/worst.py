@@ -36,7 +36,7 @@ def with_case(
             name: value if isinstance(value, int) else hexadecimal(value)
             for name, value in given.hypers.items() if value is not None
         },
-        "options": {name: value for name, value in given.options.items()},
+        "options": dict(given.options),
     }  # fmt: skip
     judgement.worst = replace(worst, case=case)
     return judgement

@@ -73,7 +73,7 @@ def _row(run: Conformance, cell: Cell, text: Any) -> list[Any]:
 
 
 def _worst(worst: Mapping[str, Any], text: Any) -> list[Any]:
-    """Element, output, step, what came out, the oracle's digits, bound; part, numbers, inputs, shape, index, settings."""
+    """In the order in which the script reads them."""
     settings = {**worst.get("hyperparameters", {}), **worst.get("options", {})}
     return [
         text(worst["element"]), text(worst["output"]), worst["step"], worst["actual"], worst["expected"],

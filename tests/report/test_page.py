@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_up import MARKUP, cell, run
 from optloom.codegen.report import html, load
-
-from .conftest import MARKUP, cell, run
 
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
@@ -205,7 +204,9 @@ def test_contrast_in_the_light_and_in_the_dark(page: Page) -> None:
 
 
 def test_it_loads_nothing_and_logs_nothing(page: Page) -> None:
-    assert page.run("return performance.getEntriesByType('resource').filter(e => !e.name.startsWith('data:')).length") == 0
+    assert (
+        page.run("return performance.getEntriesByType('resource').filter(e => !e.name.startsWith('data:')).length") == 0
+    )
     assert [entry for entry in page.browser.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 
