@@ -6,6 +6,7 @@ Everything is taken from what the rule says of its peers and from the targets' r
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, permutations
@@ -161,9 +162,9 @@ def _kept_apart(a: Peer, b: Peer, arguments: Sequence[Argument], conventions: Se
         yield from (
             f"in {other.path}, unlike {peer.path}: {text}" for text in peer.differs if text not in other.differs
         )
-    for one in arguments:
-        if (a.path in one.peers) and b.path not in one.peers:
-            name = one.peers[a.path][0]
+    for argument in arguments:
+        if a.path in argument.peers and b.path not in argument.peers:
+            name = argument.peers[a.path][0]
             yield f"{name} of {a.path} has no counterpart in {b.path}"
 
 
@@ -200,6 +201,5 @@ def distances(rule: type[Rule], names: Sequence[str] = (), steps: int = 100) -> 
 
 
 def _apart(x: Sequence[Sequence[float]], y: Sequence[Sequence[float]]) -> float:
-    way = sum((end - start) ** 2 for start, end in zip(x[0], x[-1], strict=True)) ** 0.5
-    gap = sum((a - b) ** 2 for a, b in zip(x[-1], y[-1], strict=True)) ** 0.5
+    way, gap = math.dist(x[0], x[-1]), math.dist(x[-1], y[-1])
     return gap / way if way else gap

@@ -58,7 +58,8 @@ def names_in(target: Target, program: Program) -> dict[str, str]:
 
     A target that renames has a method `names(program)`; for one without, they are called as in the rule.
     """
-    declared = (*program.hypers, *program.options, *program.slots)
+    declared = [hyper.name for hyper in program.hypers] + [option.name for option in program.options]
+    declared += [slot.name for slot in program.slots]
     renaming = getattr(target, "names", None)
     renamed: Mapping[str, str] = renaming(program) if renaming else {}
-    return {one.name: renamed.get(one.name, one.name) for one in declared}
+    return {name: renamed.get(name, name) for name in declared}

@@ -61,5 +61,7 @@ def run(rule: type[Rule], peer: Peer, numbers: Mapping[str, float], steps: int) 
 
 def _inputs(program: Program, gradient: NDArray[np.float64]) -> list[dict[str, object]]:
     """The extra inputs of a call: 1 for numbers, the squared gradient for tensors."""
-    extra = {source.name: 1.0 if source.shape == "scalar" else [gradient**2] for source in program.inputs}
+    extra: dict[str, object] = {
+        source.name: 1.0 if source.shape == "scalar" else [gradient**2] for source in program.inputs
+    }
     return [extra] if extra else []

@@ -57,8 +57,8 @@ def _show(comparison: Comparison) -> None:
         return
     table = _table("hyperparameter", "optloom", *comparison.peers)
     for argument in comparison.arguments:
-        there = [argument.peers.get(path) for path in comparison.peers]
-        cells = ["-" if one is None else f"{one[0]} = {_number(one[1])}" for one in there]
+        known = [argument.peers.get(path) for path in comparison.peers]
+        cells = ["-" if peer is None else f"{peer[0]} = {_number(peer[1])}" for peer in known]
         table.add_row(argument.name, _number(argument.default), *cells)
     console_.print(f"{comparison.rule}: names and defaults", style="bold cyan", markup=False)
     console_.print(table, markup=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -38,7 +39,7 @@ def report(
 
     run = reports.load(files)
     before = reports.load([against]) if against else None
-    wanted = [
+    wanted: list[tuple[Path | None, Callable[[], str]]] = [
         (html, lambda: reports.html(run)),
         (markdown, lambda: reports.markdown(run, before)),
         (junit, lambda: reports.junit(run)),

@@ -77,7 +77,8 @@ def _heading(console_: Console, text: str) -> None:
 def _arguments(console_: Console, view: RuleView) -> None:
     from rich.table import Table
 
-    targets = list(dict.fromkeys(t for one in (*view.hyperparameters, *view.options) for t in one.names))
+    named = [*(hyper.names for hyper in view.hyperparameters), *(option.names for option in view.options)]
+    targets = list(dict.fromkeys(target for names in named for target in names))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in ("  name", "default", "bounds", *targets, "what it is"):
         table.add_column(heading, no_wrap=heading not in ("bounds", "what it is"))
