@@ -6,12 +6,14 @@ own runner, in a process of its own, and its bits are compared with those of IEE
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import inspect
 import os
 import platform
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
 import optloom.codegen
+import optloom.codegen.targets
 
 from .discovery import discover, target_names
 
@@ -31,7 +34,8 @@ EXTENSIONS = (
     "sse4_2", "avx", "f16c", "fma", "avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16", "asimd", "sve",
 )  # fmt: skip
 """Parts of the instruction set that kernels are built for, as Linux calls them."""
-LIBRARIES = ("numpy", "sympy", "torch", "tensorflow", "keras", "jax", "jaxlib", "optax", "ml_dtypes", "gmpy2", "ruff")
+OWN = ("sympy", "ruff", "gmpy2")
+"""What optloom itself needs, to generate and to judge."""
 
 Class = Literal["BIT", "BOUND", "FTZ"]
 
@@ -110,10 +114,23 @@ def machine() -> Machine:
         gpus=_gpus(),
         python=f"{platform.python_implementation()} {platform.python_version()}",
         optloom=_version("optloom") or "a checkout",
-        libraries={name: version for name in LIBRARIES if (version := _version(name))},
+        libraries={name: version for name in (*OWN, *_packages()) if (version := _version(name))},
         compilers={name: text for name, text in compilers.items() if text},
         absent=[name for name, text in compilers.items() if not text],
     )
+
+
+def _packages() -> list[str]:
+    """What the targets' runners import: their frameworks. Their modules are read, not run."""
+    found = set()
+    for name in target_names():
+        file = Path(optloom.codegen.targets.__path__[0]) / name / "runner.py"
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module or ""]
+            found |= {name.partition(".")[0] for name in names}
+    return sorted(found - sys.stdlib_module_names - {__name__.partition(".")[0]})
 
 
 def _version(name: str) -> str:

@@ -12,7 +12,7 @@ from optloom.spec.declarations import Peer
 from optloom.spec.rule import Rule
 
 from .compiler import dialect_of, program_for, render
-from .conformance.protocol import load_module
+from .conformance.protocol import REFERENCE, load_module
 from .ir.nodes import Hyperparameter, Program
 
 OWN = "each peer's defaults"
@@ -42,11 +42,11 @@ def _number(hyper: Hyperparameter) -> float:
 def run(rule: type[Rule], peer: Peer, numbers: Mapping[str, float], steps: int) -> list[list[float]] | None:
     """The weights before and after each step, in float64; None where the peer's formula lacks one of `numbers`."""
     chosen = dialect_of(rule, peer.path)
-    program = program_for(rule, "numpy", settings=chosen)
+    program = program_for(rule, REFERENCE, settings=chosen)
     if not set(numbers) <= {hyper.name for hyper in program.hypers}:
         return None
     with TemporaryDirectory() as folder:
-        for path, text in render(rule, "numpy", settings=chosen).items():
+        for path, text in render(rule, REFERENCE, settings=chosen).items():
             (Path(folder) / Path(path).name).write_text(text)
         made = getattr(load_module(str(Path(folder) / program.source)), rule.__name__)
     w = START.copy()

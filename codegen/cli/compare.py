@@ -38,9 +38,9 @@ def compare_peers(
         try:
             measured = distances(found, peers or (), steps) if numbers else []
         except ModuleNotFoundError as error:
-            if error.name != "numpy":
+            if (error.name or "").startswith("optloom"):
                 raise
-            typer.echo("--numbers needs NumPy: pip install numpy", err=True)
+            typer.echo(f"--numbers needs {error.name}: pip install {error.name}", err=True)
             raise typer.Exit(2) from error
         if as_json:
             print_json({"comparison": comparison, "distances": measured})

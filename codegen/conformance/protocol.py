@@ -34,6 +34,8 @@ Dtype: TypeAlias = Literal["float16", "bfloat16", "float32", "float64"]
 
 DTYPES: tuple[Dtype, ...] = ("float16", "bfloat16", "float32", "float64")
 NUMERICS: tuple[Numerics, ...] = ("strict", "fast")
+REFERENCE = "numpy"
+"""The readable target, strict in everything: its bits are what strict code of all others is compared with."""
 
 
 @dataclass(frozen=True)
