@@ -32,6 +32,12 @@ class PytorchTarget:
     numerics: OneOf["strict", "fast"] = "fast"
     nestings: Nestings = frozenset()
 
+    def names(self, program: Program) -> Mapping[str, str]:
+        """What PyTorch's users call what `program` declares: arguments, and keys of a parameter's state."""
+        names = Names(program.peers, tuple(hyper.name for hyper in program.hypers))
+        hypers = {hyper.name: names.shown(hyper.name) for hyper in program.hypers}
+        return hypers | {slot.name: names.slot(slot.name) for slot in program.slots}
+
     def render(self, program: Program) -> Mapping[str, str]:
         return {
             program.source: TEMPLATES.render("rule.py.jinja", _Module(program).context()),

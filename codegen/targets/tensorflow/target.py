@@ -45,6 +45,11 @@ class TensorFlow:
     nestings = NESTINGS
     templates = Templates(Path(__file__).parent / "templates")
 
+    def names(self, program: Program) -> Mapping[str, str]:
+        """What Keras's users call what `program` declares: the peer's names of slots."""
+        peer = _peer_of(program)
+        return peer.slots if peer else {}
+
     def render(self, program: Program) -> Mapping[str, str]:
         """The files of `program`, by name. Raises UnsupportedOperation for what Keras's class cannot hold yet."""
         _refuse(program)
@@ -84,9 +89,13 @@ def _refuse(program: Program) -> None:
             raise UnsupportedOperation(what, TensorFlow.name)
 
 
+def _peer_of(program: Program) -> Peer | None:
+    return next((peer for peer in program.peers if peer.path.startswith("keras.")), None)
+
+
 def _context(program: Program) -> dict[str, Any]:
     update = program.update
-    peer = next((peer for peer in program.peers if peer.path.startswith("keras.")), None)
+    peer = _peer_of(program)
     stages = {hyper.name: hyper for hyper in program.hypers if hyper.stage and not hyper.convention}
     own = [hyper for hyper in program.hypers if hyper.name not in stages]
     if unknown := set(stages) - set(KERAS_ARGUMENTS):
