@@ -134,7 +134,7 @@ class StrictScalarPrinter(TensorFlowPrinter):
     """A step's scalars as pairs of the compute dtype."""
 
     infix = {}
-    calls = {fn: f"double.{text}" for fn, text in FUNCTIONS.items() if fn is not Fn.POW} | {
+    calls = {fn: f"double.{text}" for fn, text in FUNCTIONS.items() if fn not in (Fn.POW,)} | {
         Fn.LESS: "double.less({0}, {1})"
     }
 

@@ -165,14 +165,18 @@ def _names(slot: SlotInfo) -> set[str]:
 
 def _conventions(program: Program) -> list[Hyperparameter | Choice]:
     """What only says which peer's formula is meant: keyword-only arguments."""
-    return [item for item in (*program.hypers, *program.options) if item.convention]
+    return [item for item in _declared(program) if item.convention]
+
+
+def _declared(program: Program) -> list[Hyperparameter | Choice]:
+    return [*program.hypers, *program.options]
 
 
 def _arguments(program: Program, peer: Peer | None) -> list[tuple[str, str]]:
     """Names and defaults of the constructor's arguments: in the peer's order, then what all Keras optimizers take."""
     defaults = dict(KERAS_ARGUMENTS)
     own: dict[str, str] = {}
-    for item in (*program.hypers, *program.options):
+    for item in _declared(program):
         if not item.convention:
             (defaults if item.stage else own)[item.name] = repr(item.default)
     values = own | defaults
