@@ -554,10 +554,12 @@ class Optimizer(keras.optimizers.Optimizer):
         Raises:
             ValueError: the optimizer is not built, or two variables have the same path.
         """
-        state = {"iterations": np.asarray(self._iterations, "int64")}
+        state = {"iterations": np.asarray(int(self._iterations), "int64")}
         for path in self._paths():
-            state[f"updates/{path}"] = np.asarray(self.iterations, "int64")
-        return state | {key: np.array(variables[0]) for key, (variables, _) in self._places({}).items()}
+            state[f"updates/{path}"] = np.asarray(int(self.iterations), "int64")
+        return state | {
+            key: np.array(variables[0].numpy()) for key, (variables, _) in self._places({}).items()
+        }
 
     def import_state(self, mapping, *, names=None, axes=None):
         """Continues from what `export_state` of an optimizer of this rule gave, here or in another framework.

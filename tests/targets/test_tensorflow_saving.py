@@ -80,8 +80,7 @@ def trained(rule: str, optimizer: Any) -> Any:
     return model
 
 
-@pytest.mark.parametrize("kind", ["model.keras", "state.weights.h5"])
-@pytest.mark.parametrize("rule", PEERS)
+@pytest.mark.parametrize(("rule", "kind"), [*((rule, "model.keras") for rule in PEERS), ("adam", "state.weights.h5")])
 def test_the_state_in_a_file_of_keras_own_optimizer_loads(rule: str, kind: str, tmp_path: Path) -> None:
     """And training goes on as there, within what the two round differently."""
     arguments = all_on(rule) | {"learning_rate": 0.02}

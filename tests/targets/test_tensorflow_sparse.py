@@ -35,7 +35,7 @@ def summed(values: np.ndarray, indices: list[int], rows: int = ROWS) -> np.ndarr
 
 
 def slots_of(optimizer: Any, v: Any) -> list[np.ndarray]:
-    return [np.array(optimizer.get_slot(v, name)) for name in optimizer.get_slot_names()]
+    return [np.array(optimizer.get_slot(v, name).numpy()) for name in optimizer.get_slot_names()]
 
 
 @pytest.mark.parametrize("sparse", [None, "lazy"])
