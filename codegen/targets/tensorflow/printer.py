@@ -130,13 +130,16 @@ class FastScalarPrinter(TensorFlowPrinter):
         return ref.name
 
 
+PAIRS: dict[Fn, str] = {fn: f"double.{text}" for fn, text in FUNCTIONS.items() if fn is not Fn.POW}
+PAIRS[Fn.LESS] = "double.less({0}, {1})"
+"""Operations on pairs: functions of the generated module `double`."""
+
+
 class StrictScalarPrinter(TensorFlowPrinter):
     """A step's scalars as pairs of the compute dtype."""
 
     infix = {}
-    calls = {fn: f"double.{text}" for fn, text in FUNCTIONS.items() if fn not in (Fn.POW,)} | {
-        Fn.LESS: "double.less({0}, {1})"
-    }
+    calls = PAIRS
 
     def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
         if fn in (Fn.POWER, Fn.ONE_MINUS_POWER):
