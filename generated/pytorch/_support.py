@@ -27,6 +27,9 @@ class Optimizer(torch.optim.Optimizer):
             rows that they touch, and nothing else changes or decays. "dense": it is made dense.
         fused: not implemented yet.
 
+    Hyperparameters are floats, or tensors of one element whose value may change from step to step. So may a
+    float in a group, but torch.compile compiles once more for each new one, as it does for torch.optim.
+
     A parameter's state is made at its first gradient: `step`, the number of its updates (a float64 tensor:
     floating, as torch.optim's, but exact up to 2**53), and its slots, of the parameter's shape: float64 for
     float64 parameters, else float32; complex for complex ones, whose real and imaginary parts are updated as
@@ -181,7 +184,10 @@ class Optimizer(torch.optim.Optimizer):
                 if group["differentiable"]:
                     state[name] = new.to(state[name].dtype)
                 else:
-                    state[name].copy_(new) if isinstance(new, Tensor) else state[name].fill_(new)
+                    place = state[name].view(
+                        1
+                    )  # torch.compile loses writes to 0-dim float64 tensors (torch 2.13)
+                    place.copy_(new) if isinstance(new, Tensor) else place.fill_(new)
 
     def _update_one(self, group: dict[str, Any], w: Tensor, g: Tensor, state: dict[str, Any], k: Any) -> None:
         slots = [state.get(name) for name in self._slot_names.values()]

@@ -12,7 +12,8 @@ from . import _support
 
 
 class RAdam(_support.Optimizer):
-    """Rectified Adam (Liu et al. 2020, algorithm 2), rectified once the moving average is longer than 5 steps.
+    """Rectified Adam (Liu et al. 2020, algorithm 2), rectified once the moving average is longer than 5
+    steps.
 
     Differs from torch.optim.RAdam: nowhere but in rounding. Its conventions are epsilon_hat=True,
     decoupled_weight_decay=False.

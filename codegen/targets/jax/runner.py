@@ -20,8 +20,7 @@ import numpy as np
 import optax
 
 from ...compiler import program_for
-from ...conformance.protocol import Episode, Job, Mode, Slots, Snapshot, load_module
-from ...discovery import discover
+from ...conformance.protocol import Episode, Job, Mode, Slots, Snapshot, load_module, rule_named
 from .target import names_in_optax
 
 MODES = (
@@ -35,15 +34,15 @@ MODES = (
 def run(job: Job) -> list[list[Snapshot]]:
     """The snapshots of each episode; the optimizer is built, and compiled, once for all of them."""
     with jax.enable_x64(job.dtype == "float64"), jax.disable_jit(job.mode == "step-op-by-op"):
-        names = _names(job.rule)
+        names = _names(job.rule, job.source)
         init, call = _optimizer(load_module(job.file), job, names)
         return [_episode(episode, init, call, names) for episode in job.episodes]
 
 
 @cache
-def _names(rule: str) -> dict[str, str]:
+def _names(rule: str, source: str) -> dict[str, str]:
     """The generated names, by those of the rule."""
-    return next(names_in_optax(program_for(known, "jax")) for known in discover().values() if known.__name__ == rule)
+    return names_in_optax(program_for(rule_named(rule, source), "jax"))
 
 
 def _optimizer(module: ModuleType, job: Job, names: dict[str, str]) -> tuple[Callable[..., Any], Callable[..., Any]]:

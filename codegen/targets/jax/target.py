@@ -39,6 +39,10 @@ class JaxTarget:
         }
     )
 
+    def names(self, program: Program) -> Mapping[str, str]:
+        """What optax's users call what `program` declares."""
+        return names_in_optax(program)
+
     def render(self, program: Program) -> Mapping[str, str]:
         _refuse_what_is_missing(program)
         named = renamed(program, names_in_optax(program))

@@ -12,8 +12,7 @@ import torch
 import torch._dynamo
 
 from ...compiler import program_for
-from ...conformance.protocol import Array, Episode, Job, Mode, Snapshot, load_module, numpy_dtype
-from ...discovery import discover
+from ...conformance.protocol import Array, Episode, Job, Mode, Snapshot, load_module, numpy_dtype, rule_named
 from ...ir.nodes import Program
 from .names import OFF, TUPLES, Names
 
@@ -29,7 +28,7 @@ torch.set_num_threads(1)
 
 def run(job: Job) -> list[list[Snapshot]]:
     """The snapshots of each episode; the optimizer is built, and its step compiled, once for all of them."""
-    program = _program(job.rule)
+    program = _program(job.rule, job.source)
     names = Names(program.peers, tuple(hyper.name for hyper in program.hypers))
     slots = {slot.name: names.slot(slot.name) for slot in program.slots}
     scalars = {slot.name for slot in program.slots if slot.shape == "scalar"}
@@ -43,8 +42,8 @@ def run(job: Job) -> list[list[Snapshot]]:
 
 
 @cache
-def _program(rule: str) -> Program:
-    return next(program_for(known, "pytorch") for known in discover().values() if known.__name__ == rule)
+def _program(rule: str, source: str) -> Program:
+    return program_for(rule_named(rule, source), "pytorch")
 
 
 def _arguments(kind: type, program: Program, names: Names, job: Job) -> dict[str, Any]:

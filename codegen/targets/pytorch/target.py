@@ -32,6 +32,12 @@ class PytorchTarget:
     numerics: OneOf["strict", "fast"] = "fast"
     nestings: Nestings = frozenset()
 
+    def names(self, program: Program) -> Mapping[str, str]:
+        """What PyTorch's users call what `program` declares: arguments, and keys of a parameter's state."""
+        names = Names(program.peers, tuple(hyper.name for hyper in program.hypers))
+        hypers = {hyper.name: names.shown(hyper.name) for hyper in program.hypers}
+        return hypers | {slot.name: names.slot(slot.name) for slot in program.slots}
+
     def render(self, program: Program) -> Mapping[str, str]:
         return {
             program.source: TEMPLATES.render("rule.py.jinja", _Module(program).context()),
@@ -58,7 +64,7 @@ class _Module:
             "source": program.source,
             "strict": program.strict,
             "powers": not program.strict and uses_one_minus_power(program),
-            "title": title,
+            "title": textwrap.fill(title, 106, initial_indent=" " * 7, subsequent_indent=" " * 4).lstrip(),
             "first": [_filled(note) for note in self._differences()],
             "doc": doc.strip(),
             "formula": [_listed(self._renamed(line)) for line in program.formula],

@@ -34,11 +34,6 @@ def choices(name: str) -> Iterator[dict[str, Any]]:
     return iter([{}, *alone, together])
 
 
-def as_known(name: str) -> Any:
-    """RAdam's peer adds epsilon before the second moment's bias is corrected; the rule has no convention for it."""
-    return pytest.param(name, marks=pytest.mark.xfail(strict=True)) if name == "radam" else name
-
-
 def assert_rounded(name: str, ours: list[torch.nn.Parameter], theirs: list[torch.nn.Parameter]) -> None:
     """Equal but for rounding; peers keep scalar slots in float32."""
     scalar = any(slot.shape == "scalar" for slot in program_for(discover()[name], "pytorch").slots)
@@ -46,9 +41,7 @@ def assert_rounded(name: str, ours: list[torch.nn.Parameter], theirs: list[torch
         torch.testing.assert_close(a, b, rtol=1e-9 if scalar else 1e-13, atol=1e-11 if scalar else 1e-14)
 
 
-CASES = [
-    pytest.param(name, choice, marks=getattr(as_known(name), "marks", ())) for name in PEERS for choice in choices(name)
-]
+CASES = [(name, choice) for name in PEERS for choice in choices(name)]
 
 
 @pytest.mark.parametrize(("name", "choice"), CASES)
@@ -72,7 +65,7 @@ def test_a_run_of_the_peer_is_continued(name: str, choice: dict[str, Any], rende
     assert_rounded(name, ours, theirs)
 
 
-@pytest.mark.parametrize("name", map(as_known, PEERS))
+@pytest.mark.parametrize("name", PEERS)
 def test_with_its_conventions_a_class_is_its_peer_from_the_start(name: str, rendered: Callable[..., Any]) -> None:
     ours, theirs = parameters(torch.float64), parameters(torch.float64)
     known = inspect.signature(class_of(name)).parameters
@@ -93,7 +86,9 @@ def test_the_peer_takes_our_state(name: str, rendered: Callable[..., Any]) -> No
     """The other way: keys and shapes are the peer's, and its loader is content."""
     ws = parameters()
     kind = rendered(name)
-    optimizer = kind(ws, lr=0.05, **{key: x for key, x in PEERS[name].dialect.items() if key in kind(ws).defaults})
+    unset = {key for key, x in kind(ws).defaults.items() if x is None}
+    theirs = PEERS[name].dialect | {key: x for key, x in PEERS[name].defaults.items() if key in unset}
+    optimizer = kind(ws, lr=0.05, **{key: x for key, x in theirs.items() if key in kind(ws).defaults})
     train(optimizer, ws, range(3))
     peer = class_of(name)(ws, foreach=False)
     peer.load_state_dict(optimizer.state_dict())
