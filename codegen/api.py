@@ -10,10 +10,9 @@ from pathlib import Path, PurePosixPath
 import optloom.codegen
 from optloom.spec.rule import Rule
 
-from .compiler import Numerics, compile_rule, render
+from .compiler import Numerics, compile_rule, program_for, render
 from .conformance import conform
 from .discovery import discover, target, target_names
-from .ir.nodes import Program
 from .output import Finding, Output, OutputError, Report, compare, write
 from .printing import UnsupportedOperation
 from .provenance import source_digest
@@ -172,7 +171,7 @@ def _describe(name: str, rule: type[Rule]) -> RuleInfo:
     printed, missing = {}, {}
     for target_name in target_names():
         try:
-            target(target_name).render(_for_target(rule, target_name))
+            target(target_name).render(program_for(rule, target_name))
             printed[target_name] = target(target_name).numerics
         except UnsupportedOperation as reason:
             missing[target_name] = str(reason)
@@ -186,12 +185,6 @@ def _describe(name: str, rule: type[Rule]) -> RuleInfo:
         targets=printed,
         missing=missing,
     )
-
-
-def _for_target(rule: type[Rule], target_name: str) -> Program:
-    chosen = target(target_name)
-    strict = chosen.numerics == "strict"
-    return compile_rule(rule, strict, chosen.nestings if strict else frozenset())
 
 
 def _is_path(name: str) -> bool:

@@ -25,3 +25,8 @@ def bounds_in_words(hyper: Hyperparameter) -> str:
     if len(limits) == 1 and limits[0][0] == ">":
         limits.append("finite")
     return "must be " + " and ".join(limits)
+
+
+def may_be_none(hyper: Hyperparameter) -> bool:
+    """Whether None turns it off; else a number does, or nothing."""
+    return hyper.optional and hyper.off is None

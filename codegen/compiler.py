@@ -15,6 +15,7 @@ from optloom.spec.rule import Composition, Rule, Stage
 from optloom.spec.stages import PIPELINE
 from optloom.spec.tracing import trace
 
+from .dialects import Open, binding, named_by, peer_of
 from .discovery import discover, targets
 from .discovery import target as load_target
 from .formatting import formatted
@@ -31,28 +32,58 @@ from .passes.specialise import specialise, without_trivial_rebinds
 
 Numerics = Literal["strict", "fast"]
 
-__all__ = ["Numerics", "Settings", "compile_rule", "discover", "passes_of", "render", "targets"]
+__all__ = [
+    "Numerics",
+    "Settings",
+    "compile_rule",
+    "dialect_of",
+    "discover",
+    "passes_of",
+    "program_for",
+    "render",
+    "targets",
+]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is fixed when code is generated. `stages`: those to compose; `options`: those to bind."""
+    """What is fixed when code is generated.
+
+    `stages`: those to compose. `options`: those to bind. `conventions`: those that stay arguments (see `dialects`).
+    """
 
     stages: tuple[type[Stage], ...] = PIPELINE
     options: Mapping[str, bool | str] = field(default_factory=dict)
+    conventions: Open = "own"
 
 
 DEFAULT = Settings()
 
 
+def dialect_of(rule: type[Rule], path: str) -> Settings:
+    """The settings under which `rule` is its peer at `path`, wherever it is rendered. Raises UnknownPeer.
+
+    Hyperparameters that only this peer has stay arguments.
+    """
+    peer, program = peer_of(rule, path), _frozen(rule, PIPELINE)  # type: ignore[arg-type]
+    hypers = named_by(program, peer) - {option.name for option in program.options}
+    return Settings(options=dict(peer.dialect), conventions=hypers)
+
+
 def passes_of(
-    rule: type[Rule], strict: bool = True, nestings: Nestings = frozenset(), settings: Settings = DEFAULT
+    rule: type[Rule],
+    strict: bool = True,
+    nestings: Nestings = frozenset(),
+    settings: Settings = DEFAULT,
+    ecosystem: str = "",
 ) -> list[tuple[str, Program]]:
     """The program of `rule` after each pass, verified each time. Raises SpecError for a rule that is wrong."""
     program = _frozen(rule, settings.stages)  # type: ignore[arg-type]  # classes are hashable
+    bound = binding(program, settings.conventions, ecosystem)
+    options = {**bound.options, **settings.options}
     stages = [("freeze", program)]
     for name, apply in (
-        ("specialise", lambda p: without_trivial_rebinds(specialise(p, settings.options))),
+        ("specialise", lambda p: without_trivial_rebinds(specialise(p, options, bound.absent))),
         ("numerics", numerics),
         ("hoist", hoist),
         ("cse", cse),
@@ -61,21 +92,35 @@ def passes_of(
     ):
         program = verify(apply(program), name)
         stages.append((name, program))
-    return stages
+    alone = _frozen(rule, ())  # type: ignore[arg-type]
+    shown = formula(specialise(alone, options, bound.absent))
+    return [(name, replace(program, formula=shown)) for name, program in stages]
 
 
 @cache
 def _frozen(rule: type[Rule], stages: tuple[type[Stage], ...]) -> Program:
     """Traced once, for all targets."""
-    program = freeze(trace(Composition(rule, stages)))
-    return verify(replace(program, formula=formula(freeze(trace(Composition(rule))))), "freeze")
+    return verify(freeze(trace(Composition(rule, stages))), "freeze")
 
 
 def compile_rule(
-    rule: type[Rule], strict: bool = True, nestings: Nestings = frozenset(), settings: Settings = DEFAULT
+    rule: type[Rule],
+    strict: bool = True,
+    nestings: Nestings = frozenset(),
+    settings: Settings = DEFAULT,
+    ecosystem: str = "",
 ) -> Program:
-    """The program of `rule`, ready to be printed."""
-    return passes_of(rule, strict, nestings, settings)[-1][1]
+    """The program of `rule`, ready to be printed. `ecosystem`: the package whose conventions stay arguments."""
+    return passes_of(rule, strict, nestings, settings, ecosystem)[-1][1]
+
+
+def program_for(
+    rule: type[Rule], target: str, numerics: Numerics | None = None, settings: Settings = DEFAULT
+) -> Program:
+    """The program of `rule` as `target` is given it. `numerics` None takes the target's default."""
+    chosen = load_target(target)
+    strict = (numerics or chosen.numerics) == "strict"
+    return compile_rule(rule, strict, chosen.nestings if strict else frozenset(), settings, chosen.ecosystem)
 
 
 def render(
@@ -85,7 +130,5 @@ def render(
 
     `numerics` None takes the target's default. Raises UnsupportedOperation where the target cannot print the rule.
     """
-    chosen = load_target(target)
-    strict = (numerics or chosen.numerics) == "strict"
-    program = compile_rule(rule, strict, chosen.nestings if strict else frozenset(), settings)
-    return {f"{target}/{path}": formatted(path, text) for path, text in chosen.render(program).items()}
+    files = load_target(target).render(program_for(rule, target, numerics, settings))
+    return {f"{target}/{path}": formatted(path, text) for path, text in files.items()}

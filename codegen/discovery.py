@@ -13,7 +13,7 @@ from types import ModuleType
 import optloom.codegen.targets
 import optloom.spec.rules
 from optloom.spec.errors import Location, SpecError
-from optloom.spec.rule import Rule, check_stage_defaults, location_of
+from optloom.spec.rule import Rule, check_dialects, check_stage_defaults, location_of
 from optloom.spec.stages import PIPELINE
 
 from .target import Target
@@ -71,6 +71,7 @@ def _rule_of(module: ModuleType) -> type[Rule]:
         names = ", ".join(rule.__name__ for rule in own) or "none"
         raise SpecError(f"a rule file holds one rule, this one holds {names}", Location(file, 1), "one file per rule")
     check_stage_defaults(own[0], PIPELINE)
+    check_dialects(own[0], PIPELINE)
     return own[0]
 
 

@@ -22,6 +22,8 @@ class Target(Protocol):
     """The default numerics of committed files."""
     nestings: Nestings
     """(outer, inner) operations that the target's compiler would contract or regroup: guarded in strict code."""
+    ecosystem: str
+    """The package whose optimizers are the target's own peers; their conventions stay arguments. Empty for none."""
 
     def render(self, program: Program) -> Mapping[str, str]:
         """The files of one program, by relative path. Raises UnsupportedOperation."""

@@ -70,6 +70,7 @@ class Hyper(Declaration):
 
     `default` None makes it optional; `off` names the number that means the same as None (momentum 0.0).
     Bounds are inclusive (`ge`, `le`) or strict (`gt`, `lt`). `integer` hyperparameters are structural: never traced.
+    `convention`: only some peer has it; it is off by default, and there only where the target's own peer names it.
     """
 
     def __init__(
@@ -82,10 +83,15 @@ class Hyper(Declaration):
         lt: float | None = None,
         off: float | None = None,
         integer: bool = False,
+        convention: bool = False,
         doc: str = "",
     ) -> None:
         super().__init__()
-        self.default, self.off, self.integer, self.doc = default, off, integer, doc
+        self.default, self.off, self.integer, self.convention, self.doc = default, off, integer, convention, doc
+        if convention and default != off:
+            raise SpecError(
+                f"a convention that is on by default: {default}", self.location, "give default=None, or the same as off"
+            )
         self.bounds: dict[str, float] = {
             sign: bound for sign, bound in ((">=", ge), (">", gt), ("<=", le), ("<", lt)) if bound is not None
         }
@@ -153,13 +159,19 @@ class OptionView:
 
 
 class Option(Declaration):
-    """A structural choice: a boolean, or one of several named forms (`choices`)."""
+    """A structural choice: a boolean, or one of several named forms (`choices`).
 
-    def __init__(self, default: bool | str, *, choices: tuple[str, ...] = (), doc: str = "") -> None:
+    `convention`: it only says which of several peers' formulas is meant. It is bound when code is generated, except
+    where the target's own peer has another value than the default.
+    """
+
+    def __init__(
+        self, default: bool | str, *, choices: tuple[str, ...] = (), convention: bool = False, doc: str = ""
+    ) -> None:
         super().__init__()
         if isinstance(default, str) and default not in choices:
             raise SpecError(f"the default '{default}' is none of the choices {choices}", self.location, "add it")
-        self.default, self.choices, self.doc = default, choices, doc
+        self.default, self.choices, self.convention, self.doc = default, choices, convention, doc
 
     @overload
     def __get__(self, layer: None, owner: type) -> Option: ...
@@ -252,6 +264,7 @@ class Peer:
     `names`: our hyperparameter's name -> the peer's. `slots`: our slot's name -> the peer's.
     `differs`: one sentence per difference in meaning, for the docstring of the generated class.
     `defaults`: the peer's defaults where they are not ours.
+    `dialect`: the options under which the rule is this peer's, where they are not the defaults.
     """
 
     path: str
@@ -260,3 +273,9 @@ class Peer:
     slots: Mapping[str, str] = field(default_factory=dict)
     differs: tuple[str, ...] = ()
     defaults: Mapping[str, float] = field(default_factory=dict)
+    dialect: Mapping[str, bool | str] = field(default_factory=dict)
+
+    @property
+    def ecosystem(self) -> str:
+        """The package that the peer is of."""
+        return self.path.partition(".")[0]

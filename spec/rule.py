@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from .declarations import Declaration, Hyper, Input, Peer, Slot, Value
+from .declarations import Declaration, Hyper, Input, Option, Peer, Slot, Value
 from .errors import Location, SpecError, author_location
 from .guards import Given, Guard
 
@@ -138,8 +138,8 @@ class Stage(Layer):
             raise SpecError("a stage runs around a rule, not alone", author_location())
         guard, engine = Given(self.when), self.interpreter
         outer_w, outer_g = self._outer
+        g = engine.hand_over("g", guard, g, outer_g)  # first: a new w must not be what g was made with
         w = engine.hand_over("w", guard, w, outer_w)
-        g = engine.hand_over("g", guard, g, outer_g)
         engine.leave()
         result = self._next._run(w, g, t)
         object.__setattr__(self, "_inner_result", result)
@@ -211,6 +211,20 @@ def check_stage_defaults(rule: type[Rule], stages: tuple[type[Stage], ...]) -> N
         if broken := declared[name].broken_bound(default):
             message = f"the default {default} of '{name}' breaks its bound: {broken}"
             raise SpecError(message, location_of(rule), "change stage_defaults")
+
+
+def check_dialects(rule: type[Rule], stages: tuple[type[Stage], ...]) -> None:
+    """Raises SpecError, at the rule, for a peer's dialect that names no option, or a value that it does not have."""
+    declared = {option.name: option for option in Composition(rule, stages).of_kind(Option)}
+    for peer in rule.peers:
+        for name, value in peer.dialect.items():
+            if name not in declared:
+                message = f"the dialect of {peer.path} names '{name}', which is no option of {rule.__name__}"
+                raise SpecError(message, location_of(rule), f"known: {', '.join(sorted(declared))}")
+            legal = declared[name].choices or (True, False)
+            if value not in legal:
+                message = f"the dialect of {peer.path} sets '{name}' to {value!r}"
+                raise SpecError(message, location_of(rule), f"it is one of {', '.join(map(repr, legal))}")
 
 
 def _wrapped(rule: type[Rule]) -> tuple[type[Rule], ...]:

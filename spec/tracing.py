@@ -280,14 +280,25 @@ class Tracer:
     def hand_over(self, name: str, guard: Guard, new: Value, before: Value) -> Value:
         if new is before:
             return new
-        location = self.wrap(new).location
+        changed, last = self.wrap(new), self.wrap(before)
+        location = changed.location
         unique = self._unique(name)
         self.shown[unique] = name
         inside = conjunction(self.guard, guard)
-        value = self.call("choose", (new, before), {"guard": guard}) if guard != ALWAYS else self.wrap(new)
+        guard, changed = self._where_it_changes(guard, changed, last)
+        value = self.call("choose", (changed, last), {"guard": guard}) if guard != ALWAYS else changed
         expression = self.checked(cast(Value, value), inside, location)
         self._append(Statement(unique, expression, ALWAYS, location, rebinds=name))
         return cast(Value, self.variable(unique, Kind.NAMED))
+
+    def _where_it_changes(self, guard: Guard, new: Traced, before: Traced) -> tuple[Guard, Traced]:
+        """`guard` and `new`, where `new` is itself a choice of which one branch is `before`: the other, and when."""
+        match new.expression:
+            case Call(function="choose", args=(a, b), settings=settings) if before.expression in (a, b):
+                inner = settings["guard"] if b == before.expression else negation(settings["guard"])
+                both = conjunction(guard, inner)
+                return both, Traced(self, a if b == before.expression else b, conjunction(new.needs, both))
+        return guard, new
 
     def _unique(self, name: str) -> str:
         self._versions[name] = count = self._versions.get(name, 0) + 1

@@ -32,6 +32,7 @@ class CTarget:
     folder: Path
     numerics: Literal["strict", "fast"] = "strict"
     nestings: Nestings = frozenset()
+    ecosystem: str = ""
 
     @property
     def name(self) -> str:

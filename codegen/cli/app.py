@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import typer
 
-from . import conform, explain, generate, listing
+from . import conform, convert, explain, generate, listing
 
 JUDGED, BAD_INPUT = 1, 2
 
@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (generate, listing, explain, conform):
+for module in (generate, listing, explain, conform, convert):
     module.add_to(app)
 
 
@@ -45,10 +45,11 @@ def _status_of(error: Exception) -> int | None:
     from optloom.spec.errors import SpecError
 
     from ..api import UnknownName
+    from ..convert import ConversionError
     from ..output import EditedFiles, OutputError
     from ..printing import UnsupportedOperation
 
     if isinstance(error, EditedFiles):
         return JUDGED
-    explained = (SpecError, UnknownName, UnsupportedOperation, OutputError, OSError)
+    explained = (SpecError, UnknownName, UnsupportedOperation, OutputError, ConversionError, OSError)
     return BAD_INPUT if isinstance(error, explained) else None

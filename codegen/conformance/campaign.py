@@ -14,12 +14,13 @@ from threading import Lock, RLock
 
 from optloom.spec.rule import Rule
 
+from .cases import composition_of
 from .corpus import digest
 from .coverage import Extent, Share, shares
 from .deviations import deviations
 from .pool import Failed, Skipped, Worker
 from .protocol import DTYPES, NUMERICS, Dtype, Job, Mode, Numerics, Snapshot
-from .rendering import rendered
+from .rendering import conventions_kept, rendered
 from .report import Report
 from .suite import Cell, Result, RuleSuite, run_cell
 
@@ -74,7 +75,7 @@ class Campaign:
     extent: Extent = "usual"
     _workers: dict[str, Worker] = field(default_factory=dict)
     _folder: Path = Path()
-    _files: dict[tuple[str, str, str], Path] = field(default_factory=dict)
+    _files: dict[tuple[str, str, str, bool], Path] = field(default_factory=dict)
     _lock: RLock = field(default_factory=RLock)
 
     def run(self, progress: Callable[[int, int, str], None] | None = None) -> Report:
@@ -105,7 +106,9 @@ class Campaign:
             for dtype in mode.dtypes:
                 wanted = dtype in (self.dtypes or DTYPES) and numerics in (self.numerics or NUMERICS)
                 if numerics in mode.numerics and wanted:
-                    for share in shares(suite.variants, mode, mode is modes[0], numerics, dtype, self.extent):
+                    kept = conventions_kept(suite.rule, target)
+                    variants = [variant for variant in suite.variants if variant.conventions <= kept]
+                    for share in shares(variants, mode, mode is modes[0], numerics, dtype, self.extent):
                         yield Task(suite, target, mode, numerics, dtype, share)
 
     def _results_of(self, tasks: list[Task], told: _Progress) -> list[Result]:
@@ -124,19 +127,23 @@ class Campaign:
             return [Result(Cell(*where, "step"), "SKIP", True, note=str(reason))]
         return run_cell(suite, worker, file, task.mode, task.numerics, task.dtype, task.share)
 
-    def _file(self, rule: type[Rule], name: str, target: str, numerics: Numerics) -> Path:
+    def _file(self, rule: type[Rule], name: str, target: str, numerics: Numerics, *, is_open: bool = False) -> Path:
         """Rendered once. Raises Skipped where the target does not print the rule."""
-        key = name, target, numerics
+        key = name, target, numerics, is_open
         with self._lock:
             if key not in self._files:
-                self._files[key] = rendered(rule, name, target, numerics, self._folder)
+                self._files[key] = rendered(rule, name, target, numerics, self._folder, is_open=is_open)
             return self._files[key]
 
     def _reference(self, name: str, rule: type[Rule]) -> Callable[[Job], list[list[Snapshot]]]:
         worker = self._workers[REFERENCE]
 
+        own = conventions_kept(rule, REFERENCE)
+        conventions = {d.name for d in composition_of(rule).declarations.values() if getattr(d, "convention", False)}
+
         def run(job: Job) -> list[list[Snapshot]]:
-            file = self._file(rule, name, REFERENCE, "strict")
+            is_open = not conventions.isdisjoint({*job.options, *job.hypers} - own)
+            file = self._file(rule, name, REFERENCE, "strict", is_open=is_open)
             return worker.run(replace(job, file=str(file), mode=worker.modes()[0].name))
 
         return run

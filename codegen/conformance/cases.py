@@ -26,12 +26,18 @@ LARGE = (0.37, 0.22, 0.51, 0.29, 0.43, 0.34)
 
 @dataclass(frozen=True)
 class Variant:
-    """Options and stages of one optimizer. `hypers`: the optional numbers that are given."""
+    """Options and stages of one optimizer. `hypers`: the optional numbers that are given.
+
+    `dialect`: whose conventions it has (the name of a peer's package), empty for the rule's own; `conventions`: the
+    names of those that are not the rule's own. They are run where a target keeps them.
+    """
 
     name: str
     hypers: Mapping[str, float | int | None] = field(default_factory=dict)
     options: Mapping[str, bool | str] = field(default_factory=dict)
     has_stages: bool = False
+    dialect: str = ""
+    conventions: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -59,12 +65,52 @@ def configuration(composition: Composition, case: Case | Variant, dtype: str, fl
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Conventions:
+    """Which formula is meant: the rule's own (no name), or that of the peers of a package."""
+
+    name: str = ""
+    options: Mapping[str, bool | str] = field(default_factory=dict)
+    hypers: frozenset[str] = frozenset()
+
+    def of(self, layer: type[Layer]) -> dict[str, bool | str]:
+        """The options that `layer` declares."""
+        return {d.name: self.options[d.name] for d in declarations_of(layer) if d.name in self.options}
+
+
+def conventions(composition: Composition) -> list[Conventions]:
+    """The rule's own, then those of its peers that differ."""
+    options = {option.name: option.default for option in composition.of_kind(Option) if option.convention}
+    hypers = {hyper.name for hyper in composition.hypers if hyper.convention}
+    found = [Conventions()]
+    for peer in composition.rule.peers:
+        set_otherwise = {n: peer.dialect[n] for n, value in options.items() if peer.dialect.get(n, value) != value}
+        made = Conventions(peer.ecosystem, set_otherwise, frozenset(hypers & {*peer.names, *peer.arguments}))
+        if all((made.options, made.hypers) != (other.options, other.hypers) for other in found):
+            found.append(made)
+    return found
+
+
 def variants(composition: Composition) -> list[Variant]:
-    """The rule's own options and optional numbers in every combination that means something, then stages."""
+    """The rule's own options and optional numbers in every combination that means something, then stages; and again
+    under the conventions of each peer."""
+    return [
+        variant
+        for meant in conventions(composition)
+        for variant in (*_unstaged(composition, meant), *_staged(composition, meant))
+    ]
+
+
+def _unstaged(composition: Composition, meant: Conventions) -> list[Variant]:
     own = {d.name: d for layer in composition.layers if layer not in composition.stages for d in declarations_of(layer)}
+    fixed = {name: value for name, value in meant.options.items() if name in own}
     choices: list[list[tuple[str, str, bool | str | float | int | None]]] = []
     for index, declared in enumerate(own.values()):
         match declared:
+            case Option(convention=True):
+                continue
+            case Hyper(convention=True, name=name) if name not in meant.hypers:
+                continue
             case Option(default=bool() as default, name=name):
                 choices.append([("", name, default), (name if not default else f"no-{name}", name, not default)])
             case Option(default=default, name=name, choices=forms):
@@ -74,32 +120,45 @@ def variants(composition: Composition) -> list[Variant]:
                 choices.append([("", name, declared.default), (name, name, other_number(declared, index))])
     found: list[Variant] = []
     seen: list[Outcome] = []
+    if meant.name and not fixed and not meant.hypers:
+        return []
     for picked in product(*choices):
         changed = [(label, name, value) for label, name, value in picked if label]
+        labels = [meant.name, *(label for label, _, _ in changed)]
+        given = {name: value for _, name, value in changed if isinstance(own[name], Hyper)}
         variant = Variant(
-            "+".join(label for label, _, _ in changed) or "plain",
-            {name: value for _, name, value in changed if isinstance(own[name], Hyper)},  # type: ignore[misc]
-            {name: value for _, name, value in changed if isinstance(own[name], Option)},  # type: ignore[misc]
+            "+".join(filter(None, labels)) or "plain",
+            given,  # type: ignore[arg-type]
+            {name: value for _, name, value in changed if isinstance(own[name], Option)} | fixed,  # type: ignore[arg-type]
+            dialect=meant.name,
+            conventions=frozenset(fixed) | (meant.hypers & given.keys()),
         )
         outcome = _sample(composition, variant)
         if not any(_same(outcome, other) for other in seen):
             found.append(variant)
             seen.append(outcome)
-    return found + _staged(composition)
+    return found
 
 
-def _staged(composition: Composition) -> list[Variant]:
-    """Each stage alone, and all of them; not those that the rule turns on itself."""
+def _staged(composition: Composition, meant: Conventions) -> list[Variant]:
+    """Each stage alone, and all of them; not those that the rule turns on itself, nor, under a peer's conventions,
+    those that have none."""
     numbers: dict[str, dict[str, float | int | None]] = {}
     for stage in composition.stages:
         if composition.rule.stage_defaults.get(stage.when) is None:
             hypers = _hypers_of(stage)
             numbers[stage.__name__.lower()] = {h.name: other_number(h, index) for index, h in enumerate(hypers)}
-    alone = [Variant(name, given, has_stages=True) for name, given in numbers.items()]
-    if len(alone) < 2:
+    own = [stage for stage in composition.stages if meant.of(stage)]
+    if meant.name and not own:
+        return []
+    alike = {"has_stages": True, "dialect": meant.name, "conventions": frozenset(meant.options)}
+    prefix = f"{meant.name}+" if meant.name else ""
+    touched = [stage.__name__.lower() for stage in own] if meant.name else list(numbers)
+    alone = [Variant(prefix + name, numbers[name], meant.options, **alike) for name in touched if name in numbers]  # type: ignore[arg-type]
+    if len(numbers) < 2:
         return alone
     merged = {name: value for given in numbers.values() for name, value in given.items()}
-    return [*alone, Variant("all-stages", merged, has_stages=True)]
+    return [*alone, Variant(f"{prefix}all-stages", merged, meant.options, **alike)]  # type: ignore[arg-type]
 
 
 def _hypers_of(layer: type[Layer]) -> list[Hyper]:
@@ -120,7 +179,9 @@ def cases(composition: Composition, variant: Variant, dtype: str) -> list[Case]:
     sets.append(("far", _numbers(composition, variant, _far_number), FEW_STEPS))
     if variant.name == "plain":
         for parity, name in enumerate(("low-even", "low-odd")):
-            lowest = {h.name: h.bounds[">="] for h in _free(composition, variant)[parity::2] if ">=" in h.bounds}
+            free = [h for h in _free(composition, variant)[parity::2] if ">=" in h.bounds]
+            # Of an optional number 0 may mean that there is none, as PyTorch's weight_decay does.
+            lowest = {h.name: h.bounds[">="] for h in free if not h.optional}
             sets.append((name, {**other, **lowest}, FEW_STEPS))
     return [Case(variant, name, numbers, steps) for name, numbers, steps in sets]
 

@@ -35,10 +35,10 @@ def shares(
     variants: list[Variant], mode: Mode, is_first: bool, numerics: Numerics, dtype: Dtype, extent: Extent
 ) -> Iterator[Share]:
     """What is run of a rule in one mode, kind of code and dtype."""
-    last_staged = next((variant for variant in reversed(variants) if variant.has_stages), None)
+    last_staged = {variant.dialect: variant for variant in variants if variant.has_stages}
     hashed = numerics == "strict" and dtype in ("float32", "float64")
     for variant in variants:
-        plain, all_stages = variant is variants[0], variant is last_staged
+        plain, all_stages = variant is variants[0], variant in last_staged.values()
         ordinary = dtype == "float32" or (dtype == "float64" and not mode.slow)
         with_run = plain and (hashed or dtype == "float32")
         match extent:

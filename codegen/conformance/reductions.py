@@ -44,7 +44,9 @@ def matmul(arithmetic: Arithmetic, a: Part, b: Part) -> Part:
         b.flags, axis=-2, keepdims=True
     )
     value = np.matmul(a.value, b.value)
-    return arithmetic.rounded(Part(value, near, carried, np.asarray(flags, np.uint8)), rounding, steps)
+    partial = np.maximum(np.abs(near), np.sqrt(np.matmul(np.square(size_a), np.square(size_b))))
+    typical = np.sqrt(steps) * arithmetic.format.roundoff * partial
+    return arithmetic.rounded(Part(value, near, carried, np.asarray(flags, np.uint8)), rounding, typical)
 
 
 def transpose(a: Part) -> Part:

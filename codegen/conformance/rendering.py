@@ -6,19 +6,33 @@ from pathlib import Path
 
 from optloom.spec.rule import Rule
 
-from ..compiler import render
+from ..compiler import Settings, program_for, render
 from ..printing import UnsupportedOperation
 from .pool import Skipped
 from .protocol import Numerics
 
+OPEN = Settings(conventions="all")
 
-def rendered(rule: type[Rule], name: str, target: str, numerics: Numerics, folder: Path) -> Path:
-    """The file of `rule` (its support modules beside it). Raises Skipped if the target does not print it."""
+
+def conventions_kept(rule: type[Rule], target: str) -> frozenset[str]:
+    """The conventions that are arguments in the target's file of `rule`."""
+    program = program_for(rule, target)
+    options = {option.name for option in program.options if option.convention}
+    return frozenset(options | {hyper.name for hyper in program.hypers if hyper.convention})
+
+
+def rendered(
+    rule: type[Rule], name: str, target: str, numerics: Numerics, folder: Path, *, is_open: bool = False
+) -> Path:
+    """The file of `rule` (its support modules beside it). Raises Skipped if the target does not print it.
+
+    `is_open`: all conventions are left arguments, else those that the target's users have.
+    """
     try:
-        files = render(rule, target, numerics)
+        files = render(rule, target, numerics, OPEN if is_open else Settings())
     except UnsupportedOperation as error:
         raise Skipped(str(error)) from error
-    place = folder / numerics
+    place = folder / (f"{numerics}-open" if is_open else numerics)
     for path, text in files.items():
         file = place / path
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from fractions import Fraction
 
 from optloom.spec.rule import Rule
 
-from ..compiler import compile_rule, passes_of
+from ..compiler import Settings, compile_rule, passes_of
 from ..ir.nodes import (
     ONE,
     Choose,
@@ -58,10 +58,9 @@ class Caught:
     caught: tuple[str, ...]
     missed: tuple[str, ...]
 
-    def share(self, equivalents: frozenset[str] = frozenset()) -> float:
-        """The share caught of those that are not equivalent to the rule."""
-        missed = [change for change in self.missed if change not in equivalents]
-        return len(self.caught) / max(len(self.caught) + len(missed), 1)
+    def share(self) -> float:
+        """The share caught. None has been found so far that would be equivalent to its rule and had to be left out."""
+        return len(self.caught) / max(len(self.caught) + len(self.missed), 1)
 
 
 class Jury:
@@ -70,8 +69,8 @@ class Jury:
     def __init__(self, rule: type[Rule]) -> None:
         composition = composition_of(rule)
         found = features(composition)
-        staged = [variant for variant in variants(composition) if variant.has_stages][-1:]
-        asked = [variant for variant in variants(composition) if not variant.has_stages] + staged
+        staged = {variant.dialect: variant for variant in variants(composition) if variant.has_stages}
+        asked = [*(variant for variant in variants(composition) if not variant.has_stages), *staged.values()]
         self.questions: list[Question] = [
             question
             for variant in asked
@@ -111,10 +110,10 @@ def wrong_versions(rule: type[Rule]) -> Iterator[WrongVersion]:
                 yield WrongVersion(_described(program.regions[region].statements[statement], spot.node, new), made)
 
 
-def scaled_versions(rule: type[Rule]) -> Iterator[WrongVersion]:
-    """The program that targets print, with one operation's result off by a factor of 1 + 16 units of roundoff."""
-    program = compile_rule(rule)
-    factor = Literal(1 + 16 * ROUNDOFF)
+def scaled_versions(rule: type[Rule], units: int = 16) -> Iterator[WrongVersion]:
+    """The program that targets print, with one operation's result off by a factor of 1 + `units` of roundoff."""
+    program = compile_rule(rule, settings=Settings(conventions="all"))
+    factor = Literal(1 + units * ROUNDOFF)
     for region, statement, spot in _places(program):
         if isinstance(spot.node, (Op, Reduce)) and not _is_condition(spot.node):
             new = Op(Fn.MUL, (spot.node, factor))

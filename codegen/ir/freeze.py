@@ -42,7 +42,9 @@ def freeze(trace: Trace) -> Program:
         doc=inspect.cleandoc(rule.__doc__ or ""),
         hypers=tuple(_hyper(composition, hyper, owners) for hyper in composition.of_kind(Hyper)),
         options=tuple(
-            nodes.Choice(option.name, option.default, option.choices, option.doc, owners[option.name])
+            nodes.Choice(
+                option.name, option.default, option.choices, option.doc, owners[option.name], option.convention
+            )
             for option in composition.of_kind(Option)
         ),
         slots=tuple(_slot(slot, owners) for slot in composition.of_kind(Slot)),
@@ -71,7 +73,7 @@ def _hyper(composition: Composition, hyper: Hyper, owners: dict[str, str]) -> no
         raise SpecError(f"the default {default} of '{hyper.name}' breaks its bound: {broken}", hyper.location)
     return nodes.Hyperparameter(
         hyper.name, default, hyper.off, tuple(hyper.bounds.items()), hyper.integer, hyper.optional, hyper.doc,
-        owners[hyper.name],
+        owners[hyper.name], hyper.convention,
     )  # fmt: skip
 
 

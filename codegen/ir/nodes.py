@@ -180,17 +180,19 @@ class Hyperparameter:
     optional: bool
     doc: str
     stage: str = ""  # the stage that it belongs to, empty for the rule's own
+    convention: bool = False  # only some peer has it
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """An option: boolean if it has no `choices`."""
+    """An option: boolean if it has no `choices`. `convention`: it says which of several peers' formulas is meant."""
 
     name: str
     default: bool | str
     choices: tuple[str, ...]
     doc: str
     stage: str = ""
+    convention: bool = False
 
 
 @dataclass(frozen=True, slots=True)

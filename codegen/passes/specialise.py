@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from optloom.spec.guards import ALWAYS, Atom, Flag, Given, Guard, Is, simplify
 
-from ..ir.nodes import Choose, Expression, Program, Ref, Region, map_expressions, references, transform
+from ..ir.nodes import Choose, Expression, Let, Program, Ref, Region, map_expressions, references, transform
 
 
 def specialise(
@@ -35,19 +35,36 @@ def specialise(
         reduced = simplify(node.guard, known)
         if reduced is None:
             return node.other
-        return node.chosen if reduced == ALWAYS else replace(node, guard=reduced)
+        return node.chosen if reduced == ALWAYS or node.chosen == node.other else replace(node, guard=reduced)
 
+    read_before = _read(program.regions)
     program = map_expressions(program, lambda value: transform(value, choose))
-    regions = tuple(_reduce(region, known) for region in program.regions)
-    kept = {part.name for region in regions for s in region.statements for part in references(s.value)}
+    regions = _without_dead(tuple(_reduce(region, known) for region in program.regions))
+    started = {slot.init.name for slot in program.slots if isinstance(slot.init, Ref)}
+    gone = (read_before | absent) - _read(regions) - started
     slots = ((slot, simplify(slot.when, known)) for slot in program.slots)
     return replace(
         program,
         regions=tuple(region for region in regions if region.statements),
         options=tuple(option for option in program.options if option.name not in options),
-        hypers=tuple(hyper for hyper in program.hypers if hyper.name not in absent or hyper.name in kept),
+        hypers=tuple(hyper for hyper in program.hypers if hyper.name not in gone),
         slots=tuple(replace(slot, when=when) for slot, when in slots if when is not None),
     )
+
+
+def _read(regions: tuple[Region, ...]) -> frozenset[str]:
+    """The names that statements read."""
+    return frozenset(part.name for region in regions for s in region.statements for part in references(s.value))
+
+
+def _without_dead(regions: tuple[Region, ...]) -> tuple[Region, ...]:
+    """Without named values that nothing reads any more."""
+    read = _read(regions)
+    alive = tuple(
+        replace(region, statements=tuple(s for s in region.statements if not isinstance(s, Let) or s.name in read))
+        for region in regions
+    )
+    return alive if alive == regions else _without_dead(alive)
 
 
 def _reduce(region: Region, known: object) -> Region:

@@ -47,7 +47,7 @@ class AdamW:
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-07,
-        weight_decay: float = 0.004,
+        weight_decay: float | None = 0.004,
         gradient_accumulation_steps: int | None = None,
         amsgrad: bool = False,
     ) -> None:
@@ -64,7 +64,7 @@ class AdamW:
         if not 0 <= epsilon < float("inf"):
             raise ValueError(f"epsilon must be >= 0 and finite, got {epsilon!r}")
         self.epsilon = epsilon
-        if not 0 <= weight_decay < float("inf"):
+        if weight_decay is not None and not 0 <= weight_decay < float("inf"):
             raise ValueError(f"weight_decay must be >= 0 and finite, got {weight_decay!r}")
         self.weight_decay = weight_decay
         if gradient_accumulation_steps is not None and not 2 <= gradient_accumulation_steps < float("inf"):
@@ -117,7 +117,8 @@ class AdamW:
         k = SimpleNamespace()
         if self.gradient_accumulation_steps is not None:
             gradient_accumulation_steps = pair(self.gradient_accumulation_steps, dtype)
-        weight_decay = pair(self.weight_decay, dtype)
+        if self.weight_decay is not None:
+            weight_decay = pair(self.weight_decay, dtype)
         learning_rate = pair(self.learning_rate, dtype)
         beta_1 = pair(self.beta_1, dtype)
         beta_2 = pair(self.beta_2, dtype)

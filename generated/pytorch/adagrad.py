@@ -35,6 +35,7 @@ class Adagrad(torch.optim.Optimizer):
         initial_accumulator_value: what the sum of squares starts from
         eps: added to the sum of squares, inside the root
         gradient_accumulation_steps: calls per update; None for one
+        decoupled_weight_decay: weights shrink by themselves; else weight_decay * w is added to the gradient
         lr_decay, foreach, maximize, capturable, differentiable, fused: not implemented yet
 
     Raises:
@@ -52,6 +53,7 @@ class Adagrad(torch.optim.Optimizer):
         eps: float | Tensor = 1e-07,
         *,
         gradient_accumulation_steps: int | None = None,
+        decoupled_weight_decay: bool = True,
         foreach: bool | None = None,
         maximize: bool = False,
         capturable: bool = False,
@@ -65,6 +67,7 @@ class Adagrad(torch.optim.Optimizer):
             "initial_accumulator_value": initial_accumulator_value,
             "eps": eps,
             "gradient_accumulation_steps": gradient_accumulation_steps,
+            "decoupled_weight_decay": decoupled_weight_decay,
         }
         self._check(defaults)
         super().__init__(params, defaults)
@@ -154,7 +157,9 @@ class Adagrad(torch.optim.Optimizer):
         k: Any = _support.Scalars()
         if group["gradient_accumulation_steps"] is not None:
             k.inverse_gradient_accumulation_steps = 1 / _support.number(group["gradient_accumulation_steps"])
-        if group["weight_decay"]:
+        if group["weight_decay"] and not group["decoupled_weight_decay"]:
+            k.weight_decay = _support.number(group["weight_decay"])
+        if group["weight_decay"] and group["decoupled_weight_decay"]:
             k.weight_decay_times_learning_rate = _support.number(group["weight_decay"]) * lr
         k.lr = lr
         k.eps = eps
@@ -176,7 +181,9 @@ class Adagrad(torch.optim.Optimizer):
             return
         if group["gradient_accumulation_steps"] is not None:
             g = accumulated_gradient * k.inverse_gradient_accumulation_steps
-        if group["weight_decay"]:
+        if group["weight_decay"] and not group["decoupled_weight_decay"]:
+            g = (k.weight_decay * w).add_(g)
+        if group["weight_decay"] and group["decoupled_weight_decay"]:
             w.add_(w, alpha=-k.weight_decay_times_learning_rate)
         state_sum.addcmul_(g, g)
         if group["gradient_accumulation_steps"] is not None:

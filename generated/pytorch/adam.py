@@ -40,6 +40,7 @@ class Adam(torch.optim.Optimizer):
         weight_decay: share of the weights, times the learning rate, taken off; None for none
         amsgrad: divide by the largest second moment so far
         gradient_accumulation_steps: calls per update; None for one
+        decoupled_weight_decay: weights shrink by themselves; else weight_decay * w is added to the gradient
         foreach, maximize, capturable, differentiable, fused: not implemented yet
 
     Raises:
@@ -57,6 +58,7 @@ class Adam(torch.optim.Optimizer):
         amsgrad: bool = False,
         *,
         gradient_accumulation_steps: int | None = None,
+        decoupled_weight_decay: bool = True,
         foreach: bool | None = None,
         maximize: bool = False,
         capturable: bool = False,
@@ -71,6 +73,7 @@ class Adam(torch.optim.Optimizer):
             "weight_decay": weight_decay,
             "amsgrad": amsgrad,
             "gradient_accumulation_steps": gradient_accumulation_steps,
+            "decoupled_weight_decay": decoupled_weight_decay,
         }
         self._check(defaults)
         super().__init__(params, defaults)
@@ -165,7 +168,9 @@ class Adam(torch.optim.Optimizer):
         k: Any = _support.Scalars()
         if group["gradient_accumulation_steps"] is not None:
             k.inverse_gradient_accumulation_steps = 1 / _support.number(group["gradient_accumulation_steps"])
-        if group["weight_decay"]:
+        if group["weight_decay"] and not group["decoupled_weight_decay"]:
+            k.weight_decay = _support.number(group["weight_decay"])
+        if group["weight_decay"] and group["decoupled_weight_decay"]:
             k.weight_decay_times_learning_rate = _support.number(group["weight_decay"]) * lr
         k.beta_1 = beta_1
         k.one_minus_beta_1 = 1 - beta_1
@@ -193,7 +198,9 @@ class Adam(torch.optim.Optimizer):
             return
         if group["gradient_accumulation_steps"] is not None:
             g = accumulated_gradient * k.inverse_gradient_accumulation_steps
-        if group["weight_decay"]:
+        if group["weight_decay"] and not group["decoupled_weight_decay"]:
+            g = (k.weight_decay * w).add_(g)
+        if group["weight_decay"] and group["decoupled_weight_decay"]:
             w.add_(w, alpha=-k.weight_decay_times_learning_rate)
         exp_avg.mul_(k.beta_1).add_(g, alpha=k.one_minus_beta_1)
         exp_avg_sq.mul_(k.beta_2).addcmul_(g, g, value=k.one_minus_beta_2)

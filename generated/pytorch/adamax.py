@@ -36,6 +36,7 @@ class Adamax(torch.optim.Optimizer):
         eps: added to the infinity norm
         weight_decay: share of the weights, times the learning rate, taken off; None for none
         gradient_accumulation_steps: calls per update; None for one
+        decoupled_weight_decay: weights shrink by themselves; else weight_decay * w is added to the gradient
         foreach, maximize, capturable, differentiable, fused: not implemented yet
 
     Raises:
@@ -52,6 +53,7 @@ class Adamax(torch.optim.Optimizer):
         weight_decay: float | None = 0.0,
         *,
         gradient_accumulation_steps: int | None = None,
+        decoupled_weight_decay: bool = True,
         foreach: bool | None = None,
         maximize: bool = False,
         capturable: bool = False,
@@ -65,6 +67,7 @@ class Adamax(torch.optim.Optimizer):
             "eps": eps,
             "weight_decay": weight_decay,
             "gradient_accumulation_steps": gradient_accumulation_steps,
+            "decoupled_weight_decay": decoupled_weight_decay,
         }
         self._check(defaults)
         super().__init__(params, defaults)
@@ -156,7 +159,9 @@ class Adamax(torch.optim.Optimizer):
         k: Any = _support.Scalars()
         if group["gradient_accumulation_steps"] is not None:
             k.inverse_gradient_accumulation_steps = 1 / _support.number(group["gradient_accumulation_steps"])
-        if group["weight_decay"]:
+        if group["weight_decay"] and not group["decoupled_weight_decay"]:
+            k.weight_decay = _support.number(group["weight_decay"])
+        if group["weight_decay"] and group["decoupled_weight_decay"]:
             k.weight_decay_times_learning_rate = _support.number(group["weight_decay"]) * lr
         k.beta_1 = beta_1
         k.one_minus_beta_1 = 1 - beta_1
@@ -182,7 +187,9 @@ class Adamax(torch.optim.Optimizer):
             return
         if group["gradient_accumulation_steps"] is not None:
             g = accumulated_gradient * k.inverse_gradient_accumulation_steps
-        if group["weight_decay"]:
+        if group["weight_decay"] and not group["decoupled_weight_decay"]:
+            g = (k.weight_decay * w).add_(g)
+        if group["weight_decay"] and group["decoupled_weight_decay"]:
             w.add_(w, alpha=-k.weight_decay_times_learning_rate)
         exp_avg.mul_(k.beta_1).add_(g, alpha=k.one_minus_beta_1)
         torch.maximum(exp_inf.mul_(k.beta_2), g.abs(), out=exp_inf)

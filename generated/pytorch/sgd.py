@@ -36,6 +36,7 @@ class SGD(torch.optim.Optimizer):
         weight_decay: share of the weights, times the learning rate, taken off; None for none
         nesterov: step ahead along the velocity
         gradient_accumulation_steps: calls per update; None for one
+        decoupled_weight_decay: weights shrink by themselves; else weight_decay * w is added to the gradient
         dampening, foreach, maximize, capturable, differentiable, fused: not implemented yet
 
     Raises:
@@ -53,6 +54,7 @@ class SGD(torch.optim.Optimizer):
         nesterov: bool = False,
         *,
         gradient_accumulation_steps: int | None = None,
+        decoupled_weight_decay: bool = True,
         foreach: bool | None = None,
         maximize: bool = False,
         capturable: bool = False,
@@ -66,6 +68,7 @@ class SGD(torch.optim.Optimizer):
             "weight_decay": weight_decay,
             "nesterov": nesterov,
             "gradient_accumulation_steps": gradient_accumulation_steps,
+            "decoupled_weight_decay": decoupled_weight_decay,
         }
         self._check(defaults)
         super().__init__(params, defaults)
@@ -155,7 +158,9 @@ class SGD(torch.optim.Optimizer):
         k: Any = _support.Scalars()
         if group["gradient_accumulation_steps"] is not None:
             k.inverse_gradient_accumulation_steps = 1 / _support.number(group["gradient_accumulation_steps"])
-        if group["weight_decay"]:
+        if group["weight_decay"] and not group["decoupled_weight_decay"]:
+            k.weight_decay = _support.number(group["weight_decay"])
+        if group["weight_decay"] and group["decoupled_weight_decay"]:
             k.weight_decay_times_learning_rate = _support.number(group["weight_decay"]) * lr
         if group["momentum"]:
             k.momentum = _support.number(group["momentum"])
@@ -178,7 +183,9 @@ class SGD(torch.optim.Optimizer):
             return
         if group["gradient_accumulation_steps"] is not None:
             g = accumulated_gradient * k.inverse_gradient_accumulation_steps
-        if group["weight_decay"]:
+        if group["weight_decay"] and not group["decoupled_weight_decay"]:
+            g = (k.weight_decay * w).add_(g)
+        if group["weight_decay"] and group["decoupled_weight_decay"]:
             w.add_(w, alpha=-k.weight_decay_times_learning_rate)
         if group["momentum"]:
             momentum_buffer.mul_(k.momentum).add_(g, alpha=-k.lr)

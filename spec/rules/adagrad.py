@@ -19,6 +19,7 @@ class Adagrad(Rule):
             slots={"accumulator": "sum"},
             defaults={"learning_rate": 0.01, "initial_accumulator_value": 0.0, "epsilon": 1e-10},
             differs=("epsilon is inside the root", "weight decay is decoupled"),
+            dialect={"decoupled_weight_decay": False},
         ),
         Peer("keras.optimizers.Adagrad", slots={"accumulator": "accumulator"}),
         Peer("optax.adagrad", slots={"accumulator": "sum_of_squares"}),

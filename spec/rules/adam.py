@@ -26,6 +26,7 @@ class Adam(Rule):
             slots={"m": "exp_avg", "v": "exp_avg_sq", "v_hat": "max_exp_avg_sq"},
             defaults={"epsilon": 1e-8},
             differs=("epsilon is added before the second moment's bias is corrected", "weight decay is decoupled"),
+            dialect={"decoupled_weight_decay": False},
         ),
         Peer("keras.optimizers.Adam", slots={"m": "momentum", "v": "velocity", "v_hat": "velocity_hat"}),
         Peer(

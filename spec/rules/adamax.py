@@ -21,6 +21,7 @@ class Adamax(Rule):
             slots={"m": "exp_avg", "u": "exp_inf"},
             defaults={"learning_rate": 0.002, "epsilon": 1e-8},
             differs=("epsilon is added to the norm, not inside the maximum", "weight decay is decoupled"),
+            dialect={"decoupled_weight_decay": False},
         ),
         Peer("keras.optimizers.Adamax", slots={"m": "momentum", "u": "norm"}),
         Peer(

@@ -15,7 +15,12 @@ class RAdam(Rule):
     v = Slot("second moment")
 
     peers = (
-        Peer("torch.optim.RAdam", ("lr", "betas", "eps", "weight_decay"), slots={"m": "exp_avg", "v": "exp_avg_sq"}),
+        Peer(
+            "torch.optim.RAdam",
+            ("lr", "betas", "eps", "weight_decay"),
+            slots={"m": "exp_avg", "v": "exp_avg_sq"},
+            dialect={"decoupled_weight_decay": False},
+        ),
         Peer("optax.radam", slots={"m": "mu", "v": "nu"}),
     )
 

@@ -22,6 +22,7 @@ class SGD(Rule):
             slots={"m": "momentum_buffer"},
             defaults={"learning_rate": 0.001},
             differs=("the velocity carries the learning rate", "weight decay is decoupled"),
+            dialect={"decoupled_weight_decay": False},
         ),
         Peer("keras.optimizers.SGD", slots={"m": "momentum"}),
         Peer("optax.sgd", slots={"m": "trace"}, differs=("the velocity carries the learning rate",)),

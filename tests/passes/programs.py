@@ -6,7 +6,8 @@ from typing import Any
 
 import mpmath
 import numpy as np
-from optloom.codegen.compiler import passes_of
+from optloom.codegen.compiler import Settings, passes_of
+from optloom.codegen.dialects import Open
 from optloom.codegen.discovery import discover
 from optloom.codegen.ir.evaluate import State, run
 from optloom.codegen.ir.freeze import freeze
@@ -20,9 +21,9 @@ RULES = discover()
 SHAPES = ((2, 3), (4,))
 
 
-def program_before(rule: type[Rule], name: str) -> Program:
-    """The program of `rule` as the pass `name` finds it."""
-    programs = passes_of(rule)
+def program_before(rule: type[Rule], name: str, conventions: Open = "all") -> Program:
+    """The program of `rule` as the pass `name` finds it, with `conventions` open."""
+    programs = passes_of(rule, settings=Settings(conventions=conventions))
     return programs[[stage for stage, _ in programs].index(name) - 1][1]
 
 

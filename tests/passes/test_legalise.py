@@ -14,7 +14,7 @@ def test_meaning_is_kept(rule: type[Rule]) -> None:
 
 
 def test_strict_marks_the_nestings_of_the_target() -> None:
-    program = legalise(program_before(RULES["adagrad"], "legalise"), strict=True, nestings=CONTRACTED)
+    program = legalise(program_before(RULES["adagrad"], "legalise", "own"), strict=True, nestings=CONTRACTED)
     assert lines(program)[1:] == [
         "w = w - exact([weight_decay_times_learning_rate] * w)    if weight_decay given",
         "accumulator <- old(accumulator) + g**2",
@@ -25,11 +25,11 @@ def test_strict_marks_the_nestings_of_the_target() -> None:
 
 def test_a_name_stands_for_the_operation_that_made_it() -> None:
     sums = frozenset({(Fn.ADD, Fn.ADD), (Fn.DIV, Fn.SUB)})
-    program = legalise(program_before(RULES["adagrad"], "legalise"), strict=True, nestings=sums)
+    program = legalise(program_before(RULES["adagrad"], "legalise", "own"), strict=True, nestings=sums)
     assert lines(program)[2] == "accumulator <- old(accumulator) + g**2"
     assert lines(program)[-1] == "w <- w - [learning_rate] * g / sqrt(exact(accumulator) + [epsilon])"
 
 
 def test_fast_marks_nothing() -> None:
-    before = program_before(RULES["adagrad"], "legalise")
+    before = program_before(RULES["adagrad"], "legalise", "own")
     assert legalise(before, strict=False, nestings=CONTRACTED).regions == before.regions

@@ -42,7 +42,7 @@ def test_a_store_waits_for_the_last_reader_of_the_old_value() -> None:
 
 
 def test_stages_take_over_the_names_of_parameter_and_gradient() -> None:
-    program = schedule(program_before(RULES["adagrad"], "schedule"))
+    program = schedule(program_before(RULES["adagrad"], "schedule", "own"))
     assert lines(program)[:2] == [
         "g = old(accumulated_gradient) * [inverse_gradient_accumulation_steps]    if gradient_accumulation_steps given",
         "w = w - [weight_decay_times_learning_rate] * w    if weight_decay given",

@@ -14,7 +14,7 @@ def test_nothing_fixed_changes_nothing(rule: type[Rule]) -> None:
 def test_a_bound_option_means_the_same_as_the_option_set() -> None:
     before = program_before(RULES["adam"], "specialise")
     bound = specialise(before, {"amsgrad": False})
-    assert not bound.options
+    assert "amsgrad" not in {option.name for option in bound.options}
     assert "v_hat" not in {slot.name for slot in bound.slots}
     assert not any("v_hat" in line for line in lines(bound))
     assert not same(before, bound), "the settings tried set amsgrad in some cases: the meaning must differ there"
@@ -22,7 +22,8 @@ def test_a_bound_option_means_the_same_as_the_option_set() -> None:
 
 def test_an_absent_stage_leaves_no_trace() -> None:
     absent = frozenset({"gradient_accumulation_steps", "weight_decay"})
-    program = without_trivial_rebinds(specialise(program_before(RULES["adam"], "specialise"), absent=absent))
+    before = program_before(RULES["adam"], "specialise")
+    program = without_trivial_rebinds(specialise(before, {"decoupled_weight_decay": True}, absent))
     verify(program, "specialise")
     assert len(program.regions) == 1
     assert {hyper.name for hyper in program.hypers}.isdisjoint(absent)

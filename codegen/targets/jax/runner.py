@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ...compiler import compile_rule
+from ...compiler import program_for
 from ...conformance.protocol import Episode, Job, Mode, Slots, Snapshot, load_module
 from ...discovery import discover
 from .target import names_in_optax
@@ -43,7 +43,7 @@ def run(job: Job) -> list[list[Snapshot]]:
 @cache
 def _names(rule: str) -> dict[str, str]:
     """The generated names, by those of the rule."""
-    return next(names_in_optax(compile_rule(known)) for known in discover().values() if known.__name__ == rule)
+    return next(names_in_optax(program_for(known, "jax")) for known in discover().values() if known.__name__ == rule)
 
 
 def _optimizer(module: ModuleType, job: Job, names: dict[str, str]) -> tuple[Callable[..., Any], Callable[..., Any]]:

@@ -28,6 +28,7 @@ SUMS, PRODUCTS = (Fn.ADD, Fn.SUB), (Fn.MUL, Fn.SQUARE)
 
 class JaxTarget:
     name = "jax"
+    ecosystem = "optax"
     numerics: Literal["strict", "fast"] = "fast"
     # XLA contracts products into sums, negated ones too, turns a/sqrt(b) into a*rsqrt(b), and merges divisions.
     nestings: Nestings = frozenset(

@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from optloom.spec.guards import ALWAYS
+from optloom.spec.guards import ALWAYS, Given
 
-from ...arguments import bounds_in_words, in_bounds
+from ...arguments import bounds_in_words, in_bounds, may_be_none
 from ...double_word import functions_for
 from ...ir.nodes import (
     Expression,
@@ -39,6 +39,7 @@ TEMPLATES = Templates(Path(__file__).parent / "templates")
 
 class NumpyTarget:
     name = "numpy"
+    ecosystem = ""
     numerics = "strict"
     nestings: Nestings = frozenset()
 
@@ -93,12 +94,12 @@ class _Module:
 
     def _hyper(self, hyper: Hyperparameter) -> dict[str, Any]:
         number = "int" if hyper.integer else "float"
-        optional = hyper.default is None
+        optional = may_be_none(hyper)
         applies = f"{hyper.name} is not None and " if optional else ""
         return {
             "name": hyper.name,
             "type": f"{number} | None" if optional else number,
-            "default": "None" if optional else repr(hyper.default),
+            "default": repr(hyper.default),
             "doc": hyper.doc or "step size",
             "checks": [{"condition": f"{applies}not {in_bounds(hyper)}", "text": bounds_in_words(hyper)}]
             if hyper.bounds
@@ -167,8 +168,8 @@ class _Module:
         for scalar in self.update.scalars:
             for ref in references(scalar.value):
                 if ref.kind is Kind.HYPER:
-                    optional = self.program.hyper(ref.name).default is None
-                    found[ref.name] = scalar.guard if optional else ALWAYS
+                    optional = may_be_none(self.program.hyper(ref.name))
+                    found[ref.name] = Given(ref.name) if optional else ALWAYS
         return found
 
     def _scalar(self, scalar: Statement, printer: ScalarPrinter, exported: set[str], inner: set[str]) -> list[str]:

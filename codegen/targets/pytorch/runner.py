@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch._dynamo
 
-from ...compiler import compile_rule
+from ...compiler import program_for
 from ...conformance.protocol import Array, Episode, Job, Mode, Snapshot, load_module, numpy_dtype
 from ...discovery import discover
 from ...ir.nodes import Program
@@ -37,7 +37,7 @@ def run(job: Job) -> list[list[Snapshot]]:
 
 @cache
 def _program(rule: str) -> Program:
-    return next(compile_rule(known) for known in discover().values() if known.__name__ == rule)
+    return next(program_for(known, "pytorch") for known in discover().values() if known.__name__ == rule)
 
 
 def _arguments(kind: type, program: Program, names: Names, job: Job) -> dict[str, Any]:

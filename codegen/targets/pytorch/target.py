@@ -26,6 +26,7 @@ TEMPLATES = Templates(Path(__file__).parent / "templates")
 
 class PytorchTarget:
     name = "pytorch"
+    ecosystem = "torch"
     numerics: OneOf["strict", "fast"] = "fast"
     nestings: Nestings = frozenset()
 

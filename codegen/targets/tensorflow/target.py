@@ -39,6 +39,7 @@ class TensorFlow:
     """Files for Keras: one per rule, and beside them `_support.py`, the part of Keras's surface that all share."""
 
     name = "tensorflow"
+    ecosystem = "keras"
     numerics: OneOf["strict", "fast"] = "fast"
     nestings = NESTINGS
     templates = Templates(Path(__file__).parent / "templates")

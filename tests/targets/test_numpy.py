@@ -1,0 +1,31 @@
+"""The NumPy target's own contract, beside what the conformance suite holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from optloom.codegen.compiler import render
+from optloom.codegen.conformance.protocol import load_module
+from optloom.codegen.discovery import discover
+
+
+def optimizer(name: str, folder: Path) -> type:
+    files = render(discover()[name], "numpy")
+    for path, text in files.items():
+        (folder / Path(path).name).write_text(text)
+    made: type = getattr(load_module(str(folder / f"{name}.py")), discover()[name].__name__)
+    return made
+
+
+def test_none_turns_off_a_stage_that_the_rule_turns_on(tmp_path: Path) -> None:
+    decayed, adam = optimizer("adamw", tmp_path), optimizer("adam", tmp_path)
+    weights = [np.linspace(-1, 1, 5) for _ in range(2)]
+    for made, w in zip((decayed, adam), weights, strict=True):
+        instance = made([w], weight_decay=None)
+        for _ in range(3):
+            instance.step([np.linspace(2, -1, 5)])
+    assert np.array_equal(*weights)
+    with_default = np.linspace(-1, 1, 5)
+    decayed([with_default]).step([np.linspace(2, -1, 5)])
+    assert not np.array_equal(with_default, weights[0])
