@@ -18,7 +18,7 @@ NEW = "new_w"
 PARAMETER = Ref(Kind.PARAMETER, "w")
 LOCALS = frozenset(
     f"{NEW} k moved before write exact is_update jax jnp lax optax partial "
-    "params grads state count iterations leaves leaf doubles dtype init step".split()
+    "count iterations sparse axis_name slots_in_rule Any NamedTuple Number".split()
 )
 """Names around the formula, which no rule's names may take."""
 
@@ -52,7 +52,7 @@ class Formula:
 
     def _blocks(self) -> Blocks:
         if self.program.strict:
-            yield ALWAYS, ["exact = partial(_exact, zero=k.zero)"]
+            yield ALWAYS, ["exact = partial(_double.exact, zero=k.zero)"]
         yield ALWAYS, [f"{NEW} = w if write else jnp.zeros_like(w)"]
         for region in self.program.regions:
             yield from self._region(region)

@@ -62,21 +62,24 @@ class TensorPrinter(JaxPrinter):
     def reduction(self, node: Reduce) -> str:
         if node.over == "tensors":
             return super().reduction(node)
-        along = f", axis={node.axis}, keepdims=True" if node.over == "axis" else ""
-        return f"jnp.sum({self.print(node.argument)}{along})"
+        argument = self.print(node.argument)
+        if node.over == "axis":
+            return f"jnp.sum({argument}, axis={node.axis}, keepdims=True)"
+        return f"_support.total({argument}, axis_name)"
 
     def length(self, node: Length) -> str:
         if node.over == "tensors":
             return super().length(node)
-        argument = self.at(node.argument, Precedence.ATOM)
-        return f"{argument}.size" if node.over == "tensor" else f"{argument}.shape[{node.axis}]"
+        if node.over == "tensor":
+            return f"_support.size({self.print(node.argument)}, axis_name)"
+        return f"{self.at(node.argument, Precedence.ATOM)}.shape[{node.axis}]"
 
 
 class ScalarPrinter(JaxPrinter):
-    """A step's scalars, in double words: the operators are those of the class `_Double`."""
+    """A step's scalars, in double words: the operators are those of the class `Double`."""
 
     infix = {fn: JaxPrinter.infix[fn] for fn in (Fn.ADD, Fn.SUB, Fn.MUL, Fn.DIV)}
-    calls = {Fn.SQRT: "_root({0})"}
+    calls = {Fn.SQRT: "_double.root({0})"}
 
     def __init__(self, optional: frozenset[str]) -> None:
         self.optional = optional
@@ -88,7 +91,7 @@ class ScalarPrinter(JaxPrinter):
             power = f"{self.at(arguments[0], Precedence.ATOM)}**t"
             return (power, Precedence.UNARY) if fn is Fn.POWER else (f"1 - {power}", Precedence.SUM)
         if fn is Fn.SQUARE:
-            return f"_squared({self.print(arguments[0])})", Precedence.ATOM
+            return f"_double.squared({self.print(arguments[0])})", Precedence.ATOM
         if all(isinstance(argument, Literal) for argument in arguments):
             raise UnsupportedOperation("arithmetic on literals alone", self.target)
         return super().operation(fn, arguments)

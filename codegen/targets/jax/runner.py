@@ -68,16 +68,21 @@ def _episode(
     params = [jnp.asarray(w) for w in episode.parameters]
     state = init(params)
     given = {names[name]: [jnp.asarray(x) for x in arrays] for name, arrays in (episode.slots or {}).items()}
-    counters = {"count": episode.updates, "iterations": episode.calls}
-    given |= {name: jnp.int32(n) for name, n in counters.items() if getattr(state, name, None) is not None}
-    state = state._replace(**given)
+    given |= {"count": jnp.int32(episode.updates), "iterations": jnp.int32(episode.calls)}
+    present = {name: value for name, value in given.items() if _field(state, name) is not None}
+    state = tuple(part._replace(**{name: present[name] for name in part._fields if name in present}) for part in state)
     snapshots = []
     for grads in episode.gradients:
         params, state = call(params, [jnp.asarray(g) for g in grads], state)
         kept: Slots = {
-            name: [np.array(x) for x in getattr(state, shown)]
+            name: [np.array(x) for x in _field(state, shown)]
             for name, shown in names.items()
-            if shown != "count" and isinstance(getattr(state, shown, None), list)
+            if shown != "count" and isinstance(_field(state, shown), list)
         }
-        snapshots.append(Snapshot([np.array(w) for w in params], kept, int(state.count)))
+        snapshots.append(Snapshot([np.array(w) for w in params], kept, int(state[0].count)))
     return snapshots
+
+
+def _field(state: Any, name: str) -> Any:
+    """A field of the state, whichever part it is in."""
+    return next((getattr(part, name) for part in state if name in part._fields), None)

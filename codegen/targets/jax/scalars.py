@@ -1,4 +1,4 @@
-"""The lines of `_scalars`, a step's numbers, and which operations on double words they need."""
+"""The lines of `_scalars`, a step's numbers."""
 
 from __future__ import annotations
 
@@ -7,22 +7,9 @@ from itertools import groupby
 
 from optloom.spec.guards import And, Given, Guard
 
-from ...ir.nodes import Fn, Kind, Let, Literal, Op, Program, Ref, references, walk
+from ...ir.nodes import Kind, Let, Program, Ref, references
 from ...printing import Precedence, UnsupportedOperation
 from .printer import ScalarPrinter
-
-REQUIRED = {
-    Fn.SUB: {"add", "subtract"},
-    Fn.SQUARE: {"multiply"},
-    Fn.DIV: {"divide", "product"},
-    Fn.SQRT: {"root", "product"},
-    Fn.POWER: {"power", "multiply", "product"},
-    Fn.ONE_MINUS_POWER: {"power", "multiply", "product", "add", "subtract"},
-    Fn.MUL: {"multiply", "product"},
-    Fn.ADD: {"add"},
-    Fn.NEG: {"negate"},
-}
-"""The operations of `_Double` that an operation of the program stands on."""
 
 
 class Scalars:
@@ -73,16 +60,3 @@ class Scalars:
         for part in guard.guards if isinstance(guard, And) else (guard,):
             if isinstance(part, Given) and self.program.hyper(part.hyper).default is None:
                 yield part.hyper
-
-    def operations(self) -> set[str]:
-        """The operations of `_Double` that are printed."""
-        found: set[str] = set()
-        for let in self.lets:
-            for node in walk(let.value):
-                if isinstance(node, Op):
-                    found |= REQUIRED.get(node.fn, set())
-                    if isinstance(node.arguments[0], Literal):
-                        found.add(f"number_{node.fn}")
-        if "subtract" in found:
-            found.add("negate")
-        return found

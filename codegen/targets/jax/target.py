@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
+from optloom.spec.declarations import Peer
 from optloom.spec.guards import ALWAYS, Always, And, Atom, Flag, Given, Guard, HasAxes, Is, Not
 
 from ...ir import nodes
-from ...ir.nodes import Choice, Choose, Fn, Hyperparameter, Kind, Program, Ref, SlotInfo, walk
+from ...ir.nodes import Choice, Choose, Fn, Hyperparameter, Kind, Length, Program, Reduce, Ref, SlotInfo, walk
 from ...passes.legalise import Nestings
+from ...passes.locality import locality
 from ...printing import UnsupportedOperation
 from ...target import Templates
 from .formula import LOCALS, Formula, guards_of_reads
@@ -22,6 +24,12 @@ TEMPLATES = Templates(Path(__file__).parent / "templates")
 HYPERS = {"beta_1": "b1", "beta_2": "b2", "beta_3": "b3", "epsilon": "eps"}
 SLOTS = {"m": "mu", "v": "nu"}
 """What optax calls what rules call otherwise; a rule's optax peer may say otherwise."""
+
+SUPPORT = ("support", "double", "leaves", "state")
+"""The modules that all files of the folder share."""
+CHAINS = dict(
+    line.split() for line in (Path(__file__).parent / "chains.txt").read_text().splitlines() if line[0] != "#"
+)
 
 SUMS, PRODUCTS = (Fn.ADD, Fn.SUB), (Fn.MUL, Fn.SQUARE)
 
@@ -41,19 +49,16 @@ class JaxTarget:
 
     def render(self, program: Program) -> Mapping[str, str]:
         _refuse_what_is_missing(program)
-        named = renamed(program, names_in_optax(program))
-        return {
-            program.source: TEMPLATES.render("rule.py.jinja", _Module(named).context()),
-            "_support.py": TEMPLATES.render("support.py.jinja", {}),
-        }
+        names = names_in_optax(program)
+        rule = TEMPLATES.render("rule.py.jinja", _Module(program, names).context())
+        return {program.source: rule} | {f"_{name}.py": TEMPLATES.render(f"{name}.py.jinja", {}) for name in SUPPORT}
 
 
 def names_in_optax(program: Program) -> dict[str, str]:
     """The name in generated code of each name of `program`."""
     names = HYPERS | SLOTS
-    for peer in program.peers:
-        if peer.path.startswith("optax."):
-            names |= {**peer.names, **peer.slots}
+    for peer in _peers(program):
+        names |= {**peer.names, **peer.slots}
     return new_names(program, names, LOCALS)
 
 
@@ -70,13 +75,16 @@ def _refuse_what_is_missing(program: Program) -> None:
 class _Module:
     """What the template of one program lays out."""
 
-    def __init__(self, program: Program) -> None:
-        self.program = program
-        self.scalars, self.formula, self.printer = Scalars(program), Formula(program), JaxPrinter()
+    def __init__(self, program: Program, names: Mapping[str, str]) -> None:
+        self.program = renamed(program, names)
+        self.slots_in_rule = {names[slot.name]: slot.name for slot in program.slots}
+        self.scalars, self.formula = Scalars(self.program), Formula(self.program)
+        self.printer, self.not_lazy = JaxPrinter(), locality(self.program)
 
     def context(self) -> dict[str, Any]:
         program, scalars = self.program, self.scalars
         predicates, flags = list(self._predicates()), list(self._flags())
+        leaf, numbers = self.formula.lines(), list(scalars.lines())
         return {
             "name": program.name,
             "factory": PurePath(program.source).stem,
@@ -88,8 +96,11 @@ class _Module:
             "keywords": [
                 *map(_option, program.options),
                 *(self._hyper(hyper) for hyper in program.hypers if hyper.stage),
+                self._sparse(),
+                *([_AXIS_NAME] if self._sums() else []),
             ],
-            "slots": [self._slot(slot) for slot in sorted(program.slots, key=lambda slot: slot.when != ALWAYS)],
+            "slots": [self._slot(slot) for slot in program.slots],
+            "slots_in_rule": repr(self.slots_in_rule),
             "predicates": predicates,
             "flags": flags,
             "checks": list(self._checks()),
@@ -98,12 +109,14 @@ class _Module:
             "required": [hyper.name for hyper in scalars.hypers if hyper.default is not None],
             "optional": [hyper.name for hyper in scalars.hypers if hyper.default is None],
             "uses_step": scalars.uses_step,
-            "scalars": list(scalars.lines()),
-            "leaf_slots": [slot.name for slot in program.slots],
-            "leaf": self.formula.lines(),
-            "keywords_of_leaf": [part["name"] for part in (*predicates, *flags)],
+            "uses_double": any("_double." in line for line in (*leaf, *numbers)),
+            "scalars": numbers,
+            "leaf": leaf,
+            "keywords_of_leaf": [*(part["name"] for part in (*predicates, *flags)), "write"],
+            "static": [*(flag["name"] for flag in flags), "write"],
             "results": self.formula.results(),
-            "operations": scalars.operations(),
+            "not_lazy": self.not_lazy,
+            "chained": next((CHAINS[peer.path] for peer in _peers(program) if peer.path in CHAINS), "2"),
         }
 
     def _hyper(self, hyper: Hyperparameter) -> dict[str, str]:
@@ -111,7 +124,7 @@ class _Module:
         bounds = ", ".join(f"{words[sign]} {bound:g}" for sign, bound in hyper.bounds)
         return {
             "name": hyper.name,
-            "type": ("int" if hyper.integer else "_support.Number") + (" | None" if hyper.optional else ""),
+            "type": ("int" if hyper.integer else "Number") + (" | None" if hyper.optional else ""),
             "default": _number(hyper.default),
             "doc": f"{hyper.doc or 'step size'}{f' ({bounds})' if bounds else ''}",
         }
@@ -139,13 +152,29 @@ class _Module:
     def _slot(self, slot: SlotInfo) -> dict[str, Any]:
         match slot.init:
             case nodes.Literal(value):
-                start = f"_support.slots(params{'' if value == 0 else f', {float(value)!r}'})"
+                start = f"{float(value):g}"
             case Ref(Kind.PARAMETER):
-                start = "_support.copies(params)"
+                start = "_support.COPY"
             case Ref(_, name):
-                start = f"_support.slots(params, {name})"
+                start = name
         when = None if slot.when == ALWAYS else self.printer.guard(slot.when)
-        return {"name": slot.name, "doc": slot.doc, "start": start, "when": when}
+        return {
+            "name": slot.name,
+            "doc": slot.doc,
+            "start": f"{start} if {when} else None" if when else start,
+            "when": when,
+        }
+
+    def _sums(self) -> bool:
+        """Whether the formula takes sums over a tensor."""
+        values = (statement.value for region in self.program.regions for statement in region.statements)
+        return any(isinstance(node, Reduce | Length) and node.over == "tensor" for v in values for node in walk(v))
+
+    def _sparse(self) -> dict[str, str]:
+        default = "dense" if self.not_lazy else "lazy"
+        doc = 'what a gradient of `SparseRows` changes: "lazy" those rows alone, "dense" what its zeros change too'
+        doc += f" (lazy has no meaning here, since {self.not_lazy})" if self.not_lazy else ""
+        return {"name": "sparse", "type": "str", "default": f'"{default}"', "doc": doc}
 
     def _predicates(self) -> Iterator[dict[str, str]]:
         """The predicates of regions: what they are called, under which flag they hold at all, every how many calls."""
@@ -164,12 +193,14 @@ class _Module:
             if Given(hyper.name) in asked:
                 off = "" if hyper.off is None else f", off={hyper.off:g}"
                 yield {"name": flag_of(hyper.name), "value": f"_support.given({hyper.name}{off})"}
+        if self._sums():
+            yield {"name": "axis_name", "value": "_support.check_axis_name(axis_name)"}
 
     def _params_needed(self) -> str:
-        """The condition under which an update needs the parameters."""
+        """The condition under which an update needs the parameters, also where it does not write them."""
         guards = list(dict.fromkeys(guards_of_reads(self.program)))
-        conditions = ["write", *(self.printer.guard(guard) for guard in guards)]
-        return "True" if ALWAYS in guards else " or ".join(conditions)
+        conditions = [self.printer.guard(guard) for guard in guards]
+        return "True" if ALWAYS in guards else " or ".join(conditions) or "False"
 
 
 def _guards(program: Program) -> Iterator[Guard]:
@@ -208,16 +239,27 @@ def _option(option: Choice) -> dict[str, str]:
     }
 
 
+_AXIS_NAME = {
+    "name": "axis_name",
+    "type": "str | tuple[str, ...] | None",
+    "default": "None",
+    "doc": "the mesh axes that leaves are split over, inside `jax.shard_map`: sums over a leaf go over these too",
+}
+
+
+def _peers(program: Program) -> Iterator[Peer]:
+    return (peer for peer in program.peers if peer.ecosystem == JaxTarget.ecosystem)
+
+
 def _differences(program: Program) -> Iterator[str]:
     """What separates the generated factory from the optax function of the same name."""
-    for peer in program.peers:
-        if peer.path.startswith("optax."):
-            theirs = {HYPERS.get(name, name): value for name, value in peer.defaults.items()}
-            known = {hyper.name for hyper in program.hypers}
-            defaults = ", ".join(f"{name}={_number(value)}" for name, value in theirs.items() if name in known)
-            parts = [*peer.differs, *([f"its defaults are {defaults}"] if defaults else [])]
-            if parts:
-                yield f"Differs from {peer.path}: {'; '.join(parts)}."
+    for peer in _peers(program):
+        theirs = {HYPERS.get(name, name): value for name, value in peer.defaults.items()}
+        known = {hyper.name for hyper in program.hypers}
+        defaults = ", ".join(f"{name}={_number(value)}" for name, value in theirs.items() if name in known)
+        parts = [*peer.differs, *([f"its defaults are {defaults}"] if defaults else [])]
+        if parts:
+            yield f"Differs from {peer.path}: {'; '.join(parts)}."
 
 
 TARGET = JaxTarget()
