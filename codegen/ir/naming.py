@@ -56,4 +56,6 @@ def unique(name: str, taken: set[str]) -> str:
 def _number(value: Fraction) -> str:
     if value.denominator == 1 and int(value) in NUMBERS:
         return NUMBERS[int(value)]
-    return f"{value.numerator}_{value.denominator}".replace("-", "minus_")
+    exact = value == Fraction(repr(float(value)))
+    digits = repr(float(value)) if exact else f"{value.numerator}_over_{value.denominator}"
+    return "number_" + "".join(c if c.isalnum() else "_" for c in digits.replace("-", "minus_"))

@@ -6,11 +6,27 @@ values under different guards are shared only where one guard implies the other.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 
+from optloom.spec.guards import Guard, conjunction, implies, negation
+
 from ..ir.naming import descriptive_name, unique
-from ..ir.nodes import Expression, Fn, Kind, Let, Op, Program, Ref, Region, Statement, transform, walk
+from ..ir.nodes import (
+    Choose,
+    Expression,
+    Fn,
+    Kind,
+    Let,
+    Op,
+    Program,
+    Ref,
+    Region,
+    Statement,
+    children,
+    transform,
+    walk,
+)
 
 DEAR = {Fn.POWER, Fn.ONE_MINUS_POWER, Fn.EXP, Fn.LOG, Fn.TANH, Fn.POW}
 
@@ -38,29 +54,45 @@ def _shared(statements: tuple, taken: set[str]) -> tuple:  # type: ignore[type-a
         repeated = _first_repeated(statements)
         if repeated is None:
             return statements
-        name = unique(descriptive_name(repeated), taken)
+        expression, guard = repeated
+        name = unique(descriptive_name(expression), taken)
         reference = Ref(Kind.LET, name)
 
-        def put(node: Expression, repeated: Expression = repeated, reference: Ref = reference) -> Expression:
-            return reference if node == repeated else node
+        def put(node: Expression, expression: Expression = expression, reference: Ref = reference) -> Expression:
+            return reference if node == expression else node
 
         shared: list[Statement] = []
         for statement in statements:
             value = transform(statement.value, put)
             if value != statement.value and not any(isinstance(s, Let) and s.name == name for s in shared):
-                shared.append(Let(name, repeated, statement.guard))
+                shared.append(Let(name, expression, guard))
             shared.append(replace(statement, value=value))
         statements = tuple(shared)
 
 
-def _first_repeated(statements: tuple) -> Expression | None:  # type: ignore[type-arg]
-    """The largest repeated subexpression worth sharing among statements of one guard, first use first."""
-    counts: Counter[Expression] = Counter()
-    guards: dict[Expression, set] = {}  # type: ignore[type-arg]
+def _first_repeated(statements: tuple) -> tuple[Expression, Guard] | None:  # type: ignore[type-arg]
+    """The largest repeated subexpression worth sharing, first use first, and the guard under which it exists."""
+    found: dict[Expression, list[Guard]] = {}
     for statement in statements:
-        for node in walk(statement.value):
+        for node, guard in _guarded(statement.value, statement.guard):
             if isinstance(node, Op) and _is_worth_sharing(node):
-                counts[node] += 1
-                guards.setdefault(node, set()).add(statement.guard)
-    repeated = [node for node, count in counts.items() if count > 1 and len(guards[node]) == 1]
-    return max(repeated, key=lambda node: sum(1 for _ in walk(node)), default=None)
+                found.setdefault(node, []).append(guard)
+    shared = [(node, _weakest(guards)) for node, guards in found.items() if len(guards) > 1]
+    legal = [(node, guard) for node, guard in shared if guard is not None]
+    return max(legal, key=lambda pair: sum(1 for _ in walk(pair[0])), default=None)
+
+
+def _guarded(node: Expression, guard: Guard) -> Iterator[tuple[Expression, Guard]]:
+    """Each part of `node`, and the guard under which it is computed; arguments before their operation."""
+    if isinstance(node, Choose):
+        yield from _guarded(node.chosen, conjunction(guard, node.guard))
+        yield from _guarded(node.other, conjunction(guard, negation(node.guard)))
+    else:
+        for child in children(node):
+            yield from _guarded(child, guard)
+    yield node, guard
+
+
+def _weakest(guards: list[Guard]) -> Guard | None:
+    """The one that all imply; None if there is none."""
+    return next((guard for guard in guards if all(implies(other, guard) for other in guards)), None)

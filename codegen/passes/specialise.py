@@ -37,11 +37,12 @@ def specialise(
             return node.other
         return node.chosen if reduced == ALWAYS or node.chosen == node.other else replace(node, guard=reduced)
 
-    read_before = _read(program.regions)
+    before = program
     program = map_expressions(program, lambda value: transform(value, choose))
-    regions = _without_dead(tuple(_reduce(region, known) for region in program.regions))
+    program = replace(program, regions=tuple(_reduce(region, known) for region in program.regions))
+    regions = _without_dead(_without_names_for_names(program, before).regions)
     started = {slot.init.name for slot in program.slots if isinstance(slot.init, Ref)}
-    gone = (read_before | absent) - _read(regions) - started
+    gone = (_read(before.regions) | absent) - _read(regions) - started
     slots = ((slot, simplify(slot.when, known)) for slot in program.slots)
     return replace(
         program,
@@ -55,6 +56,21 @@ def specialise(
 def _read(regions: tuple[Region, ...]) -> frozenset[str]:
     """The names that statements read."""
     return frozenset(part.name for region in regions for s in region.statements for part in references(s.value))
+
+
+def _without_names_for_names(program: Program, before: Program) -> Program:
+    """A name whose value was a choice, and is now another name, is put in where it is read."""
+    chosen = {
+        s.name
+        for region in before.regions
+        for s in region.statements
+        if isinstance(s, Let) and isinstance(s.value, Choose)
+    }
+    for region in program.regions:
+        for statement in region.statements:
+            if isinstance(statement, Let) and statement.name in chosen and isinstance(statement.value, Ref):
+                return _without_names_for_names(_substitute(program, statement.name, statement.value), before)
+    return program
 
 
 def _without_dead(regions: tuple[Region, ...]) -> tuple[Region, ...]:

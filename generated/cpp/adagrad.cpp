@@ -26,7 +26,7 @@
 struct AdagradRow {
     double learning_rate;  // 0.001 by default
     double initial_accumulator_value;  // what the sum of squares starts from, 0.1 by default
-    double epsilon;  // added to the sum of squares, inside the root, 1e-07 by default
+    double epsilon;  // added to the sum of squares, 1e-07 by default
     double weight_decay;  // share of the weights, times the learning rate, taken off; None for none
     int64_t gradient_accumulation_steps;  // calls per update; None for one
     int64_t iterations;  // calls

@@ -28,7 +28,7 @@ struct LookaheadRow {
     double learning_rate;  // 0.001 by default
     double beta_1;  // decay rate of the first moment, 0.9 by default
     double beta_2;  // decay rate of the second moment, 0.999 by default
-    double epsilon;  // added to the root of the second moment, before its bias is corrected, 1e-07 by default
+    double epsilon;  // added to the root of the second moment, 1e-07 by default
     double slow_step_size;  // share of the way that the slow weights go, 0.5 by default
     int64 sync_period;  // steps between two synchronisations, 6 by default
     double weight_decay;  // share of the weights, times the learning rate, taken off; None for none

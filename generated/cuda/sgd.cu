@@ -3,8 +3,6 @@
 //
 // Stochastic gradient descent with momentum (Polyak 1964; Sutskever et al. 2013, equations 3 and 4).
 //
-// The velocity carries the learning rate, as in Keras.
-//
 //     m = momentum * m - learning_rate * g
 //     w = (w + momentum * m - learning_rate * g if nesterov else w + m) if momentum given else w
 //         - learning_rate * g

@@ -115,7 +115,7 @@ def adagrad_step(
     Args:
         learning_rate: step size (at least 0).
         initial_accumulator_value: what the sum of squares starts from (at least 0).
-        eps: added to the sum of squares, inside the root (at least 0).
+        eps: added to the sum of squares (at least 0).
         weight_decay: share of the weights, times the learning rate, taken off; None for none (at least 0).
         gradient_accumulation_steps: calls per update; None for one (at least 2).
         sparse: what a gradient of `SparseRows` changes: "lazy" those rows alone, "dense" what its zeros

@@ -5,9 +5,9 @@
 One step of a leaf `w` with gradient `g`, the t-th:
 
     mu = b1 * mu + (1 - b1) * g
-    nu = maximum(b2 * nu, |g|)
+    nu = maximum(b2 * nu, |g| + eps if epsilon_in_maximum else |g|)
     rate = learning_rate / (1 - b1**t)
-    w = w - rate * mu / (nu + eps)
+    w = w - rate * mu / (nu if epsilon_in_maximum else nu + eps)
 
 Differs from optax.adamax: epsilon is added to the norm, not inside the maximum; its defaults are eps=1e-8.
 """
@@ -54,6 +54,7 @@ class AdamaxExtras(NamedTuple):
 @partial(
     jax.jit,
     static_argnames=(
+        "epsilon_in_maximum",
         "has_weight_decay",
         "has_gradient_accumulation_steps",
         "write",
@@ -68,6 +69,7 @@ def _leaf(
     k,
     *,
     is_update,
+    epsilon_in_maximum,
     has_weight_decay,
     has_gradient_accumulation_steps,
     write,
@@ -81,10 +83,10 @@ def _leaf(
     if has_weight_decay:
         new_w = new_w - k.weight_decay_times_learning_rate * w
     mu = k.b1 * mu + k.one_minus_b1 * g
-    nu = jnp.maximum(k.b2 * nu, jnp.abs(g))
+    nu = jnp.maximum(k.b2 * nu, jnp.abs(g) + k.eps if epsilon_in_maximum else jnp.abs(g))
     if has_gradient_accumulation_steps:
         accumulated_gradient = jnp.zeros_like(accumulated_gradient)
-    new_w = new_w - k.rate * mu / (nu + k.eps)
+    new_w = new_w - k.rate * mu / (nu if epsilon_in_maximum else nu + k.eps)
     if has_gradient_accumulation_steps:
         new_w, mu, nu, accumulated_gradient = _support.select(
             is_update, (new_w, mu, nu, accumulated_gradient), before
@@ -103,8 +105,8 @@ def _scalars(t, learning_rate, b1, b2, eps, weight_decay=None, gradient_accumula
     k.b1 = b1.hi
     k.one_minus_b1 = (1 - b1).hi
     k.b2 = b2.hi
-    k.rate = (learning_rate / (1 - b1**t)).hi
     k.eps = eps.hi
+    k.rate = (learning_rate / (1 - b1**t)).hi
     return k
 
 
@@ -114,6 +116,7 @@ def adamax_step(
     b2: Number = 0.999,
     eps: Number = 1e-7,
     *,
+    epsilon_in_maximum: bool = False,
     weight_decay: Number | None = None,
     gradient_accumulation_steps: int | None = None,
     sparse: str = "lazy",
@@ -128,6 +131,7 @@ def adamax_step(
         b1: decay rate of the first moment (at least 0, below 1).
         b2: decay rate of the infinity norm (at least 0, below 1).
         eps: added to the infinity norm (at least 0).
+        epsilon_in_maximum: epsilon is added to |g| before the maximum is taken.
         weight_decay: share of the weights, times the learning rate, taken off; None for none (at least 0).
         gradient_accumulation_steps: calls per update; None for one (at least 2).
         sparse: what a gradient of `SparseRows` changes: "lazy" those rows alone, "dense" what its zeros
@@ -146,6 +150,7 @@ def adamax_step(
         _support.check_number(
             "gradient_accumulation_steps", gradient_accumulation_steps, ge=2, schedule=False, integer=True
         )
+    _support.check_choice("epsilon_in_maximum", epsilon_in_maximum, (False, True))
     has_weight_decay = _support.given(weight_decay)
     has_gradient_accumulation_steps = _support.given(gradient_accumulation_steps)
     return _support.optimizer(
@@ -166,6 +171,7 @@ def adamax_step(
         scalars=_scalars,
         leaf=partial(
             _leaf,
+            epsilon_in_maximum=epsilon_in_maximum,
             has_weight_decay=has_weight_decay,
             has_gradient_accumulation_steps=has_gradient_accumulation_steps,
         ),

@@ -8,7 +8,8 @@ One step of a leaf `w` with gradient `g`, the t-th:
     nu = b2 * nu + (1 - b2) * g**2
     nu_max = maximum(nu_max, nu)
     alpha = learning_rate * sqrt(1 - b2**t) / (1 - b1**t)
-    w = w - alpha * mu / (sqrt(nu_max if amsgrad else nu) + eps)
+    w = w - alpha * mu / (sqrt(nu_max if amsgrad else nu) + eps if epsilon_hat else sqrt(nu_max if
+        amsgrad else nu) + eps * sqrt(1 - b2**t))
 
 Differs from optax.adamw: epsilon is added before the second moment's bias is corrected; its defaults are
 eps=1e-8, weight_decay=0.0001.
@@ -50,6 +51,7 @@ class AdamWExtras(NamedTuple):
     jax.jit,
     static_argnames=(
         "amsgrad",
+        "epsilon_hat",
         "has_weight_decay",
         "has_gradient_accumulation_steps",
         "write",
@@ -66,6 +68,7 @@ def _leaf(
     *,
     is_update,
     amsgrad,
+    epsilon_hat,
     has_weight_decay,
     has_gradient_accumulation_steps,
     write,
@@ -84,7 +87,11 @@ def _leaf(
         nu_max = jnp.maximum(nu_max, nu)
     if has_gradient_accumulation_steps:
         accumulated_gradient = jnp.zeros_like(accumulated_gradient)
-    new_w = new_w - k.alpha * mu / (jnp.sqrt(nu_max if amsgrad else nu) + k.eps)
+    new_w = new_w - k.alpha * mu / (
+        jnp.sqrt(nu_max if amsgrad else nu) + k.eps
+        if epsilon_hat
+        else jnp.sqrt(nu_max if amsgrad else nu) + k.eps_times_root_of_one_minus_power_of_b2
+    )
     if has_gradient_accumulation_steps:
         new_w, mu, nu, nu_max, accumulated_gradient = _support.select(
             is_update, (new_w, mu, nu, nu_max, accumulated_gradient), before
@@ -103,8 +110,10 @@ def _scalars(t, learning_rate, b1, b2, eps, weight_decay, gradient_accumulation_
     k.one_minus_b1 = (1 - b1).hi
     k.b2 = b2.hi
     k.one_minus_b2 = (1 - b2).hi
-    k.alpha = (learning_rate * _double.root(1 - b2**t) / (1 - b1**t)).hi
+    root_of_one_minus_power_of_b2 = _double.root(1 - b2**t)
+    k.alpha = (learning_rate * root_of_one_minus_power_of_b2 / (1 - b1**t)).hi
     k.eps = eps.hi
+    k.eps_times_root_of_one_minus_power_of_b2 = (eps * root_of_one_minus_power_of_b2).hi
     return k
 
 
@@ -115,6 +124,7 @@ def adamw_step(
     eps: Number = 1e-7,
     *,
     amsgrad: bool = False,
+    epsilon_hat: bool = True,
     weight_decay: Number | None = 0.004,
     gradient_accumulation_steps: int | None = None,
     sparse: str = "lazy",
@@ -128,8 +138,9 @@ def adamw_step(
         learning_rate: step size (at least 0).
         b1: decay rate of the first moment (at least 0, below 1).
         b2: decay rate of the second moment (at least 0, below 1).
-        eps: added to the root of the second moment, before its bias is corrected (at least 0).
+        eps: added to the root of the second moment (at least 0).
         amsgrad: divide by the largest second moment so far.
+        epsilon_hat: epsilon is added before the moment's bias is corrected.
         weight_decay: share of the weights, times the learning rate, taken off; None for none (at least 0).
         gradient_accumulation_steps: calls per update; None for one (at least 2).
         sparse: what a gradient of `SparseRows` changes: "lazy" those rows alone, "dense" what its zeros
@@ -149,6 +160,7 @@ def adamw_step(
             "gradient_accumulation_steps", gradient_accumulation_steps, ge=2, schedule=False, integer=True
         )
     _support.check_choice("amsgrad", amsgrad, (False, True))
+    _support.check_choice("epsilon_hat", epsilon_hat, (False, True))
     has_weight_decay = _support.given(weight_decay)
     has_gradient_accumulation_steps = _support.given(gradient_accumulation_steps)
     return _support.optimizer(
@@ -171,6 +183,7 @@ def adamw_step(
         leaf=partial(
             _leaf,
             amsgrad=amsgrad,
+            epsilon_hat=epsilon_hat,
             has_weight_decay=has_weight_decay,
             has_gradient_accumulation_steps=has_gradient_accumulation_steps,
         ),

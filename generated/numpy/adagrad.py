@@ -26,7 +26,7 @@ class Adagrad:
         params: the arrays to optimize.
         learning_rate: step size
         initial_accumulator_value: what the sum of squares starts from
-        epsilon: added to the sum of squares, inside the root
+        epsilon: added to the sum of squares
         weight_decay: share of the weights, times the learning rate, taken off; None for none
         gradient_accumulation_steps: calls per update; None for one
 

@@ -12,7 +12,7 @@ import numpy as np
 
 
 class Adam:
-    """Adaptive moment estimation (Kingma & Ba 2015, the form before section 2.1, with "epsilon hat").
+    """Adaptive moment estimation (Kingma & Ba 2015, the form before section 2.1).
 
     AMSGrad: Reddi, Kale & Kumar 2018, algorithm 2.
 
@@ -32,7 +32,7 @@ class Adam:
         learning_rate: step size
         beta_1: decay rate of the first moment
         beta_2: decay rate of the second moment
-        epsilon: added to the root of the second moment, before its bias is corrected
+        epsilon: added to the root of the second moment
         weight_decay: share of the weights, times the learning rate, taken off; None for none
         gradient_accumulation_steps: calls per update; None for one
         amsgrad: divide by the largest second moment so far

@@ -33,7 +33,7 @@ class Lookahead:
         learning_rate: step size
         beta_1: decay rate of the first moment
         beta_2: decay rate of the second moment
-        epsilon: added to the root of the second moment, before its bias is corrected
+        epsilon: added to the root of the second moment
         slow_step_size: share of the way that the slow weights go
         sync_period: steps between two synchronisations
         weight_decay: share of the weights, times the learning rate, taken off; None for none

@@ -14,8 +14,6 @@ import numpy as np
 class SGD:
     """Stochastic gradient descent with momentum (Polyak 1964; Sutskever et al. 2013, equations 3 and 4).
 
-    The velocity carries the learning rate, as in Keras.
-
     One step of a parameter `w` with gradient `g`, the `t`-th:
 
         m = momentum * m - learning_rate * g

@@ -16,8 +16,9 @@ class Adagrad(torch.optim.Optimizer):
 
     One step of a parameter `w` with gradient `g`, its `t`-th:
 
+        rate = lr / (1 + (t - 1) * lr_decay) if lr_decay given else lr
         accumulator = accumulator + g**2
-        w = w - lr * g / sqrt(accumulator + eps)
+        w = w - rate * g / (sqrt(accumulator + eps) if epsilon_in_root else sqrt(accumulator) + eps)
 
     In a parameter's state accumulator is `sum`, t is `step`.
 
@@ -31,12 +32,14 @@ class Adagrad(torch.optim.Optimizer):
     Args:
         params: tensors, pairs of names and tensors, or dicts with options of their own.
         lr: step size
+        lr_decay: the rate is divided by 1 + (t - 1) of it
         weight_decay: share of the weights, times the learning rate, taken off; None for none
         initial_accumulator_value: what the sum of squares starts from
-        eps: added to the sum of squares, inside the root
+        eps: added to the sum of squares
         gradient_accumulation_steps: calls per update; None for one
+        epsilon_in_root: epsilon is added to the sum, else to its root
         decoupled_weight_decay: weights shrink by themselves; else weight_decay * w is added to the gradient
-        lr_decay, foreach, maximize, capturable, differentiable, fused: not implemented yet
+        foreach, maximize, capturable, differentiable, fused: not implemented yet
 
     Raises:
         ValueError: a hyperparameter is out of its bounds, or a state does not fit.
@@ -47,12 +50,13 @@ class Adagrad(torch.optim.Optimizer):
         self,
         params: Any,
         lr: float | Tensor = 0.001,
-        lr_decay: float = 0.0,
+        lr_decay: float | Tensor = 0.0,
         weight_decay: float | None = 0.0,
         initial_accumulator_value: float | Tensor = 0.1,
         eps: float | Tensor = 1e-07,
         *,
         gradient_accumulation_steps: int | None = None,
+        epsilon_in_root: bool = True,
         decoupled_weight_decay: bool = True,
         foreach: bool | None = None,
         maximize: bool = False,
@@ -60,13 +64,15 @@ class Adagrad(torch.optim.Optimizer):
         differentiable: bool = False,
         fused: bool | None = None,
     ) -> None:
-        _support.refuse(foreach, maximize, capturable, differentiable, fused, lr_decay=lr_decay)
+        _support.refuse(foreach, maximize, capturable, differentiable, fused)
         defaults = {
             "lr": lr,
+            "lr_decay": lr_decay,
             "weight_decay": weight_decay,
             "initial_accumulator_value": initial_accumulator_value,
             "eps": eps,
             "gradient_accumulation_steps": gradient_accumulation_steps,
+            "epsilon_in_root": epsilon_in_root,
             "decoupled_weight_decay": decoupled_weight_decay,
         }
         self._check(defaults)
@@ -83,8 +89,9 @@ class Adagrad(torch.optim.Optimizer):
 
     @staticmethod
     def _check(group: dict[str, Any]) -> None:
-        _support.refuse(*map(group.get, _support.WAYS), lr_decay=group.get("lr_decay"))
+        _support.refuse(*map(group.get, _support.WAYS))
         _support.check_number("lr", group["lr"], {">=": 0})
+        _support.check_number("lr_decay", group["lr_decay"], {">=": 0})
         if group["weight_decay"] is not None:
             _support.check_number("weight_decay", group["weight_decay"], {">=": 0})
         _support.check_number("initial_accumulator_value", group["initial_accumulator_value"], {">=": 0})
@@ -161,7 +168,7 @@ class Adagrad(torch.optim.Optimizer):
             k.weight_decay = _support.number(group["weight_decay"])
         if group["weight_decay"] and group["decoupled_weight_decay"]:
             k.weight_decay_times_learning_rate = _support.number(group["weight_decay"]) * lr
-        k.lr = lr
+        k.rate = lr / (1 + (t - 1) * _support.number(group["lr_decay"])) if group["lr_decay"] else lr
         k.eps = eps
         return k
 
@@ -188,4 +195,8 @@ class Adagrad(torch.optim.Optimizer):
         state_sum.addcmul_(g, g)
         if group["gradient_accumulation_steps"] is not None:
             accumulated_gradient.zero_()
-        w.addcdiv_(g, (state_sum + k.eps).sqrt_(), value=-k.lr)
+        w.addcdiv_(
+            g,
+            (state_sum + k.eps).sqrt_() if group["epsilon_in_root"] else state_sum.sqrt().add_(k.eps),
+            value=-k.rate,
+        )

@@ -17,9 +17,9 @@ class Adamax(torch.optim.Optimizer):
     One step of a parameter `w` with gradient `g`, its `t`-th:
 
         m = beta_1 * m + (1 - beta_1) * g
-        u = maximum(beta_2 * u, |g|)
+        u = maximum(beta_2 * u, |g| + eps if epsilon_in_maximum else |g|)
         rate = lr / (1 - beta_1**t)
-        w = w - rate * m / (u + eps)
+        w = w - rate * m / (u if epsilon_in_maximum else u + eps)
 
     In a parameter's state m is `exp_avg`, u is `exp_inf`, t is `step`.
 
@@ -36,6 +36,7 @@ class Adamax(torch.optim.Optimizer):
         eps: added to the infinity norm
         weight_decay: share of the weights, times the learning rate, taken off; None for none
         gradient_accumulation_steps: calls per update; None for one
+        epsilon_in_maximum: epsilon is added to |g| before the maximum is taken
         decoupled_weight_decay: weights shrink by themselves; else weight_decay * w is added to the gradient
         foreach, maximize, capturable, differentiable, fused: not implemented yet
 
@@ -53,6 +54,7 @@ class Adamax(torch.optim.Optimizer):
         weight_decay: float | None = 0.0,
         *,
         gradient_accumulation_steps: int | None = None,
+        epsilon_in_maximum: bool = False,
         decoupled_weight_decay: bool = True,
         foreach: bool | None = None,
         maximize: bool = False,
@@ -67,6 +69,7 @@ class Adamax(torch.optim.Optimizer):
             "eps": eps,
             "weight_decay": weight_decay,
             "gradient_accumulation_steps": gradient_accumulation_steps,
+            "epsilon_in_maximum": epsilon_in_maximum,
             "decoupled_weight_decay": decoupled_weight_decay,
         }
         self._check(defaults)
@@ -166,8 +169,8 @@ class Adamax(torch.optim.Optimizer):
         k.beta_1 = beta_1
         k.one_minus_beta_1 = 1 - beta_1
         k.beta_2 = beta_2
-        k.rate = lr / _one_minus_power(beta_1, t)
         k.eps = eps
+        k.rate = lr / _one_minus_power(beta_1, t)
         return k
 
     @staticmethod
@@ -192,10 +195,14 @@ class Adamax(torch.optim.Optimizer):
         if group["weight_decay"] and group["decoupled_weight_decay"]:
             w.add_(w, alpha=-k.weight_decay_times_learning_rate)
         exp_avg.mul_(k.beta_1).add_(g, alpha=k.one_minus_beta_1)
-        torch.maximum(exp_inf.mul_(k.beta_2), g.abs(), out=exp_inf)
+        torch.maximum(
+            exp_inf.mul_(k.beta_2),
+            g.abs().add_(k.eps) if group["epsilon_in_maximum"] else g.abs(),
+            out=exp_inf,
+        )
         if group["gradient_accumulation_steps"] is not None:
             accumulated_gradient.zero_()
-        w.addcdiv_(exp_avg, exp_inf + k.eps, value=-k.rate)
+        w.addcdiv_(exp_avg, exp_inf if group["epsilon_in_maximum"] else exp_inf + k.eps, value=-k.rate)
 
 
 def _one_minus_power(base: Any, t: Any) -> Any:

@@ -20,7 +20,7 @@ class AdamW(torch.optim.Optimizer):
         v = beta_2 * v + (1 - beta_2) * g**2
         v_hat = maximum(v_hat, v)
         alpha = lr * sqrt(1 - beta_2**t) / (1 - beta_1**t)
-        w = w - alpha * m / (sqrt(v_hat if amsgrad else v) + eps)
+        w = w - alpha * m / (sqrt(v_hat if amsgrad else v) + eps if epsilon_hat else sqrt(v_hat if amsgrad else v) + eps * sqrt(1 - beta_2**t))
 
     In a parameter's state m is `exp_avg`, v is `exp_avg_sq`, v_hat is `max_exp_avg_sq`, t is `step`.
 
@@ -34,10 +34,11 @@ class AdamW(torch.optim.Optimizer):
         params: tensors, pairs of names and tensors, or dicts with options of their own.
         lr: step size
         betas: decay rate of the first moment; decay rate of the second moment
-        eps: added to the root of the second moment, before its bias is corrected
+        eps: added to the root of the second moment
         weight_decay: share of the weights, times the learning rate, taken off; None for none
         amsgrad: divide by the largest second moment so far
         gradient_accumulation_steps: calls per update; None for one
+        epsilon_hat: epsilon is added before the moment's bias is corrected
         foreach, maximize, capturable, differentiable, fused: not implemented yet
 
     Raises:
@@ -55,6 +56,7 @@ class AdamW(torch.optim.Optimizer):
         amsgrad: bool = False,
         *,
         gradient_accumulation_steps: int | None = None,
+        epsilon_hat: bool = True,
         foreach: bool | None = None,
         maximize: bool = False,
         capturable: bool = False,
@@ -69,6 +71,7 @@ class AdamW(torch.optim.Optimizer):
             "weight_decay": weight_decay,
             "amsgrad": amsgrad,
             "gradient_accumulation_steps": gradient_accumulation_steps,
+            "epsilon_hat": epsilon_hat,
         }
         self._check(defaults)
         super().__init__(params, defaults)
@@ -169,8 +172,12 @@ class AdamW(torch.optim.Optimizer):
         k.one_minus_beta_1 = 1 - beta_1
         k.beta_2 = beta_2
         k.one_minus_beta_2 = 1 - beta_2
-        k.alpha = lr * _one_minus_power(beta_2, t) ** 0.5 / _one_minus_power(beta_1, t)
-        k.eps = eps
+        root_of_one_minus_power_of_beta_2 = _one_minus_power(beta_2, t) ** 0.5
+        k.alpha = lr * root_of_one_minus_power_of_beta_2 / _one_minus_power(beta_1, t)
+        if group["epsilon_hat"]:
+            k.eps = eps
+        if not group["epsilon_hat"]:
+            k.epsilon_times_root_of_one_minus_power_of_beta_2 = eps * root_of_one_minus_power_of_beta_2
         return k
 
     @staticmethod
@@ -200,7 +207,13 @@ class AdamW(torch.optim.Optimizer):
         if group["gradient_accumulation_steps"] is not None:
             accumulated_gradient.zero_()
         w.addcdiv_(
-            exp_avg, (max_exp_avg_sq if group["amsgrad"] else exp_avg_sq).sqrt().add_(k.eps), value=-k.alpha
+            exp_avg,
+            (max_exp_avg_sq if group["amsgrad"] else exp_avg_sq).sqrt().add_(k.eps)
+            if group["epsilon_hat"]
+            else (max_exp_avg_sq if group["amsgrad"] else exp_avg_sq)
+            .sqrt()
+            .add_(k.epsilon_times_root_of_one_minus_power_of_beta_2),
+            value=-k.alpha,
         )
 
 

@@ -14,12 +14,10 @@ from . import _support
 class SGD(torch.optim.Optimizer):
     """Stochastic gradient descent with momentum (Polyak 1964; Sutskever et al. 2013, equations 3 and 4).
 
-    The velocity carries the learning rate, as in Keras.
-
     One step of a parameter `w` with gradient `g`, its `t`-th:
 
-        m = momentum * m - lr * g
-        w = (w + momentum * m - lr * g if nesterov else w + m) if momentum given else w - lr * g
+        m = momentum * m - lr * g if rate_in_momentum else momentum * m + g
+        w = ((w + momentum * m - lr * g if nesterov else w + m) if rate_in_momentum else w - lr * (g + momentum * m if nesterov else m)) if momentum given else w - lr * g
 
     In a parameter's state m is `momentum_buffer`, t is `step`.
 
@@ -36,6 +34,7 @@ class SGD(torch.optim.Optimizer):
         weight_decay: share of the weights, times the learning rate, taken off; None for none
         nesterov: step ahead along the velocity
         gradient_accumulation_steps: calls per update; None for one
+        rate_in_momentum: the velocity carries the learning rate, else its steps do
         decoupled_weight_decay: weights shrink by themselves; else weight_decay * w is added to the gradient
         dampening, foreach, maximize, capturable, differentiable, fused: not implemented yet
 
@@ -54,6 +53,7 @@ class SGD(torch.optim.Optimizer):
         nesterov: bool = False,
         *,
         gradient_accumulation_steps: int | None = None,
+        rate_in_momentum: bool = True,
         decoupled_weight_decay: bool = True,
         foreach: bool | None = None,
         maximize: bool = False,
@@ -68,6 +68,7 @@ class SGD(torch.optim.Optimizer):
             "weight_decay": weight_decay,
             "nesterov": nesterov,
             "gradient_accumulation_steps": gradient_accumulation_steps,
+            "rate_in_momentum": rate_in_momentum,
             "decoupled_weight_decay": decoupled_weight_decay,
         }
         self._check(defaults)
@@ -188,13 +189,22 @@ class SGD(torch.optim.Optimizer):
         if group["weight_decay"] and group["decoupled_weight_decay"]:
             w.add_(w, alpha=-k.weight_decay_times_learning_rate)
         if group["momentum"]:
-            momentum_buffer.mul_(k.momentum).add_(g, alpha=-k.lr)
+            if group["rate_in_momentum"]:
+                momentum_buffer.mul_(k.momentum).add_(g, alpha=-k.lr)
+            else:
+                momentum_buffer.mul_(k.momentum).add_(g)
         if group["gradient_accumulation_steps"] is not None:
             accumulated_gradient.zero_()
         if group["momentum"]:
-            if group["nesterov"]:
-                w.add_(momentum_buffer, alpha=k.momentum).add_(g, alpha=-k.lr)
+            if group["rate_in_momentum"]:
+                if group["nesterov"]:
+                    w.add_(momentum_buffer, alpha=k.momentum).add_(g, alpha=-k.lr)
+                else:
+                    w.add_(momentum_buffer)
             else:
-                w.add_(momentum_buffer)
+                w.add_(
+                    (k.momentum * momentum_buffer).add_(g) if group["nesterov"] else momentum_buffer,
+                    alpha=-k.lr,
+                )
         else:
             w.add_(g, alpha=-k.lr)

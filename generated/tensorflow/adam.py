@@ -8,7 +8,7 @@
     alpha = learning_rate * sqrt(1 - beta_2**t) / (1 - beta_1**t)
     w = w - alpha * m / (sqrt(v_hat if amsgrad else v) + epsilon)
 
-Adaptive moment estimation (Kingma & Ba 2015, the form before section 2.1, with "epsilon hat").
+Adaptive moment estimation (Kingma & Ba 2015, the form before section 2.1).
 
 AMSGrad: Reddi, Kale & Kumar 2018, algorithm 2.
 
@@ -34,7 +34,7 @@ class Adam(_support.Optimizer):
         learning_rate: a float, a `LearningRateSchedule`, or a callable without arguments.
         beta_1: decay rate of the first moment.
         beta_2: decay rate of the second moment.
-        epsilon: added to the root of the second moment, before its bias is corrected.
+        epsilon: added to the root of the second moment.
         amsgrad: divide by the largest second moment so far.
         weight_decay: share of the weights, times the learning rate, taken off; None for none.
         gradient_accumulation_steps: calls per update; None for one.

@@ -32,7 +32,7 @@ class AdamW(_support.Optimizer):
         learning_rate: a float, a `LearningRateSchedule`, or a callable without arguments.
         beta_1: decay rate of the first moment.
         beta_2: decay rate of the second moment.
-        epsilon: added to the root of the second moment, before its bias is corrected.
+        epsilon: added to the root of the second moment.
         amsgrad: divide by the largest second moment so far.
         weight_decay: share of the weights, times the learning rate, taken off; None for none.
         gradient_accumulation_steps: calls per update; None for one.

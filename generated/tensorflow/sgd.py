@@ -7,8 +7,6 @@
 
 Stochastic gradient descent with momentum (Polyak 1964; Sutskever et al. 2013, equations 3 and 4).
 
-The velocity carries the learning rate, as in Keras.
-
 Differs from keras.optimizers.SGD:
 - scalars are computed in float64 and rounded once, where Keras rounds each part to the variable's dtype;
 - float16 and bfloat16 variables have float32 slots and arithmetic, and are rounded once, when they are stored;

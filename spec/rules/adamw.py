@@ -1,8 +1,10 @@
 """Adam with decoupled weight decay."""
 
-from optloom.spec import Peer
+from dataclasses import replace
 
 from .adam import Adam
+
+TORCH, KERAS, OPTAX, _ = Adam.peers
 
 
 class AdamW(Adam):
@@ -11,22 +13,17 @@ class AdamW(Adam):
     stage_defaults = {"weight_decay": 0.004}
 
     peers = (
-        Peer(
-            "torch.optim.AdamW",
-            arguments=("lr", "betas", "eps", "weight_decay", "amsgrad"),
-            slots=Adam.peers[0].slots,
+        replace(
+            TORCH,
+            path="torch.optim.AdamW",
             defaults={"epsilon": 1e-8, "weight_decay": 0.01},
-            differs=("epsilon is added before the second moment's bias is corrected",),
+            dialect={"epsilon_hat": False},
+            differs=OPTAX.differs,
         ),
-        Peer(
-            "keras.optimizers.AdamW",
+        replace(
+            KERAS,
+            path="keras.optimizers.AdamW",
             arguments=("learning_rate", "weight_decay", "beta_1", "beta_2", "epsilon", "amsgrad"),
-            slots=Adam.peers[1].slots,
         ),
-        Peer(
-            "optax.adamw",
-            slots=Adam.peers[2].slots,
-            defaults={"epsilon": 1e-8, "weight_decay": 1e-4},
-            differs=Adam.peers[2].differs,
-        ),
+        replace(OPTAX, path="optax.adamw", defaults={"epsilon": 1e-8, "weight_decay": 1e-4}),
     )

@@ -4,14 +4,12 @@ from optloom.spec import Hyper, Option, Peer, Rule, Slot, Value, where
 
 
 class SGD(Rule):
-    """Stochastic gradient descent with momentum (Polyak 1964; Sutskever et al. 2013, equations 3 and 4).
-
-    The velocity carries the learning rate, as in Keras.
-    """
+    """Stochastic gradient descent with momentum (Polyak 1964; Sutskever et al. 2013, equations 3 and 4)."""
 
     learning_rate = Hyper(0.01, ge=0)
     momentum = Hyper(0.0, ge=0, le=1, off=0, doc="decay rate of the velocity; 0 for none")
     nesterov = Option(False, doc="step ahead along the velocity")
+    rate_in_momentum = Option(True, convention=True, doc="the velocity carries the learning rate, else its steps do")
 
     m = Slot("velocity", when=momentum.given)
 
@@ -21,15 +19,22 @@ class SGD(Rule):
             arguments=("lr", "momentum", "dampening", "weight_decay", "nesterov"),
             slots={"m": "momentum_buffer"},
             defaults={"learning_rate": 0.001},
+            dialect={"rate_in_momentum": False, "decoupled_weight_decay": False},
             differs=("the velocity carries the learning rate", "weight decay is decoupled"),
-            dialect={"decoupled_weight_decay": False},
         ),
         Peer("keras.optimizers.SGD", slots={"m": "momentum"}),
-        Peer("optax.sgd", slots={"m": "trace"}, differs=("the velocity carries the learning rate",)),
+        Peer(
+            "optax.sgd",
+            slots={"m": "trace"},
+            dialect={"rate_in_momentum": False},
+            differs=("the velocity carries the learning rate",),
+        ),
     )
 
     def step(self, w: Value, g: Value, t: Value) -> Value:
-        self.m = self.momentum * self.m - self.learning_rate * g
-        plain = w - self.learning_rate * g
-        ahead = w + self.momentum * self.m - self.learning_rate * g
-        return where(self.momentum.given, where(self.nesterov, ahead, w + self.m), plain)
+        descent = self.momentum * self.m - self.learning_rate * g
+        self.m = where(self.rate_in_momentum, descent, self.momentum * self.m + g)
+        inside = where(self.nesterov, w + self.momentum * self.m - self.learning_rate * g, w + self.m)
+        outside = w - self.learning_rate * where(self.nesterov, g + self.momentum * self.m, self.m)
+        moved = where(self.rate_in_momentum, inside, outside)
+        return where(self.momentum.given, moved, w - self.learning_rate * g)

@@ -65,7 +65,7 @@ def state_of(program: Program, rng: np.random.Generator, t: int, variant: int) -
 
 
 def same(before: Program, after: Program) -> bool:
-    """Whether both programs store the same numbers, to 40 digits, in every setting tried."""
+    """Whether both programs store the same numbers, or no number both, to 40 digits, in every setting tried."""
     pairs = zip(meanings(before), meanings(after), strict=True)
     return all(same_stores(a, b) for a, b in pairs)
 
@@ -76,9 +76,13 @@ def same_stores(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> bo
             return False
         for name in a:
             x, y = np.ravel(np.asarray(a[name], dtype=object)), np.ravel(np.asarray(b[name], dtype=object))
-            if any(not (p == q or abs(p - q) <= abs(p) * mpmath.mpf(10) ** -40) for p, q in zip(x, y, strict=True)):
+            if not all(_alike(p, q) for p, q in zip(x, y, strict=True)):
                 return False
     return True
+
+
+def _alike(p: Any, q: Any) -> bool:
+    return bool(p == q or (p != p and q != q) or abs(p - q) <= abs(p) * mpmath.mpf(10) ** -40)
 
 
 def frozen(rule: type[Rule]) -> Program:

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+from optloom.codegen.ir.verify import verify
 from optloom.codegen.passes.cse import cse
 from optloom.codegen.passes.hoist import hoist
 from optloom.codegen.passes.numerics import numerics
-from optloom.spec import Hyper, Rule, Slot, Value, sqrt
+from optloom.spec import Hyper, Option, Rule, Slot, Value, sqrt, where
 from programs import frozen, lines, program_before, same, scalar_lines
 
 
@@ -35,3 +36,24 @@ def test_what_is_dear_is_shared_and_what_is_cheap_is_not() -> None:
         "m <- g * [root_of_one_minus_power_of_b] * [inverse_one_minus_power_of_b] + root_of_g_times_g_plus_w",
         "w <- w - root_of_g_times_g_plus_w - g * w - g * w",
     ]
+
+
+class Branches(Rule):
+    """The same under two guards of which neither holds wherever the other does; and everywhere."""
+
+    fancy = Option(False)
+    other = Option(False)
+    m = Slot("moment", when=fancy)
+
+    def step(self, w: Value, g: Value, t: Value) -> Value:
+        self.m = g
+        both = where(self.other, sqrt(where(self.fancy, self.m * g + w, g)), where(self.fancy, self.m * g + w, g))
+        return w - both - where(self.fancy, sqrt(w * g + w), sqrt(w * g + w) + g) - sqrt(w * g + w)
+
+
+def test_what_exists_under_a_guard_is_not_taken_out_of_it() -> None:
+    program = verify(cse(hoist(numerics(frozen(Branches)))), "cse")
+    assert [line for line in lines(program) if "=" in line and "<-" not in line] == [
+        "root_of_w_times_g_plus_w = sqrt(w * g + w)"
+    ]
+    assert lines(program)[-1].count("m * g + w") == 2
