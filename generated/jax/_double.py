@@ -53,11 +53,15 @@ class Double:
     lo: jax.Array
     zero: jax.Array
 
-    def _number(self, x):
+    def number(self, x):
+        """The number x, beside this one."""
         if isinstance(x, Double):
             return x
         words = _words(x, np.dtype(self.hi.dtype))
         return Double(*(exact(jnp.asarray(word), self.zero) for word in words), self.zero)
+
+    def rounded(self):
+        return Double(self.hi, jnp.zeros_like(self.lo), self.zero)
 
     def _sum(self, a, b):
         """a + b, where a is the greater."""
@@ -82,7 +86,7 @@ class Double:
         return product, error + self._times(a_low, b_low)
 
     def __add__(self, other):
-        other = self._number(other)
+        other = self.number(other)
         (high, high_error), (low, low_error) = _two_sum(self.hi, other.hi), _two_sum(self.lo, other.lo)
         total = self._sum(high, high_error + low)
         return self._sum(total.hi, low_error + total.lo)
@@ -91,31 +95,31 @@ class Double:
         return Double(-self.hi, -self.lo, self.zero)
 
     def __sub__(self, other):
-        return self + -self._number(other)
+        return self + -self.number(other)
 
     def __mul__(self, other):
-        other = self._number(other)
+        other = self.number(other)
         product, error = self._product(self.hi, other.hi)
         return self._sum(product, error + (self._times(self.hi, other.lo) + self._times(self.lo, other.hi)))
 
     def __truediv__(self, other):
-        other = self._number(other)
+        other = self.number(other)
         quotient = self.hi / other.hi
         product, error = self._product(quotient, other.hi)
         rest = ((self.hi - product) - error) + (self.lo - self._times(quotient, other.lo))
         return self._sum(quotient, rest / other.hi)
 
     def __radd__(self, number):
-        return self._number(number) + self
+        return self.number(number) + self
 
     def __rsub__(self, number):
-        return self._number(number) - self
+        return self.number(number) - self
 
     def __rmul__(self, number):
-        return self._number(number) * self
+        return self.number(number) * self
 
     def __rtruediv__(self, number):
-        return self._number(number) / self
+        return self.number(number) / self
 
     def __pow__(self, t):
         """By repeated squaring."""
@@ -126,7 +130,7 @@ class Double:
             return jax.tree.map(partial(jnp.where, is_set), result * power, result), power * power
 
         bits = 31 if isinstance(t, jax.core.Tracer) else int(t).bit_length()
-        return lax.fori_loop(0, bits, square, (self._number(1), self))[0]
+        return lax.fori_loop(0, bits, square, (self.number(1), self))[0]
 
 
 def root(x):

@@ -96,11 +96,12 @@ class Leaves:
         self,
         leaf: Callable[..., tuple[Any, ...]],
         numbers: Mapping[Any, Any],
+        conditions: tuple[Any, ...],
         write: bool,
         lazy: bool,
         accumulates: bool,
     ) -> tuple[Any, ...]:
-        """`leaf(w, g, *slots, k)` of every leaf, as a tree for each value that it returns.
+        """`leaf(w, g, *slots, k, *conditions)` of every leaf, as a tree for each value that it returns.
 
         It computes in the leaf's compute dtype, a complex number being two real ones; what comes back has the dtypes
         of w (or g, unless `write`) and slots.
@@ -119,12 +120,11 @@ class Leaves:
                     raise ValueError(
                         "sparse='lazy' has no meaning with gradient accumulation: pass sparse='dense'"
                     )
-                new = SparseRows(g.indices, _real(g.rows, dtype, parts)).lazy(
-                    leaf, *given, numbers[dtype], write
-                )
+                g_rows = SparseRows(g.indices, _real(g.rows, dtype, parts))
+                new = g_rows.lazy(leaf, write, given, numbers[dtype], *conditions)
             else:
                 dense = g.dense(w) if isinstance(g, SparseRows) else g
-                new = leaf(given[0], _real(dense, dtype, parts), *given[1:], numbers[dtype])
+                new = leaf(given[0], _real(dense, dtype, parts), *given[1:], numbers[dtype], *conditions)
             like = (w if write else _values(g), *slots)
             rows.append(tuple(y if y is None else _like(x, y, parts) for x, y in zip(new, like, strict=True)))
         columns = zip(*rows, strict=True) if rows else [()] * len(self.absent)
@@ -180,15 +180,17 @@ class SparseRows:
         rows = jnp.asarray(self.rows)
         return jnp.zeros(jnp.shape(w), rows.dtype).at[jnp.asarray(self.indices)].add(rows, mode="drop")
 
-    def lazy(self, leaf: Callable[..., Any], w: Any, *slots_k_write: Any) -> tuple[Any, ...]:
-        """`leaf` of the touched rows of `w` and its slots. All others stay; of what is to be added they are zero."""
-        *slots, k, write = slots_k_write
-        if not jnp.size(self.indices):
-            return (w if write else jnp.zeros_like(w), *slots)
-        at, g = _each_once(jnp.asarray(self.indices), _as(self.rows, w.dtype), w.shape[0])
-        old = [x if x is None else x.at[at].get(mode="fill", fill_value=0) for x in (w, *slots)]
-        new = leaf(old[0], g, *old[1:], k)
+    def lazy(
+        self, leaf: Callable[..., Any], write: bool, tensors: list[Any], *numbers: Any
+    ) -> tuple[Any, ...]:
+        """`leaf` of the touched rows of `tensors`, w and its slots. All others stay, or are zero in what will be added."""
+        w, *slots = tensors
         whole = (w if write else jnp.zeros_like(w), *slots)
+        if not jnp.size(self.indices):
+            return whole
+        at, g = _each_once(jnp.asarray(self.indices), _as(self.rows, w.dtype), w.shape[0])
+        old = [x if x is None else x.at[at].get(mode="fill", fill_value=0) for x in tensors]
+        new = leaf(old[0], g, *old[1:], *numbers)
         return tuple(
             x if x is None else x.at[at].set(y, mode="drop") for x, y in zip(whole, new, strict=True)
         )

@@ -15,8 +15,9 @@ import numpy as np
 def export_state(state: Any) -> dict[str, np.ndarray]:
     """The state that an optimizer of this folder has in `state`, which may hold more around it.
 
-    Keys: `iterations` (calls), `updates/<parameter>`, both int64, and `slots/<slot>/<parameter>`, where a parameter is
-    called by its path in the tree, joined by "/", and a slot as in the rule.
+    Keys: `iterations` (calls), `updates/<parameter>`, both int64, `slots/<slot>/<parameter>`, and
+    `scalars/<slot>` for numbers that are kept (the longest, of those of several dtypes). A parameter is called by its
+    path in the tree, joined by "/", and a slot as in the rule.
 
     Raises:
         ValueError: there is no such state in `state`, or several.
@@ -29,6 +30,9 @@ def export_state(state: Any) -> dict[str, np.ndarray]:
         for name, leaf in _named(held.get(field)):
             exported[f"updates/{name}"] = np.asarray(own.count, np.int64)
             exported[f"slots/{slot}/{name}"] = np.array(leaf)
+    for field, scalar in getattr(own, "scalars_in_rule", {}).items():
+        if kept := held.get(field):
+            exported[f"scalars/{scalar}"] = np.array(max(kept.values(), key=lambda x: x.dtype.itemsize))
     return exported
 
 
@@ -76,6 +80,12 @@ def import_state(
         tree = _held(own, extras).get(field)
         leaves = [leaf(slot, name, like) for name, like in _named(tree)]
         new[field] = jax.tree.unflatten(jax.tree.structure(tree), leaves)
+    for field, scalar in getattr(own, "scalars_in_rule", {}).items():
+        if kept := _held(own, extras).get(field):
+            value = take(f"scalars/{scalar}")
+            new[field] = {
+                dtype: _fitted(f"scalars/{scalar}", value, None, like) for dtype, like in kept.items()
+            }
     if not parameters:  # nothing has a slot, so that names stand in no key but these
         counts = {key: _count(key, take(key)) for key in [key for key in left if key.startswith("updates/")]}
     if left:

@@ -16,7 +16,7 @@ import numpy as np
 import optax
 
 from ._double import doubles
-from ._leaves import COPY, Leaves, SparseRows, select, size, slot, total
+from ._leaves import COPY, Leaves, SparseRows, compute_dtype, select, size, slot, total
 from ._state import adopt_state, export_state, import_state
 
 __all__ = ["COPY", "SparseRows", "adopt_state", "export_state", "import_state", "select", "size", "total"]
@@ -55,11 +55,18 @@ def factory(make: Callable[Arguments, Step]) -> Callable[Arguments, optax.Gradie
     return build
 
 
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`jax.jit`, compiled anew for each value of the arguments that are keywords only."""
+    parameters = inspect.signature(function).parameters.values()
+    return jax.jit(function, static_argnames=[p.name for p in parameters if p.kind is p.KEYWORD_ONLY])
+
+
 def optimizer(
     kinds: tuple[type, type],
     *,
     slots: Mapping[str, Any],
     numbers: Mapping[str, Any],
+    kept: Mapping[str, float | None] = {},
     scalars: Callable[..., Numbers],
     leaf: Callable[..., tuple[Any, ...]],
     every: Mapping[str, int | None],
@@ -73,20 +80,27 @@ def optimizer(
         kinds: the classes of its state: of what it always keeps, and of what it keeps for options.
         slots: what each slot starts from, in the order of `leaf`'s arguments: a number, COPY, or None for no slot.
         numbers: its hyperparameters, None where not given.
-        scalars: of these as double words, and the update's number `t`, the step's numbers.
-        leaf: `leaf(w, g, *slots, k)`, and a condition for each item of `every`: the new w and slots of one leaf.
+        kept: what each number that is kept starts from, or None; one for each dtype that leaves compute in.
+        scalars: of these as double words, and the update's number `t`, the step's numbers, and the kept ones anew.
+        leaf: `leaf(w, g, *slots, k, *conditions)`, one for each item of `every`: the new w and slots of one leaf.
         every: which of how many calls each condition holds for; None for all. Updates are those that the last holds for.
         reads_params: whether the parameters are needed where they are not written.
         sparse: "lazy" or "dense".
         chained: how many states the optax function of the same name chains.
     """
     kind, extra_kind = kinds
-    extra_slots = {name: start is not None for name, start in slots.items() if name in extra_kind._fields}
+    starts = {**slots, **kept}
+    extra_slots = {name: start is not None for name, start in starts.items() if name in extra_kind._fields}
     counts_calls = any(steps is not None for steps in every.values())
     has_extras = counts_calls or any(extra_slots.values())
 
     def init(params: Any) -> tuple[Any, ...]:
         made = {name: None if start is None else slot(params, start) for name, start in slots.items()}
+        dtypes = dict.fromkeys(compute_dtype(w) for w in jax.tree.leaves(params))
+        for name, start in kept.items():
+            made[name] = (
+                None if start is None else {dtype.name: jnp.asarray(start, dtype) for dtype in dtypes}
+            )
         own = {name: made[name] for name in kind._fields if name != "count"}
         extras = {name: made[name] for name in extra_slots}
         extras |= {"iterations": jnp.zeros([], jnp.int32)} if counts_calls else {}
@@ -101,7 +115,11 @@ def optimizer(
         held = own._asdict() | (extras._asdict() if has_extras else {})
         leaves = Leaves(grads, params, **{name: held.get(name) for name in slots})
         count, t = held["count"], optax.safe_increment(held["count"])
-        k = {dtype: scalars(t, **doubles(numbers, count, dtype)) for dtype in leaves.dtypes}
+        before = {name: held[name] for name in kept if held.get(name) is not None}
+        k = {}
+        for dtype in leaves.dtypes:
+            known = {**numbers, **{name: of_dtypes[dtype.name] for name, of_dtypes in before.items()}}
+            k[dtype] = scalars(t, **doubles(known, count, dtype))
         new: dict[str, Any] = {}
         holds: dict[str, Any] = dict.fromkeys(every, True)
         if counts_calls:
@@ -110,15 +128,17 @@ def optimizer(
                 name: new["iterations"] % steps == 0 for name, steps in every.items() if steps is not None
             }
         new_w, *made = leaves.map(
-            partial(leaf, **holds, write=write), k, write, sparse == "lazy", counts_calls
+            partial(leaf, write=write), k, tuple(holds.values()), write, sparse == "lazy", counts_calls
         )
         new |= dict(zip(slots, made, strict=True))
-        new["count"] = jnp.where([*holds.values()][-1], t, count) if counts_calls else t
+        is_update = [*holds.values()][-1] if counts_calls else True
+        new["count"] = jnp.where(is_update, t, count) if counts_calls else t
+        for name, old in before.items():
+            after = {dtype.name: getattr(row, name) for dtype, row in k.items()}
+            new[name] = old | {dtype: jnp.where(is_update, x, old[dtype]) for dtype, x in after.items()}
         own = own._replace(**{name: new[name] for name in kind._fields})
         if has_extras:
-            extras = extras._replace(
-                **{name: value for name, value in new.items() if name in extra_kind._fields}
-            )
+            extras = extras._replace(**{name: value for name, value in new.items() if name in extras._fields})
         return new_w, (own, extras, *rest)
 
     return Step(init, step)
@@ -136,19 +156,29 @@ jax.tree_util.register_pytree_node(
 
 
 def check_number(
-    name: str, value: Any, *, schedule: bool = True, integer: bool = False, **bounds: float
+    name: str,
+    value: Any,
+    *,
+    schedule: bool = True,
+    integer: bool = False,
+    optional: bool = False,
+    **bounds: float,
 ) -> None:
-    """Raise unless `value` is a finite real scalar within `bounds` (ge, gt, le, lt), as far as it is known by now.
+    """Raise unless `value` is a finite real scalar within `bounds` (ge, gt, le, lt), as far as it is known by now, or
+    None where it is `optional`.
 
     Raises:
         TypeError: it is no number, nor an array, nor a schedule where `schedule` allows one; or an array where an
             `integer` decides what is compiled.
         ValueError: it is no scalar, or out of bounds.
     """
+    if optional and value is None:
+        return
     if integer and isinstance(value, jax.Array):
         raise TypeError(
             f"{name} must be known when code is compiled: a Python int, in `static_args` of optax wrappers"
         )
+    schedule = schedule and not integer
     if isinstance(value, jax.core.Tracer) or (schedule and callable(value)):
         return
     kinds = "a number" + (" or a schedule" if schedule else "")

@@ -19,15 +19,7 @@ import jax.numpy as jnp
 from . import _support
 from ._support import Number, SparseRows, adopt_state, export_state, import_state
 
-__all__ = [
-    "AdagradState",
-    "SparseRows",
-    "adagrad",
-    "adagrad_step",
-    "adopt_state",
-    "export_state",
-    "import_state",
-]
+__all__ = ["SparseRows", "adagrad", "adagrad_step", "adopt_state", "export_state", "import_state"]
 
 
 class AdagradState(NamedTuple):
@@ -46,22 +38,15 @@ class AdagradExtras(NamedTuple):
     accumulated_gradient: Any = None  # sum of the gradients since the last update
 
 
-@partial(
-    jax.jit,
-    static_argnames=(
-        "has_weight_decay",
-        "has_gradient_accumulation_steps",
-        "write",
-    ),
-)
+@_support.compiled
 def _leaf(
     w,
     g,
     sum_of_squares,
     accumulated_gradient,
     k,
-    *,
     is_update,
+    *,
     has_weight_decay,
     has_gradient_accumulation_steps,
     write,
@@ -127,12 +112,10 @@ def adagrad_step(
     _support.check_number("learning_rate", learning_rate, ge=0)
     _support.check_number("initial_accumulator_value", initial_accumulator_value, ge=0, schedule=False)
     _support.check_number("eps", eps, ge=0)
-    if weight_decay is not None:
-        _support.check_number("weight_decay", weight_decay, ge=0)
-    if gradient_accumulation_steps is not None:
-        _support.check_number(
-            "gradient_accumulation_steps", gradient_accumulation_steps, ge=2, schedule=False, integer=True
-        )
+    _support.check_number("weight_decay", weight_decay, ge=0, optional=True)
+    _support.check_number(
+        "gradient_accumulation_steps", gradient_accumulation_steps, ge=2, integer=True, optional=True
+    )
     has_weight_decay = _support.given(weight_decay)
     has_gradient_accumulation_steps = _support.given(gradient_accumulation_steps)
     return _support.optimizer(
@@ -153,9 +136,7 @@ def adagrad_step(
             has_weight_decay=has_weight_decay,
             has_gradient_accumulation_steps=has_gradient_accumulation_steps,
         ),
-        every=dict(
-            is_update=gradient_accumulation_steps,
-        ),
+        every=dict(is_update=gradient_accumulation_steps),
         reads_params=has_weight_decay,
         sparse=_support.check_sparse(sparse),
         chained=2,

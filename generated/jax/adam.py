@@ -29,7 +29,7 @@ import jax.numpy as jnp
 from . import _double, _support
 from ._support import Number, SparseRows, adopt_state, export_state, import_state
 
-__all__ = ["AdamState", "SparseRows", "adam", "adam_step", "adopt_state", "export_state", "import_state"]
+__all__ = ["SparseRows", "adam", "adam_step", "adopt_state", "export_state", "import_state"]
 
 
 class AdamState(NamedTuple):
@@ -50,17 +50,7 @@ class AdamExtras(NamedTuple):
     accumulated_gradient: Any = None  # sum of the gradients since the last update
 
 
-@partial(
-    jax.jit,
-    static_argnames=(
-        "amsgrad",
-        "epsilon_hat",
-        "corrected_amsgrad",
-        "has_weight_decay",
-        "has_gradient_accumulation_steps",
-        "write",
-    ),
-)
+@_support.compiled
 def _leaf(
     w,
     g,
@@ -69,8 +59,8 @@ def _leaf(
     nu_max,
     accumulated_gradient,
     k,
-    *,
     is_update,
+    *,
     amsgrad,
     epsilon_hat,
     corrected_amsgrad,
@@ -106,8 +96,20 @@ def _leaf(
     return new_w, mu, nu, nu_max, accumulated_gradient
 
 
-@jax.jit
-def _scalars(t, learning_rate, b1, b2, eps, weight_decay=None, gradient_accumulation_steps=None):
+@_support.compiled
+def _scalars(
+    t,
+    learning_rate,
+    b1,
+    b2,
+    eps,
+    weight_decay=None,
+    gradient_accumulation_steps=None,
+    *,
+    amsgrad,
+    epsilon_hat,
+    corrected_amsgrad,
+):
     """The numbers of step t, each rounded once."""
     k = _support.Numbers()
     if gradient_accumulation_steps is not None:
@@ -119,12 +121,16 @@ def _scalars(t, learning_rate, b1, b2, eps, weight_decay=None, gradient_accumula
     k.b2 = b2.hi
     k.one_minus_b2 = (1 - b2).hi
     one_minus_power_of_b2_2 = 1 - b2**t
-    k.inverse_one_minus_power_of_b2 = (1 / one_minus_power_of_b2_2).hi
+    if amsgrad and corrected_amsgrad:
+        k.inverse_one_minus_power_of_b2 = (1 / one_minus_power_of_b2_2).hi
     root_of_one_minus_power_of_b2 = _double.root(one_minus_power_of_b2_2)
     k.alpha = (learning_rate * root_of_one_minus_power_of_b2 / (1 - b1**t)).hi
-    k.one_minus_power_of_b2 = one_minus_power_of_b2_2.hi
-    k.eps = eps.hi
-    k.eps_times_root_of_one_minus_power_of_b2 = (eps * root_of_one_minus_power_of_b2).hi
+    if amsgrad and corrected_amsgrad:
+        k.one_minus_power_of_b2 = one_minus_power_of_b2_2.hi
+    if epsilon_hat:
+        k.eps = eps.hi
+    if not epsilon_hat:
+        k.eps_times_root_of_one_minus_power_of_b2 = (eps * root_of_one_minus_power_of_b2).hi
     return k
 
 
@@ -166,12 +172,10 @@ def adam_step(
     _support.check_number("b1", b1, ge=0, lt=1)
     _support.check_number("b2", b2, ge=0, lt=1)
     _support.check_number("eps", eps, ge=0)
-    if weight_decay is not None:
-        _support.check_number("weight_decay", weight_decay, ge=0)
-    if gradient_accumulation_steps is not None:
-        _support.check_number(
-            "gradient_accumulation_steps", gradient_accumulation_steps, ge=2, schedule=False, integer=True
-        )
+    _support.check_number("weight_decay", weight_decay, ge=0, optional=True)
+    _support.check_number(
+        "gradient_accumulation_steps", gradient_accumulation_steps, ge=2, integer=True, optional=True
+    )
     _support.check_choice("amsgrad", amsgrad, (False, True))
     _support.check_choice("epsilon_hat", epsilon_hat, (False, True))
     _support.check_choice("corrected_amsgrad", corrected_amsgrad, (False, True))
@@ -193,7 +197,9 @@ def adam_step(
             weight_decay=weight_decay,
             gradient_accumulation_steps=gradient_accumulation_steps,
         ),
-        scalars=_scalars,
+        scalars=partial(
+            _scalars, amsgrad=amsgrad, epsilon_hat=epsilon_hat, corrected_amsgrad=corrected_amsgrad
+        ),
         leaf=partial(
             _leaf,
             amsgrad=amsgrad,
@@ -202,9 +208,7 @@ def adam_step(
             has_weight_decay=has_weight_decay,
             has_gradient_accumulation_steps=has_gradient_accumulation_steps,
         ),
-        every=dict(
-            is_update=gradient_accumulation_steps,
-        ),
+        every=dict(is_update=gradient_accumulation_steps),
         reads_params=has_weight_decay,
         sparse=_support.check_sparse(sparse),
         chained=2,

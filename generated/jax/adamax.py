@@ -23,15 +23,7 @@ import jax.numpy as jnp
 from . import _support
 from ._support import Number, SparseRows, adopt_state, export_state, import_state
 
-__all__ = [
-    "AdamaxState",
-    "SparseRows",
-    "adamax",
-    "adamax_step",
-    "adopt_state",
-    "export_state",
-    "import_state",
-]
+__all__ = ["SparseRows", "adamax", "adamax_step", "adopt_state", "export_state", "import_state"]
 
 
 class AdamaxState(NamedTuple):
@@ -51,15 +43,7 @@ class AdamaxExtras(NamedTuple):
     accumulated_gradient: Any = None  # sum of the gradients since the last update
 
 
-@partial(
-    jax.jit,
-    static_argnames=(
-        "epsilon_in_maximum",
-        "has_weight_decay",
-        "has_gradient_accumulation_steps",
-        "write",
-    ),
-)
+@_support.compiled
 def _leaf(
     w,
     g,
@@ -67,8 +51,8 @@ def _leaf(
     nu,
     accumulated_gradient,
     k,
-    *,
     is_update,
+    *,
     epsilon_in_maximum,
     has_weight_decay,
     has_gradient_accumulation_steps,
@@ -144,22 +128,16 @@ def adamax_step(
     _support.check_number("b1", b1, ge=0, lt=1)
     _support.check_number("b2", b2, ge=0, lt=1)
     _support.check_number("eps", eps, ge=0)
-    if weight_decay is not None:
-        _support.check_number("weight_decay", weight_decay, ge=0)
-    if gradient_accumulation_steps is not None:
-        _support.check_number(
-            "gradient_accumulation_steps", gradient_accumulation_steps, ge=2, schedule=False, integer=True
-        )
+    _support.check_number("weight_decay", weight_decay, ge=0, optional=True)
+    _support.check_number(
+        "gradient_accumulation_steps", gradient_accumulation_steps, ge=2, integer=True, optional=True
+    )
     _support.check_choice("epsilon_in_maximum", epsilon_in_maximum, (False, True))
     has_weight_decay = _support.given(weight_decay)
     has_gradient_accumulation_steps = _support.given(gradient_accumulation_steps)
     return _support.optimizer(
         (AdamaxState, AdamaxExtras),
-        slots=dict(
-            mu=0,
-            nu=0,
-            accumulated_gradient=0 if has_gradient_accumulation_steps else None,
-        ),
+        slots=dict(mu=0, nu=0, accumulated_gradient=0 if has_gradient_accumulation_steps else None),
         numbers=dict(
             learning_rate=learning_rate,
             b1=b1,
@@ -175,9 +153,7 @@ def adamax_step(
             has_weight_decay=has_weight_decay,
             has_gradient_accumulation_steps=has_gradient_accumulation_steps,
         ),
-        every=dict(
-            is_update=gradient_accumulation_steps,
-        ),
+        every=dict(is_update=gradient_accumulation_steps),
         reads_params=has_weight_decay,
         sparse=_support.check_sparse(sparse),
         chained=2,

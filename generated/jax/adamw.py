@@ -26,7 +26,7 @@ import jax.numpy as jnp
 from . import _double, _support
 from ._support import Number, SparseRows, adopt_state, export_state, import_state
 
-__all__ = ["AdamWState", "SparseRows", "adamw", "adamw_step", "adopt_state", "export_state", "import_state"]
+__all__ = ["SparseRows", "adamw", "adamw_step", "adopt_state", "export_state", "import_state"]
 
 
 class AdamWState(NamedTuple):
@@ -47,16 +47,7 @@ class AdamWExtras(NamedTuple):
     accumulated_gradient: Any = None  # sum of the gradients since the last update
 
 
-@partial(
-    jax.jit,
-    static_argnames=(
-        "amsgrad",
-        "epsilon_hat",
-        "has_weight_decay",
-        "has_gradient_accumulation_steps",
-        "write",
-    ),
-)
+@_support.compiled
 def _leaf(
     w,
     g,
@@ -65,8 +56,8 @@ def _leaf(
     nu_max,
     accumulated_gradient,
     k,
-    *,
     is_update,
+    *,
     amsgrad,
     epsilon_hat,
     has_weight_decay,
@@ -99,8 +90,8 @@ def _leaf(
     return new_w, mu, nu, nu_max, accumulated_gradient
 
 
-@jax.jit
-def _scalars(t, learning_rate, b1, b2, eps, weight_decay, gradient_accumulation_steps=None):
+@_support.compiled
+def _scalars(t, learning_rate, b1, b2, eps, weight_decay, gradient_accumulation_steps=None, *, epsilon_hat):
     """The numbers of step t, each rounded once."""
     k = _support.Numbers()
     if gradient_accumulation_steps is not None:
@@ -112,8 +103,10 @@ def _scalars(t, learning_rate, b1, b2, eps, weight_decay, gradient_accumulation_
     k.one_minus_b2 = (1 - b2).hi
     root_of_one_minus_power_of_b2 = _double.root(1 - b2**t)
     k.alpha = (learning_rate * root_of_one_minus_power_of_b2 / (1 - b1**t)).hi
-    k.eps = eps.hi
-    k.eps_times_root_of_one_minus_power_of_b2 = (eps * root_of_one_minus_power_of_b2).hi
+    if epsilon_hat:
+        k.eps = eps.hi
+    if not epsilon_hat:
+        k.eps_times_root_of_one_minus_power_of_b2 = (eps * root_of_one_minus_power_of_b2).hi
     return k
 
 
@@ -155,10 +148,9 @@ def adamw_step(
     _support.check_number("eps", eps, ge=0)
     weight_decay = None if weight_decay is None else weight_decay
     _support.check_number("weight_decay", weight_decay, ge=0)
-    if gradient_accumulation_steps is not None:
-        _support.check_number(
-            "gradient_accumulation_steps", gradient_accumulation_steps, ge=2, schedule=False, integer=True
-        )
+    _support.check_number(
+        "gradient_accumulation_steps", gradient_accumulation_steps, ge=2, integer=True, optional=True
+    )
     _support.check_choice("amsgrad", amsgrad, (False, True))
     _support.check_choice("epsilon_hat", epsilon_hat, (False, True))
     has_weight_decay = _support.given(weight_decay)
@@ -179,7 +171,7 @@ def adamw_step(
             weight_decay=weight_decay,
             gradient_accumulation_steps=gradient_accumulation_steps,
         ),
-        scalars=_scalars,
+        scalars=partial(_scalars, epsilon_hat=epsilon_hat),
         leaf=partial(
             _leaf,
             amsgrad=amsgrad,
@@ -187,9 +179,7 @@ def adamw_step(
             has_weight_decay=has_weight_decay,
             has_gradient_accumulation_steps=has_gradient_accumulation_steps,
         ),
-        every=dict(
-            is_update=gradient_accumulation_steps,
-        ),
+        every=dict(is_update=gradient_accumulation_steps),
         reads_params=has_weight_decay,
         sparse=_support.check_sparse(sparse),
         chained=3,

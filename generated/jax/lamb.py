@@ -26,7 +26,7 @@ import jax.numpy as jnp
 from . import _support
 from ._support import Number, SparseRows, adopt_state, export_state, import_state
 
-__all__ = ["LambState", "SparseRows", "lamb", "lamb_step", "adopt_state", "export_state", "import_state"]
+__all__ = ["SparseRows", "lamb", "lamb_step", "adopt_state", "export_state", "import_state"]
 
 
 class LambState(NamedTuple):
@@ -46,15 +46,7 @@ class LambExtras(NamedTuple):
     accumulated_gradient: Any = None  # sum of the gradients since the last update
 
 
-@partial(
-    jax.jit,
-    static_argnames=(
-        "has_weight_decay",
-        "has_gradient_accumulation_steps",
-        "axis_name",
-        "write",
-    ),
-)
+@_support.compiled
 def _leaf(
     w,
     g,
@@ -62,8 +54,8 @@ def _leaf(
     nu,
     accumulated_gradient,
     k,
-    *,
     is_update,
+    *,
     has_weight_decay,
     has_gradient_accumulation_steps,
     axis_name,
@@ -151,22 +143,16 @@ def lamb_step(
     _support.check_number("b1", b1, ge=0, lt=1)
     _support.check_number("b2", b2, ge=0, lt=1)
     _support.check_number("eps", eps, ge=0)
-    if weight_decay is not None:
-        _support.check_number("weight_decay", weight_decay, ge=0)
-    if gradient_accumulation_steps is not None:
-        _support.check_number(
-            "gradient_accumulation_steps", gradient_accumulation_steps, ge=2, schedule=False, integer=True
-        )
+    _support.check_number("weight_decay", weight_decay, ge=0, optional=True)
+    _support.check_number(
+        "gradient_accumulation_steps", gradient_accumulation_steps, ge=2, integer=True, optional=True
+    )
     has_weight_decay = _support.given(weight_decay)
     has_gradient_accumulation_steps = _support.given(gradient_accumulation_steps)
     axis_name = _support.check_axis_name(axis_name)
     return _support.optimizer(
         (LambState, LambExtras),
-        slots=dict(
-            mu=0,
-            nu=0,
-            accumulated_gradient=0 if has_gradient_accumulation_steps else None,
-        ),
+        slots=dict(mu=0, nu=0, accumulated_gradient=0 if has_gradient_accumulation_steps else None),
         numbers=dict(
             learning_rate=learning_rate,
             b1=b1,
@@ -182,9 +168,7 @@ def lamb_step(
             has_gradient_accumulation_steps=has_gradient_accumulation_steps,
             axis_name=axis_name,
         ),
-        every=dict(
-            is_update=gradient_accumulation_steps,
-        ),
+        every=dict(is_update=gradient_accumulation_steps),
         reads_params=True,
         sparse=_support.check_sparse(sparse, because="`w_norm` is taken from the whole tensor"),
         chained=4,

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from . import _support
 from ._support import Number, SparseRows, adopt_state, export_state, import_state
 
-__all__ = ["LionState", "SparseRows", "lion", "lion_step", "adopt_state", "export_state", "import_state"]
+__all__ = ["SparseRows", "lion", "lion_step", "adopt_state", "export_state", "import_state"]
 
 
 class LionState(NamedTuple):
@@ -41,16 +41,9 @@ class LionExtras(NamedTuple):
     accumulated_gradient: Any = None  # sum of the gradients since the last update
 
 
-@partial(
-    jax.jit,
-    static_argnames=(
-        "has_weight_decay",
-        "has_gradient_accumulation_steps",
-        "write",
-    ),
-)
+@_support.compiled
 def _leaf(
-    w, g, mu, accumulated_gradient, k, *, is_update, has_weight_decay, has_gradient_accumulation_steps, write
+    w, g, mu, accumulated_gradient, k, is_update, *, has_weight_decay, has_gradient_accumulation_steps, write
 ):
     """The formula. `new_w` is what becomes of w or, unless it is to be written, what will be added to it."""
     new_w = w if write else jnp.zeros_like(w)
@@ -117,20 +110,15 @@ def lion_step(
     _support.check_number("learning_rate", learning_rate, ge=0)
     _support.check_number("b1", b1, ge=0, le=1)
     _support.check_number("b2", b2, ge=0, le=1)
-    if weight_decay is not None:
-        _support.check_number("weight_decay", weight_decay, ge=0)
-    if gradient_accumulation_steps is not None:
-        _support.check_number(
-            "gradient_accumulation_steps", gradient_accumulation_steps, ge=2, schedule=False, integer=True
-        )
+    _support.check_number("weight_decay", weight_decay, ge=0, optional=True)
+    _support.check_number(
+        "gradient_accumulation_steps", gradient_accumulation_steps, ge=2, integer=True, optional=True
+    )
     has_weight_decay = _support.given(weight_decay)
     has_gradient_accumulation_steps = _support.given(gradient_accumulation_steps)
     return _support.optimizer(
         (LionState, LionExtras),
-        slots=dict(
-            mu=0,
-            accumulated_gradient=0 if has_gradient_accumulation_steps else None,
-        ),
+        slots=dict(mu=0, accumulated_gradient=0 if has_gradient_accumulation_steps else None),
         numbers=dict(
             learning_rate=learning_rate,
             b1=b1,
@@ -144,9 +132,7 @@ def lion_step(
             has_weight_decay=has_weight_decay,
             has_gradient_accumulation_steps=has_gradient_accumulation_steps,
         ),
-        every=dict(
-            is_update=gradient_accumulation_steps,
-        ),
+        every=dict(is_update=gradient_accumulation_steps),
         reads_params=has_weight_decay,
         sparse=_support.check_sparse(sparse),
         chained=3,

@@ -27,15 +27,7 @@ import jax.numpy as jnp
 from . import _support
 from ._support import Number, SparseRows, adopt_state, export_state, import_state
 
-__all__ = [
-    "RMSpropState",
-    "SparseRows",
-    "rmsprop",
-    "rmsprop_step",
-    "adopt_state",
-    "export_state",
-    "import_state",
-]
+__all__ = ["SparseRows", "rmsprop", "rmsprop_step", "adopt_state", "export_state", "import_state"]
 
 
 class RMSpropState(NamedTuple):
@@ -56,16 +48,7 @@ class RMSpropExtras(NamedTuple):
     accumulated_gradient: Any = None  # sum of the gradients since the last update
 
 
-@partial(
-    jax.jit,
-    static_argnames=(
-        "centered",
-        "has_momentum",
-        "has_weight_decay",
-        "has_gradient_accumulation_steps",
-        "write",
-    ),
-)
+@_support.compiled
 def _leaf(
     w,
     g,
@@ -74,8 +57,8 @@ def _leaf(
     mu,
     accumulated_gradient,
     k,
-    *,
     is_update,
+    *,
     centered,
     has_momentum,
     has_weight_decay,
@@ -126,10 +109,10 @@ def _scalars(t, learning_rate, decay, momentum, eps, weight_decay=None, gradient
 def rmsprop_step(
     learning_rate: Number = 0.001,
     decay: Number = 0.9,
-    momentum: Number | None = 0.0,
     eps: Number = 1e-7,
     *,
     centered: bool = False,
+    momentum: Number | None = 0.0,
     weight_decay: Number | None = None,
     gradient_accumulation_steps: int | None = None,
     sparse: str = "lazy",
@@ -142,9 +125,9 @@ def rmsprop_step(
     Args:
         learning_rate: step size (at least 0).
         decay: decay rate of the mean square (at least 0, below 1).
-        momentum: decay rate of the velocity; 0 for none (at least 0, at most 1).
         eps: added to the mean square (at least 0).
         centered: divide by the root of the variance.
+        momentum: decay rate of the velocity; 0 for none (at least 0, at most 1).
         weight_decay: share of the weights, times the learning rate, taken off; None for none (at least 0).
         gradient_accumulation_steps: calls per update; None for one (at least 2).
         sparse: what a gradient of `SparseRows` changes: "lazy" those rows alone, "dense" what its zeros
@@ -158,12 +141,10 @@ def rmsprop_step(
     momentum = 0 if momentum is None else momentum
     _support.check_number("momentum", momentum, ge=0, le=1)
     _support.check_number("eps", eps, ge=0)
-    if weight_decay is not None:
-        _support.check_number("weight_decay", weight_decay, ge=0)
-    if gradient_accumulation_steps is not None:
-        _support.check_number(
-            "gradient_accumulation_steps", gradient_accumulation_steps, ge=2, schedule=False, integer=True
-        )
+    _support.check_number("weight_decay", weight_decay, ge=0, optional=True)
+    _support.check_number(
+        "gradient_accumulation_steps", gradient_accumulation_steps, ge=2, integer=True, optional=True
+    )
     _support.check_choice("centered", centered, (False, True))
     has_momentum = _support.given(momentum, off=0)
     has_weight_decay = _support.given(weight_decay)
@@ -192,9 +173,7 @@ def rmsprop_step(
             has_weight_decay=has_weight_decay,
             has_gradient_accumulation_steps=has_gradient_accumulation_steps,
         ),
-        every=dict(
-            is_update=gradient_accumulation_steps,
-        ),
+        every=dict(is_update=gradient_accumulation_steps),
         reads_params=has_weight_decay,
         sparse=_support.check_sparse(sparse),
         chained=2,

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from . import _support
 from ._support import Number, SparseRows, adopt_state, export_state, import_state
 
-__all__ = ["SGDState", "SparseRows", "sgd", "sgd_step", "adopt_state", "export_state", "import_state"]
+__all__ = ["SparseRows", "sgd", "sgd_step", "adopt_state", "export_state", "import_state"]
 
 
 class SGDState(NamedTuple):
@@ -42,25 +42,15 @@ class SGDExtras(NamedTuple):
     accumulated_gradient: Any = None  # sum of the gradients since the last update
 
 
-@partial(
-    jax.jit,
-    static_argnames=(
-        "nesterov",
-        "rate_in_momentum",
-        "has_momentum",
-        "has_weight_decay",
-        "has_gradient_accumulation_steps",
-        "write",
-    ),
-)
+@_support.compiled
 def _leaf(
     w,
     g,
     trace,
     accumulated_gradient,
     k,
-    *,
     is_update,
+    *,
     nesterov,
     rate_in_momentum,
     has_momentum,
@@ -139,12 +129,10 @@ def sgd_step(
     _support.check_number("learning_rate", learning_rate, ge=0)
     momentum = 0 if momentum is None else momentum
     _support.check_number("momentum", momentum, ge=0, le=1)
-    if weight_decay is not None:
-        _support.check_number("weight_decay", weight_decay, ge=0)
-    if gradient_accumulation_steps is not None:
-        _support.check_number(
-            "gradient_accumulation_steps", gradient_accumulation_steps, ge=2, schedule=False, integer=True
-        )
+    _support.check_number("weight_decay", weight_decay, ge=0, optional=True)
+    _support.check_number(
+        "gradient_accumulation_steps", gradient_accumulation_steps, ge=2, integer=True, optional=True
+    )
     _support.check_choice("nesterov", nesterov, (False, True))
     _support.check_choice("rate_in_momentum", rate_in_momentum, (False, True))
     has_momentum = _support.given(momentum, off=0)
@@ -171,9 +159,7 @@ def sgd_step(
             has_weight_decay=has_weight_decay,
             has_gradient_accumulation_steps=has_gradient_accumulation_steps,
         ),
-        every=dict(
-            is_update=gradient_accumulation_steps,
-        ),
+        every=dict(is_update=gradient_accumulation_steps),
         reads_params=has_weight_decay,
         sparse=_support.check_sparse(sparse),
         chained=2,

@@ -33,7 +33,11 @@ class RMSprop(Rule):
         ),
         Peer("keras.optimizers.RMSprop", slots={"v": "velocity", "m": "momentum", "mean": "average_gradient"}),
         Peer(
-            "optax.rmsprop", (), {"rho": "decay"}, {"v": "nu", "m": "trace", "mean": "mu"}, defaults={"epsilon": 1e-8}
+            "optax.rmsprop",
+            arguments=("learning_rate", "decay", "eps"),
+            names={"rho": "decay"},
+            slots={"v": "nu", "m": "trace", "mean": "mu"},
+            defaults={"epsilon": 1e-8},
         ),
     )
 

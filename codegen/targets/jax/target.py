@@ -15,7 +15,7 @@ from ...passes.legalise import Nestings
 from ...passes.locality import locality
 from ...printing import UnsupportedOperation
 from ...target import Templates
-from .formula import LOCALS, Formula, guards_of_reads
+from .formula import LOCALS, Formula, guards_of_reads, tensors
 from .printer import JaxPrinter, flag_of
 from .renaming import new_names, renamed
 from .scalars import Scalars
@@ -66,7 +66,9 @@ def _refuse_what_is_missing(program: Program) -> None:
     if program.inputs:
         raise UnsupportedOperation(f"extra inputs ({program.inputs[0].name})", "jax")
     for slot in program.slots:
-        if slot.shape != "parameter":
+        if slot.shape not in ("parameter", "scalar") or (
+            slot.shape == "scalar" and not isinstance(slot.init, nodes.Literal)
+        ):
             raise UnsupportedOperation(f"slots of shape '{slot.shape}' ({slot.name})", "jax")
         if any(isinstance(atom, HasAxes) for atom in _atoms(slot.when)):
             raise UnsupportedOperation(f"slots that only some parameters have ({slot.name})", "jax")
@@ -77,13 +79,15 @@ class _Module:
 
     def __init__(self, program: Program, names: Mapping[str, str]) -> None:
         self.program = renamed(program, names)
-        self.slots_in_rule = {names[slot.name]: slot.name for slot in program.slots}
+        self.slots_in_rule = {names[slot.name]: slot.name for slot in tensors(program)}
+        self.kept_in_rule = {names[s.name]: s.name for s in program.slots if s.shape == "scalar"}
         self.scalars, self.formula = Scalars(self.program), Formula(self.program)
         self.printer, self.not_lazy = JaxPrinter(), locality(self.program)
 
     def context(self) -> dict[str, Any]:
         program, scalars = self.program, self.scalars
         predicates, flags = list(self._predicates()), list(self._flags())
+        positional = self._positional()
         leaf, numbers = self.formula.lines(), list(scalars.lines())
         return {
             "name": program.name,
@@ -92,15 +96,18 @@ class _Module:
             "doc": program.doc,
             "formula": program.formula,
             "differences": list(_differences(program)),
-            "arguments": [self._hyper(hyper) for hyper in program.hypers if not hyper.stage],
+            "arguments": [self._hyper(hyper) for hyper in positional],
             "keywords": [
                 *map(_option, program.options),
-                *(self._hyper(hyper) for hyper in program.hypers if hyper.stage),
+                *(self._hyper(hyper) for hyper in program.hypers if hyper not in positional),
                 self._sparse(),
                 *([_AXIS_NAME] if self._sums() else []),
             ],
-            "slots": [self._slot(slot) for slot in program.slots],
-            "slots_in_rule": repr(self.slots_in_rule),
+            "slots": [self._slot(slot) for slot in tensors(program)],
+            "kept": [self._slot(slot) for slot in program.slots if slot.shape == "scalar"],
+            "scalar_flags": scalars.flags,
+            "slots_in_rule": self.slots_in_rule,
+            "scalars_in_rule": self.kept_in_rule,
             "predicates": predicates,
             "flags": flags,
             "checks": list(self._checks()),
@@ -112,12 +119,17 @@ class _Module:
             "uses_double": any("_double." in line for line in (*leaf, *numbers)),
             "scalars": numbers,
             "leaf": leaf,
-            "keywords_of_leaf": [*(part["name"] for part in (*predicates, *flags)), "write"],
-            "static": [*(flag["name"] for flag in flags), "write"],
+            "statics": [*(flag["name"] for flag in flags), "write"],
             "results": self.formula.results(),
             "not_lazy": self.not_lazy,
             "chained": next((CHAINS[peer.path] for peer in _peers(program) if peer.path in CHAINS), "2"),
         }
+
+    def _positional(self) -> list[Hyperparameter]:
+        """The rule's own hyperparameters, as far as optax's function takes them by position, in its order."""
+        own = {hyper.name: hyper for hyper in self.program.hypers if not hyper.stage}
+        theirs = next((peer.arguments for peer in _peers(self.program) if peer.arguments), tuple(own))
+        return [own[name] for name in theirs if name in own]
 
     def _hyper(self, hyper: Hyperparameter) -> dict[str, str]:
         words = {">=": "at least", ">": "above", "<=": "at most", "<": "below"}
@@ -134,7 +146,7 @@ class _Module:
         for hyper in self.program.hypers:
             check = f'_support.check_number("{hyper.name}", {hyper.name}, {self._limits(hyper)})'
             if hyper.default is None:
-                yield from (f"if {hyper.name} is not None:", f"    {check}")
+                yield check.removesuffix(")") + ", optional=True)"
             else:
                 if hyper.optional:
                     yield f"{hyper.name} = {_number(hyper.off)} if {hyper.name} is None else {hyper.name}"
@@ -146,7 +158,7 @@ class _Module:
         signs = {">=": "ge", ">": "gt", "<=": "le", "<": "lt"}
         starts_a_slot = any(slot.init == Ref(Kind.HYPER, hyper.name) for slot in self.program.slots)
         limits = [f"{signs[sign]}={bound:g}" for sign, bound in hyper.bounds]
-        limits += ["schedule=False"] if hyper.integer or starts_a_slot else []
+        limits += ["schedule=False"] if starts_a_slot and not hyper.integer else []
         return ", ".join([*limits, *(["integer=True"] if hyper.integer else [])])
 
     def _slot(self, slot: SlotInfo) -> dict[str, Any]:

@@ -48,9 +48,7 @@ def test_wrong_trees_and_states(adam: Doors) -> None:
         step(params, params, init({"a": jnp.ones(4), "b": jnp.ones(2)}))
     with pytest.raises(ValueError, match="params does not have the structure"):
         step({"a": None, "b": jnp.ones(2)}, params, state)
-    with pytest.raises(
-        TypeError, match="the state must be a tuple with a AdamState, as `init` returns it"
-    ):
+    with pytest.raises(TypeError, match="the state must be a tuple with a AdamState, as `init` returns it"):
         step(params, params, optax.adagrad(0.1).init(params))
     with pytest.raises(ValueError, match=r"state\.nu_max: the state was made without it"):
         adam.step(amsgrad=True).step(params, params, state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from optloom.codegen.compiler import Settings, discover, render
 
 def test_files_are_clean(rendered: Callable[..., Doors]) -> None:
     files = [rendered(name, numerics).module.__file__ or "" for name in RULES for numerics in ("fast", "strict")]
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     command = [sys.executable, "-m", "ruff", "check", f"--config={root / 'pyproject.toml'}", *files]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
@@ -30,7 +31,7 @@ def test_the_formula_stands_early_and_stages_leave_no_trace(name: str) -> None:
     assert text.index("def _leaf") < text.index("def _scalars") < text.index(f"def {name}_step(")
     assert len(text[: text.index("def _scalars")].splitlines()) <= 120
     for word in ("weight_decay", "accumul", "iterations"):
-        assert name == "adamw" or word not in text.replace("accumulator_value", "")
+        assert name == "adamw" or word not in re.sub("accumulator", "", text)
 
 
 @pytest.mark.parametrize("name", RULES)

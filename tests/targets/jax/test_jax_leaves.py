@@ -72,3 +72,19 @@ def test_numpy_arrays_and_python_floats_are_leaves(doors: Doors) -> None:
     init, step = doors.step()
     new, _ = step(params, jax.tree.map(lambda w: 0.5 * w, params), init(params))
     assert new["a"].dtype == jnp.float32 and new["b"].shape == ()
+
+
+def test_a_complex_leaf_is_its_two_parts(doors: Doors) -> None:
+    rng = np.random.default_rng(0)
+    w, g = (jnp.asarray(rng.normal(size=(4, 2)), jnp.float32) for _ in range(2))
+    init, step = doors.step(0.1, weight_decay=0.01)
+    whole, parts = jax.lax.complex(w[:, 0], w[:, 1]), jax.lax.complex(g[:, 0], g[:, 1])
+    new, state = step(whole, parts, init(whole))
+    expected, kept = step(w, g, init(w))
+    assert avals(state) == avals(init(whole)) and new.dtype == jnp.complex64
+    np.testing.assert_allclose(jnp.stack([new.real, new.imag], -1), expected, rtol=1e-6)
+    for x, y in zip(jax.tree.leaves(state), jax.tree.leaves(kept), strict=True):
+        if x.ndim:
+            np.testing.assert_allclose(jnp.stack([x.real, x.imag], -1), y, rtol=1e-6)
+    with pytest.raises(ValueError, match="a leaf of dtype float32 has a complex gradient"):
+        step(w[:, 0], parts, init(w[:, 0]))

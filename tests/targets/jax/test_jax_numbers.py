@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from jax_doors import Doors, assert_same, gradients, tree
 
 
@@ -63,3 +66,42 @@ def test_accumulation_updates_once_by_the_mean(doors: Doors) -> None:
     mean = jax.tree.map(lambda *gs: (gs[0] + gs[1] + gs[2] + gs[3]) * 0.25, *sequence)
     assert_same(now, whole.step(params, mean, whole.init(params))[0], ulps=8)
     assert all(np.all(np.asarray(leaf) == 0) for leaf in jax.tree.leaves(state[1].accumulated_gradient))
+
+
+def test_an_injected_number_changes_without_a_new_trace(doors: Doors) -> None:
+    optimizer = optax.inject_hyperparams(doors.factory)(learning_rate=0.1, weight_decay=0.01)
+    params, traced = jnp.ones(3), 0
+
+    def count_traces(*arguments: Any) -> Any:
+        nonlocal traced
+        traced += 1
+        return optimizer.update(*arguments)
+
+    update, state = jax.jit(count_traces), optimizer.init(params)
+    first, _ = update(jnp.ones(3), state, params)
+    state.hyperparams["learning_rate"] = jnp.float32(0.2)
+    second, _ = update(jnp.ones(3), state, params)
+    assert traced == 1
+    np.testing.assert_allclose(second, 2 * first, rtol=1e-5)
+
+
+def test_a_number_may_arrive_traced_and_an_integer_that_decides_structure_may_not(adam: Doors) -> None:
+    params, traced = jnp.ones(3), 0
+
+    @jax.jit
+    def train(rate: Any, b1: Any) -> Any:
+        nonlocal traced
+        traced += 1
+        init, step = adam.step(rate, b1)
+        return step(params, params, init(params))[0]
+
+    for rate in (0.1, 0.2, 0.3):
+        init, step = adam.step(jnp.float32(rate), jnp.float32(0.9))
+        assert_same(train(rate, 0.9), step(params, params, init(params))[0], ulps=4)
+    assert traced == 1
+    injected = optax.inject_hyperparams(adam.factory)
+    with pytest.raises(TypeError, match=r"gradient_accumulation_steps must be known .* in `static_args`"):
+        injected(learning_rate=0.1, gradient_accumulation_steps=2).init(params)
+    allowed = optax.inject_hyperparams(adam.factory, static_args=("gradient_accumulation_steps",))
+    state = allowed(learning_rate=0.1, gradient_accumulation_steps=2).init(params)
+    assert int(state.inner_state[1].iterations) == 0
