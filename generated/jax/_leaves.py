@@ -18,7 +18,7 @@ COPY = object()
 
 
 def compute_dtype(leaf: Any) -> jnp.dtype:
-    """The dtype of a leaf's arithmetic: float32 for float16 and bfloat16, of a complex leaf its parts', else its own."""
+    """The dtype of a leaf's arithmetic: float32 for float16 and bfloat16, a complex leaf's parts', else its own."""
     dtype = jnp.result_type(leaf)
     if not jnp.issubdtype(dtype, jnp.inexact):
         raise NotImplementedError(
@@ -183,7 +183,7 @@ class SparseRows:
     def lazy(
         self, leaf: Callable[..., Any], write: bool, tensors: list[Any], *numbers: Any
     ) -> tuple[Any, ...]:
-        """`leaf` of the touched rows of `tensors`, w and its slots. All others stay, or are zero in what will be added."""
+        """`leaf` of the touched rows of `tensors`, w and its slots. Others stay, or are zero in what is added."""
         w, *slots = tensors
         whole = (w if write else jnp.zeros_like(w), *slots)
         if not jnp.size(self.indices):

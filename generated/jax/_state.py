@@ -112,8 +112,8 @@ def adopt_state(state: Any, theirs: Any) -> Any:
     """
     own, extras = _only_one(state)
     new = {}
-    for field, mine in _held(own, extras).items():
-        found = list(_fields(theirs, field))
+    for field in {**dict.fromkeys(own.slots_in_rule), **_held(own, extras)}:
+        mine, found = _held(own, extras).get(field), list(_fields(theirs, field))
         if field == "count":
             counts = {int(count) for count in found}
             if len(counts) > 1:

@@ -83,7 +83,7 @@ def optimizer(
         kept: what each number that is kept starts from, or None; one for each dtype that leaves compute in.
         scalars: of these as double words, and the update's number `t`, the step's numbers, and the kept ones anew.
         leaf: `leaf(w, g, *slots, k, *conditions)`, one for each item of `every`: the new w and slots of one leaf.
-        every: which of how many calls each condition holds for; None for all. Updates are those that the last holds for.
+        every: which of how many calls each condition holds for; None for all. The last is for updates.
         reads_params: whether the parameters are needed where they are not written.
         sparse: "lazy" or "dense".
         chained: how many states the optax function of the same name chains.

@@ -120,23 +120,23 @@ def adagrad_step(
     has_gradient_accumulation_steps = _support.given(gradient_accumulation_steps)
     return _support.optimizer(
         (AdagradState, AdagradExtras),
-        slots=dict(
-            sum_of_squares=initial_accumulator_value,
-            accumulated_gradient=0 if has_gradient_accumulation_steps else None,
-        ),
-        numbers=dict(
-            learning_rate=learning_rate,
-            eps=eps,
-            weight_decay=weight_decay,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-        ),
+        slots={
+            "sum_of_squares": initial_accumulator_value,
+            "accumulated_gradient": 0 if has_gradient_accumulation_steps else None,
+        },
+        numbers={
+            "learning_rate": learning_rate,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "gradient_accumulation_steps": gradient_accumulation_steps,
+        },
         scalars=_scalars,
         leaf=partial(
             _leaf,
             has_weight_decay=has_weight_decay,
             has_gradient_accumulation_steps=has_gradient_accumulation_steps,
         ),
-        every=dict(is_update=gradient_accumulation_steps),
+        every={"is_update": gradient_accumulation_steps},
         reads_params=has_weight_decay,
         sparse=_support.check_sparse(sparse),
         chained=2,

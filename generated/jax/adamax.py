@@ -137,15 +137,15 @@ def adamax_step(
     has_gradient_accumulation_steps = _support.given(gradient_accumulation_steps)
     return _support.optimizer(
         (AdamaxState, AdamaxExtras),
-        slots=dict(mu=0, nu=0, accumulated_gradient=0 if has_gradient_accumulation_steps else None),
-        numbers=dict(
-            learning_rate=learning_rate,
-            b1=b1,
-            b2=b2,
-            eps=eps,
-            weight_decay=weight_decay,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-        ),
+        slots={"mu": 0, "nu": 0, "accumulated_gradient": 0 if has_gradient_accumulation_steps else None},
+        numbers={
+            "learning_rate": learning_rate,
+            "b1": b1,
+            "b2": b2,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "gradient_accumulation_steps": gradient_accumulation_steps,
+        },
         scalars=_scalars,
         leaf=partial(
             _leaf,
@@ -153,7 +153,7 @@ def adamax_step(
             has_weight_decay=has_weight_decay,
             has_gradient_accumulation_steps=has_gradient_accumulation_steps,
         ),
-        every=dict(is_update=gradient_accumulation_steps),
+        every={"is_update": gradient_accumulation_steps},
         reads_params=has_weight_decay,
         sparse=_support.check_sparse(sparse),
         chained=2,

@@ -157,20 +157,20 @@ def adamw_step(
     has_gradient_accumulation_steps = _support.given(gradient_accumulation_steps)
     return _support.optimizer(
         (AdamWState, AdamWExtras),
-        slots=dict(
-            mu=0,
-            nu=0,
-            nu_max=0 if amsgrad else None,
-            accumulated_gradient=0 if has_gradient_accumulation_steps else None,
-        ),
-        numbers=dict(
-            learning_rate=learning_rate,
-            b1=b1,
-            b2=b2,
-            eps=eps,
-            weight_decay=weight_decay,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-        ),
+        slots={
+            "mu": 0,
+            "nu": 0,
+            "nu_max": 0 if amsgrad else None,
+            "accumulated_gradient": 0 if has_gradient_accumulation_steps else None,
+        },
+        numbers={
+            "learning_rate": learning_rate,
+            "b1": b1,
+            "b2": b2,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "gradient_accumulation_steps": gradient_accumulation_steps,
+        },
         scalars=partial(_scalars, epsilon_hat=epsilon_hat),
         leaf=partial(
             _leaf,
@@ -179,7 +179,7 @@ def adamw_step(
             has_weight_decay=has_weight_decay,
             has_gradient_accumulation_steps=has_gradient_accumulation_steps,
         ),
-        every=dict(is_update=gradient_accumulation_steps),
+        every={"is_update": gradient_accumulation_steps},
         reads_params=has_weight_decay,
         sparse=_support.check_sparse(sparse),
         chained=3,

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 from . import _support
 from ._support import Number, SparseRows, adopt_state, export_state, import_state
 
-__all__ = ["SparseRows", "lamb", "lamb_step", "adopt_state", "export_state", "import_state"]
+__all__ = ["SparseRows", "adopt_state", "export_state", "import_state", "lamb", "lamb_step"]
 
 
 class LambState(NamedTuple):
@@ -152,15 +152,15 @@ def lamb_step(
     axis_name = _support.check_axis_name(axis_name)
     return _support.optimizer(
         (LambState, LambExtras),
-        slots=dict(mu=0, nu=0, accumulated_gradient=0 if has_gradient_accumulation_steps else None),
-        numbers=dict(
-            learning_rate=learning_rate,
-            b1=b1,
-            b2=b2,
-            eps=eps,
-            weight_decay=weight_decay,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-        ),
+        slots={"mu": 0, "nu": 0, "accumulated_gradient": 0 if has_gradient_accumulation_steps else None},
+        numbers={
+            "learning_rate": learning_rate,
+            "b1": b1,
+            "b2": b2,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "gradient_accumulation_steps": gradient_accumulation_steps,
+        },
         scalars=_scalars,
         leaf=partial(
             _leaf,
@@ -168,7 +168,7 @@ def lamb_step(
             has_gradient_accumulation_steps=has_gradient_accumulation_steps,
             axis_name=axis_name,
         ),
-        every=dict(is_update=gradient_accumulation_steps),
+        every={"is_update": gradient_accumulation_steps},
         reads_params=True,
         sparse=_support.check_sparse(sparse, because="`w_norm` is taken from the whole tensor"),
         chained=4,

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from . import _support
 from ._support import Number, SparseRows, adopt_state, export_state, import_state
 
-__all__ = ["SparseRows", "lion", "lion_step", "adopt_state", "export_state", "import_state"]
+__all__ = ["SparseRows", "adopt_state", "export_state", "import_state", "lion", "lion_step"]
 
 
 class LionState(NamedTuple):
@@ -118,21 +118,21 @@ def lion_step(
     has_gradient_accumulation_steps = _support.given(gradient_accumulation_steps)
     return _support.optimizer(
         (LionState, LionExtras),
-        slots=dict(mu=0, accumulated_gradient=0 if has_gradient_accumulation_steps else None),
-        numbers=dict(
-            learning_rate=learning_rate,
-            b1=b1,
-            b2=b2,
-            weight_decay=weight_decay,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-        ),
+        slots={"mu": 0, "accumulated_gradient": 0 if has_gradient_accumulation_steps else None},
+        numbers={
+            "learning_rate": learning_rate,
+            "b1": b1,
+            "b2": b2,
+            "weight_decay": weight_decay,
+            "gradient_accumulation_steps": gradient_accumulation_steps,
+        },
         scalars=_scalars,
         leaf=partial(
             _leaf,
             has_weight_decay=has_weight_decay,
             has_gradient_accumulation_steps=has_gradient_accumulation_steps,
         ),
-        every=dict(is_update=gradient_accumulation_steps),
+        every={"is_update": gradient_accumulation_steps},
         reads_params=has_weight_decay,
         sparse=_support.check_sparse(sparse),
         chained=3,

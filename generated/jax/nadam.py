@@ -30,7 +30,7 @@ import jax.numpy as jnp
 from . import _support
 from ._support import Number, SparseRows, adopt_state, export_state, import_state
 
-__all__ = ["SparseRows", "nadam", "nadam_step", "adopt_state", "export_state", "import_state"]
+__all__ = ["SparseRows", "adopt_state", "export_state", "import_state", "nadam", "nadam_step"]
 
 
 class NadamState(NamedTuple):
@@ -176,23 +176,23 @@ def nadam_step(
     has_gradient_accumulation_steps = _support.given(gradient_accumulation_steps)
     return _support.optimizer(
         (NadamState, NadamExtras),
-        slots=dict(mu=0, nu=0, accumulated_gradient=0 if has_gradient_accumulation_steps else None),
-        numbers=dict(
-            learning_rate=learning_rate,
-            b1=b1,
-            b2=b2,
-            eps=eps,
-            weight_decay=weight_decay,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-        ),
-        kept=dict(product=1 if growing_momentum else None),
+        slots={"mu": 0, "nu": 0, "accumulated_gradient": 0 if has_gradient_accumulation_steps else None},
+        numbers={
+            "learning_rate": learning_rate,
+            "b1": b1,
+            "b2": b2,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "gradient_accumulation_steps": gradient_accumulation_steps,
+        },
+        kept={"product": 1 if growing_momentum else None},
         scalars=partial(_scalars, growing_momentum=growing_momentum),
         leaf=partial(
             _leaf,
             has_weight_decay=has_weight_decay,
             has_gradient_accumulation_steps=has_gradient_accumulation_steps,
         ),
-        every=dict(is_update=gradient_accumulation_steps),
+        every={"is_update": gradient_accumulation_steps},
         reads_params=has_weight_decay,
         sparse=_support.check_sparse(sparse, because="`product` is not of the parameter's shape"),
         chained=2,

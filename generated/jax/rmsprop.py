@@ -27,7 +27,7 @@ import jax.numpy as jnp
 from . import _support
 from ._support import Number, SparseRows, adopt_state, export_state, import_state
 
-__all__ = ["SparseRows", "rmsprop", "rmsprop_step", "adopt_state", "export_state", "import_state"]
+__all__ = ["SparseRows", "adopt_state", "export_state", "import_state", "rmsprop", "rmsprop_step"]
 
 
 class RMSpropState(NamedTuple):
@@ -151,20 +151,20 @@ def rmsprop_step(
     has_gradient_accumulation_steps = _support.given(gradient_accumulation_steps)
     return _support.optimizer(
         (RMSpropState, RMSpropExtras),
-        slots=dict(
-            nu=0,
-            trace=0 if has_momentum else None,
-            mu=0 if centered else None,
-            accumulated_gradient=0 if has_gradient_accumulation_steps else None,
-        ),
-        numbers=dict(
-            learning_rate=learning_rate,
-            decay=decay,
-            momentum=momentum,
-            eps=eps,
-            weight_decay=weight_decay,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-        ),
+        slots={
+            "nu": 0,
+            "trace": 0 if has_momentum else None,
+            "mu": 0 if centered else None,
+            "accumulated_gradient": 0 if has_gradient_accumulation_steps else None,
+        },
+        numbers={
+            "learning_rate": learning_rate,
+            "decay": decay,
+            "momentum": momentum,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "gradient_accumulation_steps": gradient_accumulation_steps,
+        },
         scalars=_scalars,
         leaf=partial(
             _leaf,
@@ -173,7 +173,7 @@ def rmsprop_step(
             has_weight_decay=has_weight_decay,
             has_gradient_accumulation_steps=has_gradient_accumulation_steps,
         ),
-        every=dict(is_update=gradient_accumulation_steps),
+        every={"is_update": gradient_accumulation_steps},
         reads_params=has_weight_decay,
         sparse=_support.check_sparse(sparse),
         chained=2,

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from . import _support
 from ._support import Number, SparseRows, adopt_state, export_state, import_state
 
-__all__ = ["SparseRows", "sgd", "sgd_step", "adopt_state", "export_state", "import_state"]
+__all__ = ["SparseRows", "adopt_state", "export_state", "import_state", "sgd", "sgd_step"]
 
 
 class SGDState(NamedTuple):
@@ -140,16 +140,16 @@ def sgd_step(
     has_gradient_accumulation_steps = _support.given(gradient_accumulation_steps)
     return _support.optimizer(
         (SGDState, SGDExtras),
-        slots=dict(
-            trace=0 if has_momentum else None,
-            accumulated_gradient=0 if has_gradient_accumulation_steps else None,
-        ),
-        numbers=dict(
-            learning_rate=learning_rate,
-            momentum=momentum,
-            weight_decay=weight_decay,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-        ),
+        slots={
+            "trace": 0 if has_momentum else None,
+            "accumulated_gradient": 0 if has_gradient_accumulation_steps else None,
+        },
+        numbers={
+            "learning_rate": learning_rate,
+            "momentum": momentum,
+            "weight_decay": weight_decay,
+            "gradient_accumulation_steps": gradient_accumulation_steps,
+        },
         scalars=_scalars,
         leaf=partial(
             _leaf,
@@ -159,7 +159,7 @@ def sgd_step(
             has_weight_decay=has_weight_decay,
             has_gradient_accumulation_steps=has_gradient_accumulation_steps,
         ),
-        every=dict(is_update=gradient_accumulation_steps),
+        every={"is_update": gradient_accumulation_steps},
         reads_params=has_weight_decay,
         sparse=_support.check_sparse(sparse),
         chained=2,

@@ -87,11 +87,12 @@ class _Module:
     def context(self) -> dict[str, Any]:
         program, scalars = self.program, self.scalars
         predicates, flags = list(self._predicates()), list(self._flags())
-        positional = self._positional()
+        factory, positional = PurePath(program.source).stem, self._positional()
         leaf, numbers = self.formula.lines(), list(scalars.lines())
         return {
             "name": program.name,
-            "factory": PurePath(program.source).stem,
+            "factory": factory,
+            "public_names": sorted([factory, f"{factory}_step", "adopt_state", "export_state", "import_state"]),
             "source": program.source,
             "doc": program.doc,
             "formula": program.formula,
