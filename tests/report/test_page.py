@@ -130,8 +130,8 @@ def test_a_failure_says_why_and_is_no_markup(page: Page) -> None:
 def test_histograms(page: Page) -> None:
     figures = [figure.text.splitlines()[0] for figure in page.all("figure")]
     assert figures == [
-        "bfloat16 1700 results, 63.0 % off by less than half a unit",
-        "float32 1700 results, 63.0 % off by less than half a unit",
+        "bfloat16 1,700 results, 63.0 % off by less than half a unit",
+        "float32 1,700 results, 63.0 % off by less than half a unit",
     ]
     heights = [float(bar.get_attribute("height")) for bar in page.all("figure:first-child rect")]
     assert len(heights) == 20 and sorted(heights)[-4:] == sorted(h for h in heights if h)

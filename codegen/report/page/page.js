@@ -55,7 +55,7 @@
   const visible = () => cells.filter(cell => chosen.dtype.has(cell.dtype) && chosen.target.has(cell.target)
     && chosen.kind.has(cell.kind) && cell.rule.toLowerCase().includes(chosen.rule));
   const byClass = (a, b) => order.indexOf(a.kind) - order.indexOf(b.kind) || b.ratio - a.ratio;
-  const shown = ratio => ratio === Infinity ? "∞" : ratio.toFixed(2);
+  const shown = ratio => ratio === Infinity ? "∞" : ratio < 1000 ? ratio.toFixed(2) : ratio.toExponential(1).replace("+", "");
 
   function draw() {
     const found = visible(), groups = new Map();
@@ -78,6 +78,7 @@
     }
     if (!rules.length) body.append(make("tr", {}, make("td", { class: "empty" }, "No cell is left: choose more above.")));
     byId("matrix").replaceChildren(head, body);
+    byId("matrix").style.setProperty("--columns", targets.length);
     histograms(found);
   }
 
@@ -132,7 +133,7 @@
       bar.append(tip);
       picture.append(bar);
       if ((k - first) % Math.ceil((last - first + 1) / 12) === 0 || k === -1)
-        picture.append(make("text", { x, y: base + 14, "text-anchor": "middle" }, k));
+        picture.append(make("text", { x: Math.max(x, 10), y: base + 14, "text-anchor": "middle" }, k));
     }
     picture.append(make("line", { class: "axis", x1: 4, x2: width - 4, y1: base, y2: base }));
     picture.append(make("text", { x: width / 2, y: height - 2, "text-anchor": "middle" }, "log2 of the error in ULP"));
@@ -141,7 +142,7 @@
 
   function words(counts, total) {
     const within = [...counts].filter(([k]) => k < -1).reduce((sum, [, n]) => sum + n, 0);
-    return `${total} results, ${(100 * within / Math.max(total, 1)).toFixed(1)} % off by less than half a unit`;
+    return `${total.toLocaleString("en")} results, ${(100 * within / Math.max(total, 1)).toFixed(1)} % off by less than half a unit`;
   }
 
   function histograms(found) {
@@ -214,7 +215,7 @@
 
   function rowsOf(title, headings, lines) {
     if (!lines.length) return null;
-    return make("table", { class: "list" }, make("thead", {}, make("tr", {}, make("th", { scope: "col" }, title),
+    return make("table", { class: "list facts" }, make("thead", {}, make("tr", {}, make("th", { scope: "col" }, title),
       ...headings.slice(1).map((heading, i) => make("th", { scope: "col", class: i ? "wide" : "" }, heading)))),
     make("tbody", {}, ...lines.map(([name, ...values]) => make("tr", {}, make("th", { scope: "row" }, name),
       ...values.map((value, i) => make("td", { class: i ? "number wide" : "number" }, value))))));
