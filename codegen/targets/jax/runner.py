@@ -67,16 +67,28 @@ def _episode(
     params = [jnp.asarray(w) for w in episode.parameters]
     state = init(params)
     given = {names[name]: [jnp.asarray(x) for x in arrays] for name, arrays in (episode.slots or {}).items()}
-    counters = {"count": episode.updates, "iterations": episode.calls}
-    given |= {name: jnp.int32(n) for name, n in counters.items() if getattr(state, name, None) is not None}
-    state = state._replace(**given)
+    given |= {"count": jnp.int32(episode.updates), "iterations": jnp.int32(episode.calls)}
+    state = tuple(part._replace(**_present(part, given)) for part in state)
     snapshots = []
     for grads in episode.gradients:
         params, state = call(params, [jnp.asarray(g) for g in grads], state)
-        kept: Slots = {
-            name: [np.array(x) for x in getattr(state, shown)]
-            for name, shown in names.items()
-            if shown != "count" and isinstance(getattr(state, shown, None), list)
-        }
-        snapshots.append(Snapshot([np.array(w) for w in params], kept, int(state.count)))
+        fields = {name: _field(state, shown) for name, shown in names.items() if shown != "count"}
+        kept: Slots = {name: [np.array(x) for x in found] for name, found in fields.items() if found is not None}
+        snapshots.append(Snapshot([np.array(w) for w in params], kept, int(state[0].count)))
     return snapshots
+
+
+def _present(part: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """Of the values given, those that this part of the state has; a number that is kept by dtype is one here."""
+    found = {name: given[name] for name in part._fields if name in given and getattr(part, name) is not None}
+    for name, value in found.items():
+        if isinstance(old := getattr(part, name), dict):
+            found[name] = dict(zip(old, value, strict=True))
+    return found
+
+
+def _field(state: Any, name: str) -> list[Any] | None:
+    """A slot's arrays, whichever part of the state it is in."""
+    values = [getattr(part, name) for part in state if name in part._fields]
+    found = values[0] if values else None
+    return list(found.values()) if isinstance(found, dict) else found if isinstance(found, list) else None
