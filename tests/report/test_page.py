@@ -177,6 +177,7 @@ def test_narrow_screens(page: Page) -> None:
     )
     try:
         assert page.run("return document.documentElement.scrollWidth <= innerWidth")
+        assert page.run("const m = document.querySelector('.scroll'); return m.scrollWidth <= m.clientWidth")
         page.one("[aria-label^='rule_1, jax']").click()
         assert page.run("return document.documentElement.scrollWidth <= innerWidth")
         assert page.run("const d = document.getElementById('details'); return d.scrollWidth <= d.clientWidth")
