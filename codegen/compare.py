@@ -79,8 +79,8 @@ def compare(rule: type[Rule], names: Sequence[str] = ()) -> Comparison:
     program = open_program(rule)
     peers = peers_named(rule, names)
     arguments = [_argument(hyper, program, peers) for hyper in program.hypers]
-    conventions = [_convention(option, peers) for option in program.options if option.convention]
-    telling = [one for one in conventions if set(one.values.values()) - {one.default}]
+    options = [_convention(option, peers) for option in program.options]
+    telling = [one for one in options if set(one.values.values()) - {one.default}]
     return Comparison(
         rule=rule.__name__,
         peers=[peer.path for peer in peers],

@@ -40,6 +40,13 @@ def test_hyperparameters_convert_by_name() -> None:
     assert any("decoupled_weight_decay is False in torch" in text for text in conversion.kept_apart)
 
 
+def test_options_that_a_peer_binds_are_told() -> None:
+    """Every option of any peer's dialect, whether it is a convention or one that users flip."""
+    for rule in RULES.values():
+        bound = {name for peer in rule.peers for name in peer.dialect}
+        assert {one.name for one in compare(rule).conventions} == bound, rule
+
+
 def test_other_defaults_are_to_be_said() -> None:
     found = compare(RULES["adam"], ["torch", "keras"])
     assert ("epsilon", 1e-8) in _conversion(found, "torch", "keras").give
