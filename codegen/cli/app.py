@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import typer
 
-from . import conform, convert, explain, generate, listing
+from . import conform, convert, explain, generate, listing, new, vendor
 
 JUDGED, BAD_INPUT = 1, 2
 
@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (generate, listing, explain, conform, convert):
+for module in (generate, listing, explain, conform, convert, vendor, new):
     module.add_to(app)
 
 
