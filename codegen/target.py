@@ -51,3 +51,15 @@ class Templates:
             autoescape=False,
             **self.markers,
         )
+
+
+def names_in(target: Target, program: Program) -> dict[str, str]:
+    """What users of `target` call each hyperparameter, option and slot of `program`.
+
+    A target that renames has a method `names(program)`; for one without, they are called as in the rule.
+    """
+    declared = [hyper.name for hyper in program.hypers] + [option.name for option in program.options]
+    declared += [slot.name for slot in program.slots]
+    renaming = getattr(target, "names", None)
+    renamed: Mapping[str, str] = renaming(program) if renaming else {}
+    return {name: renamed.get(name, name) for name in declared}

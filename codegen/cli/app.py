@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import typer
 
-from . import conform, convert, explain, generate, listing, new, vendor
+from . import compare, conform, convert, doctor, explain, generate, listing, new, report, show, vendor
 
 JUDGED, BAD_INPUT = 1, 2
 
@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (generate, listing, explain, conform, convert, vendor, new):
+for module in (generate, listing, show, explain, compare, conform, report, vendor, new, convert, doctor):
     module.add_to(app)
 
 
@@ -48,8 +48,9 @@ def _status_of(error: Exception) -> int | None:
     from ..convert import ConversionError
     from ..output import EditedFiles, OutputError
     from ..printing import UnsupportedOperation
+    from ..report import ReportError
 
     if isinstance(error, EditedFiles):
         return JUDGED
-    explained = (SpecError, UnknownName, UnsupportedOperation, OutputError, ConversionError, OSError)
+    explained = (SpecError, UnknownName, UnsupportedOperation, OutputError, ConversionError, ReportError, OSError)
     return BAD_INPUT if isinstance(error, explained) else None

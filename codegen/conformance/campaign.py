@@ -19,13 +19,11 @@ from .corpus import digest
 from .coverage import Extent, Share, shares
 from .deviations import deviations
 from .pool import Failed, Skipped, Worker
-from .protocol import DTYPES, NUMERICS, Dtype, Job, Mode, Numerics, Snapshot
+from .protocol import DTYPES, NUMERICS, REFERENCE, Dtype, Job, Mode, Numerics, Snapshot
 from .rendering import conventions_kept, rendered
 from .report import Report
 from .suite import Cell, Result, RuleSuite, run_cell
 
-REFERENCE = "numpy"
-"""The readable target, strict in everything: its bits are what strict code of all others is compared with."""
 DEVIATES = {"BOUND": "BOUND", "FTZ": "FTZ", "FAIL": "DEV", "SKIP": "SKIP"}
 """What a line of deviations calls a cell that is not as it should be."""
 
@@ -99,7 +97,7 @@ class Campaign:
             with ThreadPoolExecutor(max(os.cpu_count() or 1, 1)) as pool:
                 found = list(pool.map(lambda tasks: self._results_of(tasks, told), plan.values()))
         results = [result for results in found for result in results]
-        return Report(results, self._settle(results), digest(), missing)
+        return Report(results, self._settle(results), digest(), missing, self.extent)
 
     def _tasks(self, suites: list[RuleSuite], target: str, modes: tuple[Mode, ...]) -> Iterator[Task]:
         for suite, mode, numerics in product(suites, modes, NUMERICS):

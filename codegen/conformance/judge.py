@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal, localcontext
 from typing import Any
 
 import numpy as np
@@ -24,16 +25,26 @@ ENOUGH = 24
 """Fewer elements say nothing about all."""
 
 
+FINEST, COARSEST = -16, 15
+"""The histogram's bins: errors from 2**k to 2**(k + 1) ULP; the ends hold what is beyond them, exact results too."""
+
+
 @dataclass(frozen=True)
 class Worst:
-    """The element that is off the most, in units of its bound."""
+    """The element that is off the most, in units of its bound. `place`: tensor, call and index in the batch judged.
+
+    `expected`: the oracle's digits, as many as are sure. `case`: what it was computed from (see `worst`).
+    """
 
     element: str
     output: str
     step: int
     actual: str
     expected: str
+    bound: float
     ratio: float
+    place: tuple[int, int, tuple[int, ...]]
+    case: dict[str, Any] | None = None
 
 
 @dataclass
@@ -52,6 +63,8 @@ class Judgement:
     """Shapes, dtypes and counts that are wrong."""
     bounds_in_ulp: list[Wide] = field(default_factory=list)
     errors_in_ulp: list[Wide] = field(default_factory=list)
+    histogram: NDArray[np.int64] = field(default_factory=lambda: np.zeros(COARSEST - FINEST + 1, np.int64))
+    """How many errors lie in each bin (see FINEST)."""
     _scattered: dict[tuple[str, int], list[Wide]] = field(default_factory=dict)
 
     @property
@@ -59,7 +72,13 @@ class Judgement:
         return self.ratio <= LIMIT and self.scatter <= SCATTER_LIMIT and not self.complaints
 
     def add(
-        self, output: str, actual: Array, expected: Expected, steps: NDArray[np.int64], ids: tuple[str, ...]
+        self,
+        output: str,
+        actual: Array,
+        expected: Expected,
+        steps: NDArray[np.int64],
+        ids: tuple[str, ...],
+        tensor: int = 0,
     ) -> None:
         """All calls of one output of one tensor; the first axis is the call."""
         if actual.shape != expected.head.shape:
@@ -76,8 +95,10 @@ class Judgement:
             at = np.unravel_index(int(ratio.argmax()), ratio.shape)
             whole = actual[0].size == len(ids) > 1
             element = ids[int(np.ravel_multi_index(at[1:], actual.shape[1:]))] if whole else ids[0]
+            place = tensor, int(at[0]), tuple(map(int, at[1:]))
+            digits, bound = _digits(expected, at), float(expected.bound[at])
             self.worst = Worst(
-                element, output, int(steps[at[0]]), _hex(actual[at]), _expected_text(expected, at), self.ratio
+                element, output, int(steps[at[0]]), hexadecimal(actual[at]), digits, bound, self.ratio, place
             )
         self._add_ulps(output, actual, expected, signed, ids)
 
@@ -94,6 +115,7 @@ class Judgement:
         with np.errstate(invalid="ignore"):
             self.bounds_in_ulp.append((expected.bound / spacing)[mask])
             self.errors_in_ulp.append((np.abs(signed) / spacing)[mask])
+            self.histogram += _bins(self.errors_in_ulp[-1])
             telling = mask & (expected.bound > 3 * form.roundoff * size) & np.isfinite(signed)
         if expected.spread is None:
             return
@@ -121,6 +143,7 @@ class Judgement:
         self.complaints += [text for text in other.complaints if text not in self.complaints]
         self.bounds_in_ulp += other.bounds_in_ulp
         self.errors_in_ulp += other.errors_in_ulp
+        self.histogram = self.histogram + other.histogram
 
     def median_bound(self) -> float:
         return _median(self.bounds_in_ulp)
@@ -158,18 +181,34 @@ def ratios(error: Wide, actual: Array, expected: Expected) -> Wide:
     return np.asarray(np.where(np.isinf(expected.bound), 0, ratio))
 
 
-def _hex(value: Any) -> str:
+def _bins(sizes: Wide) -> NDArray[np.int64]:
+    """How many of `sizes`, in ULP, lie in each bin of the histogram."""
+    known = sizes[np.isfinite(sizes)]
+    exponents = np.where(known > 0, np.frexp(known)[1] - 1, FINEST)
+    clipped = np.clip(exponents, FINEST, COARSEST) - FINEST
+    return np.bincount(clipped.astype(np.int64), minlength=COARSEST - FINEST + 1)
+
+
+def hexadecimal(value: Any) -> str:
+    """A float's exact text, `0x1.8p-3`."""
     return float(value).hex()
 
 
-def _expected_text(expected: Expected, at: Any) -> str:
-    return f"{float(expected.head[at]):.17g} {float(expected.tail[at]):+.3g}, within {float(expected.bound[at]):.3g}"
+def _digits(expected: Expected, at: Any) -> str:
+    """`head + tail`: some 32 digits."""
+    head, tail = float(expected.head[at]), float(expected.tail[at])
+    if not np.isfinite(head):
+        return str(head)
+    with localcontext() as context:
+        context.prec = 32
+        return f"{Decimal(head) + Decimal(tail):e}"
 
 
 def pairs(
     actual: list[Snapshot], outcome: Outcome, ids: list[tuple[str, ...]], dtypes: tuple[str, str]
-) -> Iterator[tuple[str, Array, Expected, tuple[str, ...]] | str]:
-    """The outputs of one snapshot per call beside what is expected of them; a complaint where they do not fit."""
+) -> Iterator[tuple[str, Array, Expected, tuple[str, ...], int] | str]:
+    """The outputs of one snapshot per call beside what is expected of them, and their tensors' numbers; a complaint
+    where they do not fit."""
     yield from _outputs("w", [snapshot.parameters for snapshot in actual], list(outcome.parameters), ids, dtypes[0])
     for name, parts in outcome.slots.items():
         if any(name not in snapshot.slots for snapshot in actual):
@@ -180,7 +219,7 @@ def pairs(
 
 def _outputs(
     name: str, calls: list[list[Array]], parts: list[Expected | None], ids: list[tuple[str, ...]], dtype: str
-) -> Iterator[tuple[str, Array, Expected, tuple[str, ...]] | str]:
+) -> Iterator[tuple[str, Array, Expected, tuple[str, ...], int] | str]:
     if any(len(arrays) != len(parts) for arrays in calls):
         yield f"{name}: {len(calls[0])} arrays, expected {len(parts)}"
         return
@@ -193,7 +232,7 @@ def _outputs(
         elif any(array.shape != arrays[0].shape for array in arrays):
             yield f"{name}: shapes differ from call to call"
         else:
-            yield name, np.stack(arrays), expected, ids[index]
+            yield name, np.stack(arrays), expected, ids[index], index
 
 
 def judge(
@@ -209,8 +248,8 @@ def judge(
         if isinstance(found, str):
             judgement.complaints.append(found)
         else:
-            name, array, expected, names = found
-            judgement.add(name, array, expected, steps, names)
+            name, array, expected, names, tensor = found
+            judgement.add(name, array, expected, steps, names, tensor)
     for snapshot, count in zip(actual, steps, strict=True):
         if snapshot.updates != count:
             judgement.complaints.append(f"counts {snapshot.updates} updates, expected {count}")

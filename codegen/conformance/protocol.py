@@ -14,15 +14,18 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from optloom.spec.rule import Rule
 
 Array: TypeAlias = NDArray[Any]
 Slots: TypeAlias = dict[str, list[Array]]
@@ -31,6 +34,8 @@ Dtype: TypeAlias = Literal["float16", "bfloat16", "float32", "float64"]
 
 DTYPES: tuple[Dtype, ...] = ("float16", "bfloat16", "float32", "float64")
 NUMERICS: tuple[Numerics, ...] = ("strict", "fast")
+REFERENCE = "numpy"
+"""The readable target, strict in everything: its bits are what strict code of all others is compared with."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,8 @@ class Episode:
 class Job:
     """Episodes of one optimizer. The shapes of the parameters are the same in all of them: compile once.
 
-    `file`: the rendered file of the rule, its support modules beside it. `rule`: the rule's class name in `spec`.
+    `file`: the rendered file of the rule, its support modules beside it. `rule`: the rule's class name, `source` the
+    file that holds it; empty for one of optloom's own (see `rule_named`).
     `hypers`: numbers by the names in `spec`, the rule's and the stages'; what is absent has its default, None turns
     off. `options`: likewise. No episode may see anything of another.
     """
@@ -87,6 +93,7 @@ class Job:
     episodes: list[Episode]
     hypers: Mapping[str, float | int | None] = field(default_factory=dict)
     options: Mapping[str, bool | str] = field(default_factory=dict)
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,6 +118,17 @@ class Runner(Protocol):
     MODES: tuple[Mode, ...]
 
     def run(self, job: Job) -> list[list[Snapshot]]: ...
+
+
+@cache
+def rule_named(rule: str, source: str = "") -> type[Rule]:
+    """The rule of the class name `rule` in the file `source`: optloom's own, or a user's."""
+    from ..discovery import discover
+
+    own = next((known for known in discover().values() if known.__name__ == rule), None)
+    if own is not None and source in ("", inspect.getsourcefile(own)):
+        return own
+    return next(iter(discover(Path(source)).values()))
 
 
 def numpy_dtype(dtype: str) -> np.dtype[Any]:

@@ -6,11 +6,14 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
+from math import isfinite
 from typing import Any
 
+from .judge import FINEST, Judgement
 from .suite import Cell, Result
 
-SCHEMA = 1
+SCHEMA = 2
+"""2 added `extent`, and in cells `histogram` and the worst element's bound and case (what it was computed from)."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Report:
     corpus: str
     missing: dict[str, str] = field(default_factory=dict)
     """Targets that could not be run at all, with the reason."""
+    extent: str = "usual"
+    """How much was run: quick, usual, everything."""
 
     @property
     def passed(self) -> bool:
@@ -69,6 +74,7 @@ class Report:
         return {
             "schema": SCHEMA,
             "passed": self.passed,
+            "extent": self.extent,
             "corpus": self.corpus,
             "counts": self.counts(),
             "missing": dict(sorted(self.missing.items())),
@@ -92,11 +98,19 @@ class Report:
                 "digest": result.digest,
                 "note": result.note,
                 "complaints": judged.complaints,
+                "histogram": _histogram(judged),
                 "worst": None if worst is None else {
                     "element": worst.element, "output": worst.output, "step": worst.step, "actual": worst.actual,
-                    "expected": worst.expected,
+                    "expected": worst.expected, "bound": worst.bound if isfinite(worst.bound) else None,
+                    **(worst.case or {}),
                 },
             }  # fmt: skip
+
+
+def _histogram(judged: Judgement) -> dict[str, int]:
+    """How many errors of ordinary inputs lie between 2**k and 2**(k + 1) ULP, by k."""
+    counts = enumerate(judged.histogram.tolist(), start=FINEST)
+    return {str(exponent): count for exponent, count in counts if count}
 
 
 def _place(result: Result) -> tuple[str, str, str, str, str]:

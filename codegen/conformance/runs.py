@@ -10,6 +10,7 @@ from .judge import Judgement, judge
 from .noise import with_spread
 from .oracle import Batch, step
 from .protocol import Array, Snapshot, compute_dtype
+from .worst import with_case
 
 EVERY_CALL = ("cube", "scalar")
 """Tensors judged at every call; the others of ordinary numbers at every tenth."""
@@ -64,7 +65,8 @@ def _judged(question: Question, snapshots: list[Snapshot], tensors: list[int], c
     )
     dtypes = question.given.dtype, compute_dtype(question.given.dtype)
     outcome = with_spread(step(question.given, batch), question.given, batch)
-    return judge(after, outcome, (calls + 1) // question.period, [part.ids for part in parts], dtypes)
+    judged = judge(after, outcome, (calls + 1) // question.period, [part.ids for part in parts], dtypes)
+    return with_case(judged, question, batch, f"run, call {{}} of {len(snapshots)}", calls)
 
 
 def _stacked(arrays: list[Array]) -> Array:

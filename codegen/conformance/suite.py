@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -20,6 +21,7 @@ from .judge import Judgement, judge
 from .pool import Failed, Skipped, Worker
 from .protocol import Array, Dtype, Job, Mode, Numerics, Snapshot, compute_dtype
 from .runs import judge_run
+from .worst import with_case
 
 Kind: TypeAlias = Literal["BIT", "BOUND", "FTZ", "DEV", "FAIL", "SKIP"]
 
@@ -131,7 +133,9 @@ class RuleSuite:
         case = question.case
         snapshots: list[list[Snapshot]] = []
         for episodes in question.jobs():
-            made = run(Job("", self.rule.__name__, "", dtype, episodes, dict(case.hypers), dict(case.variant.options)))
+            settings = dict(case.hypers), dict(case.variant.options)
+            source = inspect.getsourcefile(self.rule) or ""
+            made = run(Job("", self.rule.__name__, "", dtype, episodes, *settings, source))
             if len(made) != len(episodes):
                 raise Failed(f"the runner answered {len(made)} episodes of {len(episodes)}")
             snapshots += made
@@ -155,7 +159,8 @@ class RuleSuite:
                 outcome = question.expected_if_flushed if flushed else question.expected
                 dtypes = question.given.dtype, compute_dtype(question.given.dtype)
                 ids = [tensor.ids for tensor in question.tensors]
-                self._judged[key] = judge(answers.steps, outcome, np.array(question.case.steps), ids, dtypes)
+                judged = judge(answers.steps, outcome, np.array(question.case.steps), ids, dtypes)
+                self._judged[key] = with_case(judged, question, question.batch, "one step")
             return self._judged[key]
 
     def judged_run(self, question: Question, answers: Answers) -> Judgement:

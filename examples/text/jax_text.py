@@ -117,7 +117,7 @@ class Training:
                 lambda key, leaf: jnp.asarray(archive[keystr(key)].view(leaf.dtype).reshape(leaf.shape)),
                 (self.weights, self.state),
             )
-        return int(self.state.count)
+        return int(optax.tree.get(self.state, "count"))
 
     def arrays(self) -> Iterator[NDArray[np.generic]]:
         yield from map(np.asarray, jax.tree.leaves((self.weights, self.state)))

@@ -36,7 +36,7 @@ struct RAdamRow {
     double learning_rate;  // 0.001 by default
     double beta_1;  // decay rate of the first moment, 0.9 by default
     double beta_2;  // decay rate of the second moment, 0.999 by default
-    double epsilon;  // added to the root of the corrected second moment, 1e-07 by default
+    double epsilon;  // added to the root of the second moment, 1e-07 by default
     double weight_decay;  // share of the weights, times the learning rate, taken off; None for none
     int64_t gradient_accumulation_steps;  // calls per update; None for one
     int64_t iterations;  // calls

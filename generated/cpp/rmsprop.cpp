@@ -10,7 +10,7 @@
 //     square = v - mean**2 if centered else v
 //     change = learning_rate * g / sqrt(square + epsilon)
 //     m = momentum * m + change
-//     w = w - (m if momentum given else change)
+//     w = w - m if momentum given else w - change
 //
 // Build: g++ -std=c++17 -O3 -fopenmp -fno-math-errno -fno-trapping-math -ffp-contract=off -shared -fPIC
 // Every operation is rounded once, in the order written: any -march, any number of threads, the same bits.
@@ -265,7 +265,7 @@ inline void update(const Scalars<C> &k, C &w, C g, C &v, C &m, C &mean, C &accum
     const C change = k.learning_rate * g / sqrt(the_square + k.epsilon);
     if constexpr (momentum) m = k.momentum * m + change;
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
-    w = w - (momentum ? m : change);
+    w = momentum ? w - m : w - change;
 }
 
 // At most block_size elements of one tensor: what a thread takes at a time.

@@ -10,7 +10,7 @@
 //     square = v - mean**2 if centered else v
 //     change = learning_rate * g / sqrt(square + epsilon)
 //     m = momentum * m + change
-//     w = w - (m if momentum given else change)
+//     w = w - m if momentum given else w - change
 //
 // Build: nvcc -std=c++17 -O3 -arch=native -shared -Xcompiler -fPIC
 // Every operation is rounded once, in the order written, whatever the flags and the size of a launch.
@@ -292,7 +292,7 @@ __device__ inline void update(const Scalars<C> &k, C &w, C g, C &v, C &m, C &mea
     const C change = k.learning_rate * g / sqrt(the_square + k.epsilon);
     if constexpr (momentum) m = k.momentum * m + change;
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
-    w = w - (momentum ? m : change);
+    w = momentum ? w - m : w - change;
 }
 
 constexpr int64 block_size = 4096;

@@ -17,39 +17,37 @@ eps=1e-8, weight_decay=0.0001.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
-from jax import lax
 
-from . import _support
+from . import _double, _support
+from ._support import Number, SparseRows, adopt_state, export_state, import_state
+
+__all__ = ["SparseRows", "adamw", "adamw_step", "adopt_state", "export_state", "import_state"]
 
 
 class AdamWState(NamedTuple):
-    """What AdamW keeps between updates. A field is None where its option is off."""
+    """What AdamW keeps between updates: the first part of its state."""
 
     count: jax.Array  # updates made, as int32; it stops at the greatest
     mu: Any  # first moment
     nu: Any  # second moment
+
+    slots_in_rule = {"mu": "m", "nu": "v", "nu_max": "v_hat", "accumulated_gradient": "accumulated_gradient"}
+
+
+class AdamWExtras(NamedTuple):
+    """What its options keep: the second part; an `optax.EmptyState` while they are off."""
+
     iterations: jax.Array | None = None  # calls, as int32
     nu_max: Any = None  # largest second moment so far
     accumulated_gradient: Any = None  # sum of the gradients since the last update
 
 
-@partial(
-    jax.jit,
-    static_argnames=(
-        "amsgrad",
-        "epsilon_hat",
-        "has_weight_decay",
-        "has_gradient_accumulation_steps",
-        "write",
-    ),
-)
+@_support.compiled
 def _leaf(
     w,
     g,
@@ -58,8 +56,8 @@ def _leaf(
     nu_max,
     accumulated_gradient,
     k,
-    *,
     is_update,
+    *,
     amsgrad,
     epsilon_hat,
     has_weight_decay,
@@ -92,8 +90,8 @@ def _leaf(
     return new_w, mu, nu, nu_max, accumulated_gradient
 
 
-@jax.jit
-def _scalars(t, learning_rate, b1, b2, eps, weight_decay, gradient_accumulation_steps=None):
+@_support.compiled
+def _scalars(t, learning_rate, b1, b2, eps, weight_decay, gradient_accumulation_steps=None, *, epsilon_hat):
     """The numbers of step t, each rounded once."""
     k = _support.Numbers()
     if gradient_accumulation_steps is not None:
@@ -103,25 +101,29 @@ def _scalars(t, learning_rate, b1, b2, eps, weight_decay, gradient_accumulation_
     k.one_minus_b1 = (1 - b1).hi
     k.b2 = b2.hi
     k.one_minus_b2 = (1 - b2).hi
-    root_of_one_minus_power_of_b2 = _root(1 - b2**t)
+    root_of_one_minus_power_of_b2 = _double.root(1 - b2**t)
     k.alpha = (learning_rate * root_of_one_minus_power_of_b2 / (1 - b1**t)).hi
-    k.eps = eps.hi
-    k.eps_times_root_of_one_minus_power_of_b2 = (eps * root_of_one_minus_power_of_b2).hi
+    if epsilon_hat:
+        k.eps = eps.hi
+    if not epsilon_hat:
+        k.eps_times_root_of_one_minus_power_of_b2 = (eps * root_of_one_minus_power_of_b2).hi
     return k
 
 
-def adamw(
-    learning_rate: _support.Number = 0.001,
-    b1: _support.Number = 0.9,
-    b2: _support.Number = 0.999,
-    eps: _support.Number = 1e-7,
+def adamw_step(
+    learning_rate: Number = 0.001,
+    b1: Number = 0.9,
+    b2: Number = 0.999,
+    eps: Number = 1e-7,
     *,
     amsgrad: bool = False,
     epsilon_hat: bool = True,
-    weight_decay: _support.Number | None = 0.004,
+    weight_decay: Number | None = 0.004,
     gradient_accumulation_steps: int | None = None,
-) -> optax.GradientTransformationExtraArgs:
-    """AdamW as an optax transformation: `optax.apply_updates` adds its updates to the parameters.
+    sparse: str = "lazy",
+) -> _support.Step:
+    """AdamW as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new
+    parameters, written and rounded once, and the new state.
 
     A number is a float, a scalar array, or a schedule: a callable of the number of updates made before.
 
@@ -134,37 +136,11 @@ def adamw(
         epsilon_hat: epsilon is added before the moment's bias is corrected.
         weight_decay: share of the weights, times the learning rate, taken off; None for none (at least 0).
         gradient_accumulation_steps: calls per update; None for one (at least 2).
+        sparse: what a gradient of `SparseRows` changes: "lazy" those rows alone, "dense" what its zeros
+            change too.
 
     Raises:
-        ValueError: an argument is out of its bounds.
-    """
-    return _support.transformation(
-        adamw_step(
-            learning_rate,
-            b1,
-            b2,
-            eps,
-            amsgrad=amsgrad,
-            epsilon_hat=epsilon_hat,
-            weight_decay=weight_decay,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-        )
-    )
-
-
-def adamw_step(
-    learning_rate: _support.Number = 0.001,
-    b1: _support.Number = 0.9,
-    b2: _support.Number = 0.999,
-    eps: _support.Number = 1e-7,
-    *,
-    amsgrad: bool = False,
-    epsilon_hat: bool = True,
-    weight_decay: _support.Number | None = 0.004,
-    gradient_accumulation_steps: int | None = None,
-) -> _support.Step:
-    """AdamW as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new
-    parameters, written and rounded once, and the new state. Arguments and state are those of `adamw`.
+        TypeError, ValueError: an argument is of the wrong kind or out of its bounds.
     """
     _support.check_number("learning_rate", learning_rate, ge=0)
     _support.check_number("b1", b1, ge=0, lt=1)
@@ -172,187 +148,42 @@ def adamw_step(
     _support.check_number("eps", eps, ge=0)
     weight_decay = None if weight_decay is None else weight_decay
     _support.check_number("weight_decay", weight_decay, ge=0)
-    if gradient_accumulation_steps is not None:
-        _support.check_number(
-            "gradient_accumulation_steps", gradient_accumulation_steps, ge=2, schedule=False, integer=True
-        )
+    _support.check_number(
+        "gradient_accumulation_steps", gradient_accumulation_steps, ge=2, integer=True, optional=True
+    )
     _support.check_choice("amsgrad", amsgrad, (False, True))
     _support.check_choice("epsilon_hat", epsilon_hat, (False, True))
     has_weight_decay = _support.given(weight_decay)
     has_gradient_accumulation_steps = _support.given(gradient_accumulation_steps)
-
-    def init(params: Any) -> AdamWState:
-        return AdamWState(
-            count=jnp.zeros([], jnp.int32),
-            mu=_support.slots(params),
-            nu=_support.slots(params),
-            iterations=jnp.zeros([], jnp.int32) if has_gradient_accumulation_steps else None,
-            nu_max=_support.slots(params) if amsgrad else None,
-            accumulated_gradient=_support.slots(params) if has_gradient_accumulation_steps else None,
-        )
-
-    def step(params: Any, grads: Any, state: AdamWState, *, write: bool = True) -> tuple[Any, AdamWState]:
-        _support.check_state(
-            state, AdamWState, nu_max=amsgrad, accumulated_gradient=has_gradient_accumulation_steps
-        )
-        _support.check_params(params, needed=write or has_weight_decay)
-        leaves = _support.Leaves(
-            grads,
-            params,
-            mu=state.mu,
-            nu=state.nu,
-            nu_max=state.nu_max,
-            accumulated_gradient=state.accumulated_gradient,
-        )
-        t = optax.safe_increment(state.count)
-        iterations, is_update = state.iterations, True
-        if has_gradient_accumulation_steps:
-            iterations = optax.safe_increment(state.iterations)
-            is_update = iterations % gradient_accumulation_steps == 0
-        doubles = partial(
-            _doubles,
-            state.count,
-            learning_rate=learning_rate,
-            b1=b1,
-            b2=b2,
-            eps=eps,
-            weight_decay=weight_decay,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-        )
-        k = {dtype: _scalars(t, **doubles(dtype)) for dtype in leaves.dtypes}
-        leaf = partial(
+    return _support.optimizer(
+        (AdamWState, AdamWExtras),
+        slots={
+            "mu": 0,
+            "nu": 0,
+            "nu_max": 0 if amsgrad else None,
+            "accumulated_gradient": 0 if has_gradient_accumulation_steps else None,
+        },
+        numbers={
+            "learning_rate": learning_rate,
+            "b1": b1,
+            "b2": b2,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "gradient_accumulation_steps": gradient_accumulation_steps,
+        },
+        scalars=partial(_scalars, epsilon_hat=epsilon_hat),
+        leaf=partial(
             _leaf,
-            is_update=is_update,
             amsgrad=amsgrad,
             epsilon_hat=epsilon_hat,
             has_weight_decay=has_weight_decay,
             has_gradient_accumulation_steps=has_gradient_accumulation_steps,
-            write=write,
-        )
-        new_w, mu, nu, nu_max, accumulated_gradient = leaves.map(leaf, k, write)
-        count = jnp.where(is_update, t, state.count)
-        return new_w, AdamWState(count, mu, nu, iterations, nu_max, accumulated_gradient)
-
-    return _support.Step(init, step)
-
-
-def _doubles(count, dtype, **numbers):
-    """The numbers that are given, to twice the digits of `dtype`; schedules at `count`."""
-    zero = (count >> 31).astype(f"int{8 * dtype.itemsize}")
-    values = {name: x(count) if callable(x) else x for name, x in numbers.items() if x is not None}
-    return {name: _Double.of(x, dtype, zero) for name, x in values.items()}
+        ),
+        every={"is_update": gradient_accumulation_steps},
+        reads_params=has_weight_decay,
+        sparse=_support.check_sparse(sparse),
+        chained=3,
+    )
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class _Double:
-    """A number as the unevaluated sum hi + lo (Dekker 1971; Joldes, Muller & Popescu 2017).
-
-    All is done by plain operations of the dtype, each rounded once. XLA would contract them, and fold what it knows:
-    an integer OR with `zero`, a zero that it does not know before the program runs, keeps it from both.
-    """
-
-    hi: jax.Array
-    lo: jax.Array
-    zero: jax.Array
-
-    @classmethod
-    def of(cls, x, dtype, zero):
-        """The number x, to twice the digits of `dtype`."""
-        if isinstance(x, jax.Array):
-            x = x.astype(jnp.promote_types(x.dtype, dtype))
-            hi = lax.reduce_precision(x, jnp.finfo(dtype).nexp, jnp.finfo(dtype).nmant)
-        else:
-            x = float(x)
-            hi = float(dtype.type(x))
-        return cls(*(_exact(jnp.asarray(part, dtype), zero) for part in (hi, x - hi)), zero)
-
-    def _number(self, x):
-        return x if isinstance(x, _Double) else _Double.of(x, self.hi.dtype, self.zero)
-
-    def _sum(self, a, b):
-        """a + b, where a is the greater."""
-        total = a + b
-        return _Double(total, b - (total - a), self.zero)
-
-    def _times(self, a, b):
-        return _exact(a * b, self.zero)
-
-    def _split(self, a):
-        scaled = self._times(2.0 ** ((jnp.finfo(a.dtype).nmant + 2) // 2) + 1, a)
-        high = scaled - (scaled - a)
-        return high, a - high
-
-    def _product(self, a, b):
-        """a * b and its rounding error."""
-        product = self._times(a, b)
-        (a_high, a_low), (b_high, b_low) = self._split(a), self._split(b)
-        error = (
-            (self._times(a_high, b_high) - product) + self._times(a_high, b_low) + self._times(a_low, b_high)
-        )
-        return product, error + self._times(a_low, b_low)
-
-    def __add__(self, other):
-        other = self._number(other)
-        (high, high_error), (low, low_error) = _two_sum(self.hi, other.hi), _two_sum(self.lo, other.lo)
-        total = self._sum(high, high_error + low)
-        return self._sum(total.hi, low_error + total.lo)
-
-    def __neg__(self):
-        return _Double(-self.hi, -self.lo, self.zero)
-
-    def __sub__(self, other):
-        return self + -self._number(other)
-
-    def __mul__(self, other):
-        other = self._number(other)
-        product, error = self._product(self.hi, other.hi)
-        return self._sum(product, error + (self._times(self.hi, other.lo) + self._times(self.lo, other.hi)))
-
-    def __truediv__(self, other):
-        other = self._number(other)
-        quotient = self.hi / other.hi
-        product, error = self._product(quotient, other.hi)
-        rest = ((self.hi - product) - error) + (self.lo - self._times(quotient, other.lo))
-        return self._sum(quotient, rest / other.hi)
-
-    def __rsub__(self, number):
-        return self._number(number) - self
-
-    def __rtruediv__(self, number):
-        return self._number(number) / self
-
-    def __pow__(self, t):
-        """By repeated squaring."""
-
-        def square(bit, powers):
-            result, power = powers
-            is_set = (t >> bit) & 1 == 1
-            return jax.tree.map(partial(jnp.where, is_set), result * power, result), power * power
-
-        bits = 31 if isinstance(t, jax.core.Tracer) else int(t).bit_length()
-        return lax.fori_loop(0, bits, square, (self._number(1), self))[0]
-
-
-def _root(x):
-    near = jnp.sqrt(x.hi)
-    product, error = x._product(near, near)
-    rest = ((x.hi - product) - error) + x.lo
-    twice = near + near
-    return x._sum(near, jnp.where(twice > 0, rest / jnp.where(twice > 0, twice, 1), 0))
-
-
-def _two_sum(a, b):
-    """a + b and its rounding error."""
-    total = a + b
-    of_b = total - a
-    return total, (a - (total - of_b)) + (b - of_b)
-
-
-@jax.custom_jvp
-def _exact(x, zero):
-    """x, rounded: XLA cannot merge the operation that made it with the one that takes it."""
-    return lax.bitcast_convert_type(lax.bitcast_convert_type(x, zero.dtype) | zero, x.dtype)
-
-
-_exact.defjvp(lambda x_and_zero, tangents: (_exact(*x_and_zero), tangents[0]))
+adamw = _support.factory(adamw_step)

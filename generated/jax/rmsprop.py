@@ -10,47 +10,45 @@ One step of a leaf `w` with gradient `g`, the t-th:
     mu = decay * mu + (1 - decay) * g
     square = nu - mu**2 if centered else nu
     change = learning_rate * g / sqrt(square + eps)
-    trace = momentum * trace + change
-    w = w - (trace if momentum given else change)
+    trace = momentum * trace - change if downhill_momentum else momentum * trace + change
+    w = (w + trace if downhill_momentum else w - trace) if momentum given else w - change
 
 Differs from optax.rmsprop: its defaults are eps=1e-8.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
-from jax import lax
 
 from . import _support
+from ._support import Number, SparseRows, adopt_state, export_state, import_state
+
+__all__ = ["SparseRows", "adopt_state", "export_state", "import_state", "rmsprop", "rmsprop_step"]
 
 
 class RMSpropState(NamedTuple):
-    """What RMSprop keeps between updates. A field is None where its option is off."""
+    """What RMSprop keeps between updates: the first part of its state."""
 
     count: jax.Array  # updates made, as int32; it stops at the greatest
     nu: Any  # mean square of the gradient
+
+    slots_in_rule = {"nu": "v", "trace": "m", "mu": "mean", "accumulated_gradient": "accumulated_gradient"}
+
+
+class RMSpropExtras(NamedTuple):
+    """What its options keep: the second part; an `optax.EmptyState` while they are off."""
+
     iterations: jax.Array | None = None  # calls, as int32
     trace: Any = None  # velocity
     mu: Any = None  # mean of the gradient
     accumulated_gradient: Any = None  # sum of the gradients since the last update
 
 
-@partial(
-    jax.jit,
-    static_argnames=(
-        "centered",
-        "has_momentum",
-        "has_weight_decay",
-        "has_gradient_accumulation_steps",
-        "write",
-    ),
-)
+@_support.compiled
 def _leaf(
     w,
     g,
@@ -59,9 +57,10 @@ def _leaf(
     mu,
     accumulated_gradient,
     k,
-    *,
     is_update,
+    *,
     centered,
+    downhill_momentum,
     has_momentum,
     has_weight_decay,
     has_gradient_accumulation_steps,
@@ -81,10 +80,15 @@ def _leaf(
     square = nu - mu**2 if centered else nu
     change = k.learning_rate * g / jnp.sqrt(square + k.eps)
     if has_momentum:
-        trace = k.momentum * trace + change
+        trace = k.momentum * trace - change if downhill_momentum else k.momentum * trace + change
     if has_gradient_accumulation_steps:
         accumulated_gradient = jnp.zeros_like(accumulated_gradient)
-    new_w = new_w - (trace if has_momentum else change)
+    if has_momentum and downhill_momentum:
+        new_w = new_w + trace
+    elif has_momentum:
+        new_w = new_w - trace
+    else:
+        new_w = new_w - change
     if has_gradient_accumulation_steps:
         new_w, nu, trace, mu, accumulated_gradient = _support.select(
             is_update, (new_w, nu, trace, mu, accumulated_gradient), before
@@ -93,7 +97,7 @@ def _leaf(
 
 
 @jax.jit
-def _scalars(learning_rate, decay, momentum, eps, weight_decay=None, gradient_accumulation_steps=None):
+def _scalars(t, learning_rate, decay, momentum, eps, weight_decay=None, gradient_accumulation_steps=None):
     """The numbers of a step, each rounded once."""
     k = _support.Numbers()
     if gradient_accumulation_steps is not None:
@@ -108,17 +112,20 @@ def _scalars(learning_rate, decay, momentum, eps, weight_decay=None, gradient_ac
     return k
 
 
-def rmsprop(
-    learning_rate: _support.Number = 0.001,
-    decay: _support.Number = 0.9,
-    momentum: _support.Number | None = 0.0,
-    eps: _support.Number = 1e-7,
+def rmsprop_step(
+    learning_rate: Number = 0.001,
+    decay: Number = 0.9,
+    momentum: Number | None = 0.0,
+    eps: Number = 1e-7,
     *,
     centered: bool = False,
-    weight_decay: _support.Number | None = None,
+    downhill_momentum: bool = False,
+    weight_decay: Number | None = None,
     gradient_accumulation_steps: int | None = None,
-) -> optax.GradientTransformationExtraArgs:
-    """RMSprop as an optax transformation: `optax.apply_updates` adds its updates to the parameters.
+    sparse: str = "lazy",
+) -> _support.Step:
+    """RMSprop as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new
+    parameters, written and rounded once, and the new state.
 
     A number is a float, a scalar array, or a schedule: a callable of the number of updates made before.
 
@@ -128,211 +135,59 @@ def rmsprop(
         momentum: decay rate of the velocity; 0 for none (at least 0, at most 1).
         eps: added to the mean square (at least 0).
         centered: divide by the root of the variance.
+        downhill_momentum: the velocity points the way that the weights move.
         weight_decay: share of the weights, times the learning rate, taken off; None for none (at least 0).
         gradient_accumulation_steps: calls per update; None for one (at least 2).
+        sparse: what a gradient of `SparseRows` changes: "lazy" those rows alone, "dense" what its zeros
+            change too.
 
     Raises:
-        ValueError: an argument is out of its bounds.
-    """
-    return _support.transformation(
-        rmsprop_step(
-            learning_rate,
-            decay,
-            momentum,
-            eps,
-            centered=centered,
-            weight_decay=weight_decay,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-        )
-    )
-
-
-def rmsprop_step(
-    learning_rate: _support.Number = 0.001,
-    decay: _support.Number = 0.9,
-    momentum: _support.Number | None = 0.0,
-    eps: _support.Number = 1e-7,
-    *,
-    centered: bool = False,
-    weight_decay: _support.Number | None = None,
-    gradient_accumulation_steps: int | None = None,
-) -> _support.Step:
-    """RMSprop as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new
-    parameters, written and rounded once, and the new state. Arguments and state are those of `rmsprop`.
+        TypeError, ValueError: an argument is of the wrong kind or out of its bounds.
     """
     _support.check_number("learning_rate", learning_rate, ge=0)
     _support.check_number("decay", decay, ge=0, lt=1)
     momentum = 0 if momentum is None else momentum
     _support.check_number("momentum", momentum, ge=0, le=1)
     _support.check_number("eps", eps, ge=0)
-    if weight_decay is not None:
-        _support.check_number("weight_decay", weight_decay, ge=0)
-    if gradient_accumulation_steps is not None:
-        _support.check_number(
-            "gradient_accumulation_steps", gradient_accumulation_steps, ge=2, schedule=False, integer=True
-        )
+    _support.check_number("weight_decay", weight_decay, ge=0, optional=True)
+    _support.check_number(
+        "gradient_accumulation_steps", gradient_accumulation_steps, ge=2, integer=True, optional=True
+    )
     _support.check_choice("centered", centered, (False, True))
+    _support.check_choice("downhill_momentum", downhill_momentum, (False, True))
     has_momentum = _support.given(momentum, off=0)
     has_weight_decay = _support.given(weight_decay)
     has_gradient_accumulation_steps = _support.given(gradient_accumulation_steps)
-
-    def init(params: Any) -> RMSpropState:
-        return RMSpropState(
-            count=jnp.zeros([], jnp.int32),
-            nu=_support.slots(params),
-            iterations=jnp.zeros([], jnp.int32) if has_gradient_accumulation_steps else None,
-            trace=_support.slots(params) if has_momentum else None,
-            mu=_support.slots(params) if centered else None,
-            accumulated_gradient=_support.slots(params) if has_gradient_accumulation_steps else None,
-        )
-
-    def step(params: Any, grads: Any, state: RMSpropState, *, write: bool = True) -> tuple[Any, RMSpropState]:
-        _support.check_state(
-            state,
-            RMSpropState,
-            trace=has_momentum,
-            mu=centered,
-            accumulated_gradient=has_gradient_accumulation_steps,
-        )
-        _support.check_params(params, needed=write or has_weight_decay)
-        leaves = _support.Leaves(
-            grads,
-            params,
-            nu=state.nu,
-            trace=state.trace,
-            mu=state.mu,
-            accumulated_gradient=state.accumulated_gradient,
-        )
-        t = optax.safe_increment(state.count)
-        iterations, is_update = state.iterations, True
-        if has_gradient_accumulation_steps:
-            iterations = optax.safe_increment(state.iterations)
-            is_update = iterations % gradient_accumulation_steps == 0
-        doubles = partial(
-            _doubles,
-            state.count,
-            learning_rate=learning_rate,
-            decay=decay,
-            momentum=momentum,
-            eps=eps,
-            weight_decay=weight_decay,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-        )
-        k = {dtype: _scalars(**doubles(dtype)) for dtype in leaves.dtypes}
-        leaf = partial(
+    return _support.optimizer(
+        (RMSpropState, RMSpropExtras),
+        slots={
+            "nu": 0,
+            "trace": 0 if has_momentum else None,
+            "mu": 0 if centered else None,
+            "accumulated_gradient": 0 if has_gradient_accumulation_steps else None,
+        },
+        numbers={
+            "learning_rate": learning_rate,
+            "decay": decay,
+            "momentum": momentum,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "gradient_accumulation_steps": gradient_accumulation_steps,
+        },
+        scalars=_scalars,
+        leaf=partial(
             _leaf,
-            is_update=is_update,
             centered=centered,
+            downhill_momentum=downhill_momentum,
             has_momentum=has_momentum,
             has_weight_decay=has_weight_decay,
             has_gradient_accumulation_steps=has_gradient_accumulation_steps,
-            write=write,
-        )
-        new_w, nu, trace, mu, accumulated_gradient = leaves.map(leaf, k, write)
-        count = jnp.where(is_update, t, state.count)
-        return new_w, RMSpropState(count, nu, iterations, trace, mu, accumulated_gradient)
-
-    return _support.Step(init, step)
-
-
-def _doubles(count, dtype, **numbers):
-    """The numbers that are given, to twice the digits of `dtype`; schedules at `count`."""
-    zero = (count >> 31).astype(f"int{8 * dtype.itemsize}")
-    values = {name: x(count) if callable(x) else x for name, x in numbers.items() if x is not None}
-    return {name: _Double.of(x, dtype, zero) for name, x in values.items()}
+        ),
+        every={"is_update": gradient_accumulation_steps},
+        reads_params=has_weight_decay,
+        sparse=_support.check_sparse(sparse),
+        chained=2,
+    )
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class _Double:
-    """A number as the unevaluated sum hi + lo (Dekker 1971; Joldes, Muller & Popescu 2017).
-
-    All is done by plain operations of the dtype, each rounded once. XLA would contract them, and fold what it knows:
-    an integer OR with `zero`, a zero that it does not know before the program runs, keeps it from both.
-    """
-
-    hi: jax.Array
-    lo: jax.Array
-    zero: jax.Array
-
-    @classmethod
-    def of(cls, x, dtype, zero):
-        """The number x, to twice the digits of `dtype`."""
-        if isinstance(x, jax.Array):
-            x = x.astype(jnp.promote_types(x.dtype, dtype))
-            hi = lax.reduce_precision(x, jnp.finfo(dtype).nexp, jnp.finfo(dtype).nmant)
-        else:
-            x = float(x)
-            hi = float(dtype.type(x))
-        return cls(*(_exact(jnp.asarray(part, dtype), zero) for part in (hi, x - hi)), zero)
-
-    def _number(self, x):
-        return x if isinstance(x, _Double) else _Double.of(x, self.hi.dtype, self.zero)
-
-    def _sum(self, a, b):
-        """a + b, where a is the greater."""
-        total = a + b
-        return _Double(total, b - (total - a), self.zero)
-
-    def _times(self, a, b):
-        return _exact(a * b, self.zero)
-
-    def _split(self, a):
-        scaled = self._times(2.0 ** ((jnp.finfo(a.dtype).nmant + 2) // 2) + 1, a)
-        high = scaled - (scaled - a)
-        return high, a - high
-
-    def _product(self, a, b):
-        """a * b and its rounding error."""
-        product = self._times(a, b)
-        (a_high, a_low), (b_high, b_low) = self._split(a), self._split(b)
-        error = (
-            (self._times(a_high, b_high) - product) + self._times(a_high, b_low) + self._times(a_low, b_high)
-        )
-        return product, error + self._times(a_low, b_low)
-
-    def __add__(self, other):
-        other = self._number(other)
-        (high, high_error), (low, low_error) = _two_sum(self.hi, other.hi), _two_sum(self.lo, other.lo)
-        total = self._sum(high, high_error + low)
-        return self._sum(total.hi, low_error + total.lo)
-
-    def __neg__(self):
-        return _Double(-self.hi, -self.lo, self.zero)
-
-    def __sub__(self, other):
-        return self + -self._number(other)
-
-    def __mul__(self, other):
-        other = self._number(other)
-        product, error = self._product(self.hi, other.hi)
-        return self._sum(product, error + (self._times(self.hi, other.lo) + self._times(self.lo, other.hi)))
-
-    def __truediv__(self, other):
-        other = self._number(other)
-        quotient = self.hi / other.hi
-        product, error = self._product(quotient, other.hi)
-        rest = ((self.hi - product) - error) + (self.lo - self._times(quotient, other.lo))
-        return self._sum(quotient, rest / other.hi)
-
-    def __rsub__(self, number):
-        return self._number(number) - self
-
-    def __rtruediv__(self, number):
-        return self._number(number) / self
-
-
-def _two_sum(a, b):
-    """a + b and its rounding error."""
-    total = a + b
-    of_b = total - a
-    return total, (a - (total - of_b)) + (b - of_b)
-
-
-@jax.custom_jvp
-def _exact(x, zero):
-    """x, rounded: XLA cannot merge the operation that made it with the one that takes it."""
-    return lax.bitcast_convert_type(lax.bitcast_convert_type(x, zero.dtype) | zero, x.dtype)
-
-
-_exact.defjvp(lambda x_and_zero, tangents: (_exact(*x_and_zero), tangents[0]))
+rmsprop = _support.factory(rmsprop_step)

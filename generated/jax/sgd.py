@@ -14,46 +14,43 @@ Differs from optax.sgd: the velocity carries the learning rate.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
-from jax import lax
 
 from . import _support
+from ._support import Number, SparseRows, adopt_state, export_state, import_state
+
+__all__ = ["SparseRows", "adopt_state", "export_state", "import_state", "sgd", "sgd_step"]
 
 
 class SGDState(NamedTuple):
-    """What SGD keeps between updates. A field is None where its option is off."""
+    """What SGD keeps between updates: the first part of its state."""
 
     count: jax.Array  # updates made, as int32; it stops at the greatest
+
+    slots_in_rule = {"trace": "m", "accumulated_gradient": "accumulated_gradient"}
+
+
+class SGDExtras(NamedTuple):
+    """What its options keep: the second part; an `optax.EmptyState` while they are off."""
+
     iterations: jax.Array | None = None  # calls, as int32
     trace: Any = None  # velocity
     accumulated_gradient: Any = None  # sum of the gradients since the last update
 
 
-@partial(
-    jax.jit,
-    static_argnames=(
-        "nesterov",
-        "rate_in_momentum",
-        "has_momentum",
-        "has_weight_decay",
-        "has_gradient_accumulation_steps",
-        "write",
-    ),
-)
+@_support.compiled
 def _leaf(
     w,
     g,
     trace,
     accumulated_gradient,
     k,
-    *,
     is_update,
+    *,
     nesterov,
     rate_in_momentum,
     has_momentum,
@@ -89,7 +86,7 @@ def _leaf(
 
 
 @jax.jit
-def _scalars(learning_rate, momentum, weight_decay=None, gradient_accumulation_steps=None):
+def _scalars(t, learning_rate, momentum, weight_decay=None, gradient_accumulation_steps=None):
     """The numbers of a step, each rounded once."""
     k = _support.Numbers()
     if gradient_accumulation_steps is not None:
@@ -101,16 +98,18 @@ def _scalars(learning_rate, momentum, weight_decay=None, gradient_accumulation_s
     return k
 
 
-def sgd(
-    learning_rate: _support.Number = 0.01,
-    momentum: _support.Number | None = 0.0,
+def sgd_step(
+    learning_rate: Number = 0.01,
+    momentum: Number | None = 0.0,
     *,
     nesterov: bool = False,
     rate_in_momentum: bool = True,
-    weight_decay: _support.Number | None = None,
+    weight_decay: Number | None = None,
     gradient_accumulation_steps: int | None = None,
-) -> optax.GradientTransformationExtraArgs:
-    """SGD as an optax transformation: `optax.apply_updates` adds its updates to the parameters.
+    sparse: str = "lazy",
+) -> _support.Step:
+    """SGD as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new
+    parameters, written and rounded once, and the new state.
 
     A number is a float, a scalar array, or a schedule: a callable of the number of updates made before.
 
@@ -121,172 +120,50 @@ def sgd(
         rate_in_momentum: the velocity carries the learning rate, else its steps do.
         weight_decay: share of the weights, times the learning rate, taken off; None for none (at least 0).
         gradient_accumulation_steps: calls per update; None for one (at least 2).
+        sparse: what a gradient of `SparseRows` changes: "lazy" those rows alone, "dense" what its zeros
+            change too.
 
     Raises:
-        ValueError: an argument is out of its bounds.
-    """
-    return _support.transformation(
-        sgd_step(
-            learning_rate,
-            momentum,
-            nesterov=nesterov,
-            rate_in_momentum=rate_in_momentum,
-            weight_decay=weight_decay,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-        )
-    )
-
-
-def sgd_step(
-    learning_rate: _support.Number = 0.01,
-    momentum: _support.Number | None = 0.0,
-    *,
-    nesterov: bool = False,
-    rate_in_momentum: bool = True,
-    weight_decay: _support.Number | None = None,
-    gradient_accumulation_steps: int | None = None,
-) -> _support.Step:
-    """SGD as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new
-    parameters, written and rounded once, and the new state. Arguments and state are those of `sgd`.
+        TypeError, ValueError: an argument is of the wrong kind or out of its bounds.
     """
     _support.check_number("learning_rate", learning_rate, ge=0)
     momentum = 0 if momentum is None else momentum
     _support.check_number("momentum", momentum, ge=0, le=1)
-    if weight_decay is not None:
-        _support.check_number("weight_decay", weight_decay, ge=0)
-    if gradient_accumulation_steps is not None:
-        _support.check_number(
-            "gradient_accumulation_steps", gradient_accumulation_steps, ge=2, schedule=False, integer=True
-        )
+    _support.check_number("weight_decay", weight_decay, ge=0, optional=True)
+    _support.check_number(
+        "gradient_accumulation_steps", gradient_accumulation_steps, ge=2, integer=True, optional=True
+    )
     _support.check_choice("nesterov", nesterov, (False, True))
     _support.check_choice("rate_in_momentum", rate_in_momentum, (False, True))
     has_momentum = _support.given(momentum, off=0)
     has_weight_decay = _support.given(weight_decay)
     has_gradient_accumulation_steps = _support.given(gradient_accumulation_steps)
-
-    def init(params: Any) -> SGDState:
-        return SGDState(
-            count=jnp.zeros([], jnp.int32),
-            iterations=jnp.zeros([], jnp.int32) if has_gradient_accumulation_steps else None,
-            trace=_support.slots(params) if has_momentum else None,
-            accumulated_gradient=_support.slots(params) if has_gradient_accumulation_steps else None,
-        )
-
-    def step(params: Any, grads: Any, state: SGDState, *, write: bool = True) -> tuple[Any, SGDState]:
-        _support.check_state(
-            state, SGDState, trace=has_momentum, accumulated_gradient=has_gradient_accumulation_steps
-        )
-        _support.check_params(params, needed=write or has_weight_decay)
-        leaves = _support.Leaves(
-            grads, params, trace=state.trace, accumulated_gradient=state.accumulated_gradient
-        )
-        t = optax.safe_increment(state.count)
-        iterations, is_update = state.iterations, True
-        if has_gradient_accumulation_steps:
-            iterations = optax.safe_increment(state.iterations)
-            is_update = iterations % gradient_accumulation_steps == 0
-        doubles = partial(
-            _doubles,
-            state.count,
-            learning_rate=learning_rate,
-            momentum=momentum,
-            weight_decay=weight_decay,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-        )
-        k = {dtype: _scalars(**doubles(dtype)) for dtype in leaves.dtypes}
-        leaf = partial(
+    return _support.optimizer(
+        (SGDState, SGDExtras),
+        slots={
+            "trace": 0 if has_momentum else None,
+            "accumulated_gradient": 0 if has_gradient_accumulation_steps else None,
+        },
+        numbers={
+            "learning_rate": learning_rate,
+            "momentum": momentum,
+            "weight_decay": weight_decay,
+            "gradient_accumulation_steps": gradient_accumulation_steps,
+        },
+        scalars=_scalars,
+        leaf=partial(
             _leaf,
-            is_update=is_update,
             nesterov=nesterov,
             rate_in_momentum=rate_in_momentum,
             has_momentum=has_momentum,
             has_weight_decay=has_weight_decay,
             has_gradient_accumulation_steps=has_gradient_accumulation_steps,
-            write=write,
-        )
-        new_w, trace, accumulated_gradient = leaves.map(leaf, k, write)
-        count = jnp.where(is_update, t, state.count)
-        return new_w, SGDState(count, iterations, trace, accumulated_gradient)
-
-    return _support.Step(init, step)
-
-
-def _doubles(count, dtype, **numbers):
-    """The numbers that are given, to twice the digits of `dtype`; schedules at `count`."""
-    zero = (count >> 31).astype(f"int{8 * dtype.itemsize}")
-    values = {name: x(count) if callable(x) else x for name, x in numbers.items() if x is not None}
-    return {name: _Double.of(x, dtype, zero) for name, x in values.items()}
+        ),
+        every={"is_update": gradient_accumulation_steps},
+        reads_params=has_weight_decay,
+        sparse=_support.check_sparse(sparse),
+        chained=2,
+    )
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class _Double:
-    """A number as the unevaluated sum hi + lo (Dekker 1971; Joldes, Muller & Popescu 2017).
-
-    All is done by plain operations of the dtype, each rounded once. XLA would contract them, and fold what it knows:
-    an integer OR with `zero`, a zero that it does not know before the program runs, keeps it from both.
-    """
-
-    hi: jax.Array
-    lo: jax.Array
-    zero: jax.Array
-
-    @classmethod
-    def of(cls, x, dtype, zero):
-        """The number x, to twice the digits of `dtype`."""
-        if isinstance(x, jax.Array):
-            x = x.astype(jnp.promote_types(x.dtype, dtype))
-            hi = lax.reduce_precision(x, jnp.finfo(dtype).nexp, jnp.finfo(dtype).nmant)
-        else:
-            x = float(x)
-            hi = float(dtype.type(x))
-        return cls(*(_exact(jnp.asarray(part, dtype), zero) for part in (hi, x - hi)), zero)
-
-    def _number(self, x):
-        return x if isinstance(x, _Double) else _Double.of(x, self.hi.dtype, self.zero)
-
-    def _sum(self, a, b):
-        """a + b, where a is the greater."""
-        total = a + b
-        return _Double(total, b - (total - a), self.zero)
-
-    def _times(self, a, b):
-        return _exact(a * b, self.zero)
-
-    def _split(self, a):
-        scaled = self._times(2.0 ** ((jnp.finfo(a.dtype).nmant + 2) // 2) + 1, a)
-        high = scaled - (scaled - a)
-        return high, a - high
-
-    def _product(self, a, b):
-        """a * b and its rounding error."""
-        product = self._times(a, b)
-        (a_high, a_low), (b_high, b_low) = self._split(a), self._split(b)
-        error = (
-            (self._times(a_high, b_high) - product) + self._times(a_high, b_low) + self._times(a_low, b_high)
-        )
-        return product, error + self._times(a_low, b_low)
-
-    def __mul__(self, other):
-        other = self._number(other)
-        product, error = self._product(self.hi, other.hi)
-        return self._sum(product, error + (self._times(self.hi, other.lo) + self._times(self.lo, other.hi)))
-
-    def __truediv__(self, other):
-        other = self._number(other)
-        quotient = self.hi / other.hi
-        product, error = self._product(quotient, other.hi)
-        rest = ((self.hi - product) - error) + (self.lo - self._times(quotient, other.lo))
-        return self._sum(quotient, rest / other.hi)
-
-    def __rtruediv__(self, number):
-        return self._number(number) / self
-
-
-@jax.custom_jvp
-def _exact(x, zero):
-    """x, rounded: XLA cannot merge the operation that made it with the one that takes it."""
-    return lax.bitcast_convert_type(lax.bitcast_convert_type(x, zero.dtype) | zero, x.dtype)
-
-
-_exact.defjvp(lambda x_and_zero, tangents: (_exact(*x_and_zero), tangents[0]))
+sgd = _support.factory(sgd_step)

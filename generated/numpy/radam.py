@@ -36,7 +36,7 @@ class RAdam:
         learning_rate: step size
         beta_1: decay rate of the first moment
         beta_2: decay rate of the second moment
-        epsilon: added to the root of the corrected second moment
+        epsilon: added to the root of the second moment
         weight_decay: share of the weights, times the learning rate, taken off; None for none
         gradient_accumulation_steps: calls per update; None for one
 

@@ -23,7 +23,7 @@ class RMSprop:
         square = v - mean**2 if centered else v
         change = learning_rate * g / sqrt(square + epsilon)
         m = momentum * m + change
-        w = w - (m if momentum given else change)
+        w = w - m if momentum given else w - change
 
     Parameters are updated in place. Arithmetic is float64 for float64 parameters, else float32, as are the slots; a
     step's scalars are double words, rounded once. `gradients` are never written to.
@@ -169,7 +169,7 @@ class RMSprop:
             slots.m = k.momentum * slots.m + change
         if self.gradient_accumulation_steps is not None:
             slots.accumulated_gradient = np.full_like(slots.accumulated_gradient, 0)
-        parameter[...] = w - (slots.m if self.momentum != 0 else change)
+        parameter[...] = w - slots.m if self.momentum != 0 else w - change
 
 
 def _compute_dtype(w: np.ndarray) -> type[np.floating]:

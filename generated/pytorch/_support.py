@@ -3,7 +3,7 @@
 """What the PyTorch optimizers beside this file share: all but their formulas. No mathematics of rules."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Real
 from typing import Any, ClassVar
@@ -27,6 +27,9 @@ class Optimizer(torch.optim.Optimizer):
             rows that they touch, and nothing else changes or decays. "dense": it is made dense.
         fused: not implemented yet.
 
+    Hyperparameters are floats, or tensors of one element whose value may change from step to step. So may a
+    float in a group, but torch.compile compiles once more for each new one, as it does for torch.optim.
+
     A parameter's state is made at its first gradient: `step`, the number of its updates (a float64 tensor:
     floating, as torch.optim's, but exact up to 2**53), and its slots, of the parameter's shape: float64 for
     float64 parameters, else float32; complex for complex ones, whose real and imaginary parts are updated as
@@ -37,6 +40,7 @@ class Optimizer(torch.optim.Optimizer):
     """
 
     _slot_names: ClassVar[Mapping[str, str]] = {}  # the rule's slots -> the keys of a parameter's state
+    _scalar_names: ClassVar[Mapping[str, str]] = {}  # the same for slots that are one number
     _not_lazy: ClassVar[str] = ""  # why the formula cannot run on some rows alone
     _dialect: ClassVar[
         Mapping[str, Any]
@@ -143,7 +147,11 @@ class Optimizer(torch.optim.Optimizer):
         state: dict[str, Any] = self.state[w]
         if not state:
             compute_dtype(w)  # raises for a parameter of another kind
-            made = {name: filled(w, start) for name, start in slots.items()}
+            scalars = self._scalar_names.values()
+            made = {
+                name: scalar_filled(w, start, group) if name in scalars else filled(w, start)
+                for name, start in slots.items()
+            }
             device = w.device if group["capturable"] else "cpu"
             state.update(step=torch.zeros((), dtype=torch.float64, device=device), **made)
         for name in slots:
@@ -152,12 +160,34 @@ class Optimizer(torch.optim.Optimizer):
         return state
 
     def _row(self, group: dict[str, Any], w: Tensor, state: dict[str, Any], rows: dict[Any, Any]) -> Any:
-        """The numbers of a parameter's update; those that have had as many updates share them."""
-        t = step_number(group, state)
-        key = (t, compute_dtype(w)) if self._strict else t
+        """The numbers of a parameter's update; those with the same history of their own share them."""
+        key = (
+            compute_dtype(w),
+            *(in_state(group, name, state) for name in ("step", *self._scalar_names.values())),
+        )
         if key not in rows:
-            rows[key] = self._scalars(group, t, compute_dtype(w)) if self._strict else self._scalars(group, t)
+            rows[key] = self._numbers(group, w, key[1:])
+        self._keep(group, rows[key], state)
         return rows[key]
+
+    def _numbers(self, group: dict[str, Any], w: Tensor, known: Sequence[Any]) -> Any:
+        return (
+            self._scalars(group, *known, compute_dtype(w)) if self._strict else self._scalars(group, *known)
+        )
+
+    def _keep(self, group: dict[str, Any], k: Any, *states: dict[str, Any]) -> None:
+        """Writes the scalar slots that an update has computed."""
+        for name in self._scalar_names.values():
+            x = getattr(k, name)
+            for index, state in enumerate(states):
+                new = x[index] if isinstance(x, Tensor) and x.dim() else x
+                if group["differentiable"]:
+                    state[name] = new.to(state[name].dtype)
+                else:
+                    place = state[name].view(
+                        1
+                    )  # torch.compile loses writes to 0-dim float64 tensors (torch 2.13)
+                    place.copy_(new) if isinstance(new, Tensor) else place.fill_(new)
 
     def _update_one(self, group: dict[str, Any], w: Tensor, g: Tensor, state: dict[str, Any], k: Any) -> None:
         slots = [state.get(name) for name in self._slot_names.values()]
@@ -175,8 +205,8 @@ class Optimizer(torch.optim.Optimizer):
         batches: dict[Any, list[Any]] = {}
         for index, (w, g, state) in enumerate(parts):
             together = at_once(group) and not g.is_sparse
-            t = step_number(group, state)
-            count = "on the device" if isinstance(t, Tensor) else t
+            known = [in_state(group, name, state) for name in ("step", *self._scalar_names.values())]
+            count = "on the device" if isinstance(known[0], Tensor) else tuple(known)
             key = (w.device, w.dtype, type(w), count) if together else index
             batches.setdefault(key, []).append((w, g, state))
         return batches.values()
@@ -185,8 +215,9 @@ class Optimizer(torch.optim.Optimizer):
         ws, gs, states = zip(*batch, strict=True)
         k = None
         if is_update:
-            t = step_number(group, *states)
-            k = self._scalars(group, t, compute_dtype(ws[0])) if self._strict else self._scalars(group, t)
+            known = [in_state(group, name, *states) for name in ("step", *self._scalar_names.values())]
+            k = self._numbers(group, ws[0], known)
+            self._keep(group, k, *states)
         names = [name for name in self._slot_names.values() if name in states[0]]
         slots = {name: [state[name] for state in states] for name in names}
         if gs[0].is_sparse:
@@ -231,6 +262,11 @@ def slot_dtype(w: Tensor) -> torch.dtype:
     return w.dtype if w.is_complex() else dtype
 
 
+def scalar_filled(w: Tensor, start: float, group: Mapping[str, Any]) -> Tensor:
+    """A slot of `w` that is one number, at its beginning."""
+    return torch.full((), start, dtype=compute_dtype(w), device=w.device if group["capturable"] else "cpu")
+
+
 def filled(w: Tensor, start: float) -> Tensor:
     """A slot of `w` at its beginning."""
     slot = torch.full_like(w, start, dtype=slot_dtype(w), requires_grad=False)
@@ -266,12 +302,19 @@ def in_batches(group: Mapping[str, Any]) -> bool:
     )
 
 
-def step_number(group: Mapping[str, Any], *states: Mapping[str, Any]) -> Any:
-    """The number of the states' updates; a tensor, or a vector with one for each, where none may be read."""
-    first = states[0]["step"]
+def in_state(group: Mapping[str, Any], name: str, *states: Mapping[str, Any]) -> Any:
+    """A number that all `states` have; a tensor, or a vector with one for each, where none may be read."""
+    first = states[0][name]
     if not (group["capturable"] or group["differentiable"] or torch.compiler.is_compiling()):
         return first.item()
-    return first.clone() if len(states) == 1 else torch.stack([state["step"] for state in states])
+    return (first.clone() if len(states) == 1 else torch.stack([state[name] for state in states])).double()
+
+
+def root(x: Any) -> Any:
+    """The square root of a step's number; NaN for negative ones."""
+    if isinstance(x, Tensor):
+        return x.sqrt()
+    return math.sqrt(x) if x >= 0 else math.nan
 
 
 def number(x: Any, t: Any) -> Any:
@@ -367,7 +410,15 @@ class Tensors:
         return Tensors((function(*parts) for parts in zip(self.tensors, *lists, strict=True)), self.is_new)
 
     def where(self, condition: Any, chosen: Any, other: Any) -> "Tensors":
-        return self.map(lambda _, *parts: torch.where(*parts), condition, chosen, other)
+        choose = torch.where
+        if self.is_new and not isinstance(
+            condition, Tensors
+        ):  # autograd would multiply what is not chosen by 0
+
+            def choose(condition: Any, chosen: Tensor, other: Tensor) -> Tensor:
+                return chosen if condition else other
+
+        return self.map(lambda _, *parts: choose(*parts), condition, chosen, other)
 
     def _listed(self, x: Any) -> list[Any]:
         x = self._operand(x)
@@ -650,14 +701,17 @@ def _fitting(
         raise ValueError(
             f"the state of parameter {key} has no '{missing[0]}', only {', '.join(map(repr, state))}"
         )
-    if others := state.keys() - {*optimizer._slot_names.values(), "step", "iterations", "pending"}:
+    scalars = optimizer._scalar_names.values()
+    if others := state.keys() - {*optimizer._slot_names.values(), *scalars, "step", "iterations", "pending"}:
         raise ValueError(f"the state of parameter {key} is of another rule: it has '{min(others)}'")
     for name in slots:
-        if state[name].shape != w.shape:
-            shapes = f"shape {tuple(state[name].shape)}, the parameter {tuple(w.shape)}"
+        shape = () if name in scalars else tuple(w.shape)
+        if tuple(state[name].shape) != shape:
+            shapes = f"shape {tuple(state[name].shape)}, not {shape}"
             raise ValueError(f"the state of parameter {key} does not fit: '{name}' has {shapes}")
-    fitting = {name: state[name].to(w.device, slot_dtype(w)) for name in slots}
     device = w.device if group["capturable"] else "cpu"
+    fitting = {name: state[name].to(w.device, slot_dtype(w)) for name in slots if name not in scalars}
+    fitting |= {name: state[name].to(device, compute_dtype(w)) for name in scalars if name in slots}
     return fitting | {"step": torch.as_tensor(state["step"]).to(device, torch.float64)}
 
 
@@ -673,7 +727,9 @@ def paths_of(optimizer: Optimizer) -> dict[str, tuple[Tensor, dict[str, Any]]]:
 
 def exported(optimizer: Optimizer) -> dict[str, numpy.ndarray]:
     """What `Optimizer.export_state` gives."""
-    mapping, iterations = {}, 0
+    mapping: dict[str, numpy.ndarray] = {}
+    scalars: dict[str, set[float]] = {}
+    iterations = 0
     for path, (w, group) in paths_of(optimizer).items():
         state, slots = optimizer.state.get(w, {}), optimizer._slots(group)
         updates = int(state.get("step", 0))
@@ -683,6 +739,16 @@ def exported(optimizer: Optimizer) -> dict[str, numpy.ndarray]:
             if name in slots:
                 x = state[name] if name in state else filled(w, slots[name])
                 mapping[f"slots/{slot}/{path}"] = x.detach().cpu().numpy().copy()
+        for slot, name in optimizer._scalar_names.items():
+            if name in slots:
+                x = state[name] if name in state else scalar_filled(w, slots[name], group)
+                mapping[f"scalars/{slot}"] = x.detach().cpu().numpy().copy()
+                scalars.setdefault(slot, set()).add(float(x))
+    for slot, values in scalars.items():
+        if len(values) > 1:
+            raise ValueError(
+                f"'{slot}' is one number of the whole optimizer, but its parameters have {sorted(values)}"
+            )
     return {"iterations": numpy.array(iterations, numpy.int64), **mapping}
 
 
@@ -723,6 +789,9 @@ def imported(
             if name in slots:
                 x = array(f"slots/{slot}/{there}", w.shape, axes.get(path))
                 state[name] = filled(w, 0).copy_(torch.from_numpy(numpy.array(x)))
+        for slot, name in optimizer._scalar_names.items():
+            if name in slots:
+                state[name] = scalar_filled(w, float(array(f"scalars/{slot}")), group)
         every = group[optimizer._every] if optimizer._every else None
         if every is not None:
             state |= {"iterations": iterations, "pending": iterations % every != 0}

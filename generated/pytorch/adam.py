@@ -104,7 +104,7 @@ class Adam(_support.Optimizer):
         k.one_minus_beta_1 = 1 - beta_1
         k.beta_2 = beta_2
         k.one_minus_beta_2 = 1 - beta_2
-        root_of_one_minus_power_of_beta_2 = _one_minus_power(beta_2, t) ** 0.5
+        root_of_one_minus_power_of_beta_2 = _support.root(_one_minus_power(beta_2, t))
         k.alpha = lr * root_of_one_minus_power_of_beta_2 / _one_minus_power(beta_1, t)
         if group["epsilon_hat"]:
             k.eps = eps

@@ -28,8 +28,8 @@ class RMSprop(_support.Optimizer):
         change = (lr * g if rate_in_momentum else g) / (sqrt(square + eps) if epsilon_in_root else
             sqrt(square) + eps)
         m = momentum * m + change
-        w = w - ((m if momentum given else change) if rate_in_momentum else lr * (m if momentum given else
-            change))
+        w = w - (m if rate_in_momentum else lr * m) if momentum given else w - (change if rate_in_momentum
+            else lr * change)
 
     In a parameter's state v is `square_avg`, m is `momentum_buffer`, mean is `grad_avg`, t is `step`.
 
@@ -84,11 +84,10 @@ class RMSprop(_support.Optimizer):
             momentum_buffer.mul_(k.momentum).add_(change)
         if group["gradient_accumulation_steps"] is not None:
             accumulated_gradient.zero_()
-        w.sub_(
-            (momentum_buffer if _support.is_set(group["momentum"]) else change)
-            if group["rate_in_momentum"]
-            else k.lr * (momentum_buffer if _support.is_set(group["momentum"]) else change)
-        )
+        if _support.is_set(group["momentum"]):
+            w.sub_(momentum_buffer if group["rate_in_momentum"] else k.lr * momentum_buffer)
+        else:
+            w.sub_(change if group["rate_in_momentum"] else k.lr * change)
 
     @staticmethod
     def _scalars(group: dict[str, Any], t: Any) -> Any:

@@ -18,7 +18,9 @@ class SGD(_support.Optimizer):
 
     One step of a parameter `w` with gradient `g`, its `t`-th:
 
-        m = momentum * m - lr * g if rate_in_momentum else momentum * m + g
+        share = where(1 < t, 1 - dampening, 1)
+        taken = share * g if dampening given else g
+        m = momentum * m - lr * taken if rate_in_momentum else momentum * m + taken
         w = ((w + momentum * m - lr * g if nesterov else w + m) if rate_in_momentum else w - lr * (g +
             momentum * m if nesterov else m)) if momentum given else w - lr * g
 
@@ -30,7 +32,7 @@ class SGD(_support.Optimizer):
     Args:
         lr: step size
         momentum: decay rate of the velocity; 0 for none
-        dampening: not implemented yet
+        dampening: share of later gradients left out of the velocity
         weight_decay: share of the weights, times the learning rate, taken off; None for none
         nesterov: step ahead along the velocity
         gradient_accumulation_steps: calls per update; None for one
@@ -55,11 +57,12 @@ class SGD(_support.Optimizer):
             g = (k.weight_decay * w).add_(g)
         if _support.is_set(group["weight_decay"]) and group["decoupled_weight_decay"]:
             w.add_(w, alpha=-k.weight_decay_times_learning_rate)
+        taken = k.share * g if _support.is_set(group["dampening"]) else g
         if _support.is_set(group["momentum"]):
             if group["rate_in_momentum"]:
-                momentum_buffer.mul_(k.momentum).add_(g, alpha=-k.lr)
+                momentum_buffer.mul_(k.momentum).add_(taken, alpha=-k.lr)
             else:
-                momentum_buffer.mul_(k.momentum).add_(g)
+                momentum_buffer.mul_(k.momentum).add_(taken)
         if group["gradient_accumulation_steps"] is not None:
             accumulated_gradient.zero_()
         if _support.is_set(group["momentum"]):
@@ -89,6 +92,7 @@ class SGD(_support.Optimizer):
             k.weight_decay = _support.number(group["weight_decay"], t)
         if _support.is_set(group["weight_decay"]) and group["decoupled_weight_decay"]:
             k.weight_decay_times_learning_rate = _support.number(group["weight_decay"], t) * lr
+        k.share = _support.where(1 < t, 1 - _support.number(group["dampening"], t), 1)
         if _support.is_set(group["momentum"]):
             k.momentum = _support.number(group["momentum"], t)
         k.lr = lr
@@ -99,7 +103,7 @@ class SGD(_support.Optimizer):
         params: Any,
         lr: float | Tensor = 0.01,
         momentum: float | Tensor = 0.0,
-        dampening: float = 0.0,
+        dampening: float | Tensor = 0.0,
         weight_decay: float | Tensor | None = 0.0,
         nesterov: bool = False,
         *,
@@ -147,9 +151,9 @@ class SGD(_support.Optimizer):
 
     @staticmethod
     def _check(group: dict[str, Any]) -> None:
-        _support.refuse(dampening=group["dampening"])
         _support.check_number("lr", group["lr"], {">=": 0})
         _support.check_number("momentum", group["momentum"], {">=": 0, "<=": 1})
+        _support.check_number("dampening", group["dampening"], {">=": 0, "<=": 1})
         if group["weight_decay"] is not None:
             _support.check_number("weight_decay", group["weight_decay"], {">=": 0})
         if group["gradient_accumulation_steps"] is not None:

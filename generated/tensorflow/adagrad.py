@@ -10,7 +10,8 @@ Adaptive subgradient method (Duchi, Hazan & Singer 2011, figure 1, diagonal matr
 Differs from keras.optimizers.Adagrad:
 - scalars are computed in float64 and rounded once, where Keras rounds each part to the variable's dtype;
 - float16 and bfloat16 variables have float32 slots and arithmetic, and are rounded once, when they are stored;
-- the learning rate is a float64 variable, so that float64 variables get float64 accuracy.
+- the learning rate is a float64 variable, so that float64 variables get float64 accuracy;
+- repeated indices of sparse gradients are summed before anything else, and only the rows they name change.
 """
 
 import types
@@ -26,16 +27,68 @@ class Adagrad(_support.Optimizer):
     """A `keras.optimizers.Optimizer`: Adagrad, with the formula above.
 
     Args:
-        learning_rate: a float, a `LearningRateSchedule`, or a callable without arguments.
+        learning_rate: a float, a variable, a `LearningRateSchedule`, or a callable without arguments, as all numbers.
         initial_accumulator_value: what the sum of squares starts from.
         epsilon: added to the sum of squares.
         weight_decay: share of the weights, times the learning rate, taken off; None for none.
         gradient_accumulation_steps: calls per update; None for one.
+        sparse: "lazy" updates only the rows that an IndexedSlices names, "dense" all; None is lazy where it can be.
 
     Raises:
         ValueError: an argument is out of its bounds.
         NotImplementedError: one of Keras's other arguments is set.
     """
+
+    learning_rate = _support.LearningRate(ge=0)
+    initial_accumulator_value = _support.Number(ge=0)
+    epsilon = _support.Number(ge=0)
+    weight_decay = _support.Number(ge=0, optional=True)
+    gradient_accumulation_steps = _support.Number(ge=2, integer=True, optional=True, decides_slots=True)
+
+    _RULES = ("Adagrad",)
+    _SLOTS = {"accumulator": "_accumulator", "accumulated_gradient": "_accumulated_gradients"}
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Updates `variable` and its slots by its gradient: stages and rule, in the program's order."""
+        i = self._get_variable_index(variable)
+        k = self._once_per_step(learning_rate, variable)
+        g, rows = self._rows(gradient, variable, k.dtype)
+        w = tf.cast(_support.read(variable, rows), k.dtype)
+        accumulator = _support.read(self._accumulator[i], rows)
+        if self.gradient_accumulation_steps is not None:
+            accumulated_gradient = _support.read(self._accumulated_gradients[i])
+
+        if self.gradient_accumulation_steps is not None:
+            accumulated_gradient = accumulated_gradient + g
+            _support.store(self._accumulated_gradients[i], accumulated_gradient)
+            g = accumulated_gradient * k.inverse_gradient_accumulation_steps
+        if self.weight_decay is not None and self._use_weight_decay(variable):
+            w = w - k.weight_decay_times_learning_rate * w
+        accumulator = accumulator + tf.square(g)
+        if self.gradient_accumulation_steps is not None:
+            accumulated_gradient = tf.zeros_like(w)
+        w = w - k.learning_rate * g / tf.sqrt(accumulator + k.epsilon)
+
+        where = self._every(self.gradient_accumulation_steps)
+        _support.store(self._accumulator[i], accumulator, rows, where=where)
+        if self.gradient_accumulation_steps is not None:
+            _support.store(self._accumulated_gradients[i], accumulated_gradient, where=where)
+        _support.store(variable, w, rows, where=where)
+
+    def _scalars(self, learning_rate, dtype):
+        """What is the same for all elements in a step: computed in float64, rounded once to `dtype`."""
+        learning_rate = _support.float64(learning_rate)
+        epsilon = self._value("epsilon")
+        k = types.SimpleNamespace(dtype=dtype)
+        if self.gradient_accumulation_steps is not None:
+            k.inverse_gradient_accumulation_steps = tf.cast(
+                1 / self._value("gradient_accumulation_steps"), dtype
+            )
+        if self.weight_decay is not None:
+            k.weight_decay_times_learning_rate = tf.cast(self._value("weight_decay") * learning_rate, dtype)
+        k.learning_rate = tf.cast(learning_rate, dtype)
+        k.epsilon = tf.cast(epsilon, dtype)
+        return k
 
     def __init__(
         self,
@@ -52,9 +105,13 @@ class Adagrad(_support.Optimizer):
         loss_scale_factor=None,
         gradient_accumulation_steps=None,
         name=None,
+        *,
+        sparse=None,
         **kwargs,
     ):
-        _support.refuse(
+        super().__init__(
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
             clipnorm=clipnorm,
             clipvalue=clipvalue,
             global_clipnorm=global_clipnorm,
@@ -62,77 +119,16 @@ class Adagrad(_support.Optimizer):
             ema_momentum=ema_momentum,
             ema_overwrite_frequency=ema_overwrite_frequency,
             loss_scale_factor=loss_scale_factor,
-        )
-        super().__init__(
-            learning_rate=_support.checked_rate("learning_rate", learning_rate, ge=0),
-            weight_decay=_support.checked("weight_decay", weight_decay, ge=0, optional=True),
-            gradient_accumulation_steps=_support.checked(
-                "gradient_accumulation_steps", gradient_accumulation_steps, ge=2, integer=True, optional=True
-            ),
+            gradient_accumulation_steps=gradient_accumulation_steps,
             name=name,
+            sparse=sparse,
             **kwargs,
         )
-        self.initial_accumulator_value = _support.checked(
-            "initial_accumulator_value", initial_accumulator_value, ge=0
-        )
-        self.epsilon = _support.checked("epsilon", epsilon, ge=0)
+        self.initial_accumulator_value = initial_accumulator_value
+        self.epsilon = epsilon
 
-    def build(self, variables):
-        """Creates the slots of `variables`, under Keras's names and in its order."""
-        if self.built:
-            return
-        super().build(variables)
+    def _add_slots(self, variables):
+        """The slots of `variables`, under Keras's names and in its order."""
         self._accumulator = self.add_optimizer_variables(
-            variables, "accumulator", initializer=_support.filled(self.initial_accumulator_value)
+            variables, "accumulator", initializer=_support.filled(self._value("initial_accumulator_value"))
         )
-
-    def update_step(self, gradient, variable, learning_rate):
-        """Updates `variable` and its slots by its dense `gradient`: stages and rule, in the program's order."""
-        i = self._get_variable_index(variable)
-        k = self._once_per_step(learning_rate, variable)
-        w = tf.cast(variable, k.dtype)
-        g = tf.cast(gradient, k.dtype)
-        accumulator = tf.convert_to_tensor(self._accumulator[i])
-        if self.gradient_accumulation_steps is not None:
-            accumulated_gradient = tf.convert_to_tensor(self._accumulated_gradients[i])
-
-        if self.gradient_accumulation_steps is not None:
-            accumulated_gradient = accumulated_gradient + g
-            self._store(self._accumulated_gradients[i], accumulated_gradient)
-            g = accumulated_gradient * k.inverse_gradient_accumulation_steps
-        if self.weight_decay is not None and self._use_weight_decay(variable):
-            w = w - k.weight_decay_times_learning_rate * w
-        accumulator = accumulator + tf.square(g)
-        if self.gradient_accumulation_steps is not None:
-            accumulated_gradient = tf.zeros_like(w)
-        w = w - k.learning_rate * g / tf.sqrt(accumulator + k.epsilon)
-
-        where = self._every(self.gradient_accumulation_steps)
-        self._store(self._accumulator[i], accumulator, where)
-        if self.gradient_accumulation_steps is not None:
-            self._store(self._accumulated_gradients[i], accumulated_gradient, where)
-        self._store(variable, w, where)
-
-    def _scalars(self, learning_rate, dtype):
-        """What is the same for all elements in a step: computed in float64, rounded once to `dtype`."""
-        learning_rate = _support.float64(learning_rate)
-        epsilon = _support.float64(self.epsilon)
-        k = types.SimpleNamespace(dtype=dtype)
-        if self.gradient_accumulation_steps is not None:
-            k.inverse_gradient_accumulation_steps = tf.cast(
-                1 / _support.float64(self.gradient_accumulation_steps), dtype
-            )
-        if self.weight_decay is not None:
-            k.weight_decay_times_learning_rate = tf.cast(
-                _support.float64(self.weight_decay) * learning_rate, dtype
-            )
-        k.learning_rate = tf.cast(learning_rate, dtype)
-        k.epsilon = tf.cast(epsilon, dtype)
-        return k
-
-    def get_config(self):
-        """The arguments that make an equal optimizer, without its state."""
-        config = super().get_config()
-        config["initial_accumulator_value"] = self.initial_accumulator_value
-        config["epsilon"] = self.epsilon
-        return config

@@ -30,79 +30,43 @@ class RAdam(_support.Optimizer):
     """A `keras.optimizers.Optimizer`: RAdam, with the formula above.
 
     Args:
-        learning_rate: a float, a `LearningRateSchedule`, or a callable without arguments.
+        learning_rate: a float, a variable, a `LearningRateSchedule`, or a callable without arguments, as all numbers.
         beta_1: decay rate of the first moment.
         beta_2: decay rate of the second moment.
-        epsilon: added to the root of the corrected second moment.
+        epsilon: added to the root of the second moment.
         weight_decay: share of the weights, times the learning rate, taken off; None for none.
         gradient_accumulation_steps: calls per update; None for one.
+        sparse: "lazy" updates only the rows that an IndexedSlices names, "dense" all; None is lazy where it can be.
 
     Raises:
         ValueError: an argument is out of its bounds.
         NotImplementedError: one of Keras's other arguments is set.
     """
 
-    def __init__(
-        self,
-        learning_rate=0.001,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-07,
-        weight_decay=None,
-        clipnorm=None,
-        clipvalue=None,
-        global_clipnorm=None,
-        use_ema=False,
-        ema_momentum=0.99,
-        ema_overwrite_frequency=None,
-        loss_scale_factor=None,
-        gradient_accumulation_steps=None,
-        name=None,
-        **kwargs,
-    ):
-        _support.refuse(
-            clipnorm=clipnorm,
-            clipvalue=clipvalue,
-            global_clipnorm=global_clipnorm,
-            use_ema=use_ema,
-            ema_momentum=ema_momentum,
-            ema_overwrite_frequency=ema_overwrite_frequency,
-            loss_scale_factor=loss_scale_factor,
-        )
-        super().__init__(
-            learning_rate=_support.checked_rate("learning_rate", learning_rate, ge=0),
-            weight_decay=_support.checked("weight_decay", weight_decay, ge=0, optional=True),
-            gradient_accumulation_steps=_support.checked(
-                "gradient_accumulation_steps", gradient_accumulation_steps, ge=2, integer=True, optional=True
-            ),
-            name=name,
-            **kwargs,
-        )
-        self.beta_1 = _support.checked("beta_1", beta_1, ge=0, lt=1)
-        self.beta_2 = _support.checked("beta_2", beta_2, gt=0, lt=1)
-        self.epsilon = _support.checked("epsilon", epsilon, ge=0)
+    learning_rate = _support.LearningRate(ge=0)
+    beta_1 = _support.Number(ge=0, lt=1)
+    beta_2 = _support.Number(gt=0, lt=1)
+    epsilon = _support.Number(ge=0)
+    weight_decay = _support.Number(ge=0, optional=True)
+    gradient_accumulation_steps = _support.Number(ge=2, integer=True, optional=True, decides_slots=True)
 
-    def build(self, variables):
-        """Creates the slots of `variables`, under Keras's names and in its order."""
-        if self.built:
-            return
-        super().build(variables)
-        self._m, self._v = self.add_optimizer_variables(variables, ["m", "v"])
+    _RULES = ("RAdam",)
+    _SLOTS = {"m": "_m", "v": "_v", "accumulated_gradient": "_accumulated_gradients"}
 
     def update_step(self, gradient, variable, learning_rate):
-        """Updates `variable` and its slots by its dense `gradient`: stages and rule, in the program's order."""
+        """Updates `variable` and its slots by its gradient: stages and rule, in the program's order."""
         i = self._get_variable_index(variable)
         k = self._once_per_step(learning_rate, variable)
-        w = tf.cast(variable, k.dtype)
-        g = tf.cast(gradient, k.dtype)
-        m = tf.convert_to_tensor(self._m[i])
-        v = tf.convert_to_tensor(self._v[i])
+        g, rows = self._rows(gradient, variable, k.dtype)
+        w = tf.cast(_support.read(variable, rows), k.dtype)
+        m = _support.read(self._m[i], rows)
+        v = _support.read(self._v[i], rows)
         if self.gradient_accumulation_steps is not None:
-            accumulated_gradient = tf.convert_to_tensor(self._accumulated_gradients[i])
+            accumulated_gradient = _support.read(self._accumulated_gradients[i])
 
         if self.gradient_accumulation_steps is not None:
             accumulated_gradient = accumulated_gradient + g
-            self._store(self._accumulated_gradients[i], accumulated_gradient)
+            _support.store(self._accumulated_gradients[i], accumulated_gradient)
             g = accumulated_gradient * k.inverse_gradient_accumulation_steps
         if self.weight_decay is not None and self._use_weight_decay(variable):
             w = w - k.weight_decay_times_learning_rate * w
@@ -116,28 +80,26 @@ class RAdam(_support.Optimizer):
         w = w - k.learning_rate * tf.where(k.five_below_rho, adaptive, m_hat)
 
         where = self._every(self.gradient_accumulation_steps)
-        self._store(self._m[i], m, where)
-        self._store(self._v[i], v, where)
+        _support.store(self._m[i], m, rows, where=where)
+        _support.store(self._v[i], v, rows, where=where)
         if self.gradient_accumulation_steps is not None:
-            self._store(self._accumulated_gradients[i], accumulated_gradient, where)
-        self._store(variable, w, where)
+            _support.store(self._accumulated_gradients[i], accumulated_gradient, where=where)
+        _support.store(variable, w, rows, where=where)
 
     def _scalars(self, learning_rate, dtype):
         """What is the same for all elements in a step: computed in float64, rounded once to `dtype`."""
         t = tf.cast(self.iterations + 1, tf.float64)
         learning_rate = _support.float64(learning_rate)
-        beta_1 = _support.float64(self.beta_1)
-        beta_2 = _support.float64(self.beta_2)
-        epsilon = _support.float64(self.epsilon)
+        beta_1 = self._value("beta_1")
+        beta_2 = self._value("beta_2")
+        epsilon = self._value("epsilon")
         k = types.SimpleNamespace(dtype=dtype)
         if self.gradient_accumulation_steps is not None:
             k.inverse_gradient_accumulation_steps = tf.cast(
-                1 / _support.float64(self.gradient_accumulation_steps), dtype
+                1 / self._value("gradient_accumulation_steps"), dtype
             )
         if self.weight_decay is not None:
-            k.weight_decay_times_learning_rate = tf.cast(
-                _support.float64(self.weight_decay) * learning_rate, dtype
-            )
+            k.weight_decay_times_learning_rate = tf.cast(self._value("weight_decay") * learning_rate, dtype)
         k.beta_1 = tf.cast(beta_1, dtype)
         k.one_minus_beta_1 = tf.cast(1 - beta_1, dtype)
         k.beta_2 = tf.cast(beta_2, dtype)
@@ -155,13 +117,48 @@ class RAdam(_support.Optimizer):
         k.five_below_rho = rho > 5
         return k
 
-    def get_config(self):
-        """The arguments that make an equal optimizer, without its state."""
-        config = super().get_config()
-        config["beta_1"] = self.beta_1
-        config["beta_2"] = self.beta_2
-        config["epsilon"] = self.epsilon
-        return config
+    def __init__(
+        self,
+        learning_rate=0.001,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-07,
+        weight_decay=None,
+        clipnorm=None,
+        clipvalue=None,
+        global_clipnorm=None,
+        use_ema=False,
+        ema_momentum=0.99,
+        ema_overwrite_frequency=None,
+        loss_scale_factor=None,
+        gradient_accumulation_steps=None,
+        name=None,
+        *,
+        sparse=None,
+        **kwargs,
+    ):
+        super().__init__(
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            clipnorm=clipnorm,
+            clipvalue=clipvalue,
+            global_clipnorm=global_clipnorm,
+            use_ema=use_ema,
+            ema_momentum=ema_momentum,
+            ema_overwrite_frequency=ema_overwrite_frequency,
+            loss_scale_factor=loss_scale_factor,
+            gradient_accumulation_steps=gradient_accumulation_steps,
+            name=name,
+            sparse=sparse,
+            **kwargs,
+        )
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+
+    def _add_slots(self, variables):
+        """The slots of `variables`, under Keras's names and in its order."""
+        self._m, self._v = self.add_optimizer_variables(variables, ["m", "v"])
 
 
 def _one_minus_power(beta, t):

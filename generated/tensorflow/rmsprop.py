@@ -7,7 +7,7 @@
     square = v - mean**2 if centered else v
     change = learning_rate * g / sqrt(square + epsilon)
     m = momentum * m + change
-    w = w - (m if momentum given else change)
+    w = w - m if momentum given else w - change
 
 Steps divided by a moving root mean square of the gradient (Hinton 2012, lecture 6e).
 
@@ -16,7 +16,8 @@ Centered: the variance takes the place of the mean square (Graves 2013, equation
 Differs from keras.optimizers.RMSprop:
 - scalars are computed in float64 and rounded once, where Keras rounds each part to the variable's dtype;
 - float16 and bfloat16 variables have float32 slots and arithmetic, and are rounded once, when they are stored;
-- the learning rate is a float64 variable, so that float64 variables get float64 accuracy.
+- the learning rate is a float64 variable, so that float64 variables get float64 accuracy;
+- repeated indices of sparse gradients are summed before anything else, and only the rows they name change.
 """
 
 import types
@@ -32,18 +33,92 @@ class RMSprop(_support.Optimizer):
     """A `keras.optimizers.Optimizer`: RMSprop, with the formula above.
 
     Args:
-        learning_rate: a float, a `LearningRateSchedule`, or a callable without arguments.
+        learning_rate: a float, a variable, a `LearningRateSchedule`, or a callable without arguments, as all numbers.
         rho: decay rate of the mean square.
         momentum: decay rate of the velocity; 0 for none.
         epsilon: added to the mean square.
         centered: divide by the root of the variance.
         weight_decay: share of the weights, times the learning rate, taken off; None for none.
         gradient_accumulation_steps: calls per update; None for one.
+        sparse: "lazy" updates only the rows that an IndexedSlices names, "dense" all; None is lazy where it can be.
 
     Raises:
         ValueError: an argument is out of its bounds.
         NotImplementedError: one of Keras's other arguments is set.
     """
+
+    learning_rate = _support.LearningRate(ge=0)
+    rho = _support.Number(ge=0, lt=1)
+    momentum = _support.Number(ge=0, le=1, off=0, decides_slots=True)
+    epsilon = _support.Number(ge=0)
+    weight_decay = _support.Number(ge=0, optional=True)
+    gradient_accumulation_steps = _support.Number(ge=2, integer=True, optional=True, decides_slots=True)
+    centered = _support.Option(False, True, decides_slots=True)
+
+    _RULES = ("RMSprop",)
+    _SLOTS = {"v": "_v", "m": "_m", "mean": "_mean", "accumulated_gradient": "_accumulated_gradients"}
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Updates `variable` and its slots by its gradient: stages and rule, in the program's order."""
+        i = self._get_variable_index(variable)
+        k = self._once_per_step(learning_rate, variable)
+        g, rows = self._rows(gradient, variable, k.dtype)
+        w = tf.cast(_support.read(variable, rows), k.dtype)
+        v = _support.read(self._v[i], rows)
+        if _support.given(self.momentum, off=0):
+            m = _support.read(self._m[i], rows)
+        if self.centered:
+            mean = _support.read(self._mean[i], rows)
+        if self.gradient_accumulation_steps is not None:
+            accumulated_gradient = _support.read(self._accumulated_gradients[i])
+
+        if self.gradient_accumulation_steps is not None:
+            accumulated_gradient = accumulated_gradient + g
+            _support.store(self._accumulated_gradients[i], accumulated_gradient)
+            g = accumulated_gradient * k.inverse_gradient_accumulation_steps
+        if self.weight_decay is not None and self._use_weight_decay(variable):
+            w = w - k.weight_decay_times_learning_rate * w
+        v = k.rho * v + k.one_minus_rho * tf.square(g)
+        if self.centered:
+            mean = k.rho * mean + k.one_minus_rho * g
+        square = v - tf.square(mean) if self.centered else v
+        change = k.learning_rate * g / tf.sqrt(square + k.epsilon)
+        if _support.given(self.momentum, off=0):
+            m = k.momentum * m + change
+        if self.gradient_accumulation_steps is not None:
+            accumulated_gradient = tf.zeros_like(w)
+        w = w - m if _support.given(self.momentum, off=0) else w - change
+
+        where = self._every(self.gradient_accumulation_steps)
+        _support.store(self._v[i], v, rows, where=where)
+        if self.centered:
+            _support.store(self._mean[i], mean, rows, where=where)
+        if _support.given(self.momentum, off=0):
+            _support.store(self._m[i], m, rows, where=where)
+        if self.gradient_accumulation_steps is not None:
+            _support.store(self._accumulated_gradients[i], accumulated_gradient, where=where)
+        _support.store(variable, w, rows, where=where)
+
+    def _scalars(self, learning_rate, dtype):
+        """What is the same for all elements in a step: computed in float64, rounded once to `dtype`."""
+        learning_rate = _support.float64(learning_rate)
+        rho = self._value("rho")
+        momentum = self._value("momentum")
+        epsilon = self._value("epsilon")
+        k = types.SimpleNamespace(dtype=dtype)
+        if self.gradient_accumulation_steps is not None:
+            k.inverse_gradient_accumulation_steps = tf.cast(
+                1 / self._value("gradient_accumulation_steps"), dtype
+            )
+        if self.weight_decay is not None:
+            k.weight_decay_times_learning_rate = tf.cast(self._value("weight_decay") * learning_rate, dtype)
+        k.rho = tf.cast(rho, dtype)
+        k.one_minus_rho = tf.cast(1 - rho, dtype)
+        k.learning_rate = tf.cast(learning_rate, dtype)
+        k.epsilon = tf.cast(epsilon, dtype)
+        if _support.given(self.momentum, off=0):
+            k.momentum = tf.cast(momentum, dtype)
+        return k
 
     def __init__(
         self,
@@ -62,9 +137,13 @@ class RMSprop(_support.Optimizer):
         loss_scale_factor=None,
         gradient_accumulation_steps=None,
         name=None,
+        *,
+        sparse=None,
         **kwargs,
     ):
-        _support.refuse(
+        super().__init__(
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
             clipnorm=clipnorm,
             clipvalue=clipvalue,
             global_clipnorm=global_clipnorm,
@@ -72,101 +151,20 @@ class RMSprop(_support.Optimizer):
             ema_momentum=ema_momentum,
             ema_overwrite_frequency=ema_overwrite_frequency,
             loss_scale_factor=loss_scale_factor,
-        )
-        super().__init__(
-            learning_rate=_support.checked_rate("learning_rate", learning_rate, ge=0),
-            weight_decay=_support.checked("weight_decay", weight_decay, ge=0, optional=True),
-            gradient_accumulation_steps=_support.checked(
-                "gradient_accumulation_steps", gradient_accumulation_steps, ge=2, integer=True, optional=True
-            ),
+            gradient_accumulation_steps=gradient_accumulation_steps,
             name=name,
+            sparse=sparse,
             **kwargs,
         )
-        self.rho = _support.checked("rho", rho, ge=0, lt=1)
-        self.momentum = _support.checked("momentum", momentum, ge=0, le=1)
-        self.epsilon = _support.checked("epsilon", epsilon, ge=0)
-        self.centered = _support.chosen("centered", centered, (False, True))
+        self.rho = rho
+        self.momentum = momentum
+        self.epsilon = epsilon
+        self.centered = centered
 
-    def build(self, variables):
-        """Creates the slots of `variables`, under Keras's names and in its order."""
-        if self.built:
-            return
-        super().build(variables)
+    def _add_slots(self, variables):
+        """The slots of `variables`, under Keras's names and in its order."""
         self._v = self.add_optimizer_variables(variables, "velocity")
-        if self.momentum != 0:
+        if _support.given(self.momentum, off=0):
             self._m = self.add_optimizer_variables(variables, "momentum")
         if self.centered:
             self._mean = self.add_optimizer_variables(variables, "average_gradient")
-
-    def update_step(self, gradient, variable, learning_rate):
-        """Updates `variable` and its slots by its dense `gradient`: stages and rule, in the program's order."""
-        i = self._get_variable_index(variable)
-        k = self._once_per_step(learning_rate, variable)
-        w = tf.cast(variable, k.dtype)
-        g = tf.cast(gradient, k.dtype)
-        v = tf.convert_to_tensor(self._v[i])
-        if self.momentum != 0:
-            m = tf.convert_to_tensor(self._m[i])
-        if self.centered:
-            mean = tf.convert_to_tensor(self._mean[i])
-        if self.gradient_accumulation_steps is not None:
-            accumulated_gradient = tf.convert_to_tensor(self._accumulated_gradients[i])
-
-        if self.gradient_accumulation_steps is not None:
-            accumulated_gradient = accumulated_gradient + g
-            self._store(self._accumulated_gradients[i], accumulated_gradient)
-            g = accumulated_gradient * k.inverse_gradient_accumulation_steps
-        if self.weight_decay is not None and self._use_weight_decay(variable):
-            w = w - k.weight_decay_times_learning_rate * w
-        v = k.rho * v + k.one_minus_rho * tf.square(g)
-        if self.centered:
-            mean = k.rho * mean + k.one_minus_rho * g
-        square = v - tf.square(mean) if self.centered else v
-        change = k.learning_rate * g / tf.sqrt(square + k.epsilon)
-        if self.momentum != 0:
-            m = k.momentum * m + change
-        if self.gradient_accumulation_steps is not None:
-            accumulated_gradient = tf.zeros_like(w)
-        w = w - (m if self.momentum != 0 else change)
-
-        where = self._every(self.gradient_accumulation_steps)
-        self._store(self._v[i], v, where)
-        if self.centered:
-            self._store(self._mean[i], mean, where)
-        if self.momentum != 0:
-            self._store(self._m[i], m, where)
-        if self.gradient_accumulation_steps is not None:
-            self._store(self._accumulated_gradients[i], accumulated_gradient, where)
-        self._store(variable, w, where)
-
-    def _scalars(self, learning_rate, dtype):
-        """What is the same for all elements in a step: computed in float64, rounded once to `dtype`."""
-        learning_rate = _support.float64(learning_rate)
-        rho = _support.float64(self.rho)
-        momentum = _support.float64(self.momentum)
-        epsilon = _support.float64(self.epsilon)
-        k = types.SimpleNamespace(dtype=dtype)
-        if self.gradient_accumulation_steps is not None:
-            k.inverse_gradient_accumulation_steps = tf.cast(
-                1 / _support.float64(self.gradient_accumulation_steps), dtype
-            )
-        if self.weight_decay is not None:
-            k.weight_decay_times_learning_rate = tf.cast(
-                _support.float64(self.weight_decay) * learning_rate, dtype
-            )
-        k.rho = tf.cast(rho, dtype)
-        k.one_minus_rho = tf.cast(1 - rho, dtype)
-        k.learning_rate = tf.cast(learning_rate, dtype)
-        k.epsilon = tf.cast(epsilon, dtype)
-        if self.momentum != 0:
-            k.momentum = tf.cast(momentum, dtype)
-        return k
-
-    def get_config(self):
-        """The arguments that make an equal optimizer, without its state."""
-        config = super().get_config()
-        config["rho"] = self.rho
-        config["momentum"] = self.momentum
-        config["epsilon"] = self.epsilon
-        config["centered"] = self.centered
-        return config

@@ -10,7 +10,8 @@ Stochastic gradient descent with momentum (Polyak 1964; Sutskever et al. 2013, e
 Differs from keras.optimizers.SGD:
 - scalars are computed in float64 and rounded once, where Keras rounds each part to the variable's dtype;
 - float16 and bfloat16 variables have float32 slots and arithmetic, and are rounded once, when they are stored;
-- the learning rate is a float64 variable, so that float64 variables get float64 accuracy.
+- the learning rate is a float64 variable, so that float64 variables get float64 accuracy;
+- repeated indices of sparse gradients are summed before anything else, and only the rows they name change.
 """
 
 import types
@@ -26,16 +27,75 @@ class SGD(_support.Optimizer):
     """A `keras.optimizers.Optimizer`: SGD, with the formula above.
 
     Args:
-        learning_rate: a float, a `LearningRateSchedule`, or a callable without arguments.
+        learning_rate: a float, a variable, a `LearningRateSchedule`, or a callable without arguments, as all numbers.
         momentum: decay rate of the velocity; 0 for none.
         nesterov: step ahead along the velocity.
         weight_decay: share of the weights, times the learning rate, taken off; None for none.
         gradient_accumulation_steps: calls per update; None for one.
+        sparse: "lazy" updates only the rows that an IndexedSlices names, "dense" all; None is lazy where it can be.
 
     Raises:
         ValueError: an argument is out of its bounds.
         NotImplementedError: one of Keras's other arguments is set.
     """
+
+    learning_rate = _support.LearningRate(ge=0)
+    momentum = _support.Number(ge=0, le=1, off=0, decides_slots=True)
+    weight_decay = _support.Number(ge=0, optional=True)
+    gradient_accumulation_steps = _support.Number(ge=2, integer=True, optional=True, decides_slots=True)
+    nesterov = _support.Option(False, True)
+
+    _RULES = ("SGD",)
+    _SLOTS = {"m": "_m", "accumulated_gradient": "_accumulated_gradients"}
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Updates `variable` and its slots by its gradient: stages and rule, in the program's order."""
+        i = self._get_variable_index(variable)
+        k = self._once_per_step(learning_rate, variable)
+        g, rows = self._rows(gradient, variable, k.dtype)
+        w = tf.cast(_support.read(variable, rows), k.dtype)
+        if _support.given(self.momentum, off=0):
+            m = _support.read(self._m[i], rows)
+        if self.gradient_accumulation_steps is not None:
+            accumulated_gradient = _support.read(self._accumulated_gradients[i])
+
+        if self.gradient_accumulation_steps is not None:
+            accumulated_gradient = accumulated_gradient + g
+            _support.store(self._accumulated_gradients[i], accumulated_gradient)
+            g = accumulated_gradient * k.inverse_gradient_accumulation_steps
+        if self.weight_decay is not None and self._use_weight_decay(variable):
+            w = w - k.weight_decay_times_learning_rate * w
+        if _support.given(self.momentum, off=0):
+            m = k.momentum * m - k.learning_rate * g
+        if self.gradient_accumulation_steps is not None:
+            accumulated_gradient = tf.zeros_like(w)
+        if _support.given(self.momentum, off=0):
+            w = w + k.momentum * m - k.learning_rate * g if self.nesterov else w + m
+        else:
+            w = w - k.learning_rate * g
+
+        where = self._every(self.gradient_accumulation_steps)
+        if _support.given(self.momentum, off=0):
+            _support.store(self._m[i], m, rows, where=where)
+        if self.gradient_accumulation_steps is not None:
+            _support.store(self._accumulated_gradients[i], accumulated_gradient, where=where)
+        _support.store(variable, w, rows, where=where)
+
+    def _scalars(self, learning_rate, dtype):
+        """What is the same for all elements in a step: computed in float64, rounded once to `dtype`."""
+        learning_rate = _support.float64(learning_rate)
+        momentum = self._value("momentum")
+        k = types.SimpleNamespace(dtype=dtype)
+        if self.gradient_accumulation_steps is not None:
+            k.inverse_gradient_accumulation_steps = tf.cast(
+                1 / self._value("gradient_accumulation_steps"), dtype
+            )
+        if self.weight_decay is not None:
+            k.weight_decay_times_learning_rate = tf.cast(self._value("weight_decay") * learning_rate, dtype)
+        if _support.given(self.momentum, off=0):
+            k.momentum = tf.cast(momentum, dtype)
+        k.learning_rate = tf.cast(learning_rate, dtype)
+        return k
 
     def __init__(
         self,
@@ -52,9 +112,13 @@ class SGD(_support.Optimizer):
         loss_scale_factor=None,
         gradient_accumulation_steps=None,
         name=None,
+        *,
+        sparse=None,
         **kwargs,
     ):
-        _support.refuse(
+        super().__init__(
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
             clipnorm=clipnorm,
             clipvalue=clipvalue,
             global_clipnorm=global_clipnorm,
@@ -62,81 +126,15 @@ class SGD(_support.Optimizer):
             ema_momentum=ema_momentum,
             ema_overwrite_frequency=ema_overwrite_frequency,
             loss_scale_factor=loss_scale_factor,
-        )
-        super().__init__(
-            learning_rate=_support.checked_rate("learning_rate", learning_rate, ge=0),
-            weight_decay=_support.checked("weight_decay", weight_decay, ge=0, optional=True),
-            gradient_accumulation_steps=_support.checked(
-                "gradient_accumulation_steps", gradient_accumulation_steps, ge=2, integer=True, optional=True
-            ),
+            gradient_accumulation_steps=gradient_accumulation_steps,
             name=name,
+            sparse=sparse,
             **kwargs,
         )
-        self.momentum = _support.checked("momentum", momentum, ge=0, le=1)
-        self.nesterov = _support.chosen("nesterov", nesterov, (False, True))
+        self.momentum = momentum
+        self.nesterov = nesterov
 
-    def build(self, variables):
-        """Creates the slots of `variables`, under Keras's names and in its order."""
-        if self.built:
-            return
-        super().build(variables)
-        if self.momentum != 0:
+    def _add_slots(self, variables):
+        """The slots of `variables`, under Keras's names and in its order."""
+        if _support.given(self.momentum, off=0):
             self._m = self.add_optimizer_variables(variables, "momentum")
-
-    def update_step(self, gradient, variable, learning_rate):
-        """Updates `variable` and its slots by its dense `gradient`: stages and rule, in the program's order."""
-        i = self._get_variable_index(variable)
-        k = self._once_per_step(learning_rate, variable)
-        w = tf.cast(variable, k.dtype)
-        g = tf.cast(gradient, k.dtype)
-        if self.momentum != 0:
-            m = tf.convert_to_tensor(self._m[i])
-        if self.gradient_accumulation_steps is not None:
-            accumulated_gradient = tf.convert_to_tensor(self._accumulated_gradients[i])
-
-        if self.gradient_accumulation_steps is not None:
-            accumulated_gradient = accumulated_gradient + g
-            self._store(self._accumulated_gradients[i], accumulated_gradient)
-            g = accumulated_gradient * k.inverse_gradient_accumulation_steps
-        if self.weight_decay is not None and self._use_weight_decay(variable):
-            w = w - k.weight_decay_times_learning_rate * w
-        if self.momentum != 0:
-            m = k.momentum * m - k.learning_rate * g
-        if self.gradient_accumulation_steps is not None:
-            accumulated_gradient = tf.zeros_like(w)
-        if self.momentum != 0:
-            w = w + k.momentum * m - k.learning_rate * g if self.nesterov else w + m
-        else:
-            w = w - k.learning_rate * g
-
-        where = self._every(self.gradient_accumulation_steps)
-        if self.momentum != 0:
-            self._store(self._m[i], m, where)
-        if self.gradient_accumulation_steps is not None:
-            self._store(self._accumulated_gradients[i], accumulated_gradient, where)
-        self._store(variable, w, where)
-
-    def _scalars(self, learning_rate, dtype):
-        """What is the same for all elements in a step: computed in float64, rounded once to `dtype`."""
-        learning_rate = _support.float64(learning_rate)
-        momentum = _support.float64(self.momentum)
-        k = types.SimpleNamespace(dtype=dtype)
-        if self.gradient_accumulation_steps is not None:
-            k.inverse_gradient_accumulation_steps = tf.cast(
-                1 / _support.float64(self.gradient_accumulation_steps), dtype
-            )
-        if self.weight_decay is not None:
-            k.weight_decay_times_learning_rate = tf.cast(
-                _support.float64(self.weight_decay) * learning_rate, dtype
-            )
-        if self.momentum != 0:
-            k.momentum = tf.cast(momentum, dtype)
-        k.learning_rate = tf.cast(learning_rate, dtype)
-        return k
-
-    def get_config(self):
-        """The arguments that make an equal optimizer, without its state."""
-        config = super().get_config()
-        config["momentum"] = self.momentum
-        config["nesterov"] = self.nesterov
-        return config

@@ -16,7 +16,13 @@ class Lamb(Rule):
 
     peers = (
         Peer("keras.optimizers.Lamb", slots={"m": "momentum", "v": "velocity"}),
-        Peer("optax.lamb", slots={"m": "mu", "v": "nu"}, defaults={"epsilon": 1e-6}),
+        Peer(
+            "optax.lamb",
+            slots={"m": "mu", "v": "nu"},
+            defaults={"epsilon": 1e-6},
+            differs=("weight decay is not a part of what the trust ratio measures",),
+            otherwise={"weight_decay": "it is a part of the direction whose norm is taken"},
+        ),
     )
 
     def step(self, w: Value, g: Value, t: Value) -> Value:

@@ -14,7 +14,13 @@ class Lookahead(Rule):
     slow = Slot("slow weights", init="parameter")
 
     wraps = Adam
-    peers = (Peer("optax.lookahead", slots={"slow": "slow"}),)
+    peers = (
+        Peer(
+            "optax.lookahead",
+            slots={"slow": "slow"},
+            otherwise={"step": "it wraps any optimizer, and parameters are pairs"},
+        ),
+    )
 
     def step(self, w: Value, g: Value, t: Value) -> Value:
         self.fast = self.inner(w, g, t)

@@ -22,7 +22,13 @@ class Muon(Rule):
     m = Slot("momentum")
     v = Slot("second moment", when=negation(MATRIX))
 
-    peers = (Peer("keras.optimizers.Muon", slots={"m": "momentum", "v": "velocity"}),)
+    peers = (
+        Peer(
+            "keras.optimizers.Muon",
+            slots={"m": "momentum", "v": "velocity"},
+            otherwise={"step": "vectors have a decay of their own; what is added to a matrix's norm is always 1e-7"},
+        ),
+    )
 
     def orthogonal(self, g: Value) -> Value:
         self.ahead = where(self.nesterov, g + self.momentum * self.m, self.m)

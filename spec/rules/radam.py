@@ -1,6 +1,6 @@
 """Rectified Adam."""
 
-from optloom.spec import Hyper, Peer, Rule, Slot, Value, sqrt, where
+from optloom.spec import Hyper, Option, Peer, Rule, Slot, Value, sqrt, where
 
 
 class RAdam(Rule):
@@ -9,7 +9,8 @@ class RAdam(Rule):
     learning_rate = Hyper(0.001, ge=0)
     beta_1 = Hyper(0.9, ge=0, lt=1, doc="decay rate of the first moment")
     beta_2 = Hyper(0.999, gt=0, lt=1, doc="decay rate of the second moment")
-    epsilon = Hyper(1e-7, ge=0, doc="added to the root of the corrected second moment")
+    epsilon = Hyper(1e-7, ge=0, doc="added to the root of the second moment")
+    epsilon_hat = Option(False, convention=True, doc="epsilon is added before the moment's bias is corrected")
 
     m = Slot("first moment")
     v = Slot("second moment")
@@ -19,7 +20,7 @@ class RAdam(Rule):
             "torch.optim.RAdam",
             ("lr", "betas", "eps", "weight_decay"),
             slots={"m": "exp_avg", "v": "exp_avg_sq"},
-            dialect={"decoupled_weight_decay": False},
+            dialect={"epsilon_hat": True, "decoupled_weight_decay": False},
         ),
         Peer("optax.radam", slots={"m": "mu", "v": "nu"}),
     )
@@ -34,5 +35,7 @@ class RAdam(Rule):
         self.rectification = sqrt(self.numerator / self.denominator)
         self.m_hat = self.m / (1 - self.beta_1**t)
         self.v_hat = self.v / (1 - self.beta_2**t)
-        self.adaptive = self.rectification * self.m_hat / (sqrt(self.v_hat) + self.epsilon)
+        before = self.epsilon / sqrt(1 - self.beta_2**t)
+        root = where(self.epsilon_hat, sqrt(self.v_hat) + before, sqrt(self.v_hat) + self.epsilon)
+        self.adaptive = self.rectification * self.m_hat / root
         return w - self.learning_rate * where(self.rho > 5, self.adaptive, self.m_hat)

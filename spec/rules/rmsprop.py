@@ -16,6 +16,7 @@ class RMSprop(Rule):
     centered = Option(False, doc="divide by the root of the variance")
     epsilon_in_root = Option(True, convention=True, doc="epsilon is added to the mean square, else to its root")
     rate_in_momentum = Option(True, convention=True, doc="the velocity carries the learning rate, else its steps do")
+    downhill_momentum = Option(False, convention=True, doc="the velocity points the way that the weights move")
 
     v = Slot("mean square of the gradient")
     m = Slot("velocity", when=momentum.given)
@@ -23,9 +24,7 @@ class RMSprop(Rule):
 
     peers = (
         Peer(
-            "torch.optim.RMSprop",
-            arguments=("lr", "alpha", "eps", "weight_decay", "momentum", "centered"),
-            names={"rho": "alpha"},
+            "torch.optim.RMSprop", ("lr", "alpha", "eps", "weight_decay", "momentum", "centered"), {"rho": "alpha"},
             slots={"v": "square_avg", "m": "momentum_buffer", "mean": "grad_avg"},
             defaults={"learning_rate": 0.01, "rho": 0.99, "epsilon": 1e-8},
             dialect={"epsilon_in_root": False, "rate_in_momentum": False, "decoupled_weight_decay": False},
@@ -33,9 +32,10 @@ class RMSprop(Rule):
         ),
         Peer("keras.optimizers.RMSprop", slots={"v": "velocity", "m": "momentum", "mean": "average_gradient"}),
         Peer(
-            "optax.rmsprop", (), {"rho": "decay"}, {"v": "nu", "m": "trace", "mean": "mu"}, defaults={"epsilon": 1e-8}
+            "optax.rmsprop", (), {"rho": "decay"}, {"v": "nu", "m": "trace", "mean": "mu"},
+            defaults={"epsilon": 1e-8}, dialect={"downhill_momentum": True},
         ),
-    )
+    )  # fmt: skip
 
     def step(self, w: Value, g: Value, t: Value) -> Value:
         self.v = self.rho * self.v + (1 - self.rho) * g**2
@@ -44,6 +44,8 @@ class RMSprop(Rule):
         inside, outside = sqrt(self.square + self.epsilon), sqrt(self.square) + self.epsilon
         root = where(self.epsilon_in_root, inside, outside)
         self.change = where(self.rate_in_momentum, self.learning_rate * g, g) / root
-        self.m = self.momentum * self.m + self.change
-        moved = where(self.momentum.given, self.m, self.change)
-        return w - where(self.rate_in_momentum, moved, self.learning_rate * moved)
+        added, taken = self.momentum * self.m + self.change, self.momentum * self.m - self.change
+        self.m = where(self.downhill_momentum, taken, added)
+        moved = where(self.rate_in_momentum, self.m, self.learning_rate * self.m)
+        plain = w - where(self.rate_in_momentum, self.change, self.learning_rate * self.change)
+        return where(self.momentum.given, where(self.downhill_momentum, w + moved, w - moved), plain)

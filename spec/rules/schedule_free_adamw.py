@@ -19,7 +19,13 @@ class ScheduleFreeAdamW(Rule):
     v = Slot("second moment")
     weight_sum = Slot("sum of squared learning rates", shape="scalar")
 
-    peers = (Peer("keras.optimizers.ScheduleFreeAdamW", slots={"z": "momentum", "v": "velocity"}),)
+    peers = (
+        Peer(
+            "keras.optimizers.ScheduleFreeAdamW",
+            slots={"z": "momentum", "v": "velocity"},
+            otherwise={"step": "the average is recovered with the new z, and decay is outside it"},
+        ),
+    )
 
     def step(self, w: Value, g: Value, t: Value) -> Value:
         self.weight_sum = self.weight_sum + self.learning_rate**2

@@ -8,6 +8,7 @@ class SGD(Rule):
 
     learning_rate = Hyper(0.01, ge=0)
     momentum = Hyper(0.0, ge=0, le=1, off=0, doc="decay rate of the velocity; 0 for none")
+    dampening = Hyper(0.0, ge=0, le=1, off=0, convention=True, doc="share of later gradients left out of the velocity")
     nesterov = Option(False, doc="step ahead along the velocity")
     rate_in_momentum = Option(True, convention=True, doc="the velocity carries the learning rate, else its steps do")
 
@@ -32,8 +33,10 @@ class SGD(Rule):
     )
 
     def step(self, w: Value, g: Value, t: Value) -> Value:
-        descent = self.momentum * self.m - self.learning_rate * g
-        self.m = where(self.rate_in_momentum, descent, self.momentum * self.m + g)
+        self.share = where(t > 1, 1 - self.dampening, 1)
+        self.taken = where(self.dampening.given, self.share * g, g)
+        descent = self.momentum * self.m - self.learning_rate * self.taken
+        self.m = where(self.rate_in_momentum, descent, self.momentum * self.m + self.taken)
         inside = where(self.nesterov, w + self.momentum * self.m - self.learning_rate * g, w + self.m)
         outside = w - self.learning_rate * where(self.nesterov, g + self.momentum * self.m, self.m)
         moved = where(self.rate_in_momentum, inside, outside)

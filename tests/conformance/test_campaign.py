@@ -24,8 +24,8 @@ RULES = dict(sorted(discover().items())[1:2])
 def _report(monkeypatch: pytest.MonkeyPatch, old: str, new: str) -> Report:
     """The report on code in which a piece of text was replaced."""
 
-    def broken(*arguments: Any) -> Path:
-        file = rendered(*arguments)
+    def broken(*arguments: Any, **options: Any) -> Path:
+        file = rendered(*arguments, **options)
         text = file.read_text()
         assert old in text
         file.write_text(text.replace(old, new))

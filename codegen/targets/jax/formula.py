@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from optloom.spec.guards import ALWAYS, Guard
 
-from ...ir.nodes import ZERO, Expression, Kind, Program, Rate, Ref, Region, Statement, Store, references
+from ...ir.nodes import ZERO, Expression, Kind, Program, Rate, Ref, Region, SlotInfo, Statement, Store, references
 from ...passes.rates import environment, rate_of
 from .printer import TensorPrinter, alternatives, parameter_moved
 
@@ -18,9 +18,15 @@ NEW = "new_w"
 PARAMETER = Ref(Kind.PARAMETER, "w")
 LOCALS = frozenset(
     f"{NEW} k moved before write exact is_update jax jnp lax optax partial "
-    "params grads state count iterations leaves leaf doubles dtype init step".split()
+    "count iterations sparse axis_name slots_in_rule Any NamedTuple Number".split()
 )
 """Names around the formula, which no rule's names may take."""
+
+
+def tensors(program: Program) -> list[SlotInfo]:
+    """The slots that leaves have."""
+    return [slot for slot in program.slots if slot.shape == "parameter"]
+
 
 Blocks = Iterator[tuple[Guard, list[str]]]
 """Lines, and the guard that they are under."""
@@ -38,7 +44,7 @@ class Formula:
 
     def results(self) -> str:
         """What `_leaf` returns."""
-        return ", ".join([NEW, *(slot.name for slot in self.program.slots)])
+        return ", ".join([NEW, *(slot.name for slot in tensors(self.program))])
 
     def _merged(self) -> list[tuple[Guard, list[str]]]:
         """Neighbours under one guard are one block."""
@@ -52,7 +58,7 @@ class Formula:
 
     def _blocks(self) -> Blocks:
         if self.program.strict:
-            yield ALWAYS, ["exact = partial(_exact, zero=k.zero)"]
+            yield ALWAYS, ["exact = partial(_double.exact, zero=k.zero)"]
         yield ALWAYS, [f"{NEW} = w if write else jnp.zeros_like(w)"]
         for region in self.program.regions:
             yield from self._region(region)
@@ -64,7 +70,7 @@ class Formula:
             yield from body
             return
         stored = {NEW if _target(s) == "w" else _target(s) for s in region.statements if isinstance(s, Store)}
-        kept = ", ".join(name for name in [NEW, *(slot.name for slot in self.program.slots)] if name in stored)
+        kept = ", ".join(name for name in [NEW, *(slot.name for slot in tensors(self.program))] if name in stored)
         yield region.guard, [f"before = {kept}"]
         yield from body
         yield region.guard, [f"{kept} = _support.select({region.predicate.name}, ({kept}), before)"]

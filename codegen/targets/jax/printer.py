@@ -62,39 +62,44 @@ class TensorPrinter(JaxPrinter):
     def reduction(self, node: Reduce) -> str:
         if node.over == "tensors":
             return super().reduction(node)
-        along = f", axis={node.axis}, keepdims=True" if node.over == "axis" else ""
-        return f"jnp.sum({self.print(node.argument)}{along})"
+        argument = self.print(node.argument)
+        if node.over == "axis":
+            return f"jnp.sum({argument}, axis={node.axis}, keepdims=True)"
+        return f"_support.total({argument}, axis_name)"
 
     def length(self, node: Length) -> str:
         if node.over == "tensors":
             return super().length(node)
-        argument = self.at(node.argument, Precedence.ATOM)
-        return f"{argument}.size" if node.over == "tensor" else f"{argument}.shape[{node.axis}]"
+        if node.over == "tensor":
+            return f"_support.size({self.print(node.argument)}, axis_name)"
+        return f"{self.at(node.argument, Precedence.ATOM)}.shape[{node.axis}]"
 
 
 class ScalarPrinter(JaxPrinter):
-    """A step's scalars, in double words: the operators are those of the class `_Double`."""
+    """A step's scalars, in double words: the operators are those of the class `Double`."""
 
     infix = {fn: JaxPrinter.infix[fn] for fn in (Fn.ADD, Fn.SUB, Fn.MUL, Fn.DIV)}
-    calls = {Fn.SQRT: "_root({0})"}
+    calls = {Fn.SQRT: "_double.root({0})"}
 
-    def __init__(self, optional: frozenset[str]) -> None:
-        self.optional = optional
+    def __init__(self, optional: frozenset[str], beside: str) -> None:
+        """`optional`: hyperparameters that may be None. `beside`: a number that literals are made beside."""
+        self.optional, self.beside = optional, beside
 
     def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
         if fn in (Fn.POWER, Fn.ONE_MINUS_POWER):
             if not isinstance(arguments[1], Ref) or arguments[1].kind is not Kind.STEP:
                 raise UnsupportedOperation("a power other than the step's number, of a step's scalar", self.target)
-            power = f"{self.at(arguments[0], Precedence.ATOM)}**t"
+            base = self.at(arguments[0], Precedence.ATOM)
+            power = f"{f'{self.beside}.number({base})' if isinstance(arguments[0], Literal) else base}**t"
             return (power, Precedence.UNARY) if fn is Fn.POWER else (f"1 - {power}", Precedence.SUM)
         if fn is Fn.SQUARE:
-            return f"_squared({self.print(arguments[0])})", Precedence.ATOM
+            return f"_double.squared({self.print(arguments[0])})", Precedence.ATOM
         if all(isinstance(argument, Literal) for argument in arguments):
             raise UnsupportedOperation("arithmetic on literals alone", self.target)
         return super().operation(fn, arguments)
 
     def reference(self, ref: Ref) -> str:
-        if ref.kind in (Kind.HYPER, Kind.LET):
+        if ref.kind in (Kind.HYPER, Kind.LET, Kind.SLOT, Kind.BEFORE):
             return ref.name
         raise UnsupportedOperation(f"a step's scalar that reads '{ref.name}' ({ref.kind})", self.target)
 
@@ -104,6 +109,8 @@ class ScalarPrinter(JaxPrinter):
                 return f"{hyper} is not None"
             case Not(Given(hyper)) if hyper in self.optional:
                 return f"{hyper} is None"
+            case Flag() | Is() | Not(Flag() | Is()):
+                return super().guard(guard)
         raise UnsupportedOperation(f"a step's scalar that depends on '{describe(guard)}'", self.target)
 
 

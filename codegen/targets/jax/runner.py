@@ -20,8 +20,7 @@ import numpy as np
 import optax
 
 from ...compiler import program_for
-from ...conformance.protocol import Episode, Job, Mode, Slots, Snapshot, load_module
-from ...discovery import discover
+from ...conformance.protocol import Episode, Job, Mode, Slots, Snapshot, load_module, rule_named
 from .target import names_in_optax
 
 MODES = (
@@ -35,15 +34,15 @@ MODES = (
 def run(job: Job) -> list[list[Snapshot]]:
     """The snapshots of each episode; the optimizer is built, and compiled, once for all of them."""
     with jax.enable_x64(job.dtype == "float64"), jax.disable_jit(job.mode == "step-op-by-op"):
-        names = _names(job.rule)
+        names = _names(job.rule, job.source)
         init, call = _optimizer(load_module(job.file), job, names)
         return [_episode(episode, init, call, names) for episode in job.episodes]
 
 
 @cache
-def _names(rule: str) -> dict[str, str]:
+def _names(rule: str, source: str) -> dict[str, str]:
     """The generated names, by those of the rule."""
-    return next(names_in_optax(program_for(known, "jax")) for known in discover().values() if known.__name__ == rule)
+    return names_in_optax(program_for(rule_named(rule, source), "jax"))
 
 
 def _optimizer(module: ModuleType, job: Job, names: dict[str, str]) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -68,16 +67,28 @@ def _episode(
     params = [jnp.asarray(w) for w in episode.parameters]
     state = init(params)
     given = {names[name]: [jnp.asarray(x) for x in arrays] for name, arrays in (episode.slots or {}).items()}
-    counters = {"count": episode.updates, "iterations": episode.calls}
-    given |= {name: jnp.int32(n) for name, n in counters.items() if getattr(state, name, None) is not None}
-    state = state._replace(**given)
+    given |= {"count": jnp.int32(episode.updates), "iterations": jnp.int32(episode.calls)}
+    state = tuple(part._replace(**_present(part, given)) for part in state)
     snapshots = []
     for grads in episode.gradients:
         params, state = call(params, [jnp.asarray(g) for g in grads], state)
-        kept: Slots = {
-            name: [np.array(x) for x in getattr(state, shown)]
-            for name, shown in names.items()
-            if shown != "count" and isinstance(getattr(state, shown, None), list)
-        }
-        snapshots.append(Snapshot([np.array(w) for w in params], kept, int(state.count)))
+        fields = {name: _field(state, shown) for name, shown in names.items() if shown != "count"}
+        kept: Slots = {name: [np.array(x) for x in found] for name, found in fields.items() if found is not None}
+        snapshots.append(Snapshot([np.array(w) for w in params], kept, int(state[0].count)))
     return snapshots
+
+
+def _present(part: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """Of the values given, those that this part of the state has; a number that is kept by dtype is one here."""
+    found = {name: given[name] for name in part._fields if name in given and getattr(part, name) is not None}
+    for name, value in found.items():
+        if isinstance(old := getattr(part, name), dict):
+            found[name] = dict(zip(old, value, strict=True))
+    return found
+
+
+def _field(state: Any, name: str) -> list[Any] | None:
+    """A slot's arrays, whichever part of the state it is in."""
+    values = [getattr(part, name) for part in state if name in part._fields]
+    found = values[0] if values else None
+    return list(found.values()) if isinstance(found, dict) else found if isinstance(found, list) else None

@@ -1,88 +1,106 @@
-"""The lines of `_scalars`, a step's numbers, and which operations on double words they need."""
+"""The lines of `_scalars`, a step's numbers, and of the numbers that are kept from step to step."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import groupby
 
-from optloom.spec.guards import And, Given, Guard
+from optloom.spec.guards import And, Flag, Given, Guard, Is, Not
 
-from ...ir.nodes import Fn, Kind, Let, Literal, Op, Program, Ref, references, walk
+from ...ir.nodes import Choose, Kind, Let, Program, Ref, Statement, Store, references, walk
 from ...printing import Precedence, UnsupportedOperation
 from .printer import ScalarPrinter
-
-REQUIRED = {
-    Fn.SUB: {"add", "subtract"},
-    Fn.SQUARE: {"multiply"},
-    Fn.DIV: {"divide", "product"},
-    Fn.SQRT: {"root", "product"},
-    Fn.POWER: {"power", "multiply", "product"},
-    Fn.ONE_MINUS_POWER: {"power", "multiply", "product", "add", "subtract"},
-    Fn.MUL: {"multiply", "product"},
-    Fn.ADD: {"add"},
-    Fn.NEG: {"negate"},
-}
-"""The operations of `_Double` that an operation of the program stands on."""
 
 
 class Scalars:
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.printer = ScalarPrinter(frozenset(hyper.name for hyper in program.hypers if hyper.default is None))
-        self.lets: list[Let] = []
-        for region in program.regions:
-            for scalar in region.scalars:
-                if not isinstance(scalar, Let):
-                    raise UnsupportedOperation("scalar slots", "jax", scalar.location)
-                self.lets.append(scalar)
-        read = {ref.name for let in self.lets for ref in references(let.value) if ref.kind is Kind.HYPER}
+        self.statements: list[Statement] = [scalar for region in program.regions for scalar in region.scalars]
+        read = {ref.name for s in self.statements for ref in references(s.value) if ref.kind is Kind.HYPER}
         hypers = [hyper for hyper in program.hypers if hyper.name in read]
         self.hypers = sorted(hypers, key=lambda hyper: hyper.default is None)
-        self.inner = {ref.name for let in self.lets for ref in references(let.value) if ref.kind is Kind.LET}
-        if program.strict and not any(hyper.default is not None for hyper in self.hypers):
-            raise UnsupportedOperation("strict code without a hyperparameter", "jax")
+        if not any(hyper.default is not None for hyper in self.hypers):
+            raise UnsupportedOperation("a rule without a hyperparameter", "jax")
+        self.kept = [slot.name for slot in program.slots if slot.shape == "scalar"]
+        self.printer = ScalarPrinter(
+            frozenset(hyper.name for hyper in program.hypers if hyper.default is None), beside=self.hypers[0].name
+        )
+        self.inner = {ref.name for s in self.statements for ref in references(s.value) if ref.kind is Kind.LET}
         self.exported = {
             ref.name for region in program.regions for s in region.statements for ref in references(s.value)
             if ref.kind is Kind.SCALAR
         }  # fmt: skip
+        self._refuse_old_values()
+
+    def _refuse_old_values(self) -> None:
+        """A kept number has one variable, which holds the old value until it is stored."""
+        stored: set[str] = set()
+        for statement in self.statements:
+            for ref in references(statement.value):
+                if ref.kind is Kind.BEFORE and ref.name in stored:
+                    raise UnsupportedOperation(
+                        "the old value of a scalar after it was stored", "jax", statement.location
+                    )
+            if isinstance(statement, Store):
+                stored.add(statement.slot)
 
     @property
     def uses_step(self) -> bool:
-        return any(ref.kind is Kind.STEP for let in self.lets for ref in references(let.value))
+        return any(ref.kind is Kind.STEP for s in self.statements for ref in references(s.value))
+
+    @property
+    def flags(self) -> list[str]:
+        """The options that decide what is computed."""
+        asked = {atom for s in self.statements for guard in _guards(s) for atom in _parts(guard)}
+        names = {atom.option for atom in asked if isinstance(atom, Flag | Is)}
+        return [option.name for option in self.program.options if option.name in names]
 
     def lines(self) -> Iterator[str]:
-        for absent, lines in groupby(self._assignments(), key=lambda line: line[0]):
-            if absent:
-                yield f"if {' and '.join(f'{name} is not None' for name in absent)}:"
-            yield from (f"{'    ' if absent else ''}{line}" for _, line in lines)
+        for condition, lines in groupby(self._assignments(), key=lambda line: line[0]):
+            if condition:
+                yield f"if {condition}:"
+            yield from (f"{'    ' if condition else ''}{line}" for _, line in lines)
         if self.program.strict:
             yield f"k.zero = {self.hypers[0].name}.zero"
 
-    def _assignments(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        """The hyperparameters that must be given, and the line."""
-        for let in self.lets:
-            needed = tuple(self._needed(let.guard))
-            if let.name in self.inner:
-                yield needed, f"{let.name} = {self.printer.print(let.value)}"
-            if let.name in self.exported:
-                value = Ref(Kind.LET, let.name) if let.name in self.inner else let.value
-                yield needed, f"k.{let.name} = {self.printer.at(value, Precedence.ATOM)}.hi"
+    def _assignments(self) -> Iterator[tuple[str, str]]:
+        """The condition, and the line."""
+        for statement in self.statements:
+            condition = " and ".join(self._conditions(statement.guard))
+            if isinstance(statement, Let):
+                yield from ((condition, line) for line in self._let(statement))
+            else:
+                value = self.printer.at(statement.value, Precedence.ATOM)
+                yield condition, f"{statement.slot} = {value}.rounded()"
+                yield condition, f"k.{statement.slot} = {statement.slot}.hi"
 
-    def _needed(self, guard: Guard) -> Iterator[str]:
-        """Hyperparameters without a number of their own, which `guard` says are given."""
+    def _let(self, let: Let) -> Iterator[str]:
+        if let.name in self.inner:
+            yield f"{let.name} = {self.printer.print(let.value)}"
+        if let.name in self.exported:
+            value = Ref(Kind.LET, let.name) if let.name in self.inner else let.value
+            yield f"k.{let.name} = {self.printer.at(value, Precedence.ATOM)}.hi"
+
+    def _conditions(self, guard: Guard) -> Iterator[str]:
         for part in guard.guards if isinstance(guard, And) else (guard,):
-            if isinstance(part, Given) and self.program.hyper(part.hyper).default is None:
-                yield part.hyper
+            match part:
+                case Given(hyper) if self.program.hyper(hyper).default is not None:
+                    continue  # It is a number also where it is not given: see the arguments' checks.
+                case Given() | Flag() | Is() | Not(Flag() | Is()):
+                    yield self.printer.guard(part)
 
-    def operations(self) -> set[str]:
-        """The operations of `_Double` that are printed."""
-        found: set[str] = set()
-        for let in self.lets:
-            for node in walk(let.value):
-                if isinstance(node, Op):
-                    found |= REQUIRED.get(node.fn, set())
-                    if isinstance(node.arguments[0], Literal):
-                        found.add(f"number_{node.fn}")
-        if "subtract" in found:
-            found.add("negate")
-        return found
+
+def _guards(statement: Statement) -> Iterator[Guard]:
+    yield statement.guard
+    yield from (node.guard for node in walk(statement.value) if isinstance(node, Choose))
+
+
+def _parts(guard: Guard) -> Iterator[Guard]:
+    match guard:
+        case Not(inner):
+            yield from _parts(inner)
+        case And(parts):
+            for part in parts:
+                yield from _parts(part)
+        case _:
+            yield guard

@@ -6,14 +6,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
+from optloom.spec.declarations import Peer
 from optloom.spec.guards import ALWAYS, Always, And, Atom, Flag, Given, Guard, HasAxes, Is, Not
 
 from ...ir import nodes
-from ...ir.nodes import Choice, Choose, Fn, Hyperparameter, Kind, Program, Ref, SlotInfo, walk
+from ...ir.nodes import Choice, Choose, Fn, Hyperparameter, Kind, Length, Program, Reduce, Ref, SlotInfo, walk
 from ...passes.legalise import Nestings
+from ...passes.locality import locality
 from ...printing import UnsupportedOperation
 from ...target import Templates
-from .formula import LOCALS, Formula, guards_of_reads
+from .formula import LOCALS, Formula, guards_of_reads, tensors
 from .printer import JaxPrinter, flag_of
 from .renaming import new_names, renamed
 from .scalars import Scalars
@@ -22,6 +24,12 @@ TEMPLATES = Templates(Path(__file__).parent / "templates")
 HYPERS = {"beta_1": "b1", "beta_2": "b2", "beta_3": "b3", "epsilon": "eps"}
 SLOTS = {"m": "mu", "v": "nu"}
 """What optax calls what rules call otherwise; a rule's optax peer may say otherwise."""
+
+SUPPORT = ("support", "double", "leaves", "state")
+"""The modules that all files of the folder share."""
+CHAINS = dict(
+    line.split() for line in (Path(__file__).parent / "chains.txt").read_text().splitlines() if line[0] != "#"
+)
 
 SUMS, PRODUCTS = (Fn.ADD, Fn.SUB), (Fn.MUL, Fn.SQUARE)
 
@@ -39,21 +47,22 @@ class JaxTarget:
         }
     )
 
+    def names(self, program: Program) -> Mapping[str, str]:
+        """What optax's users call what `program` declares."""
+        return names_in_optax(program)
+
     def render(self, program: Program) -> Mapping[str, str]:
         _refuse_what_is_missing(program)
-        named = renamed(program, names_in_optax(program))
-        return {
-            program.source: TEMPLATES.render("rule.py.jinja", _Module(named).context()),
-            "_support.py": TEMPLATES.render("support.py.jinja", {}),
-        }
+        names = names_in_optax(program)
+        rule = TEMPLATES.render("rule.py.jinja", _Module(program, names).context())
+        return {program.source: rule} | {f"_{name}.py": TEMPLATES.render(f"{name}.py.jinja", {}) for name in SUPPORT}
 
 
 def names_in_optax(program: Program) -> dict[str, str]:
     """The name in generated code of each name of `program`."""
     names = HYPERS | SLOTS
-    for peer in program.peers:
-        if peer.path.startswith("optax."):
-            names |= {**peer.names, **peer.slots}
+    for peer in _peers(program):
+        names |= {**peer.names, **peer.slots}
     return new_names(program, names, LOCALS)
 
 
@@ -61,7 +70,9 @@ def _refuse_what_is_missing(program: Program) -> None:
     if program.inputs:
         raise UnsupportedOperation(f"extra inputs ({program.inputs[0].name})", "jax")
     for slot in program.slots:
-        if slot.shape != "parameter":
+        if slot.shape not in ("parameter", "scalar") or (
+            slot.shape == "scalar" and not isinstance(slot.init, nodes.Literal)
+        ):
             raise UnsupportedOperation(f"slots of shape '{slot.shape}' ({slot.name})", "jax")
         if any(isinstance(atom, HasAxes) for atom in _atoms(slot.when)):
             raise UnsupportedOperation(f"slots that only some parameters have ({slot.name})", "jax")
@@ -70,26 +81,38 @@ def _refuse_what_is_missing(program: Program) -> None:
 class _Module:
     """What the template of one program lays out."""
 
-    def __init__(self, program: Program) -> None:
-        self.program = program
-        self.scalars, self.formula, self.printer = Scalars(program), Formula(program), JaxPrinter()
+    def __init__(self, program: Program, names: Mapping[str, str]) -> None:
+        self.program = renamed(program, names)
+        self.slots_in_rule = {names[slot.name]: slot.name for slot in tensors(program)}
+        self.kept_in_rule = {names[s.name]: s.name for s in program.slots if s.shape == "scalar"}
+        self.scalars, self.formula = Scalars(self.program), Formula(self.program)
+        self.printer, self.not_lazy = JaxPrinter(), locality(self.program)
 
     def context(self) -> dict[str, Any]:
         program, scalars = self.program, self.scalars
         predicates, flags = list(self._predicates()), list(self._flags())
+        factory, positional = PurePath(program.source).stem, self._positional()
+        leaf, numbers = self.formula.lines(), list(scalars.lines())
         return {
             "name": program.name,
-            "factory": PurePath(program.source).stem,
+            "factory": factory,
+            "public_names": sorted([factory, f"{factory}_step", "adopt_state", "export_state", "import_state"]),
             "source": program.source,
             "doc": program.doc,
             "formula": program.formula,
             "differences": list(_differences(program)),
-            "arguments": [self._hyper(hyper) for hyper in program.hypers if not hyper.stage],
+            "arguments": [self._hyper(hyper) for hyper in positional],
             "keywords": [
                 *map(_option, program.options),
-                *(self._hyper(hyper) for hyper in program.hypers if hyper.stage),
+                *(self._hyper(hyper) for hyper in program.hypers if hyper not in positional),
+                self._sparse(),
+                *([_AXIS_NAME] if self._sums() else []),
             ],
-            "slots": [self._slot(slot) for slot in sorted(program.slots, key=lambda slot: slot.when != ALWAYS)],
+            "slots": [self._slot(slot) for slot in tensors(program)],
+            "kept": [self._slot(slot) for slot in program.slots if slot.shape == "scalar"],
+            "scalar_flags": scalars.flags,
+            "slots_in_rule": self.slots_in_rule,
+            "scalars_in_rule": self.kept_in_rule,
             "predicates": predicates,
             "flags": flags,
             "checks": list(self._checks()),
@@ -98,20 +121,27 @@ class _Module:
             "required": [hyper.name for hyper in scalars.hypers if hyper.default is not None],
             "optional": [hyper.name for hyper in scalars.hypers if hyper.default is None],
             "uses_step": scalars.uses_step,
-            "scalars": list(scalars.lines()),
-            "leaf_slots": [slot.name for slot in program.slots],
-            "leaf": self.formula.lines(),
-            "keywords_of_leaf": [part["name"] for part in (*predicates, *flags)],
+            "uses_double": any("_double." in line for line in (*leaf, *numbers)),
+            "scalars": numbers,
+            "leaf": leaf,
+            "statics": [*(flag["name"] for flag in flags), "write"],
             "results": self.formula.results(),
-            "operations": scalars.operations(),
+            "not_lazy": self.not_lazy,
+            "chained": next((CHAINS[peer.path] for peer in _peers(program) if peer.path in CHAINS), "2"),
         }
+
+    def _positional(self) -> list[Hyperparameter]:
+        """The rule's own hyperparameters, as far as optax's function takes them by position, in its order."""
+        own = {hyper.name: hyper for hyper in self.program.hypers if not hyper.stage}
+        theirs = next((peer.arguments for peer in _peers(self.program) if peer.arguments), tuple(own))
+        return [own[name] for name in theirs if name in own]
 
     def _hyper(self, hyper: Hyperparameter) -> dict[str, str]:
         words = {">=": "at least", ">": "above", "<=": "at most", "<": "below"}
         bounds = ", ".join(f"{words[sign]} {bound:g}" for sign, bound in hyper.bounds)
         return {
             "name": hyper.name,
-            "type": ("int" if hyper.integer else "_support.Number") + (" | None" if hyper.optional else ""),
+            "type": ("int" if hyper.integer else "Number") + (" | None" if hyper.optional else ""),
             "default": _number(hyper.default),
             "doc": f"{hyper.doc or 'step size'}{f' ({bounds})' if bounds else ''}",
         }
@@ -121,7 +151,7 @@ class _Module:
         for hyper in self.program.hypers:
             check = f'_support.check_number("{hyper.name}", {hyper.name}, {self._limits(hyper)})'
             if hyper.default is None:
-                yield from (f"if {hyper.name} is not None:", f"    {check}")
+                yield check.removesuffix(")") + ", optional=True)"
             else:
                 if hyper.optional:
                     yield f"{hyper.name} = {_number(hyper.off)} if {hyper.name} is None else {hyper.name}"
@@ -133,19 +163,35 @@ class _Module:
         signs = {">=": "ge", ">": "gt", "<=": "le", "<": "lt"}
         starts_a_slot = any(slot.init == Ref(Kind.HYPER, hyper.name) for slot in self.program.slots)
         limits = [f"{signs[sign]}={bound:g}" for sign, bound in hyper.bounds]
-        limits += ["schedule=False"] if hyper.integer or starts_a_slot else []
+        limits += ["schedule=False"] if starts_a_slot and not hyper.integer else []
         return ", ".join([*limits, *(["integer=True"] if hyper.integer else [])])
 
     def _slot(self, slot: SlotInfo) -> dict[str, Any]:
         match slot.init:
             case nodes.Literal(value):
-                start = f"_support.slots(params{'' if value == 0 else f', {float(value)!r}'})"
+                start = f"{float(value):g}"
             case Ref(Kind.PARAMETER):
-                start = "_support.copies(params)"
+                start = "_support.COPY"
             case Ref(_, name):
-                start = f"_support.slots(params, {name})"
+                start = name
         when = None if slot.when == ALWAYS else self.printer.guard(slot.when)
-        return {"name": slot.name, "doc": slot.doc, "start": start, "when": when}
+        return {
+            "name": slot.name,
+            "doc": slot.doc,
+            "start": f"{start} if {when} else None" if when else start,
+            "when": when,
+        }
+
+    def _sums(self) -> bool:
+        """Whether the formula takes sums over a tensor."""
+        values = (statement.value for region in self.program.regions for statement in region.statements)
+        return any(isinstance(node, Reduce | Length) and node.over == "tensor" for v in values for node in walk(v))
+
+    def _sparse(self) -> dict[str, str]:
+        default = "dense" if self.not_lazy else "lazy"
+        doc = 'what a gradient of `SparseRows` changes: "lazy" those rows alone, "dense" what its zeros change too'
+        doc += f" (lazy has no meaning here, since {self.not_lazy})" if self.not_lazy else ""
+        return {"name": "sparse", "type": "str", "default": f'"{default}"', "doc": doc}
 
     def _predicates(self) -> Iterator[dict[str, str]]:
         """The predicates of regions: what they are called, under which flag they hold at all, every how many calls."""
@@ -164,12 +210,14 @@ class _Module:
             if Given(hyper.name) in asked:
                 off = "" if hyper.off is None else f", off={hyper.off:g}"
                 yield {"name": flag_of(hyper.name), "value": f"_support.given({hyper.name}{off})"}
+        if self._sums():
+            yield {"name": "axis_name", "value": "_support.check_axis_name(axis_name)"}
 
     def _params_needed(self) -> str:
-        """The condition under which an update needs the parameters."""
+        """The condition under which an update needs the parameters, also where it does not write them."""
         guards = list(dict.fromkeys(guards_of_reads(self.program)))
-        conditions = ["write", *(self.printer.guard(guard) for guard in guards)]
-        return "True" if ALWAYS in guards else " or ".join(conditions)
+        conditions = [self.printer.guard(guard) for guard in guards]
+        return "True" if ALWAYS in guards else " or ".join(conditions) or "False"
 
 
 def _guards(program: Program) -> Iterator[Guard]:
@@ -208,16 +256,27 @@ def _option(option: Choice) -> dict[str, str]:
     }
 
 
+_AXIS_NAME = {
+    "name": "axis_name",
+    "type": "str | tuple[str, ...] | None",
+    "default": "None",
+    "doc": "the mesh axes that leaves are split over, inside `jax.shard_map`: sums over a leaf go over these too",
+}
+
+
+def _peers(program: Program) -> Iterator[Peer]:
+    return (peer for peer in program.peers if peer.ecosystem == JaxTarget.ecosystem)
+
+
 def _differences(program: Program) -> Iterator[str]:
     """What separates the generated factory from the optax function of the same name."""
-    for peer in program.peers:
-        if peer.path.startswith("optax."):
-            theirs = {HYPERS.get(name, name): value for name, value in peer.defaults.items()}
-            known = {hyper.name for hyper in program.hypers}
-            defaults = ", ".join(f"{name}={_number(value)}" for name, value in theirs.items() if name in known)
-            parts = [*peer.differs, *([f"its defaults are {defaults}"] if defaults else [])]
-            if parts:
-                yield f"Differs from {peer.path}: {'; '.join(parts)}."
+    for peer in _peers(program):
+        theirs = {HYPERS.get(name, name): value for name, value in peer.defaults.items()}
+        known = {hyper.name for hyper in program.hypers}
+        defaults = ", ".join(f"{name}={_number(value)}" for name, value in theirs.items() if name in known)
+        parts = [*peer.differs, *([f"its defaults are {defaults}"] if defaults else [])]
+        if parts:
+            yield f"Differs from {peer.path}: {'; '.join(parts)}."
 
 
 TARGET = JaxTarget()

@@ -36,8 +36,15 @@ class Names:
     def value(self, name: str) -> str:
         """The value that a param group holds for a hyperparameter or option."""
         argument = self.argument(name)
-        index = f"[{TUPLES[argument].index(name)}]" if argument in TUPLES else ""
-        return f'group["{argument}"]{index}'
+        return f'group["{argument}"]{self._index(name)}'
+
+    def shown(self, name: str) -> str:
+        """How users write a hyperparameter: `lr`, `betas[0]`."""
+        return f"{self.argument(name)}{self._index(name)}"
+
+    def _index(self, name: str) -> str:
+        argument = self.argument(name)
+        return f"[{TUPLES[argument].index(name)}]" if argument in TUPLES else ""
 
     def slot(self, name: str) -> str:
         """The key of a slot in a parameter's state."""

@@ -21,6 +21,7 @@ METHODS = {
 """Operations that are methods of tensors."""
 EXTREMES = {Fn.MAXIMUM: "clamp_min", Fn.MINIMUM: "clamp_max"}
 """Those that commute, and what they are called where one operand is a number."""
+CONDITIONS = (Fn.LESS, Fn.LESS_EQUAL, Fn.EQUAL)
 
 
 @dataclass(frozen=True)
@@ -135,12 +136,16 @@ class ScalarPrinter(GroupPrinter):
     """A step's scalars. Hyperparameters that always have a value are variables; others are read where they are used."""
 
     number = ""
+    kept = "{0}"
+    """A scalar slot's value as what scalars are computed with."""
 
     def as_number(self, value: str) -> str:
         """A hyperparameter's value as what scalars are computed with."""
         return self.number.format(value)
 
     def reference(self, ref: Ref) -> str:
+        if ref.kind in (Kind.BEFORE, Kind.SLOT):
+            return self.kept.format(self.names.variable(ref.name))
         if ref.kind is not Kind.HYPER:
             return ref.name
         return self.as_number(self.option(ref.name)) if self.is_optional(ref.name) else self.names.hyper(ref.name)
@@ -153,15 +158,13 @@ class FloatPrinter(ScalarPrinter):
     """Python's floats, or tensors of float64, as `t` is: in operators that both understand."""
 
     number = "_support.number({0}, t)"
-    infix = {fn: INFIX[fn] for fn in (Fn.ADD, Fn.SUB, Fn.MUL, Fn.DIV)}
+    calls = {Fn.WHERE: "_support.where({0}, {1}, {2})", Fn.SQRT: "_support.root({0})"}
 
     def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
         match fn:
-            case Fn.SQRT:
-                return f"{self.at(arguments[0], Precedence.ATOM)} ** 0.5", Precedence.UNARY
             case Fn.SQUARE:
                 return f"{self.at(arguments[0], Precedence.ATOM)} ** 2", Precedence.UNARY
-            case Fn.POWER:
+            case Fn.POWER | Fn.POW:
                 base, exponent = (self.at(argument, Precedence.ATOM) for argument in arguments)
                 return f"{base} ** {exponent}", Precedence.UNARY
             case Fn.ONE_MINUS_POWER:
@@ -173,9 +176,9 @@ class FloatPrinter(ScalarPrinter):
 class PairPrinter(ScalarPrinter):
     """Double words of the compute dtype."""
 
-    number = "pair({0}, dtype)"
-    infix = {}
-    calls = FUNCTIONS | {Fn.NEG: "negate({0})"}
+    number = kept = "pair({0}, dtype)"
+    infix = {fn: INFIX[fn] for fn in CONDITIONS}
+    calls = FUNCTIONS | {Fn.WHERE: "({1} if {0} else {2})"}
 
     def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
         if fn in (Fn.POWER, Fn.ONE_MINUS_POWER):

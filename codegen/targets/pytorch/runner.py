@@ -12,8 +12,7 @@ import torch
 import torch._dynamo
 
 from ...compiler import program_for
-from ...conformance.protocol import Array, Episode, Job, Mode, Snapshot, load_module, numpy_dtype
-from ...discovery import discover
+from ...conformance.protocol import Array, Episode, Job, Mode, Snapshot, load_module, numpy_dtype, rule_named
 from ...ir.nodes import Program
 from .names import OFF, TUPLES, Names
 
@@ -29,21 +28,22 @@ torch.set_num_threads(1)
 
 def run(job: Job) -> list[list[Snapshot]]:
     """The snapshots of each episode; the optimizer is built, and its step compiled, once for all of them."""
-    program = _program(job.rule)
+    program = _program(job.rule, job.source)
     names = Names(program.peers, tuple(hyper.name for hyper in program.hypers))
     slots = {slot.name: names.slot(slot.name) for slot in program.slots}
+    scalars = {slot.name for slot in program.slots if slot.shape == "scalar"}
     kind = getattr(load_module(job.file), job.rule)
     parameters = [torch.nn.Parameter(_tensor(w)) for w in job.episodes[0].parameters]
     ways = {"foreach": job.mode == "foreach", "capturable": job.mode == "capturable"}
     optimizer = kind(parameters, **_arguments(kind, program, names, job), **ways)
     torch._dynamo.reset()
     step = torch.compile(optimizer.step) if job.mode == "compile" else optimizer.step
-    return [_episode(optimizer, parameters, step, slots, episode) for episode in job.episodes]
+    return [_episode(optimizer, parameters, step, slots, scalars, episode) for episode in job.episodes]
 
 
 @cache
-def _program(rule: str) -> Program:
-    return next(program_for(known, "pytorch") for known in discover().values() if known.__name__ == rule)
+def _program(rule: str, source: str) -> Program:
+    return program_for(rule_named(rule, source), "pytorch")
 
 
 def _arguments(kind: type, program: Program, names: Names, job: Job) -> dict[str, Any]:
@@ -68,6 +68,7 @@ def _episode(
     parameters: list[torch.nn.Parameter],
     step: Callable[[], Any],
     slots: Mapping[str, str],
+    scalars: set[str],
     episode: Episode,
 ) -> list[Snapshot]:
     optimizer.state.clear()
@@ -76,7 +77,7 @@ def _episode(
     for index, w in enumerate(parameters):
         w.data.copy_(_tensor(episode.parameters[index]))
         if episode.slots is not None:
-            state = {slots[name]: _tensor(arrays[index]) for name, arrays in episode.slots.items()}
+            state = {slots[name]: _tensor(x[0 if name in scalars else index]) for name, x in episode.slots.items()}
             optimizer.state[w] = state | {"step": torch.tensor(episode.updates, dtype=torch.float64)}
             if every:
                 optimizer.state[w] |= {"iterations": episode.calls, "pending": episode.calls % every != 0}
@@ -87,6 +88,7 @@ def _episode(
         step()
         states = [optimizer.state[w] for w in parameters]
         kept = {name: [_array(state[key]) for state in states] for name, key in slots.items() if key in states[0]}
+        kept |= {name: kept[name][:1] for name in scalars & kept.keys()}
         snapshots.append(Snapshot([_array(w) for w in parameters], kept, int(states[0]["step"])))
     return snapshots
 

@@ -9,10 +9,9 @@ from optloom.spec.guards import ALWAYS, Guard
 
 from ...ir.nodes import Choose, Expression, Fn, Kind, Let, Op, Program, Reduce, Ref, Statement, Store, references, walk
 from ...passes.rates import environment, rate_of
-from ...printing import UnsupportedOperation
 from .idioms import IdiomPrinter
 from .names import TUPLES, Names
-from .printer import FloatPrinter, GroupPrinter, PairPrinter, Place, ScalarPrinter, TensorPrinter
+from .printer import CONDITIONS, FloatPrinter, GroupPrinter, PairPrinter, Place, ScalarPrinter, TensorPrinter
 
 Guarded = tuple[Guard, list[str]]
 
@@ -60,12 +59,14 @@ def scalar_lines(program: Program, names: Names) -> list[str]:
 
 
 def _scalar(printer: GroupPrinter, scalar: Statement, exported: set[str], inner: set[str]) -> list[str]:
-    if isinstance(scalar, Store):
-        raise UnsupportedOperation(f"the scalar slot '{scalar.slot}'", "pytorch")
     names, value = printer.names, printer.print(scalar.value)
+    if isinstance(scalar, Store):
+        variable, high = names.variable(scalar.slot), "[0]" if printer.program.strict else ""
+        return [f"k.{variable} = {variable} = {value}{high}"]
     if scalar.name not in exported:
         return [f"{scalar.name} = {value}"]
-    key, rounded = f"k.{names.hyper(scalar.name)}", "[0]" if printer.program.strict else ""
+    is_pair = printer.program.strict and not (isinstance(scalar.value, Op) and scalar.value.fn in CONDITIONS)
+    key, rounded = f"k.{names.hyper(scalar.name)}", "[0]" if is_pair else ""
     if scalar.name in inner:
         return [f"{scalar.name} = {value}", f"{key} = {scalar.name}{rounded}"]
     return [f"{key} = {value}{rounded}"]

@@ -32,6 +32,12 @@ class PytorchTarget:
     numerics: OneOf["strict", "fast"] = "fast"
     nestings: Nestings = frozenset()
 
+    def names(self, program: Program) -> Mapping[str, str]:
+        """What PyTorch's users call what `program` declares: arguments, and keys of a parameter's state."""
+        names = Names(program.peers, tuple(hyper.name for hyper in program.hypers))
+        hypers = {hyper.name: names.shown(hyper.name) for hyper in program.hypers}
+        return hypers | {slot.name: names.slot(slot.name) for slot in program.slots}
+
     def render(self, program: Program) -> Mapping[str, str]:
         return {
             program.source: TEMPLATES.render("rule.py.jinja", _Module(program).context()),
@@ -58,7 +64,7 @@ class _Module:
             "source": program.source,
             "strict": program.strict,
             "powers": not program.strict and uses_one_minus_power(program),
-            "title": title,
+            "title": textwrap.fill(title, 106, initial_indent=" " * 7, subsequent_indent=" " * 4).lstrip(),
             "first": [_filled(note) for note in self._differences()],
             "doc": doc.strip(),
             "formula": [_listed(self._renamed(line)) for line in program.formula],
@@ -68,6 +74,8 @@ class _Module:
             "documented": [_listed(f"{argument.name}: {argument.doc}") for argument in signature.documented()],
             "checks": signature.checks(),
             "slots": [self._slot(slot) for slot in program.slots],
+            "whole": [self._slot(slot) for slot in program.slots if slot.shape != "scalar"],
+            "scalar_slots": [self._slot(slot) for slot in program.slots if slot.shape == "scalar"],
             "optional_slots": any(slot.when != ALWAYS for slot in program.slots),
             "not_lazy": locality(program),
             "dialect": signature.dialect(),
@@ -121,6 +129,7 @@ class _Module:
         return {
             "spec": slot.name,
             "name": self.names.slot(slot.name),
+            "variable": variable,
             "argument": f"{variable}: {'Any' if guard else 'Tensor'}",
             "start": start,
             "guard": guard,
@@ -154,7 +163,8 @@ def _refuse_unsupported(program: Program) -> None:
     if program.inputs:
         raise UnsupportedOperation(f"extra inputs ({program.inputs[0].name})", "pytorch")
     for slot in program.slots:
-        if slot.shape != "parameter":
+        in_scalars = slot.name in {scalar.defines for scalar in program.update.scalars}
+        if slot.shape != "parameter" and not (slot.shape == "scalar" and in_scalars):
             raise UnsupportedOperation(f"slots of shape '{slot.shape}' ({slot.name})", "pytorch")
 
 

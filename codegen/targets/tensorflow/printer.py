@@ -71,7 +71,7 @@ class TensorFlowPrinter(Printer):
 
     def _given(self, hyper: str) -> str:
         off = self.program.hyper(hyper).off
-        given = f"self.{hyper} is not None" if off is None else f"self.{hyper} != {off:g}"
+        given = f"self.{hyper} is not None" if off is None else f"_support.given(self.{hyper}, off={off:g})"
         extra = self.extra_conditions.get(hyper)
         return f"{given} and {extra}" if extra else given
 
@@ -118,17 +118,28 @@ class FastScalarPrinter(TensorFlowPrinter):
         Fn.REMAINDER: "tf.math.floormod({0}, {1})",
     }
 
+    def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
+        if fn is Fn.POWER and isinstance(arguments[0], Literal):  # of a number alone, graphs would make a float32
+            base = f"_support.float64({self.print(arguments[0])})"
+            return self.calls[fn].format(base, self.print(arguments[1])), Precedence.ATOM
+        return super().operation(fn, arguments)
+
     def reference(self, ref: Ref) -> str:
         if ref.kind is Kind.HYPER and may_be_none(self.program.hyper(ref.name)):
-            return f"_support.float64(self.{ref.name})"
+            return f'self._value("{ref.name}")'
         return ref.name
+
+
+PAIRS: dict[Fn, str] = {fn: f"double.{text}" for fn, text in FUNCTIONS.items() if fn is not Fn.POW}
+PAIRS[Fn.LESS] = "double.less({0}, {1})"
+"""Operations on pairs: functions of the generated module `double`."""
 
 
 class StrictScalarPrinter(TensorFlowPrinter):
     """A step's scalars as pairs of the compute dtype."""
 
     infix = {}
-    calls = {fn: f"double.{text}" for fn, text in FUNCTIONS.items() if fn is not Fn.POW}
+    calls = PAIRS
 
     def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
         if fn in (Fn.POWER, Fn.ONE_MINUS_POWER):
@@ -144,7 +155,7 @@ class StrictScalarPrinter(TensorFlowPrinter):
         if ref.kind is Kind.STEP:
             return "double.pair(t)"
         if ref.kind is Kind.HYPER and may_be_none(self.program.hyper(ref.name)):
-            return f"double.pair(self.{ref.name})"
+            return f'double.pair(self._value("{ref.name}"))'
         return ref.name
 
 

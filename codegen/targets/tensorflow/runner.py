@@ -19,9 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from ...conformance.protocol import Array, Episode, Job, Mode, Slots, Snapshot, load_module
-from .statements import STORAGE
 
-BY_STORAGE = {attribute: slot for slot, attribute in STORAGE.items()}
 MODES = (Mode("eager"), Mode("function"), Mode("xla", dtypes=("float32", "float64"), slow=True))
 
 
@@ -64,14 +62,9 @@ def _stepper(optimizer: Any, variables: list[Any], mode: str) -> Callable[[list[
 
 
 def _slots(optimizer: Any) -> dict[str, list[Any]]:
-    """The lists of slot variables, by the rule's names: those that the optimizer has made, of its own variables."""
-    made = {id(variable) for variable in optimizer.variables} - {
-        id(optimizer._iterations),
-        id(optimizer._learning_rate),
-    }
-    lists = {name: value for name, value in vars(optimizer).items() if isinstance(value, list)}
-    slots = {name: list(value) for name, value in lists.items() if value and all(id(v) in made for v in value)}
-    return {BY_STORAGE.get(name, name.removeprefix("_")): value for name, value in slots.items()}
+    """The slot variables, by the rule's names."""
+    slots = {name: list(variables) for name, variables in optimizer._slots().items()}
+    return slots | {name: list(getattr(optimizer, at).values()) for name, at in optimizer._SCALAR_SLOTS.items()}
 
 
 def _copy(variable: Any) -> Array:

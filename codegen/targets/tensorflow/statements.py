@@ -21,7 +21,6 @@ from ...ir.nodes import (
     walk,
 )  # fmt: skip
 from ...passes.rates import environment
-from ...printing import UnsupportedOperation
 from .printer import FastScalarPrinter, StrictScalarPrinter, TensorPrinter, may_be_none
 
 INDENT = "    "
@@ -85,53 +84,82 @@ def _assignment(name: str, value: Expression, printer: TensorPrinter) -> Iterato
             yield f"{name} = {printer.print(value)}"
 
 
-def read_lines(program: Program) -> Lines:
-    """Local names for the slots whose old values are read."""
+def read_lines(program: Program, lazy: bool) -> Lines:
+    """Local names for the slots whose old values are read; of slots that a lazy update has none of, whole."""
     printer = TensorPrinter(program, {})
     read = {ref.name for region in program.regions for ref in _references(region.statements) if ref.kind is Kind.BEFORE}
     lines = Lines()
     for slot in program.slots:
-        if slot.name in read:
-            line = f"{slot.name} = tf.convert_to_tensor(self.{storage(slot.name)}[i])"
+        if slot.name in read and slot.shape != "scalar":
+            rows = ", rows" if lazy and not slot.stage else ""
+            line = f"{slot.name} = _support.read(self.{storage(slot.name)}[i]{rows})"
             lines.add(printer.condition(slot.when), [line])
     return lines
 
 
-def store_lines(program: Program) -> Lines:
+def store_lines(program: Program, lazy: bool) -> Lines:
     """What the update assigns to variables, under its predicate if it has one."""
     lines = Lines()
-    _add_stores(lines, program, program.update)
+    _add_stores(lines, program, program.update, lazy)
     return lines
 
 
-def _add_stores(lines: Lines, program: Program, region: Region) -> None:
+def _add_stores(lines: Lines, program: Program, region: Region, lazy: bool = False) -> None:
     printer = TensorPrinter(program, {})
-    where = ", where" if region.predicate else ""
     for statement in region.statements:
         if isinstance(statement, Store):
+            is_whole = not lazy or (statement.slot != "w" and bool(program.slot(statement.slot).stage))
+            rows = "" if is_whole else ", rows"
+            where = ", where=where" if region.predicate else ""
             variable = "variable" if statement.slot == "w" else f"self.{storage(statement.slot)}[i]"
-            lines.add(printer.condition(statement.guard), [f"self._store({variable}, {statement.slot}{where})"])
+            lines.add(
+                printer.condition(statement.guard), [f"_support.store({variable}, {statement.slot}{rows}{where})"]
+            )
 
 
 def scalar_lines(program: Program, region: Region) -> Lines:
     """The step's scalars, in order; those that tensor statements read become attributes of `k`."""
     printer = StrictScalarPrinter(program) if program.strict else FastScalarPrinter(program)
     exported = {ref.name for ref in _references(region.statements) if ref.kind is Kind.SCALAR}
-    inner = {ref.name for ref in _references(region.scalars) if ref.kind is Kind.LET}
+    inner = {ref.name for ref in _references(region.scalars) if ref.kind in (Kind.LET, Kind.SLOT)}
     lines = Lines()
     for scalar in region.scalars:
-        if not isinstance(scalar, Let):
-            raise UnsupportedOperation(
-                f"a slot of the whole optimizer ({scalar.slot})", printer.target, scalar.location
-            )
         text = printer.print(scalar.value)
         here: list[str] = []
-        if scalar.name in inner:
-            here, text = [f"{scalar.name} = {text}"], scalar.name
-        if scalar.name in exported:
-            here.append(f"k.{scalar.name} = {_rounded(text, scalar.value, program.strict)}")
+        if isinstance(scalar, Store):
+            where = ", where=where" if region.predicate else ""
+            here = [
+                f"{scalar.slot} = {_rounded(text, scalar.value, program.strict)}",
+                f"_support.store(self.{storage(scalar.slot)}[dtype.name], {scalar.slot}{where})",
+            ]
+            here += [f"k.{scalar.slot} = {scalar.slot}"] if scalar.slot in exported else []
+            here += [f"{scalar.slot} = {_exactly(scalar.slot, program.strict)}"] if scalar.slot in inner else []
+        else:
+            if scalar.name in inner:
+                here, text = [f"{scalar.name} = {text}"], scalar.name
+            if scalar.name in exported:
+                here.append(f"k.{scalar.name} = {_rounded(text, scalar.value, program.strict)}")
         lines.add(printer.condition(scalar.guard), here)
     return lines
+
+
+def scalar_read_lines(program: Program, region: Region) -> Lines:
+    """Local names for the optimizer's own slots, numbers, as the step finds them, and whether it stores them."""
+    printer = FastScalarPrinter(program)
+    lines = Lines()
+    if region.predicate and any(isinstance(scalar, Store) for scalar in region.scalars):
+        lines.append(f"where = self._every(self.{region.predicate.hyper})")
+    read = {ref.name for ref in _references(region.scalars) if ref.kind is Kind.BEFORE}
+    for slot in program.slots:
+        if slot.shape == "scalar" and slot.name in read:
+            value = f"self.{storage(slot.name)}[dtype.name]"
+            lines.add(printer.condition(slot.when), [f"{slot.name} = {_exactly(value, program.strict)}"])
+    return lines
+
+
+def _exactly(text: str, strict: bool) -> str:
+    """A number of the compute dtype as scalars are computed with."""
+    return f"double.pair({text})" if strict else f"_support.float64({text})"
 
 
 def _rounded(text: str, value: Expression, strict: bool) -> str:
@@ -143,13 +171,15 @@ def _rounded(text: str, value: Expression, strict: bool) -> str:
 
 def hyper_lines(program: Program, region: Region) -> list[str]:
     """Local names for the hyperparameters that the scalars read, exactly as they were passed."""
-    convert = "double.pair" if program.strict else "_support.float64"
     read = {ref.name for ref in _references(region.scalars) if ref.kind is Kind.HYPER}
-    return [
-        f"{hyper.name} = {convert}({'' if hyper.name == 'learning_rate' else 'self.'}{hyper.name})"
-        for hyper in program.hypers
-        if hyper.name in read and not may_be_none(hyper)
-    ]
+    lines = []
+    for hyper in program.hypers:
+        if hyper.name in read and not may_be_none(hyper):
+            value = (
+                "_support.float64(learning_rate)" if hyper.name == "learning_rate" else f'self._value("{hyper.name}")'
+            )
+            lines.append(f"{hyper.name} = " + (f"double.pair({value})" if program.strict else value))
+    return lines
 
 
 def reads_step(region: Region) -> bool:

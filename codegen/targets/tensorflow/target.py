@@ -10,10 +10,11 @@ from typing import Any
 from typing import Literal as OneOf
 
 from optloom.spec.declarations import Peer
-from optloom.spec.guards import ALWAYS
+from optloom.spec.guards import ALWAYS, Flag, Given, Is, atoms
 
 from ...double_word import functions_for
-from ...ir.nodes import Hyperparameter, Kind, Literal, Program, Ref, SlotInfo
+from ...ir.nodes import Choice, Fn, Hyperparameter, Kind, Literal, Op, Program, Ref, Region, SlotInfo, Store, walk
+from ...passes.locality import locality
 from ...printing import UnsupportedOperation
 from ...target import Templates
 from . import statements
@@ -44,6 +45,11 @@ class TensorFlow:
     nestings = NESTINGS
     templates = Templates(Path(__file__).parent / "templates")
 
+    def names(self, program: Program) -> Mapping[str, str]:
+        """What Keras's users call what `program` declares: the peer's names of slots."""
+        peer = _peer_of(program)
+        return peer.slots if peer else {}
+
     def render(self, program: Program) -> Mapping[str, str]:
         """The files of `program`, by name. Raises UnsupportedOperation for what Keras's class cannot hold yet."""
         _refuse(program)
@@ -62,7 +68,14 @@ def _refuse(program: Program) -> None:
     problems = {
         "a rule without a learning rate": not any(hyper.name == "learning_rate" for hyper in program.hypers),
         "extra inputs": bool(program.inputs),
-        "a slot of another shape than the parameter's": any(slot.shape != "parameter" for slot in program.slots),
+        "a slot of another shape than the parameter's": any(
+            slot.shape not in ("parameter", "scalar") for slot in program.slots
+        ),
+        "a slot of the whole optimizer that tensors decide": any(
+            isinstance(statement, Store) and statement.slot != "w" and program.slot(statement.slot).shape == "scalar"
+            for region in program.regions
+            for statement in region.statements
+        ),
         "a slot of the parameter's own dtype": any(slot.storage != "compute" for slot in program.slots),
         "a slot that starts as a copy of the parameter": any(
             isinstance(slot.init, Ref) and slot.init.kind is Kind.PARAMETER for slot in program.slots
@@ -76,59 +89,117 @@ def _refuse(program: Program) -> None:
             raise UnsupportedOperation(what, TensorFlow.name)
 
 
+def _peer_of(program: Program) -> Peer | None:
+    return next((peer for peer in program.peers if peer.path.startswith("keras.")), None)
+
+
 def _context(program: Program) -> dict[str, Any]:
     update = program.update
-    peer = next((peer for peer in program.peers if peer.path.startswith("keras.")), None)
-    stages = {hyper.name: hyper for hyper in program.hypers if hyper.stage}
-    own = [hyper for hyper in program.hypers if not hyper.stage]
+    peer = _peer_of(program)
+    stages = {hyper.name: hyper for hyper in program.hypers if hyper.stage and not hyper.convention}
+    own = [hyper for hyper in program.hypers if hyper.name not in stages]
     if unknown := set(stages) - set(KERAS_ARGUMENTS):
         raise UnsupportedOperation(f"the stage's argument '{min(unknown)}'", TensorFlow.name)
+    never_lazy = locality(program)
     return {
         "program": program,
         "doc": inspect.cleandoc(program.doc),
         "peer": peer,
         "arguments": _arguments(program, peer),
-        "checks": {hyper.name: _bounds(hyper) for hyper in program.hypers},
+        "keras_arguments": list(KERAS_ARGUMENTS),
+        "conventions": _conventions(program),
+        "declarations": _declarations(program, peer, never_lazy),
         "own": [hyper for hyper in own if hyper.name != "learning_rate"],
         "stages": list(stages.values()),
-        "later": [name for name in KERAS_ARGUMENTS if name not in stages],
+        "lazy": not never_lazy,
+        "rows": "" if never_lazy else ", rows",
         "slots": _slot_lines(program, peer),
-        "reads": statements.read_lines(program),
+        "reads": statements.read_lines(program, not never_lazy),
         "formula": statements.update_lines(program),
-        "stores": statements.store_lines(program),
+        "stores": statements.store_lines(program, not never_lazy),
+        "scalar_reads": statements.scalar_read_lines(program, update),
         "hypers": statements.hyper_lines(program, update),
         "scalars": statements.scalar_lines(program, update),
-        "functions": functions_for(update.scalars) if program.strict else frozenset(),
+        "functions": _functions(update) if program.strict else frozenset(),
         "reads_step": statements.reads_step(update),
         "helpers": {HELPERS[fn] for fn in statements.operations(program) if fn in HELPERS},
     }
+
+
+def _declarations(program: Program, peer: Peer | None, never_lazy: str) -> list[str]:
+    """The attributes of the class: hyperparameters with their bounds, slots, and whose state is loaded."""
+    deciding = {name for slot in program.slots for name in _names(slot)}
+    lines = []
+    for hyper in program.hypers:
+        kind = "LearningRate" if hyper.name == "learning_rate" else "Number"
+        lines.append(f"{hyper.name} = _support.{kind}({_bounds(hyper, hyper.name in deciding)})")
+    for option in program.options:
+        choices = [repr(choice) for choice in option.choices or (False, True)]
+        choices += ["decides_slots=True"] if option.name in deciding else []
+        lines.append(f"{option.name} = _support.Option({', '.join(choices)})")
+    if never_lazy:
+        lines.append(f'sparse = _support.Sparse("{never_lazy}")')
+    own = {slot.name: statements.storage(slot.name) for slot in program.slots if slot.shape == "parameter"}
+    scalar = {slot.name: statements.storage(slot.name) for slot in program.slots if slot.shape == "scalar"}
+    rules = dict.fromkeys([program.name, *([peer.path.rpartition(".")[2]] if peer else [])])
+    lines += ["", f"_RULES = {tuple(rules)!r}", f"_SLOTS = {own!r}"]
+    return lines + ([f"_SCALAR_SLOTS = {scalar!r}"] if scalar else [])
+
+
+def _functions(region: Region) -> frozenset[str]:
+    """What strict scalars call, comparisons included."""
+    nodes = (node for scalar in region.scalars for node in walk(scalar.value))
+    compared = any(isinstance(node, Op) and node.fn is Fn.LESS for node in nodes)
+    return functions_for(region.scalars) | ({"less"} if compared else frozenset())
+
+
+def _names(slot: SlotInfo) -> set[str]:
+    """The options and hyperparameters that decide whether there is a slot."""
+    found = set()
+    for atom in atoms(slot.when):
+        match atom:
+            case Flag(name) | Is(name) | Given(name):
+                found.add(name)
+    return found
+
+
+def _conventions(program: Program) -> list[Hyperparameter | Choice]:
+    """What only says which peer's formula is meant: keyword-only arguments."""
+    return [item for item in _declared(program) if item.convention]
+
+
+def _declared(program: Program) -> list[Hyperparameter | Choice]:
+    return [*program.hypers, *program.options]
 
 
 def _arguments(program: Program, peer: Peer | None) -> list[tuple[str, str]]:
     """Names and defaults of the constructor's arguments: in the peer's order, then what all Keras optimizers take."""
     defaults = dict(KERAS_ARGUMENTS)
     own: dict[str, str] = {}
-    for hyper in program.hypers:
-        (defaults if hyper.stage else own)[hyper.name] = repr(hyper.default)
-    own |= {option.name: repr(option.default) for option in program.options}
+    for item in _declared(program):
+        if not item.convention:
+            (defaults if item.stage else own)[item.name] = repr(item.default)
     values = own | defaults
     order = [*(peer.arguments if peer else ()), *values]
     return [(name, values[name]) for name in dict.fromkeys(order) if name in values]
 
 
-def _bounds(hyper: Hyperparameter) -> str:
-    """The bounds of a hyperparameter as arguments of `_support.checked`."""
+def _bounds(hyper: Hyperparameter, decides_slots: bool) -> str:
+    """The bounds of a hyperparameter, as arguments of what declares it."""
     parts = [f"{COMPARISONS[sign]}={bound:g}" for sign, bound in hyper.bounds]
     parts += ["integer=True"] if hyper.integer else []
     parts += ["optional=True"] if may_be_none(hyper) else []
-    return "".join(f", {part}" for part in parts)
+    parts += [f"off={hyper.off:g}"] if hyper.off is not None else []
+    parts += ["decides_slots=True"] if decides_slots else []
+    return ", ".join(parts)
 
 
 def _slot_lines(program: Program, peer: Peer | None) -> list[str]:
     """What makes the rule's own slots, in Keras's order: interleaved by variable, guarded ones last."""
     printer = TensorFlowPrinter(program)
     names = dict(peer.slots) if peer else {}
-    own = sorted((slot for slot in program.slots if not slot.stage), key=lambda slot: slot.when != ALWAYS)
+    own = [slot for slot in program.slots if not slot.stage and slot.shape == "parameter"]
+    own = sorted(own, key=lambda slot: slot.when != ALWAYS)
     lines = statements.Lines()
     for guard, slots in groupby(own, key=lambda slot: slot.when):
         group = list(slots)
@@ -140,17 +211,25 @@ def _slot_lines(program: Program, peer: Peer | None) -> list[str]:
         if "variable." in condition:
             raise UnsupportedOperation("a slot that depends on the variable's shape", TensorFlow.name)
         lines.add(condition, [f"{targets} = {call}"])
+    for slot in program.slots:
+        if slot.shape == "scalar":
+            name, start = names.get(slot.name, slot.name), _number(slot.init)
+            made = f"self._scalar_slots(variables, {name!r}, {start})"
+            lines.add(printer.condition(slot.when), [f"self.{statements.storage(slot.name)} = {made}"])
     return lines
 
 
 def _start(slot: SlotInfo) -> str:
-    match slot.init:
-        case Literal(value) if value == 0:
-            return '"zeros"'
+    number = _number(slot.init)
+    return '"zeros"' if number == "0.0" else f"_support.filled({number})"
+
+
+def _number(init: Literal | Ref) -> str:
+    match init:
         case Literal(value):
-            return f"_support.filled({float(value)!r})"
+            return repr(float(value))
         case Ref(_, name):
-            return f"_support.filled(self.{name})"
+            return f'self._value("{name}")'
 
 
 def _initializers(starts: list[str]) -> str:

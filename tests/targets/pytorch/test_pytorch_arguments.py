@@ -104,7 +104,7 @@ def test_the_docstring_opens_with_what_differs_from_the_peer(rendered: Callable[
     for name in RULES:
         peer = next((peer for peer in discover()[name].peers if peer.path.startswith("torch.")), None)
         if peer is not None:
-            _, _, opening, *_ = rendered(name).__doc__.splitlines()
+            _, opening, *_ = rendered(name).__doc__.split("\n\n")
             assert opening.strip().startswith(f"Differs from {peer.path}: ")
 
 

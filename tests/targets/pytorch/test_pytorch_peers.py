@@ -34,17 +34,21 @@ def choices(name: str) -> Iterator[dict[str, Any]]:
     return iter([{}, *alone, together])
 
 
+def assert_rounded(name: str, ours: list[torch.nn.Parameter], theirs: list[torch.nn.Parameter]) -> None:
+    """Equal but for rounding; peers keep scalar slots in float32."""
+    scalar = any(slot.shape == "scalar" for slot in program_for(discover()[name], "pytorch").slots)
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9 if scalar else 1e-13, atol=1e-11 if scalar else 1e-14)
+
+
 CASES = [(name, choice) for name in PEERS for choice in choices(name)]
 
 
 @pytest.mark.parametrize(("name", "choice"), CASES)
-@pytest.mark.parametrize("maximize", [False, True])
-def test_a_run_of_the_peer_is_continued(
-    name: str, choice: dict[str, Any], maximize: bool, rendered: Callable[..., Any]
-) -> None:
+def test_a_run_of_the_peer_is_continued(name: str, choice: dict[str, Any], rendered: Callable[..., Any]) -> None:
     """Epsilon is large enough, and the dtype wide enough, for any other place of it to show."""
     peer_class, wide = class_of(name), torch.float64
-    theirs = parameters(wide)
+    theirs, maximize = parameters(wide), bool(choice)
     own = {"eps": 1e-2} if "eps" in inspect.signature(peer_class).parameters else {}
     peer = peer_class(theirs, lr=0.05, maximize=maximize, foreach=False, **own, **choice)
     train(peer, theirs, range(7))
@@ -58,8 +62,7 @@ def test_a_run_of_the_peer_is_continued(
     }
     train(peer, theirs, range(7, 20))
     train(optimizer, ours, range(7, 20))
-    for a, b in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-13, atol=1e-14)
+    assert_rounded(name, ours, theirs)
 
 
 @pytest.mark.parametrize("name", PEERS)
@@ -75,8 +78,7 @@ def test_with_its_conventions_a_class_is_its_peer_from_the_start(name: str, rend
     peer = class_of(name)(theirs, foreach=False, **{key: x for key, x in same.items() if key in known})
     train(optimizer, ours, range(12))
     train(peer, theirs, range(12))
-    for a, b in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-13, atol=1e-14)
+    assert_rounded(name, ours, theirs)
 
 
 @pytest.mark.parametrize("name", PEERS)
@@ -84,7 +86,9 @@ def test_the_peer_takes_our_state(name: str, rendered: Callable[..., Any]) -> No
     """The other way: keys and shapes are the peer's, and its loader is content."""
     ws = parameters()
     kind = rendered(name)
-    optimizer = kind(ws, lr=0.05, **{key: x for key, x in PEERS[name].dialect.items() if key in kind(ws).defaults})
+    unset = {key for key, x in kind(ws).defaults.items() if x is None}
+    theirs = PEERS[name].dialect | {key: x for key, x in PEERS[name].defaults.items() if key in unset}
+    optimizer = kind(ws, lr=0.05, **{key: x for key, x in theirs.items() if key in kind(ws).defaults})
     train(optimizer, ws, range(3))
     peer = class_of(name)(ws, foreach=False)
     peer.load_state_dict(optimizer.state_dict())

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
-from torch_training import LAZY, RULES, assert_close, assert_same, decaying, stages
+from torch_training import LAZY, RULES, assert_close, assert_same, decaying, slots_of, stages
 
 ROWS, WIDTH = 6, 3
 
@@ -55,9 +55,8 @@ def test_touched_rows_are_updated_as_a_tensor_of_their_own(
     assert_close([w[row] for row in rows], list(rows.values()))
     untouched = [0, 3, 5]
     assert torch.equal(w[untouched], before[untouched])
-    for key, slot in optimizer.state[w].items():
-        if key != "step":
-            assert len(slot[untouched].unique()) == 1, "as it was at the beginning"
+    for slot in slots_of(optimizer, w):
+        assert len(slot[untouched].unique()) == 1, "as it was at the beginning"
 
 
 def test_a_step_on_rows_reads_and_writes_only_rows(adam: Any) -> None:
@@ -136,7 +135,7 @@ def test_where_lazy_has_no_meaning_the_error_says_why(rendered: Callable[..., An
     for name in RULES:
         if name not in LAZY:
             assert rendered(name)([table()]).defaults["sparse"] == "dense"
-            with pytest.raises(ValueError, match=r"sparse='lazy' cannot be: `.*` is taken from the whole tensor; pass"):
+            with pytest.raises(ValueError, match=r"sparse='lazy' cannot be: `.*` is .*; pass"):
                 rendered(name)([table()], sparse="lazy")
     w = table()
     w.grad = sparse([1], 0)

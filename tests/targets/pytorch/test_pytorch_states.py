@@ -104,7 +104,7 @@ def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(adam: Any, sgd
     def other_shape(state_dict: dict[str, Any]) -> None:
         state_dict["state"][1]["exp_avg"] = torch.zeros(8)
 
-    shapes = r"the state of parameter 1 does not fit: 'exp_avg' has shape \(8,\), the parameter \(7,\)"
+    shapes = r"the state of parameter 1 does not fit: 'exp_avg' has shape \(8,\), not \(7,\)"
     refused(other_shape, ValueError, shapes)
     refused(lambda s: s["state"][0].pop("exp_avg_sq"), ValueError, "the state of parameter 0 has no 'exp_avg_sq'")
     refused(lambda s: s["state"][0].pop("step"), ValueError, "the state of parameter 0 has no 'step'")

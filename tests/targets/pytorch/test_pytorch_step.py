@@ -16,6 +16,7 @@ from torch_training import (
     decaying,
     give_gradients,
     parameters,
+    slots_of,
     stages,
     train,
 )
@@ -78,7 +79,7 @@ def test_state_is_of_the_compute_dtype_and_the_parameter_of_its_own(kind: Any, d
         state = optimizer.state[w]
         assert w.dtype == dtype
         assert state["step"].dtype == torch.float64 and int(state["step"]) == 2
-        slots = [value for value in state.values() if isinstance(value, torch.Tensor) and value is not state["step"]]
+        slots = slots_of(optimizer, w)
         assert slots and all(slot.shape == w.shape for slot in slots)
         assert {slot.dtype for slot in slots} == {torch.float64 if dtype == torch.float64 else torch.float32}
 

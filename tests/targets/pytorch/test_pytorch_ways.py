@@ -11,7 +11,17 @@ from typing import Any
 import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
-from torch_training import ACCUMULATING, RULES, assert_close, assert_same, decaying, give_gradients, parameters, train
+from torch_training import (
+    ACCUMULATING,
+    RULES,
+    assert_close,
+    assert_same,
+    decaying,
+    give_gradients,
+    parameters,
+    slots_of,
+    train,
+)
 
 WAYS: tuple[dict[str, Any], ...] = ({"foreach": True}, {"capturable": True}, {"foreach": True, "capturable": True})
 OF_ALL: dict[str, Any] = {"adam": {"amsgrad": True}, "sgd": {"momentum": 0.9, "nesterov": True}}
@@ -97,7 +107,7 @@ def test_a_learning_rate_on_the_device_moves_a_capturable_step(kind: Any) -> Non
 @pytest.mark.parametrize("name", RULES)
 def test_autograd_goes_through_steps(name: str, foreach: bool, rendered: Callable[..., Any]) -> None:
     start = torch.tensor([0.5, -1.25, 2.0], dtype=torch.float64)
-    seen: list[Any] = []
+    seen: list[torch.Tensor] = []
 
     def trained(lr: torch.Tensor, first: torch.Tensor) -> torch.Tensor:
         w = start.clone().requires_grad_().clone()
@@ -106,13 +116,12 @@ def test_autograd_goes_through_steps(name: str, foreach: bool, rendered: Callabl
         for factor in (1.0, -0.5, 2.0):
             w.grad = factor * first
             optimizer.step()
-        seen.append(optimizer.state[w])
+        seen.extend(slots_of(optimizer, w))
         return w
 
     arguments = [torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in (0.1, [1.0, -2.0, 0.5])]
     assert torch.autograd.gradcheck(trained, arguments)
-    if slots := [x for key, x in seen[0].items() if key != "step"]:
-        assert all(slot.requires_grad for slot in slots)
+    assert all(slot.requires_grad for slot in seen)
     w = torch.nn.Parameter(start.clone())
     optimizer = rendered(name)([w], lr=0.1, **decaying(rendered(name), 0.1), **OF_ALL.get(name, {}))
     for factor in (1.0, -0.5, 2.0):
@@ -148,5 +157,4 @@ def test_complex_parameters_are_two_real_ones(kind: Any, foreach: bool) -> None:
             optimizer.step()
             plain.step()
         assert_same([torch.view_as_real(w.detach()) for w in ws], [other.detach() for other in others])
-        slots = [x for w in ws for key, x in optimizer.state[w].items() if key != "step"]
-        assert all(slot.dtype == dtype for slot in slots)
+        assert all(slot.dtype == dtype for w in ws for slot in slots_of(optimizer, w))

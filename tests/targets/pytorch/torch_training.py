@@ -42,6 +42,11 @@ def stages(kind: Any) -> dict[str, Any]:
     return decaying(kind) | ACCUMULATING
 
 
+def slots_of(optimizer: Any, w: torch.Tensor) -> list[torch.Tensor]:
+    """The slots of `w` that have its shape."""
+    return [optimizer.state[w][name] for name in optimizer._slot_names.values() if name in optimizer.state[w]]
+
+
 def parameters(dtype: torch.dtype = torch.float32) -> list[torch.nn.Parameter]:
     generator = torch.Generator().manual_seed(1)
     return [torch.nn.Parameter(_random(shape, dtype, generator)) for shape in SHAPES]

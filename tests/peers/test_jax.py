@@ -1,0 +1,72 @@
+"""Each rule in the dialect of its optax peer computes what the peer does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from parity import SHAPES, Meeting, Numbers, State, cases, check, gradients, ours, rate, start
+
+RENAMED = {"beta_1": "b1", "beta_2": "b2", "epsilon": "eps"}
+OFF = {"weight_decay": 0.0}
+"""What means the same as None."""
+NONE = {"momentum": None}
+"""Where the peer's own way to say that there is none is None, and 0 would still keep state."""
+
+
+def argument(meeting: Meeting, name: str) -> str:
+    return meeting.peer.names.get(name, RENAMED.get(name, name))
+
+
+def accepts(meeting: Meeting, name: str) -> bool:
+    return argument(meeting, name) in meeting.signature()
+
+
+def arguments(meeting: Meeting, given: Numbers) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for name, value in given.items():
+        made[argument(meeting, name)] = value or NONE.get(name, value)
+        if value is None:
+            made[argument(meeting, name)] = OFF.get(name)
+    base = float(given["learning_rate"] or 0)
+    rates = jnp.array([rate(base, step) for step in range(len(gradients()))])
+    return made | {"learning_rate": lambda count: rates[count]}
+
+
+def fields(state: Any, name: str) -> Iterator[Any]:
+    """The fields called `name`, wherever in the state they are."""
+    if hasattr(state, "_fields"):
+        for field in state._fields:
+            if field == name:
+                yield getattr(state, field)
+            else:
+                yield from fields(getattr(state, field), name)
+    elif isinstance(state, tuple):
+        for part in state:
+            yield from fields(part, name)
+
+
+def theirs(meeting: Meeting, given: Numbers) -> Iterator[State]:
+    parameters = [jnp.asarray(w) for w in start()]
+    optimizer = meeting.theirs()(**arguments(meeting, given))
+    state = optimizer.init(parameters)
+    update = jax.jit(optimizer.update)
+    for tensors in gradients():
+        updates, state = update([jnp.asarray(g) for g in tensors], state, parameters)
+        parameters = [w + u for w, u in zip(parameters, updates, strict=True)]
+        kept: State = {"w": [np.array(w) for w in parameters]}
+        for slot, name in meeting.slots.items():
+            for value in fields(state, name):
+                assert len(value) == len(SHAPES)
+                kept[slot] = [np.array(part) for part in value]
+        yield kept
+
+
+@pytest.mark.parametrize(("meeting", "given"), cases("optax", accepts))
+def test_a_rule_in_its_peers_dialect_is_the_peer(meeting: Meeting, given: Numbers) -> None:
+    with jax.enable_x64(True):
+        check(ours(meeting, given), theirs(meeting, given))

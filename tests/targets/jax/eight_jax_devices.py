@@ -1,0 +1,127 @@
+"""Sharded runs equal those that are not. Run by test_jax_sharded.py, where there are eight devices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax import P
+from jax.sharding import AxisType, NamedSharding
+from jax_doors import RULES, Doors, avals
+from optax_tables import executed
+
+assert jax.device_count() == 8
+SPECS = {"rows": P("x"), "columns": P(None, "x"), "short": P(), "number": P()}
+"""Leaves that are split along one axis or another, and leaves that cannot be: every device has the whole."""
+
+
+def parameters() -> dict[str, jax.Array]:
+    rng = np.random.default_rng(0)
+    shapes = {"rows": (16, 5), "columns": (3, 8), "short": (13,), "number": ()}
+    return {name: jnp.asarray(rng.normal(size=shape), jnp.float32) for name, shape in shapes.items()}
+
+
+def gradients(step: int) -> dict[str, jax.Array]:
+    rng = np.random.default_rng(step + 1)
+    return {name: jnp.asarray(rng.normal(size=w.shape), jnp.float32) for name, w in parameters().items()}
+
+
+def run(step: Callable[..., Any], params: Any, state: Any, place: Callable[[Any], Any]) -> tuple[Any, Any]:
+    for number in range(4):
+        params, state = step(params, place(gradients(number)), state)
+    return params, state
+
+
+def assert_close(a: Any, b: Any) -> None:
+    """Equal but for the order in which sums are taken."""
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(np.asarray(x), np.asarray(y), rtol=4e-6, atol=1e-7)
+
+
+def expected(doors: Doors, **options: Any) -> tuple[Any, Any]:
+    init, step = doors.step(0.1, weight_decay=0.01, **options)
+    return run(jax.jit(step), parameters(), init(parameters()), lambda tree: tree)
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+def test_named_shardings(kind: AxisType, doors: Doors) -> None:
+    mesh = jax.make_mesh((8,), ("x",), axis_types=(kind,))
+
+    def place(tree: Any) -> Any:
+        return {name: jax.device_put(w, NamedSharding(mesh, SPECS[name])) for name, w in tree.items()}
+
+    with jax.set_mesh(mesh):
+        params = place(parameters())
+        init, step = doors.step(0.1, weight_decay=0.01)
+        state = jax.jit(init)(params) if kind is AxisType.Explicit else init(params)
+        for tree in state[0][1:]:
+            for name, leaf in tree.items():
+                assert leaf.sharding.is_equivalent_to(params[name].sharding, leaf.ndim)
+        new = run(jax.jit(step, donate_argnums=(2,)), params, state, place)
+        for tree in (new[0], *new[1][0][1:]):
+            assert tree["rows"].sharding.is_equivalent_to(params["rows"].sharding, 2)
+    assert_close(new, expected(doors))
+
+
+def test_shard_map_with_the_norms_of_whole_leaves(doors: Doors) -> None:
+    mesh = jax.make_mesh((8,), ("x",), axis_types=(AxisType.Auto,))
+    takes_sums = "axis_name" in doors.step.__code__.co_varnames
+    init, step = doors.step(0.1, weight_decay=0.01, **({"axis_name": "x"} if takes_sums else {}))
+    params, state = parameters(), init(parameters())
+    own, *rest = state
+    specs = (
+        own._replace(**{n: P() if n == "count" else SPECS for n in own._fields}),
+        *jax.tree.map(lambda _: P(), rest),
+    )
+    mapped = jax.jit(jax.shard_map(step, mesh=mesh, in_specs=(SPECS, SPECS, specs), out_specs=(SPECS, specs)))
+    assert_close(run(mapped, params, state, lambda tree: tree), expected(doors))
+
+
+def test_sums_inside_shard_map_must_be_told_what_is_split(rendered: Callable[..., Doors]) -> None:
+    mesh = jax.make_mesh((8,), ("x",), axis_types=(AxisType.Auto,))
+    doors = rendered("lamb")
+    w = jnp.ones(16)
+
+    def one(axis_name: Any, **arguments: Any) -> Any:
+        init, step = doors.step(0.1, axis_name=axis_name)
+        whole = lambda w: step(w, w, init(w))[0]  # noqa: E731
+        return jax.shard_map(whole, mesh=mesh, in_specs=P("x"), out_specs=P("x"), **arguments)(w)
+
+    with pytest.raises(ValueError, match="inside shard_map a sum over a tensor needs `axis_name`: of x"):
+        one(None)
+    with pytest.raises(ValueError, match=r"inside shard_map\(check_vma=False\) it is not known"):
+        one("x", check_vma=False)
+    with pytest.raises(TypeError, match="axis_name must be the name of a mesh axis"):
+        doors.step(axis_name=3)
+    init, step = doors.step(0.1)
+    alone = jnp.concatenate([step(part, part, init(part))[0] for part in w.reshape(8, 2)])
+    np.testing.assert_allclose(one(()), alone, rtol=1e-6)
+
+
+def test_an_imported_state_lies_as_the_given_one(adam: Doors) -> None:
+    mesh = jax.make_mesh((8,), ("x",), axis_types=(AxisType.Auto,))
+    w = jax.device_put(jnp.arange(16.0), NamedSharding(mesh, P("x")))
+    init, step = adam.step(0.1)
+    _, state = step({"w": w}, {"w": w}, init({"w": w}))
+    made = adam.module.import_state(init({"w": w}), adam.module.export_state(state))
+    assert made[0].mu["w"].sharding == w.sharding
+    assert avals(made) == avals(state)
+    np.testing.assert_array_equal(made[0].nu["w"], state[0].nu["w"])
+
+
+def _transformations() -> dict[str, optax.GradientTransformationExtraArgs]:
+    """Of the committed files."""
+    import importlib
+
+    return {name: getattr(importlib.import_module(f"optloom.generated.jax.{name}"), name)(1.0) for name in RULES}
+
+
+ShardingTest = executed("optax._src.sharding_test", {"OPTIMIZERS": _transformations()})["ShardingTest"]
+for _name in [name for name in dir(ShardingTest) if name.startswith("test_microbatch")]:
+    setattr(ShardingTest, _name, None)  # a test of no optimizer

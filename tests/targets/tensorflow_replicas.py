@@ -1,0 +1,74 @@
+"""Trains on one device and on two replicas, and prints what came of it as JSON: a program of its own.
+
+TensorFlow is told of logical devices before it starts, which a test's process has long done.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import tensorflow_cases as cases
+from tensorflow_cases import keras, make, tf
+
+CASES: dict[str, dict[str, Any]] = {
+    "adam": {"learning_rate": 0.05, "weight_decay": 0.1, "gradient_accumulation_steps": 2},
+    "lamb": {"learning_rate": 0.05, "weight_decay": 0.1},
+    "sgd": {"learning_rate": lambda: 0.05, "momentum": 0.5},
+    "nadam": {"learning_rate": 0.05},
+}
+"""Norms; a number that is called for; masked updates; a slot of the whole optimizer."""
+
+
+def fitted(scope: Callable[[], Any], rule: str, **arguments: Any) -> list[Any]:
+    """The weights and the optimizer's variables after `fit`: with an embedding, whose words come more than once."""
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(0)
+    words = np.random.default_rng(0).integers(0, 5, (32, 4))
+    y = words.sum(axis=1, keepdims=True).astype("float32") / 10
+    with scope():
+        constraint = keras.constraints.MaxNorm(1.0, axis=1)
+        layers = [keras.layers.Embedding(6, 3, embeddings_constraint=constraint), keras.layers.Flatten()]
+        model = keras.Sequential([*layers, keras.layers.Dense(1)])
+        model.compile(optimizer=make(rule, **arguments), loss="mse")
+    data = tf.data.Dataset.from_tensor_slices((words, y)).batch(16)
+    model.fit(data, epochs=3, verbose=0)
+    return [np.array(v).astype("float64").tolist() for v in (*model.trainable_variables, *model.optimizer.variables)]
+
+
+def copies(strategy: Any) -> list[Any]:
+    """All copies of a slot and a variable after eager steps of replicas with different gradients."""
+    with strategy.scope():
+        v = cases.variable([1.0, 2.0])
+        optimizer = make("lamb", learning_rate=0.5)
+        optimizer.build([v])
+    replica_id = lambda: tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, "float32")  # noqa: E731
+    for _ in range(2):
+        strategy.run(lambda: optimizer.apply([tf.constant([1.0, 2.0]) * (replica_id() - 0.25)], [v]))
+    alone = cases.variable([1.0, 2.0])
+    single = make("lamb", learning_rate=0.5)
+    for _ in range(2):
+        single.apply([tf.constant([1.0, 2.0]) * (-0.25 + 0.75)], [alone])
+    kept = [v.value, optimizer.get_slot(v, "m").value, optimizer.get_slot(v, "v").value]
+    expected = [alone, single.get_slot(alone, "m"), single.get_slot(alone, "v")]
+    return [
+        [[part.numpy().tolist() for part in k.values], e.numpy().tolist()] for k, e in zip(kept, expected, strict=True)
+    ]
+
+
+def main() -> None:
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    assert strategy.num_replicas_in_sync == 2
+    found = {rule: [fitted(scope, rule, **arguments) for scope in (nullcontext, strategy.scope)]
+             for rule, arguments in CASES.items()}  # fmt: skip
+    json.dump({"fit": found, "copies": copies(strategy)}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
