@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from optloom.codegen import vendor
@@ -247,11 +248,13 @@ def test_two_rules_share_a_support_module(project: Path) -> None:
 def test_a_support_module_of_another_version_is_updated_first(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from optloom.codegen.vendor import entry
 
+    def older_text(*arguments: Any) -> dict[str, str]:
+        texts = render(*arguments)
+        return {path: text + "\n\nOLDER = 1\n" if "_support" in path else text for path, text in texts.items()}
+
     render = entry.render
     with monkeypatch.context() as older:
-        older.setattr(
-            entry, "render", lambda *a: {p: t.replace("No mathematics.", "Older.") for p, t in render(*a).items()}
-        )
+        older.setattr(entry, "render", older_text)
         vendor.add(Request("adam", "pytorch", Path("optim")))
     with pytest.raises(VendorError, match="bring adam up to date first"):
         vendor.add(Request("sgd", "pytorch", Path("optim")))
