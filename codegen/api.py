@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import difflib
+import importlib
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import optloom.codegen
-from optloom.spec.rule import Rule
+from optloom.spec.declarations import Option, Slot
+from optloom.spec.rule import Composition, Rule, declarations_of
+from optloom.spec.stages import PIPELINE
 
-from .compiler import Numerics, compile_rule, program_for, render
+from .compiler import Numerics, program_for, render
 from .conformance import conform
-from .discovery import discover, target, target_names
-from .output import Finding, Output, OutputError, Report, compare, write
+from .discovery import discover, offered, offered_rules, target, target_names
+from .output import Finding, Output, OutputError, Report, compare, read_left_out, read_sources, write
 from .printing import UnsupportedOperation
 from .provenance import source_digest
 
 __all__ = [
     "Generated", "Progress", "Rendered", "RuleInfo", "Selection", "UnknownName", "catalogue", "check", "conform",
-    "default_folder", "generate", "render_all", "rules_named", "targets_named",
+    "default_folder", "generate", "is_path", "render_all", "rules_named", "targets_named",
 ]  # fmt: skip
 
 Progress = Callable[[int, int, str], None]
@@ -89,21 +93,23 @@ def default_folder() -> Path:
 
 
 def rules_named(names: Sequence[str] = ()) -> dict[str, type[Rule]]:
-    """Rules by file name: all of optloom's own, or those named. A name with a suffix or folder is a path.
+    """Rules by file name: all of optloom's own, or those named, by packages as well.
 
-    Raises UnknownName, and SpecError for a rule file that is wrong.
+    A name with a suffix or folder is a path. Raises UnknownName, and SpecError for a rule file that is wrong.
     """
     own = discover()
     if not names:
         return own
     chosen: dict[str, type[Rule]] = {}
     for name in names:
-        if _is_path(name):
+        if is_path(name):
             chosen |= discover(Path(name))
         elif name.lower() in own:
             chosen[name.lower()] = own[name.lower()]
+        elif name in offered():
+            chosen[name] = offered()[name].load()
         else:
-            raise UnknownName("rule", name, list(own))
+            raise UnknownName("rule", name, [*own, *offered()])
     return chosen
 
 
@@ -151,48 +157,92 @@ def generate(
     """
     folder = _folder_for(selection, folder)
     rendered = render_all(selection, progress)
-    report = write(folder, rendered.files, whole=selection.whole, force=force)
+    report = write(folder, rendered.files, whole=selection.whole, force=force, left_out=_left_out(rendered))
     return Generated(folder, report, rendered.skipped)
 
 
 def check(selection: Selection, folder: Path | None = None, *, progress: Progress | None = None) -> tuple[Finding, ...]:
     """What `generate` with the same arguments would change; empty when all files are as they should be."""
     folder = _folder_for(selection, folder)
-    return compare(folder, render_all(selection, progress).files, whole=selection.whole)
+    rendered = render_all(selection, progress)
+    return compare(folder, rendered.files, whole=selection.whole, left_out=_left_out(rendered))
 
 
 def catalogue(names: Sequence[str] = ()) -> list[RuleInfo]:
-    """All rules, or those named, with what each target makes of them."""
-    return [_describe(name, rule) for name, rule in rules_named(names).items()]
+    """All rules, those that packages offer included, or those named, with what each target makes of them."""
+    rules = rules_named(names) if names else discover() | offered_rules()
+    known = _known_targets()
+    return [_describe(name, rule, known) for name, rule in rules.items()]
 
 
-def _describe(name: str, rule: type[Rule]) -> RuleInfo:
-    program = compile_rule(rule)
+def _describe(name: str, rule: type[Rule], known: Mapping[tuple[str, str, str], str]) -> RuleInfo:
+    composition = Composition(rule, PIPELINE)
     printed, missing = {}, {}
     for target_name in target_names():
-        try:
-            target(target_name).render(program_for(rule, target_name))
+        reason = known.get((name, target_name, source_digest(rule, target_name)))
+        if reason is None:
+            reason = _why_not(rule, target_name)
+        if reason:
+            missing[target_name] = reason
+        else:
             printed[target_name] = target(target_name).numerics
-        except UnsupportedOperation as reason:
-            missing[target_name] = str(reason)
+    own = {declared.name for stage in composition.stages for declared in declarations_of(stage)}
     return RuleInfo(
         name=name,
-        title=program.doc.partition("\n")[0],
-        source=program.source,
-        hyperparameters={hyper.name: hyper.default for hyper in program.hypers if not hyper.stage},
-        options={option.name: option.default for option in program.options},
-        slots=[slot.name for slot in program.slots if not slot.stage],
+        title=inspect.cleandoc(rule.__doc__ or "").partition("\n")[0],
+        source=Path(inspect.getsourcefile(rule) or f"{name}.py").name,
+        hyperparameters={
+            hyper.name: composition.default(hyper)
+            for hyper in composition.hypers if hyper.name not in own and not hyper.convention
+        },
+        options={option.name: option.default for option in composition.of_kind(Option) if not option.convention},
+        slots=[slot.name for slot in composition.of_kind(Slot) if slot.name not in own],
         targets=printed,
         missing=missing,
-    )
+    )  # fmt: skip
 
 
-def _is_path(name: str) -> bool:
+def _why_not(rule: type[Rule], target_name: str) -> str:
+    """Why a target does not print a rule; empty where it does."""
+    try:
+        target(target_name).render(program_for(rule, target_name))
+    except UnsupportedOperation as reason:
+        return str(reason)
+    return ""
+
+
+def _known_targets() -> dict[tuple[str, str, str], str]:
+    """(rule, target, digest of what it is made from) -> why there is no file, "" where there is one.
+
+    From the manifest of the generated files, in the checkout or as installed: nothing has to be compiled to list rules.
+    """
+    try:
+        folder = Path(next(iter(importlib.import_module("optloom.generated").__path__)))
+        made, left_out = read_sources(folder), read_left_out(folder)
+    except (ImportError, OutputError):
+        return {}
+    found = {(PurePosixPath(path).stem, PurePosixPath(path).parts[0], source): "" for path, source in made.items()}
+    for name, why in left_out.items():
+        target_name, _, rule = name.partition("/")
+        found[rule, target_name, why.source] = why.text
+    return found
+
+
+def _left_out(rendered: Rendered) -> dict[str, Output]:
+    own = discover()
+    return {
+        f"{target_name}/{name}": Output(reason, source_digest(own[name], target_name))
+        for (name, target_name), reason in rendered.skipped.items() if name in own
+    }  # fmt: skip
+
+
+def is_path(name: str) -> bool:
+    """Whether a rule's name means a file or a folder."""
     return name.endswith(".py") or len(Path(name).parts) > 1
 
 
 def _folder_for(selection: Selection, folder: Path | None) -> Path:
-    if folder is None and any(_is_path(name) for name in selection.rules):
+    if folder is None and any(is_path(name) for name in selection.rules):
         raise OutputError("a rule file of your own needs a folder of its own: say where with --out")
     return folder or default_folder()
 

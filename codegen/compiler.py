@@ -13,13 +13,11 @@ from typing import Literal
 
 from optloom.spec.rule import Composition, Rule, Stage
 from optloom.spec.stages import PIPELINE
-from optloom.spec.tracing import trace
 
 from .dialects import Open, binding, named_by, peer_of
 from .discovery import discover, targets
 from .discovery import target as load_target
 from .formatting import formatted
-from .ir.freeze import freeze
 from .ir.nodes import Program
 from .ir.text import formula
 from .ir.verify import verify
@@ -100,6 +98,11 @@ def passes_of(
 @cache
 def _frozen(rule: type[Rule], stages: tuple[type[Stage], ...]) -> Program:
     """Traced once, for all targets."""
+    # SymPy takes half a second to import: only what compiles a rule waits for it.
+    from optloom.spec.tracing import trace
+
+    from .ir.freeze import freeze
+
     return verify(freeze(trace(Composition(rule, stages))), "freeze")
 
 

@@ -6,7 +6,10 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
+import warnings
+from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 
@@ -17,6 +20,9 @@ from optloom.spec.rule import Rule, check_dialects, check_stage_defaults, locati
 from optloom.spec.stages import PIPELINE
 
 from .target import Target
+
+GROUP = "optloom.rules"
+"""The group of entry points by which packages offer rules: `tiger = "their.package.tiger"`, or `...:Tiger`."""
 
 
 def discover(path: Path | None = None) -> dict[str, type[Rule]]:
@@ -43,6 +49,41 @@ def discover(path: Path | None = None) -> dict[str, type[Rule]]:
     return rules
 
 
+@dataclass(frozen=True)
+class Offer:
+    """A rule that an installed package offers: an entry point, of a module or of a class."""
+
+    point: EntryPoint
+
+    def load(self) -> type[Rule]:
+        """Raises SpecError where the package's module does not import, or holds no rule or several."""
+        module = self.point.module
+        found = _imported(module, Path(module.replace(".", "/") + ".py"))
+        return _rule_of(found, self.point.attr or "")
+
+
+@cache
+def offered() -> dict[str, Offer]:
+    """The rules of installed packages by name, none of them imported yet: the entry points of GROUP.
+
+    optloom's own names stay its own.
+    """
+    own = {module.name for module in pkgutil.iter_modules(optloom.spec.rules.__path__)}
+    points = sorted(entry_points(group=GROUP), key=lambda point: point.name)
+    return {point.name: Offer(point) for point in points if point.name not in own}
+
+
+def offered_rules() -> dict[str, type[Rule]]:
+    """The rules of installed packages by name; a package that is broken spoils only its own."""
+    rules = {}
+    for name, offer in offered().items():
+        try:
+            rules[name] = offer.load()
+        except SpecError as error:
+            warnings.warn(f"the rule '{name}' that {offer.point.value} offers: {error}", stacklevel=2)
+    return rules
+
+
 def target_names() -> list[str]:
     """The names of the targets' folders, in alphabetical order."""
     return sorted(file.parent.name for file in Path(optloom.codegen.targets.__path__[0]).glob("*/target.py"))
@@ -61,10 +102,12 @@ def target(name: str) -> Target:
     return made
 
 
-def _rule_of(module: ModuleType) -> type[Rule]:
+def _rule_of(module: ModuleType, name: str = "") -> type[Rule]:
+    """The one rule that `module` holds, or the one called `name`."""
     own = [
         value for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, Rule) and value.__module__ == module.__name__
+        and name in ("", value.__name__)
     ]  # fmt: skip
     file = module.__file__ or "?"
     if len(own) != 1:

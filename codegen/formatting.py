@@ -10,7 +10,7 @@ LINE_LENGTH = 110
 
 
 @cache
-def formatted(path: str, text: str) -> str:
+def formatted(path: str, text: str, line_length: int = LINE_LENGTH) -> str:
     """`text` as the formatter of its language lays it out; unchanged where there is none.
 
     Raises ValueError when the formatter refuses the text: a template printed something that does not parse.
@@ -23,7 +23,7 @@ def formatted(path: str, text: str) -> str:
         "ruff",
         "format",
         "--isolated",
-        f"--line-length={LINE_LENGTH}",
+        f"--line-length={line_length}",
         "--stdin-filename",
         path,
         "-",

@@ -78,10 +78,13 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def compare(folder: Path, files: Mapping[str, Output], *, whole: bool = True) -> tuple[Finding, ...]:
+def compare(
+    folder: Path, files: Mapping[str, Output], *, whole: bool = True, left_out: Mapping[str, Output] | None = None
+) -> tuple[Finding, ...]:
     """What differs between `folder` and `files`, by path; empty when `write` would change nothing.
 
     `whole`: `files` is all that belongs into the folder, so that what else was written there is left over.
+    `left_out`: what has no file, by <target>/<rule>: the text is the reason. The manifest of a whole folder tells.
     """
     known = _read_manifest(folder)
     findings = [finding for path, output in files.items() if (finding := _judge(folder, path, output, known.get(path)))]
@@ -89,14 +92,21 @@ def compare(folder: Path, files: Mapping[str, Output], *, whole: bool = True) ->
         findings += [
             _left_over(folder, path, known[path]) for path in known if path not in files and (folder / path).exists()
         ]
-    expected = _manifest_text(_merged(known, files, whole))
+    expected = _manifest_text(_merged(known, files, whole), left_out if whole else read_left_out(folder))
     if not findings and files and _text_of(folder / MANIFEST) != expected:
         state = State.STALE if (folder / MANIFEST).exists() else State.MISSING
         findings.append(Finding(MANIFEST, state, _diff(MANIFEST, _text_of(folder / MANIFEST) or "", expected)))
     return tuple(sorted(findings, key=lambda finding: finding.path))
 
 
-def write(folder: Path, files: Mapping[str, Output], *, whole: bool = True, force: bool = False) -> Report:
+def write(
+    folder: Path,
+    files: Mapping[str, Output],
+    *,
+    whole: bool = True,
+    force: bool = False,
+    left_out: Mapping[str, Output] | None = None,
+) -> Report:
     """Makes `folder` hold `files`, and takes away what is left over: all of it, or nothing if something fails.
 
     Raises EditedFiles, unless `force`, before anything is written; OutputError for a path outside the folder or
@@ -104,7 +114,7 @@ def write(folder: Path, files: Mapping[str, Output], *, whole: bool = True, forc
     """
     for path in files:
         _check_path(path)
-    findings = compare(folder, files, whole=whole)
+    findings = compare(folder, files, whole=whole, left_out=left_out)
     edited = [finding for finding in findings if finding.state is State.EDITED]
     if edited and not force:
         raise EditedFiles(folder, edited)
@@ -114,11 +124,9 @@ def write(folder: Path, files: Mapping[str, Output], *, whole: bool = True, forc
     )  # fmt: skip
     changed = {finding.path: files[finding.path].text for finding in findings if finding.path in files}
     if findings:
-        _replace(
-            folder,
-            changed | {MANIFEST: _manifest_text(_merged(_read_manifest(folder), files, whole))},
-            removed,
-        )
+        told = left_out if whole else read_left_out(folder)
+        manifest = _manifest_text(_merged(_read_manifest(folder), files, whole), told)
+        replace_files(folder, changed | {MANIFEST: manifest}, removed)
     return Report(tuple(changed), removed, tuple(path for path in sorted(files) if path not in changed))
 
 
@@ -188,11 +196,26 @@ def _merged(known: Mapping[str, dict[str, str]], files: Mapping[str, Output], wh
     return {**kept, **{path: {"sha256": digest(f.text), "source": f.source} for path, f in files.items()}}
 
 
-def _manifest_text(entries: Mapping[str, Mapping[str, str]]) -> str:
-    return json.dumps({"format": FORMAT, "files": entries}, indent=1, sort_keys=True) + "\n"
+def _manifest_text(entries: Mapping[str, Mapping[str, str]], left_out: Mapping[str, Output] | None) -> str:
+    content: dict[str, object] = {"format": FORMAT, "files": entries}
+    if left_out:
+        content["left out"] = {name: {"reason": why.text, "source": why.source} for name, why in left_out.items()}
+    return json.dumps(content, indent=1, sort_keys=True) + "\n"
 
 
-def _replace(folder: Path, texts: Mapping[str, str], removed: Iterable[str]) -> None:
+def read_sources(folder: Path) -> dict[str, str]:
+    """What each file of the folder was made from, as a digest, by path. Raises OutputError for a broken manifest."""
+    return {path: entry["source"] for path, entry in _read_manifest(folder).items()}
+
+
+def read_left_out(folder: Path) -> dict[str, Output]:
+    """What the folder's manifest says that has no file, and why. Raises OutputError for a broken manifest."""
+    _read_manifest(folder)
+    entries = json.loads(_text_of(folder / MANIFEST) or "{}").get("left out", {})
+    return {name: Output(entry["reason"], entry["source"]) for name, entry in entries.items()}
+
+
+def replace_files(folder: Path, texts: Mapping[str, str], removed: Iterable[str]) -> None:
     """Writes `texts` and removes files; on any failure, Ctrl-C included, everything is as before.
 
     New texts are first written in full beside their places; the files that they replace wait in the same

@@ -13,7 +13,8 @@ import optloom.spec
 from optloom.spec.rule import Layer, Rule
 
 NOT_COMPILING = (
-    "cli", "conformance", "targets", "__main__.py", "api.py", "explain.py", "output.py", "provenance.py",
+    "cli", "conformance", "targets", "__main__.py", "api.py", "explain.py", "new.py", "output.py", "provenance.py",
+    "pytest_plugin.py", "vendor",
 )  # fmt: skip
 """What of `codegen` has no part in what a file holds; of `targets`, only the one target's folder has."""
 NOT_PRINTING = ("runner.py",)

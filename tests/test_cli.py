@@ -289,7 +289,7 @@ def test_a_bar_on_a_terminal_only(rule: Path, tmp_path: Path, optloom: Command) 
     command = [sys.executable, "-m", "optloom.codegen", *arguments]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=end)
     os.close(end)
-    shown = os.read(terminal, 10_000).decode()
+    shown = os.read(terminal, 10_000).decode(errors="replace")
     os.close(terminal)
     assert done.returncode == 0
     assert "generate" in shown
