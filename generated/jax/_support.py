@@ -96,7 +96,7 @@ def optimizer(
 
     def init(params: Any) -> tuple[Any, ...]:
         made = {name: None if start is None else slot(params, start) for name, start in slots.items()}
-        dtypes = dict.fromkeys(compute_dtype(w) for w in jax.tree.leaves(params))
+        dtypes = dict.fromkeys(map(compute_dtype, jax.tree.leaves(params))) or (jnp.dtype(jnp.float32),)
         for name, start in kept.items():
             made[name] = (
                 None if start is None else {dtype.name: jnp.asarray(start, dtype) for dtype in dtypes}

@@ -97,7 +97,9 @@ def _leaf(
 
 
 @jax.jit
-def _scalars(t, learning_rate, decay, momentum, eps, weight_decay=None, gradient_accumulation_steps=None):
+def _scalars(
+    t, learning_rate, decay, eps, momentum=None, weight_decay=None, gradient_accumulation_steps=None
+):
     """The numbers of a step, each rounded once."""
     k = _support.Numbers()
     if gradient_accumulation_steps is not None:
@@ -108,18 +110,19 @@ def _scalars(t, learning_rate, decay, momentum, eps, weight_decay=None, gradient
     k.one_minus_decay = (1 - decay).hi
     k.learning_rate = learning_rate.hi
     k.eps = eps.hi
-    k.momentum = momentum.hi
+    if momentum is not None:
+        k.momentum = momentum.hi
     return k
 
 
 def rmsprop_step(
     learning_rate: Number = 0.001,
     decay: Number = 0.9,
-    momentum: Number | None = 0.0,
     eps: Number = 1e-7,
     *,
     centered: bool = False,
     downhill_momentum: bool = False,
+    momentum: Number | None = None,
     weight_decay: Number | None = None,
     gradient_accumulation_steps: int | None = None,
     sparse: str = "lazy",
@@ -132,10 +135,10 @@ def rmsprop_step(
     Args:
         learning_rate: step size (at least 0).
         decay: decay rate of the mean square (at least 0, below 1).
-        momentum: decay rate of the velocity; 0 for none (at least 0, at most 1).
         eps: added to the mean square (at least 0).
         centered: divide by the root of the variance.
         downhill_momentum: the velocity points the way that the weights move.
+        momentum: decay rate of the velocity; 0 for none (at least 0, at most 1).
         weight_decay: share of the weights, times the learning rate, taken off; None for none (at least 0).
         gradient_accumulation_steps: calls per update; None for one (at least 2).
         sparse: what a gradient of `SparseRows` changes: "lazy" those rows alone, "dense" what its zeros
@@ -146,8 +149,7 @@ def rmsprop_step(
     """
     _support.check_number("learning_rate", learning_rate, ge=0)
     _support.check_number("decay", decay, ge=0, lt=1)
-    momentum = 0 if momentum is None else momentum
-    _support.check_number("momentum", momentum, ge=0, le=1)
+    _support.check_number("momentum", momentum, ge=0, le=1, optional=True)
     _support.check_number("eps", eps, ge=0)
     _support.check_number("weight_decay", weight_decay, ge=0, optional=True)
     _support.check_number(
@@ -169,8 +171,8 @@ def rmsprop_step(
         numbers={
             "learning_rate": learning_rate,
             "decay": decay,
-            "momentum": momentum,
             "eps": eps,
+            "momentum": momentum,
             "weight_decay": weight_decay,
             "gradient_accumulation_steps": gradient_accumulation_steps,
         },

@@ -86,21 +86,22 @@ def _leaf(
 
 
 @jax.jit
-def _scalars(t, learning_rate, momentum, weight_decay=None, gradient_accumulation_steps=None):
+def _scalars(t, learning_rate, momentum=None, weight_decay=None, gradient_accumulation_steps=None):
     """The numbers of a step, each rounded once."""
     k = _support.Numbers()
     if gradient_accumulation_steps is not None:
         k.inverse_gradient_accumulation_steps = (1 / gradient_accumulation_steps).hi
     if weight_decay is not None:
         k.weight_decay_times_learning_rate = (weight_decay * learning_rate).hi
-    k.momentum = momentum.hi
+    if momentum is not None:
+        k.momentum = momentum.hi
     k.learning_rate = learning_rate.hi
     return k
 
 
 def sgd_step(
     learning_rate: Number = 0.01,
-    momentum: Number | None = 0.0,
+    momentum: Number | None = None,
     *,
     nesterov: bool = False,
     rate_in_momentum: bool = True,
@@ -127,8 +128,7 @@ def sgd_step(
         TypeError, ValueError: an argument is of the wrong kind or out of its bounds.
     """
     _support.check_number("learning_rate", learning_rate, ge=0)
-    momentum = 0 if momentum is None else momentum
-    _support.check_number("momentum", momentum, ge=0, le=1)
+    _support.check_number("momentum", momentum, ge=0, le=1, optional=True)
     _support.check_number("weight_decay", weight_decay, ge=0, optional=True)
     _support.check_number(
         "gradient_accumulation_steps", gradient_accumulation_steps, ge=2, integer=True, optional=True

@@ -32,8 +32,9 @@ class RMSprop(Rule):
         ),
         Peer("keras.optimizers.RMSprop", slots={"v": "velocity", "m": "momentum", "mean": "average_gradient"}),
         Peer(
-            "optax.rmsprop", (), {"rho": "decay"}, {"v": "nu", "m": "trace", "mean": "mu"},
-            defaults={"epsilon": 1e-8}, dialect={"downhill_momentum": True},
+            "optax.rmsprop", ("learning_rate", "decay", "eps"), {"rho": "decay"},
+            slots={"v": "nu", "m": "trace", "mean": "mu"}, defaults={"epsilon": 1e-8},
+            dialect={"downhill_momentum": True},
         ),
     )  # fmt: skip
 

@@ -95,7 +95,10 @@ class ScalarPrinter(JaxPrinter):
         if fn is Fn.SQUARE:
             return f"_double.squared({self.print(arguments[0])})", Precedence.ATOM
         if all(isinstance(argument, Literal) for argument in arguments):
-            raise UnsupportedOperation("arithmetic on literals alone", self.target)
+            if fn is not Fn.DIV:
+                raise UnsupportedOperation("arithmetic on literals alone", self.target)
+            dividend, divisor = map(self.print, arguments)
+            return f"({self.beside}.number({dividend}) / {divisor})", Precedence.ATOM
         return super().operation(fn, arguments)
 
     def reference(self, ref: Ref) -> str:

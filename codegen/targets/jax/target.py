@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
@@ -78,11 +79,17 @@ def _refuse_what_is_missing(program: Program) -> None:
             raise UnsupportedOperation(f"slots that only some parameters have ({slot.name})", "jax")
 
 
+def _with_none_for_off(program: Program) -> Program:
+    """optax says None where a number is off by default: `inject_hyperparams` makes an array of every other default."""
+    hypers = (replace(h, default=None) if h.off is not None and h.default == h.off else h for h in program.hypers)
+    return replace(program, hypers=tuple(hypers))
+
+
 class _Module:
     """What the template of one program lays out."""
 
     def __init__(self, program: Program, names: Mapping[str, str]) -> None:
-        self.program = renamed(program, names)
+        self.program = renamed(_with_none_for_off(program), names)
         self.slots_in_rule = {names[slot.name]: slot.name for slot in tensors(program)}
         self.kept_in_rule = {names[s.name]: s.name for s in program.slots if s.shape == "scalar"}
         self.scalars, self.formula = Scalars(self.program), Formula(self.program)

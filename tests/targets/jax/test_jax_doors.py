@@ -82,7 +82,6 @@ def test_a_rule_of_ones_own_that_does_not_only_add(rendered: Callable[..., Doors
 @pytest.mark.parametrize(
     ("slot", "message"),
     [
-        ('Slot("", shape="scalar")', "slots of shape 'scalar'"),
         ('Slot("", shape="rows")', "slots of shape 'rows'"),
         ('Slot("", when=HasAxes(2))', "slots that only some parameters have"),
     ],
