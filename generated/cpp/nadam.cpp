@@ -5,12 +5,12 @@
 //
 //     decay = 0.96**t
 //     decay_next = 0.96 * decay
-//     mu = beta_1 * (1 - 0.5 * decay)
+//     mu_now = beta_1 * (1 - 0.5 * decay)
 //     mu_next = beta_1 * (1 - 0.5 * decay_next)
-//     product = product * mu
+//     product = product * mu_now
 //     m = beta_1 * m + (1 - beta_1) * g
 //     v = beta_2 * v + (1 - beta_2) * g**2
-//     m_hat = mu_next / (1 - product * mu_next) * m + (1 - mu) / (1 - product) * g
+//     m_hat = mu_next / (1 - product * mu_next) * m + (1 - mu_now) / (1 - product) * g
 //     v_hat = v / (1 - beta_2**t)
 //     w = w - learning_rate * m_hat / (sqrt(v_hat) + epsilon)
 //
@@ -216,7 +216,7 @@ template <typename C> struct Scalars {
     C beta_2;
     C one_minus_beta_2;
     C mu_next_over_one_minus_product_times_mu_next;
-    C one_minus_mu_over_one_minus_product;
+    C one_minus_mu_now_over_one_minus_product;
     C inverse_one_minus_power_of_beta_2;
     C learning_rate;
     C epsilon;
@@ -240,16 +240,17 @@ template <typename C> inline Scalars<C> advance(NadamRow &row, int64_t options) 
     k.weight_decay_times_learning_rate = rounded(weight_decay * learning_rate);
     const Pair<C> decay = power(pair<C>(24) / pair<C>(25), row.t);
     const Pair<C> decay_next = pair<C>(24) / pair<C>(25) * decay;
-    const Pair<C> mu = beta_1 * (pair<C>(1) - pair<C>(0.5) * decay);
+    const Pair<C> mu_now = beta_1 * (pair<C>(1) - pair<C>(0.5) * decay);
     const Pair<C> mu_next = beta_1 * (pair<C>(1) - pair<C>(0.5) * decay_next);
-    row.product = rounded(pair<C>(row.product) * mu);
+    row.product = rounded(pair<C>(row.product) * mu_now);
     k.beta_1 = rounded(beta_1);
     k.one_minus_beta_1 = rounded(pair<C>(1) - beta_1);
     k.beta_2 = rounded(beta_2);
     k.one_minus_beta_2 = rounded(pair<C>(1) - beta_2);
     k.mu_next_over_one_minus_product_times_mu_next =
         rounded(mu_next / (pair<C>(1) - pair<C>(row.product) * mu_next));
-    k.one_minus_mu_over_one_minus_product = rounded((pair<C>(1) - mu) / (pair<C>(1) - pair<C>(row.product)));
+    k.one_minus_mu_now_over_one_minus_product =
+        rounded((pair<C>(1) - mu_now) / (pair<C>(1) - pair<C>(row.product)));
     k.inverse_one_minus_power_of_beta_2 = rounded(pair<C>(1) / one_minus_power(beta_2, row.t));
     k.learning_rate = rounded(learning_rate);
     k.epsilon = rounded(epsilon);
@@ -281,7 +282,7 @@ inline void update(const Scalars<C> &k, C &w, C g, C &m, C &v, C &accumulated_gr
     m = k.beta_1 * m + k.one_minus_beta_1 * g;
     v = k.beta_2 * v + k.one_minus_beta_2 * square(g);
     const C m_hat = k.mu_next_over_one_minus_product_times_mu_next * m
-        + k.one_minus_mu_over_one_minus_product * g;
+        + k.one_minus_mu_now_over_one_minus_product * g;
     const C v_hat = v * k.inverse_one_minus_power_of_beta_2;
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     w = w - k.learning_rate * m_hat / (sqrt(v_hat) + k.epsilon);

@@ -6,13 +6,13 @@ One step of a leaf `w` with gradient `g`, the t-th:
 
     decay = 0.96**t
     decay_next = 0.96 * decay
-    mu_ = b1 * (1 - 0.5 * decay) if growing_momentum else b1
+    mu_now = b1 * (1 - 0.5 * decay) if growing_momentum else b1
     mu_next = b1 * (1 - 0.5 * decay_next) if growing_momentum else b1
-    product = product * mu_
+    product = product * mu_now
     mu = b1 * mu + (1 - b1) * g
     nu = b2 * nu + (1 - b2) * g**2
-    mu_hat = mu_next / (1 - product * mu_next if growing_momentum else 1 - b1 * b1**t) * mu + (1 - mu_)
-        / (1 - product if growing_momentum else 1 - b1**t) * g
+    mu_hat = mu_next / (1 - product * mu_next if growing_momentum else 1 - b1 * b1**t) * mu + (1 -
+        mu_now) / (1 - product if growing_momentum else 1 - b1**t) * g
     nu_hat = nu / (1 - b2**t)
     w = w - learning_rate * mu_hat / (sqrt(nu_hat) + eps)
 
@@ -78,7 +78,7 @@ def _leaf(
     nu = k.b2 * nu + k.one_minus_b2 * g**2
     mu_hat = (
         k.mu_next_over_one_minus_product_times_mu_next_if_growing_momentum * mu
-        + k.one_minus_mu_over_one_minus_product_if_growing_momentum * g
+        + k.one_minus_mu_now_over_one_minus_product_if_growing_momentum * g
     )
     nu_hat = nu * k.inverse_one_minus_power_of_b2
     if has_gradient_accumulation_steps:
@@ -112,10 +112,10 @@ def _scalars(
         k.weight_decay_times_learning_rate = (weight_decay * learning_rate).hi
     decay = learning_rate.number(0.96) ** t
     decay_next = 0.96 * decay
-    mu_ = b1 * (1 - 0.5 * decay) if growing_momentum else b1
+    mu_now = b1 * (1 - 0.5 * decay) if growing_momentum else b1
     mu_next = b1 * (1 - 0.5 * decay_next) if growing_momentum else b1
     if growing_momentum:
-        product = (product * mu_).rounded()
+        product = (product * mu_now).rounded()
         k.product = product.hi
     k.b1 = b1.hi
     k.one_minus_b1 = (1 - b1).hi
@@ -124,8 +124,8 @@ def _scalars(
     k.mu_next_over_one_minus_product_times_mu_next_if_growing_momentum = (
         mu_next / (1 - product * mu_next if growing_momentum else 1 - b1 * b1**t)
     ).hi
-    k.one_minus_mu_over_one_minus_product_if_growing_momentum = (
-        (1 - mu_) / (1 - product if growing_momentum else 1 - b1**t)
+    k.one_minus_mu_now_over_one_minus_product_if_growing_momentum = (
+        (1 - mu_now) / (1 - product if growing_momentum else 1 - b1**t)
     ).hi
     k.inverse_one_minus_power_of_b2 = (1 / (1 - b2**t)).hi
     k.learning_rate = learning_rate.hi

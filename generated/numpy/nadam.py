@@ -18,12 +18,12 @@ class Nadam:
 
         decay = 0.96**t
         decay_next = 0.96 * decay
-        mu = beta_1 * (1 - 0.5 * decay)
+        mu_now = beta_1 * (1 - 0.5 * decay)
         mu_next = beta_1 * (1 - 0.5 * decay_next)
-        product = product * mu
+        product = product * mu_now
         m = beta_1 * m + (1 - beta_1) * g
         v = beta_2 * v + (1 - beta_2) * g**2
-        m_hat = mu_next / (1 - product * mu_next) * m + (1 - mu) / (1 - product) * g
+        m_hat = mu_next / (1 - product * mu_next) * m + (1 - mu_now) / (1 - product) * g
         v_hat = v / (1 - beta_2**t)
         w = w - learning_rate * m_hat / (sqrt(v_hat) + epsilon)
 
@@ -140,9 +140,9 @@ class Nadam:
             k.weight_decay_times_learning_rate = multiply(weight_decay, learning_rate)[0]
         decay = power(divide(pair(24, dtype), pair(25, dtype)), t)
         decay_next = multiply(divide(pair(24, dtype), pair(25, dtype)), decay)
-        mu = multiply(beta_1, subtract(pair(1, dtype), multiply(pair(0.5, dtype), decay)))
+        mu_now = multiply(beta_1, subtract(pair(1, dtype), multiply(pair(0.5, dtype), decay)))
         mu_next = multiply(beta_1, subtract(pair(1, dtype), multiply(pair(0.5, dtype), decay_next)))
-        slots.product = multiply(pair(slots.product, dtype), mu)[0]
+        slots.product = multiply(pair(slots.product, dtype), mu_now)[0]
         k.beta_1 = beta_1[0]
         k.one_minus_beta_1 = subtract(pair(1, dtype), beta_1)[0]
         k.beta_2 = beta_2[0]
@@ -150,8 +150,8 @@ class Nadam:
         k.mu_next_over_one_minus_product_times_mu_next = divide(
             mu_next, subtract(pair(1, dtype), multiply(pair(slots.product, dtype), mu_next))
         )[0]
-        k.one_minus_mu_over_one_minus_product = divide(
-            subtract(pair(1, dtype), mu), subtract(pair(1, dtype), pair(slots.product, dtype))
+        k.one_minus_mu_now_over_one_minus_product = divide(
+            subtract(pair(1, dtype), mu_now), subtract(pair(1, dtype), pair(slots.product, dtype))
         )[0]
         k.inverse_one_minus_power_of_beta_2 = divide(pair(1, dtype), one_minus_power(beta_2, t))[0]
         k.learning_rate = learning_rate[0]
@@ -184,7 +184,7 @@ class Nadam:
         slots.v = k.beta_2 * slots.v + k.one_minus_beta_2 * np.square(g)
         m_hat = (
             k.mu_next_over_one_minus_product_times_mu_next * slots.m
-            + k.one_minus_mu_over_one_minus_product * g
+            + k.one_minus_mu_now_over_one_minus_product * g
         )
         v_hat = slots.v * k.inverse_one_minus_power_of_beta_2
         if self.gradient_accumulation_steps is not None:

@@ -22,12 +22,12 @@ class Nadam(_support.Optimizer):
 
         decay = 0.96**(t * momentum_decay) if momentum_decay given else 0.96**t
         decay_next = 0.96**((t + 1) * momentum_decay) if momentum_decay given else 0.96 * decay
-        mu = beta_1 * (1 - 0.5 * decay)
+        mu_now = beta_1 * (1 - 0.5 * decay)
         mu_next = beta_1 * (1 - 0.5 * decay_next)
-        product = product * mu
+        product = product * mu_now
         m = beta_1 * m + (1 - beta_1) * g
         v = beta_2 * v + (1 - beta_2) * g**2
-        m_hat = mu_next / (1 - product * mu_next) * m + (1 - mu) / (1 - product) * g
+        m_hat = mu_next / (1 - product * mu_next) * m + (1 - mu_now) / (1 - product) * g
         v_hat = v / (1 - beta_2**t)
         w = w - lr * m_hat / (sqrt(v_hat) + eps)
 
@@ -72,7 +72,7 @@ class Nadam(_support.Optimizer):
         exp_avg.mul_(k.beta_1).add_(g, alpha=k.one_minus_beta_1)
         exp_avg_sq.mul_(k.beta_2).addcmul_(g, g, value=k.one_minus_beta_2)
         m_hat = (k.mu_next_over_one_minus_product_times_mu_next * exp_avg).add_(
-            g, alpha=k.one_minus_mu_over_one_minus_product
+            g, alpha=k.one_minus_mu_now_over_one_minus_product
         )
         v_hat = exp_avg_sq * k.inverse_one_minus_power_of_beta_2
         if group["gradient_accumulation_steps"] is not None:
@@ -104,15 +104,15 @@ class Nadam(_support.Optimizer):
             if group["momentum_decay"] is not None
             else 0.96 * decay
         )
-        mu = beta_1 * (1 - 0.5 * decay)
+        mu_now = beta_1 * (1 - 0.5 * decay)
         mu_next = beta_1 * (1 - 0.5 * decay_next)
-        k.mu_product = mu_product = mu_product * mu
+        k.mu_product = mu_product = mu_product * mu_now
         k.beta_1 = beta_1
         k.one_minus_beta_1 = 1 - beta_1
         k.beta_2 = beta_2
         k.one_minus_beta_2 = 1 - beta_2
         k.mu_next_over_one_minus_product_times_mu_next = mu_next / (1 - mu_product * mu_next)
-        k.one_minus_mu_over_one_minus_product = (1 - mu) / (1 - mu_product)
+        k.one_minus_mu_now_over_one_minus_product = (1 - mu_now) / (1 - mu_product)
         k.inverse_one_minus_power_of_beta_2 = 1 / _one_minus_power(beta_2, t)
         k.lr = lr
         k.eps = eps

@@ -4,12 +4,12 @@
 
     decay = 0.96**t
     decay_next = 0.96 * decay
-    mu = beta_1 * (1 - 0.5 * decay)
+    mu_now = beta_1 * (1 - 0.5 * decay)
     mu_next = beta_1 * (1 - 0.5 * decay_next)
-    product = product * mu
+    product = product * mu_now
     m = beta_1 * m + (1 - beta_1) * g
     v = beta_2 * v + (1 - beta_2) * g**2
-    m_hat = mu_next / (1 - product * mu_next) * m + (1 - mu) / (1 - product) * g
+    m_hat = mu_next / (1 - product * mu_next) * m + (1 - mu_now) / (1 - product) * g
     v_hat = v / (1 - beta_2**t)
     w = w - learning_rate * m_hat / (sqrt(v_hat) + epsilon)
 
@@ -78,7 +78,9 @@ class Nadam(_support.Optimizer):
             w = w - k.weight_decay_times_learning_rate * w
         m = k.beta_1 * m + k.one_minus_beta_1 * g
         v = k.beta_2 * v + k.one_minus_beta_2 * tf.square(g)
-        m_hat = k.mu_next_over_one_minus_product_times_mu_next * m + k.one_minus_mu_over_one_minus_product * g
+        m_hat = (
+            k.mu_next_over_one_minus_product_times_mu_next * m + k.one_minus_mu_now_over_one_minus_product * g
+        )
         v_hat = v * k.inverse_one_minus_power_of_beta_2
         if self.gradient_accumulation_steps is not None:
             accumulated_gradient = tf.zeros_like(w)
@@ -109,9 +111,9 @@ class Nadam(_support.Optimizer):
             k.weight_decay_times_learning_rate = tf.cast(self._value("weight_decay") * learning_rate, dtype)
         decay = tf.pow(_support.float64(0.96), t)
         decay_next = 0.96 * decay
-        mu = beta_1 * (1 - 0.5 * decay)
+        mu_now = beta_1 * (1 - 0.5 * decay)
         mu_next = beta_1 * (1 - 0.5 * decay_next)
-        product = tf.cast(product * mu, dtype)
+        product = tf.cast(product * mu_now, dtype)
         _support.store(self._product[dtype.name], product, where=where)
         product = _support.float64(product)
         k.beta_1 = tf.cast(beta_1, dtype)
@@ -119,7 +121,7 @@ class Nadam(_support.Optimizer):
         k.beta_2 = tf.cast(beta_2, dtype)
         k.one_minus_beta_2 = tf.cast(1 - beta_2, dtype)
         k.mu_next_over_one_minus_product_times_mu_next = tf.cast(mu_next / (1 - product * mu_next), dtype)
-        k.one_minus_mu_over_one_minus_product = tf.cast((1 - mu) / (1 - product), dtype)
+        k.one_minus_mu_now_over_one_minus_product = tf.cast((1 - mu_now) / (1 - product), dtype)
         k.inverse_one_minus_power_of_beta_2 = tf.cast(1 / _one_minus_power(beta_2, t), dtype)
         k.learning_rate = tf.cast(learning_rate, dtype)
         k.epsilon = tf.cast(epsilon, dtype)

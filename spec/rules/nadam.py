@@ -36,13 +36,13 @@ class Nadam(Rule):
         psi = self.momentum_decay
         self.decay = where(psi.given, 0.96 ** (t * psi), 0.96**t)
         self.decay_next = where(psi.given, 0.96 ** ((t + 1) * psi), 0.96 * self.decay)
-        self.mu = where(self.growing_momentum, self.beta_1 * (1 - 0.5 * self.decay), self.beta_1)
+        self.mu_now = where(self.growing_momentum, self.beta_1 * (1 - 0.5 * self.decay), self.beta_1)
         self.mu_next = where(self.growing_momentum, self.beta_1 * (1 - 0.5 * self.decay_next), self.beta_1)
-        self.product = self.product * self.mu
+        self.product = self.product * self.mu_now
         bias = where(self.growing_momentum, 1 - self.product, 1 - self.beta_1**t)
         bias_next = where(self.growing_momentum, 1 - self.product * self.mu_next, 1 - self.beta_1 * self.beta_1**t)
         self.m = self.beta_1 * self.m + (1 - self.beta_1) * g
         self.v = self.beta_2 * self.v + (1 - self.beta_2) * g**2
-        self.m_hat = self.mu_next / bias_next * self.m + (1 - self.mu) / bias * g
+        self.m_hat = self.mu_next / bias_next * self.m + (1 - self.mu_now) / bias * g
         self.v_hat = self.v / (1 - self.beta_2**t)
         return w - self.learning_rate * self.m_hat / (sqrt(self.v_hat) + self.epsilon)

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 import pytest
@@ -71,7 +71,9 @@ def test_a_file_that_is_there_stays(tmp_path: Path) -> None:
 
 
 def pytest_on(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pytest", "-p", "optloom.pytest", "-p", "no:cacheprovider", "-rA", *arguments]
+    is_installed = any(entry.value == "optloom.pytest" for entry in entry_points(group="pytest11"))
+    plugins = ["-p", "no:cacheprovider", *(() if is_installed else ("-p", "optloom.pytest"))]
+    command = [sys.executable, "-m", "pytest", *plugins, "-rA", *arguments]
     return subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
 
 
