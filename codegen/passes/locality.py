@@ -2,7 +2,8 @@
 
 An analysis, not a rewrite. It justifies the lazy update for sparse gradients: where every statement is elementwise in
 the parameter, its slots and the step's numbers, the rows that a gradient touches do not see the rest.
-Precondition: `hoist` has run, which tells the numbers that the step alone makes (a product of momenta) from others.
+A number that is kept (a product of momenta) is one for all rows, also those that a lazy update leaves alone.
+Precondition: a frozen program.
 """
 
 from __future__ import annotations
@@ -14,9 +15,8 @@ ACROSS = (Fn.MATMUL, Fn.TRANSPOSE)
 
 def locality(program: Program) -> str:
     """Empty if every statement is elementwise; else one clause that says which is not."""
-    of_step = {scalar.defines for region in program.regions for scalar in region.scalars}
     for slot in program.slots:
-        if slot.shape != "parameter" and slot.name not in of_step:
+        if slot.shape != "parameter":
             return f"`{slot.name}` is not of the parameter's shape"
     for region in program.regions:
         for statement in (*region.scalars, *region.statements):

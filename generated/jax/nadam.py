@@ -142,7 +142,7 @@ def nadam_step(
     growing_momentum: bool = True,
     weight_decay: Number | None = None,
     gradient_accumulation_steps: int | None = None,
-    sparse: str = "lazy",
+    sparse: str = "dense",
 ) -> _support.Step:
     """Nadam as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new
     parameters, written and rounded once, and the new state.
@@ -158,7 +158,7 @@ def nadam_step(
         weight_decay: share of the weights, times the learning rate, taken off; None for none (at least 0).
         gradient_accumulation_steps: calls per update; None for one (at least 2).
         sparse: what a gradient of `SparseRows` changes: "lazy" those rows alone, "dense" what its zeros
-            change too.
+            change too (lazy has no meaning here, since `product` is not of the parameter's shape).
 
     Raises:
         TypeError, ValueError: an argument is of the wrong kind or out of its bounds.
@@ -194,7 +194,7 @@ def nadam_step(
         ),
         every={"is_update": gradient_accumulation_steps},
         reads_params=has_weight_decay,
-        sparse=_support.check_sparse(sparse),
+        sparse=_support.check_sparse(sparse, because="`product` is not of the parameter's shape"),
         chained=2,
     )
 

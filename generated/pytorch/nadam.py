@@ -129,7 +129,7 @@ class Nadam(_support.Optimizer):
         decoupled_weight_decay: bool | None = None,
         *,
         gradient_accumulation_steps: int | None = None,
-        sparse: str = "lazy",
+        sparse: str = "dense",
         maximize: bool = False,
         foreach: bool | None = None,
         capturable: bool = False,
@@ -155,6 +155,7 @@ class Nadam(_support.Optimizer):
 
     _slot_names = {"m": "exp_avg", "v": "exp_avg_sq", "accumulated_gradient": "accumulated_gradient"}
     _scalar_names = {"product": "mu_product"}
+    _not_lazy = "`product` is not of the parameter's shape"
     _dialect = {"decoupled_weight_decay": False}
     _every = "gradient_accumulation_steps"
 

@@ -19,7 +19,7 @@ Differs from keras.optimizers.Nadam:
 - scalars are computed in float64 and rounded once, where Keras rounds each part to the variable's dtype;
 - float16 and bfloat16 variables have float32 slots and arithmetic, and are rounded once, when they are stored;
 - the learning rate is a float64 variable, so that float64 variables get float64 accuracy;
-- repeated indices of sparse gradients are summed before anything else, and only the rows they name change.
+- repeated indices of sparse gradients are summed before anything else.
 """
 
 import types
@@ -41,7 +41,7 @@ class Nadam(_support.Optimizer):
         epsilon: added to the root of the corrected second moment.
         weight_decay: share of the weights, times the learning rate, taken off; None for none.
         gradient_accumulation_steps: calls per update; None for one.
-        sparse: "lazy" updates only the rows that an IndexedSlices names, "dense" all; None is lazy where it can be.
+        sparse: "dense", as None: an IndexedSlices is made dense.
 
     Raises:
         ValueError: an argument is out of its bounds.
@@ -54,6 +54,7 @@ class Nadam(_support.Optimizer):
     epsilon = _support.Number(ge=0)
     weight_decay = _support.Number(ge=0, optional=True)
     gradient_accumulation_steps = _support.Number(ge=2, integer=True, optional=True, decides_slots=True)
+    sparse = _support.Sparse("`product` is not of the parameter's shape")
 
     _RULES = ("Nadam",)
     _SLOTS = {"m": "_m", "v": "_v", "accumulated_gradient": "_accumulated_gradients"}
@@ -63,10 +64,10 @@ class Nadam(_support.Optimizer):
         """Updates `variable` and its slots by its gradient: stages and rule, in the program's order."""
         i = self._get_variable_index(variable)
         k = self._once_per_step(learning_rate, variable)
-        g, rows = self._rows(gradient, variable, k.dtype)
-        w = tf.cast(_support.read(variable, rows), k.dtype)
-        m = _support.read(self._m[i], rows)
-        v = _support.read(self._v[i], rows)
+        g = _support.dense(gradient, variable, k.dtype)
+        w = tf.cast(_support.read(variable), k.dtype)
+        m = _support.read(self._m[i])
+        v = _support.read(self._v[i])
         if self.gradient_accumulation_steps is not None:
             accumulated_gradient = _support.read(self._accumulated_gradients[i])
 
@@ -87,11 +88,11 @@ class Nadam(_support.Optimizer):
         w = w - k.learning_rate * m_hat / (tf.sqrt(v_hat) + k.epsilon)
 
         where = self._every(self.gradient_accumulation_steps)
-        _support.store(self._m[i], m, rows, where=where)
-        _support.store(self._v[i], v, rows, where=where)
+        _support.store(self._m[i], m, where=where)
+        _support.store(self._v[i], v, where=where)
         if self.gradient_accumulation_steps is not None:
             _support.store(self._accumulated_gradients[i], accumulated_gradient, where=where)
-        _support.store(variable, w, rows, where=where)
+        _support.store(variable, w, where=where)
 
     def _scalars(self, learning_rate, dtype):
         """What is the same for all elements in a step: computed in float64, rounded once to `dtype`."""

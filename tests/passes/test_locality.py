@@ -12,7 +12,7 @@ from programs import RULES, program_before
     [
         ("adam", ""),
         ("sgd", ""),
-        ("nadam", ""),
+        ("nadam", "`product` is not of the parameter's shape"),
         ("lookahead", ""),
         ("lamb", "`w_norm` is taken from the whole tensor"),
         ("adafactor", "`r` is not of the parameter's shape"),

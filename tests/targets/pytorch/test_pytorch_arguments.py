@@ -85,12 +85,6 @@ def test_wrong_arguments_are_named_with_their_value(
     assert len(optimizer.param_groups) == 1
 
 
-def test_what_only_the_peer_has_is_refused(sgd: Any) -> None:
-    sgd(parameters(), 0.1, 0.9, 0.0)
-    with pytest.raises(NotImplementedError, match=re.escape("dampening=0.5 is not implemented yet")):
-        sgd(parameters(), 0.1, 0.9, 0.5)
-
-
 def test_group_keys_are_the_constructors_names(kind: Any) -> None:
     ws = parameters()
     optimizer = kind(ws, **stages(kind))

@@ -30,6 +30,8 @@ def choices(name: str) -> Iterator[dict[str, Any]]:
     found |= {hyper.name: 0.3 for hyper in program.hypers if hyper.name in known and hyper.off is not None}
     found |= {"weight_decay": 0.1} if "weight_decay" in known else {}
     together = found if "nesterov" not in found or "momentum" in found else {}
+    if "nesterov" in together:
+        together = {key: x for key, x in together.items() if key != "dampening"}  # torch.optim.SGD refuses both
     alone = [{key: x} for key, x in found.items() if key != "nesterov"]
     return iter([{}, *alone, together])
 
