@@ -22,7 +22,7 @@ import pytest
 from optloom.codegen.compiler import dialect_of, program_for, render
 from optloom.codegen.conformance.protocol import load_module
 from optloom.codegen.discovery import discover
-from optloom.codegen.ir.nodes import Hyperparameter, Literal, Program, walk
+from optloom.codegen.ir.nodes import Fn, Hyperparameter, Literal, Op, Program, walk
 from optloom.spec.declarations import Peer
 from optloom.spec.guards import HasAxes, atoms
 from optloom.spec.rule import Rule
@@ -189,7 +189,12 @@ def ours(meeting: Meeting, given: Mapping[str, Any]) -> Iterator[State]:
 def unit_of(program: Program, rounded_to: type[np.floating]) -> float:
     """The unit of roundoff: float64's or, if a number of the formula is none of `rounded_to`, that format's."""
     values = {node.value for s in program.update.statements for node in walk(s.value) if isinstance(node, Literal)}
-    values |= {node.value for s in program.update.scalars for node in walk(s.value) if isinstance(node, Literal)}
+    for node in (node for s in program.update.scalars for node in walk(s.value)):
+        match node:
+            case Literal(value):
+                values.add(value)
+            case Op(Fn.DIV, (Literal(dividend), Literal(divisor))):  # a literal to all its digits
+                values.add(dividend / divisor)
     exact = all(Fraction(float(rounded_to(float(value)))) == value for value in values)
     return float(np.finfo(np.float64 if exact else rounded_to).eps) / 2
 
