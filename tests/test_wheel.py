@@ -97,12 +97,11 @@ def test_the_sdist_builds_the_same_wheel(source: Path, wheel: Path, tmp_path: Pa
         assert set(one.namelist()) == set(other.namelist())
 
 
-def test_list_and_its_time(environment: Path, tmp_path: Path) -> None:
+def test_list(environment: Path, tmp_path: Path) -> None:
     listed, _ = run(environment / "optloom", "list", cwd=tmp_path)
-    again, seconds = run(environment / "python", "-m", "optloom", "list", cwd=tmp_path)
+    again, _ = run(environment / "python", "-m", "optloom", "list", cwd=tmp_path)
     assert listed == again
     assert "adamax" in listed
-    assert seconds < 1.0
     imported, _ = run(
         environment / "python", "-c",
         "import sys; from optloom.codegen import api; api.catalogue(); print('sympy' in sys.modules)", cwd=tmp_path,
@@ -110,13 +109,12 @@ def test_list_and_its_time(environment: Path, tmp_path: Path) -> None:
     assert imported == "False\n"
 
 
-def test_vendor_add_and_its_time(environment: Path, tmp_path: Path) -> None:
+def test_vendor_add(environment: Path, tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").touch()
-    said, seconds = run(
+    said, _ = run(
         environment / "optloom", "vendor", "add", "adamax", "--target", "pytorch", "--to", "optim", cwd=tmp_path
     )
     assert "optim/adamax.py" in said
-    assert seconds < 3.0
     assert (tmp_path / "optim" / "adamax.py").read_text().startswith("# SPDX-License-Identifier: MIT-0\n")
     run(environment / "optloom", "vendor", "check", cwd=tmp_path)
 
