@@ -10,9 +10,9 @@ One step of a leaf `w` with gradient `g`, the t-th:
     nu = b2 * nu + (1 - b2) * g**2
     nu_max = maximum(nu_max, nu / (1 - b2**t) if corrected_amsgrad else nu)
     alpha = learning_rate * sqrt(1 - b2**t) / (1 - b1**t)
+    added = eps if epsilon_hat else eps * sqrt(1 - b2**t)
     w = w - alpha * mu / (sqrt((nu_max * (1 - b2**t) if corrected_amsgrad else nu_max) if amsgrad else
-        nu) + eps if epsilon_hat else sqrt((nu_max * (1 - b2**t) if corrected_amsgrad else nu_max) if
-        amsgrad else nu) + eps * sqrt(1 - b2**t))
+        nu) + added)
 
 Differs from optax.adam: epsilon is added before the second moment's bias is corrected; its defaults are
 eps=1e-8.
@@ -62,7 +62,6 @@ def _leaf(
     is_update,
     *,
     amsgrad,
-    epsilon_hat,
     corrected_amsgrad,
     has_weight_decay,
     has_gradient_accumulation_steps,
@@ -84,10 +83,7 @@ def _leaf(
         accumulated_gradient = jnp.zeros_like(accumulated_gradient)
     new_w = new_w - k.alpha * mu / (
         jnp.sqrt((nu_max * k.one_minus_power_of_b2 if corrected_amsgrad else nu_max) if amsgrad else nu)
-        + k.eps
-        if epsilon_hat
-        else jnp.sqrt((nu_max * k.one_minus_power_of_b2 if corrected_amsgrad else nu_max) if amsgrad else nu)
-        + k.eps_times_root_of_one_minus_power_of_b2
+        + k.added
     )
     if has_gradient_accumulation_steps:
         new_w, mu, nu, nu_max, accumulated_gradient = _support.select(
@@ -125,12 +121,9 @@ def _scalars(
         k.inverse_one_minus_power_of_b2 = (1 / one_minus_power_of_b2_2).hi
     root_of_one_minus_power_of_b2 = _double.root(one_minus_power_of_b2_2)
     k.alpha = (learning_rate * root_of_one_minus_power_of_b2 / (1 - b1**t)).hi
+    k.added = (eps if epsilon_hat else eps * root_of_one_minus_power_of_b2).hi
     if amsgrad and corrected_amsgrad:
         k.one_minus_power_of_b2 = one_minus_power_of_b2_2.hi
-    if epsilon_hat:
-        k.eps = eps.hi
-    if not epsilon_hat:
-        k.eps_times_root_of_one_minus_power_of_b2 = (eps * root_of_one_minus_power_of_b2).hi
     return k
 
 
@@ -203,7 +196,6 @@ def adam_step(
         leaf=partial(
             _leaf,
             amsgrad=amsgrad,
-            epsilon_hat=epsilon_hat,
             corrected_amsgrad=corrected_amsgrad,
             has_weight_decay=has_weight_decay,
             has_gradient_accumulation_steps=has_gradient_accumulation_steps,

@@ -8,8 +8,8 @@ One step of a leaf `w` with gradient `g`, the t-th:
     nu = b2 * nu + (1 - b2) * g**2
     nu_max = maximum(nu_max, nu)
     alpha = learning_rate * sqrt(1 - b2**t) / (1 - b1**t)
-    w = w - alpha * mu / (sqrt(nu_max if amsgrad else nu) + eps if epsilon_hat else sqrt(nu_max if
-        amsgrad else nu) + eps * sqrt(1 - b2**t))
+    added = eps if epsilon_hat else eps * sqrt(1 - b2**t)
+    w = w - alpha * mu / (sqrt(nu_max if amsgrad else nu) + added)
 
 Differs from optax.adamw: epsilon is added before the second moment's bias is corrected; its defaults are
 eps=1e-8, weight_decay=0.0001.
@@ -59,7 +59,6 @@ def _leaf(
     is_update,
     *,
     amsgrad,
-    epsilon_hat,
     has_weight_decay,
     has_gradient_accumulation_steps,
     write,
@@ -78,11 +77,7 @@ def _leaf(
         nu_max = jnp.maximum(nu_max, nu)
     if has_gradient_accumulation_steps:
         accumulated_gradient = jnp.zeros_like(accumulated_gradient)
-    new_w = new_w - k.alpha * mu / (
-        jnp.sqrt(nu_max if amsgrad else nu) + k.eps
-        if epsilon_hat
-        else jnp.sqrt(nu_max if amsgrad else nu) + k.eps_times_root_of_one_minus_power_of_b2
-    )
+    new_w = new_w - k.alpha * mu / (jnp.sqrt(nu_max if amsgrad else nu) + k.added)
     if has_gradient_accumulation_steps:
         new_w, mu, nu, nu_max, accumulated_gradient = _support.select(
             is_update, (new_w, mu, nu, nu_max, accumulated_gradient), before
@@ -103,10 +98,7 @@ def _scalars(t, learning_rate, b1, b2, eps, weight_decay, gradient_accumulation_
     k.one_minus_b2 = (1 - b2).hi
     root_of_one_minus_power_of_b2 = _double.root(1 - b2**t)
     k.alpha = (learning_rate * root_of_one_minus_power_of_b2 / (1 - b1**t)).hi
-    if epsilon_hat:
-        k.eps = eps.hi
-    if not epsilon_hat:
-        k.eps_times_root_of_one_minus_power_of_b2 = (eps * root_of_one_minus_power_of_b2).hi
+    k.added = (eps if epsilon_hat else eps * root_of_one_minus_power_of_b2).hi
     return k
 
 
@@ -175,7 +167,6 @@ def adamw_step(
         leaf=partial(
             _leaf,
             amsgrad=amsgrad,
-            epsilon_hat=epsilon_hat,
             has_weight_decay=has_weight_decay,
             has_gradient_accumulation_steps=has_gradient_accumulation_steps,
         ),

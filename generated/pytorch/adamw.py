@@ -24,8 +24,8 @@ class AdamW(_support.Optimizer):
         v = beta_2 * v + (1 - beta_2) * g**2
         v_hat = maximum(v_hat, v)
         alpha = lr * sqrt(1 - beta_2**t) / (1 - beta_1**t)
-        w = w - alpha * m / (sqrt(v_hat if amsgrad else v) + eps if epsilon_hat else sqrt(v_hat if amsgrad
-            else v) + eps * sqrt(1 - beta_2**t))
+        added = eps if epsilon_hat else eps * sqrt(1 - beta_2**t)
+        w = w - alpha * m / (sqrt(v_hat if amsgrad else v) + added)
 
     In a parameter's state m is `exp_avg`, v is `exp_avg_sq`, v_hat is `max_exp_avg_sq`, t is `step`.
 
@@ -70,13 +70,7 @@ class AdamW(_support.Optimizer):
         if group["gradient_accumulation_steps"] is not None:
             accumulated_gradient.zero_()
         w.addcdiv_(
-            exp_avg,
-            (max_exp_avg_sq if group["amsgrad"] else exp_avg_sq).sqrt().add_(k.eps)
-            if group["epsilon_hat"]
-            else (max_exp_avg_sq if group["amsgrad"] else exp_avg_sq)
-            .sqrt()
-            .add_(k.epsilon_times_root_of_one_minus_power_of_beta_2),
-            value=-k.alpha,
+            exp_avg, (max_exp_avg_sq if group["amsgrad"] else exp_avg_sq).sqrt().add_(k.added), value=-k.alpha
         )
 
     @staticmethod
@@ -98,10 +92,7 @@ class AdamW(_support.Optimizer):
         k.one_minus_beta_2 = 1 - beta_2
         root_of_one_minus_power_of_beta_2 = _support.root(_one_minus_power(beta_2, t))
         k.alpha = lr * root_of_one_minus_power_of_beta_2 / _one_minus_power(beta_1, t)
-        if group["epsilon_hat"]:
-            k.eps = eps
-        if not group["epsilon_hat"]:
-            k.epsilon_times_root_of_one_minus_power_of_beta_2 = eps * root_of_one_minus_power_of_beta_2
+        k.added = eps if group["epsilon_hat"] else eps * root_of_one_minus_power_of_beta_2
         return k
 
     def __init__(

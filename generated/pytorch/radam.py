@@ -29,8 +29,8 @@ class RAdam(_support.Optimizer):
         rectification = sqrt(numerator / denominator)
         m_hat = m / (1 - beta_1**t)
         v_hat = v / (1 - beta_2**t)
-        adaptive = rectification * m_hat / (sqrt(v_hat) + eps / sqrt(1 - beta_2**t) if epsilon_hat else
-            sqrt(v_hat) + eps)
+        added = eps / sqrt(1 - beta_2**t) if epsilon_hat else eps
+        adaptive = rectification * m_hat / (sqrt(v_hat) + added)
         w = w - lr * where(5 < rho, adaptive, m_hat)
 
     In a parameter's state m is `exp_avg`, v is `exp_avg_sq`, t is `step`.
@@ -75,11 +75,7 @@ class RAdam(_support.Optimizer):
         exp_avg_sq.mul_(k.beta_2).addcmul_(g, g, value=k.one_minus_beta_2)
         m_hat = exp_avg * k.inverse_one_minus_power_of_beta_1
         v_hat = exp_avg_sq * k.inverse_one_minus_power_of_beta_2
-        adaptive = (k.rectification * m_hat).div_(
-            v_hat.sqrt().add_(k.epsilon_over_root_of_one_minus_power_of_beta_2)
-            if group["epsilon_hat"]
-            else v_hat.sqrt().add_(k.eps)
-        )
+        adaptive = (k.rectification * m_hat).div_(v_hat.sqrt().add_(k.added))
         if group["gradient_accumulation_steps"] is not None:
             accumulated_gradient.zero_()
         w.add_(_support.where(k.five_below_rho, adaptive, m_hat), alpha=-k.lr)
@@ -111,10 +107,7 @@ class RAdam(_support.Optimizer):
         k.rectification = _support.root(numerator / denominator)
         k.inverse_one_minus_power_of_beta_1 = 1 / _one_minus_power(beta_1, t)
         k.inverse_one_minus_power_of_beta_2 = 1 / one_minus_power_of_beta_2
-        if group["epsilon_hat"]:
-            k.epsilon_over_root_of_one_minus_power_of_beta_2 = eps / _support.root(one_minus_power_of_beta_2)
-        if not group["epsilon_hat"]:
-            k.eps = eps
+        k.added = eps / _support.root(one_minus_power_of_beta_2) if group["epsilon_hat"] else eps
         k.lr = lr
         k.five_below_rho = 5 < rho
         return k

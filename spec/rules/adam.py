@@ -48,5 +48,5 @@ class Adam(Rule):
         self.v_hat = maximum(self.v_hat, where(self.corrected_amsgrad, self.v / bias, self.v))
         self.alpha = self.learning_rate * sqrt(bias) / (1 - self.beta_1**t)
         root = sqrt(where(self.amsgrad, where(self.corrected_amsgrad, self.v_hat * bias, self.v_hat), self.v))
-        before, after = root + self.epsilon, root + self.epsilon * sqrt(bias)
-        return w - self.alpha * self.m / where(self.epsilon_hat, before, after)
+        self.added = where(self.epsilon_hat, self.epsilon, self.epsilon * sqrt(bias))
+        return w - self.alpha * self.m / (root + self.added)

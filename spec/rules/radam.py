@@ -35,7 +35,6 @@ class RAdam(Rule):
         self.rectification = sqrt(self.numerator / self.denominator)
         self.m_hat = self.m / (1 - self.beta_1**t)
         self.v_hat = self.v / (1 - self.beta_2**t)
-        before = self.epsilon / sqrt(1 - self.beta_2**t)
-        root = where(self.epsilon_hat, sqrt(self.v_hat) + before, sqrt(self.v_hat) + self.epsilon)
-        self.adaptive = self.rectification * self.m_hat / root
+        self.added = where(self.epsilon_hat, self.epsilon / sqrt(1 - self.beta_2**t), self.epsilon)
+        self.adaptive = self.rectification * self.m_hat / (sqrt(self.v_hat) + self.added)
         return w - self.learning_rate * where(self.rho > 5, self.adaptive, self.m_hat)
