@@ -9,6 +9,7 @@ from optloom.spec.guards import ALWAYS, Guard
 
 from ...ir.nodes import Choose, Expression, Fn, Kind, Let, Op, Program, Reduce, Ref, Statement, Store, references, walk
 from ...passes.rates import environment, rate_of
+from ...printing import Precedence
 from .idioms import IdiomPrinter
 from .names import TUPLES, Names
 from .printer import CONDITIONS, FloatPrinter, GroupPrinter, PairPrinter, Place, ScalarPrinter, TensorPrinter
@@ -60,16 +61,17 @@ def scalar_lines(program: Program, names: Names) -> list[str]:
 
 def _scalar(printer: GroupPrinter, scalar: Statement, exported: set[str], inner: set[str]) -> list[str]:
     names, value = printer.names, printer.print(scalar.value)
+    is_pair = printer.program.strict and not (isinstance(scalar.value, Op) and scalar.value.fn in CONDITIONS)
+    rounded = f"{printer.at(scalar.value, Precedence.ATOM)}[0]" if is_pair else value
     if isinstance(scalar, Store):
-        variable, high = names.variable(scalar.slot), "[0]" if printer.program.strict else ""
-        return [f"k.{variable} = {variable} = {value}{high}"]
+        variable = names.variable(scalar.slot)
+        return [f"k.{variable} = {variable} = {rounded}"]
     if scalar.name not in exported:
         return [f"{scalar.name} = {value}"]
-    is_pair = printer.program.strict and not (isinstance(scalar.value, Op) and scalar.value.fn in CONDITIONS)
-    key, rounded = f"k.{names.hyper(scalar.name)}", "[0]" if is_pair else ""
+    key = f"k.{names.hyper(scalar.name)}"
     if scalar.name in inner:
-        return [f"{scalar.name} = {value}", f"{key} = {scalar.name}{rounded}"]
-    return [f"{key} = {value}{rounded}"]
+        return [f"{scalar.name} = {value}", f"{key} = {scalar.name}{'[0]' if is_pair else ''}"]
+    return [f"{key} = {rounded}"]
 
 
 def _hypers(printer: ScalarPrinter, program: Program) -> Iterator[str]:
