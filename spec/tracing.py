@@ -292,12 +292,12 @@ class Tracer:
         return cast(Value, self.variable(unique, Kind.NAMED))
 
     def named_result(self, value: Value) -> Value:
-        result = self.wrap(value)
-        if isinstance(result.expression, Variable):
+        if not isinstance(value, Traced) or isinstance(value.expression, Variable):
             return value
+        result = value
         unique = self._unique("w")
         self.shown[unique] = "w"
-        expression = self.checked(cast(Value, result), self.guard, result.location)
+        expression = self.checked(value, self.guard, result.location)
         self._append(Statement(unique, expression, ALWAYS, result.location, rebinds="w"))
         return cast(Value, self.variable(unique, Kind.NAMED))
 

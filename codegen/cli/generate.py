@@ -82,8 +82,8 @@ def _selection(
 ) -> Selection:
     from ..api import Selection
 
-    kind = numerics.value if numerics else None
-    return Selection(tuple(rules or ()), tuple(target or ()), kind, stages_of(stages))
+    named = tuple(rules or ()), tuple(target or ())
+    return Selection(*named, numerics.value if numerics else None, stages_of(stages))
 
 
 def _show(findings: tuple[Finding, ...]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from optloom.codegen.compiler import compile_rule, discover, render, targets
+from optloom.codegen.compiler import program_for, discover, render, targets
 from optloom.codegen.conformance.protocol import Array, Dtype, Episode, Job, Snapshot, numpy_dtype
 from optloom.codegen.printing import UnsupportedOperation
 
@@ -24,7 +24,7 @@ def printed(target: str) -> tuple[str, ...]:
 
     def is_printed(name: str) -> bool:
         try:
-            targets()[target].render(compile_rule(discover()[name]))
+            targets()[target].render(program_for(discover()[name], target))
         except UnsupportedOperation:
             return False
         return True
