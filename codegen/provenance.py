@@ -18,8 +18,8 @@ NOT_COMPILING = (
     "show.py", "trajectories.py",
 )  # fmt: skip
 """What of `codegen` has no part in what a file holds; of `targets`, only the one target's folder has."""
-NOT_PRINTING = ("runner.py",)
-"""What of a target's folder serves the conformance suite alone."""
+NOT_PRINTING = ("runner.py", "contestants.py", "usage.py.jinja")
+"""What of a target's folder serves the conformance suite, the benchmarks and the pages alone."""
 SUFFIXES = (".py", ".jinja", ".h")
 
 

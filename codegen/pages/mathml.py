@@ -21,7 +21,6 @@ NAMED = {
     Fn.SIGN: "sign", Fn.EXP: "exp", Fn.LOG: "ln", Fn.TANH: "tanh", Fn.MAXIMUM: "max", Fn.MINIMUM: "min",
     Fn.REMAINDER: "mod",
 }  # fmt: skip
-INVISIBLE_TIMES = "<mo>&#x2062;</mo>"
 SCOPES = {"tensor": "tensor", "tensors": "all tensors"}
 
 
@@ -39,8 +38,7 @@ class MathmlPrinter(FormulaPrinter):
             case Fn.DIV, (a, b):
                 return f"<mfrac>{row(self.print(a))}{row(self.print(b))}</mfrac>", Precedence.ATOM
             case (Fn.MUL | Fn.MATMUL), (a, b):
-                sign = "<mo>·</mo>" if isinstance(b, Literal) else INVISIBLE_TIMES
-                return f"{self.at(a, Precedence.PRODUCT)}{sign}{self.at(b, Precedence.UNARY)}", Precedence.PRODUCT
+                return f"{self.at(a, Precedence.PRODUCT)}<mo>·</mo>{self.at(b, Precedence.UNARY)}", Precedence.PRODUCT
             case Fn.NEG, (a,):
                 return f"<mo>−</mo>{self.at(a, Precedence.UNARY)}", Precedence.UNARY
             case Fn.SQRT, (a,):

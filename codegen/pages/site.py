@@ -1,0 +1,110 @@
+"""All generated pages by path: one per rule, and the tables over all rules. `docs/hook.py` hands them to MkDocs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from html import escape
+from multiprocessing import get_context
+
+from optloom.spec.rule import Rule
+
+from ..api import RuleInfo, catalogue, rules_named
+from ..discovery import target_names
+from ..show import RuleView, show
+from .commands import reference
+from .measured import Measured, measured
+from .rule import conformance_cell, page, table
+
+PLANE = (
+    "Two starts, drawn by seed. Each rule's learning rate is the best of {rates} (from {low:g} to {high:g}) after "
+    "{steps} steps, so that all have the same budget. An illustration of how the rules move, not a ranking: two "
+    "variables without noise say nothing of a network."
+)
+
+
+def documents(names: tuple[str, ...] = ()) -> dict[str, str]:
+    """Markdown by path: `rules/<name>.md` of the rules named (all of optloom's own), and the tables over them.
+
+    Raises UnknownName, SpecError; ModuleNotFoundError without what drawing needs (`optloom[docs]`).
+    """
+    known = {info.name: info for info in catalogue(names)}
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        texts = list(pool.map(document, known, (dict(info.missing) for info in known.values())))
+    views = {name: show(rule) for name, rule in rules_named(names).items()}
+    pages = {f"rules/{name}.md": text for name, text in zip(known, texts, strict=True)}
+    tables = {"rules/index.md": index(views, known, measured()), "peers-by-rule.md": peers(views)}
+    return pages | tables | {"commands.md": reference()}
+
+
+def document(name: str, missing: Mapping[str, str] | None = None) -> str:
+    """The page of one rule, with its drawing."""
+    (rule,) = rules_named([name]).values()
+    return page(rule, measured(), plane(rule), missing)
+
+
+def plane(rule: type[Rule]) -> str:
+    """The rule's runs on the plane's functions, beside others', with their legend and caption."""
+    from .drawing import figure, legend
+    from .landscapes import LANDSCAPES, RATES, STEPS, beside, tuned
+
+    try:
+        rows = [(landscape, [tuned(rule, landscape), *beside(landscape)]) for landscape in LANDSCAPES]
+    except ValueError as error:
+        return f"It does not take a vector of two numbers: {escape(str(error))}."
+    marks = [
+        f"<p class='legend'>{escape(landscape.name)}: {', '.join(legend(run, i) for i, run in enumerate(runs))}</p>"
+        for landscape, runs in rows
+    ]
+    caption = PLANE.format(rates=len(RATES), low=RATES[0], high=RATES[-1], steps=STEPS)
+    drawn = figure(rows, f"{rule.__name__} beside SGD and Adam on two functions of the plane")
+    return f"<figure class='plane'>{drawn}{''.join(marks)}<figcaption>{caption}</figcaption></figure>"
+
+
+def index(views: Mapping[str, RuleView], known: Mapping[str, RuleInfo], found: Measured) -> str:
+    """What rules there are, which targets print them, and how exact they were found."""
+    rows = []
+    for name, view in views.items():
+        cells = (_target_cell(known[name], found, target) for target in target_names())
+        rows.append((f"[{view.rule}]({name}.md)", escape(known[name].title), *cells))
+    text = table(("rule", "what it is", *target_names()), rows)
+    return "\n\n".join(
+        [
+            "# The rules",
+            "A page each, made from its spec. In the table: the class that its cells reach in a target, and the worst "
+            "error over its bound (2 is the limit); what is printed but was not measured yet says so.",
+            text,
+            "What the classes mean is in [The numbers](../numerics.md#the-oracle-and-the-bound).",
+        ]
+    ) + "\n"  # fmt: skip
+
+
+def _target_cell(info: RuleInfo, found: Measured, target: str) -> str:
+    cell = found.conformance.get(info.name, {}).get(target)
+    if target in info.missing:
+        return "–"  # noqa: RUF001
+    if cell is None:
+        return "printed"
+    kind, ratio, _ = conformance_cell(cell)
+    return f"{kind} {ratio}"
+
+
+def peers(views: Mapping[str, RuleView]) -> str:
+    """What every rule does unlike its peers, in one table."""
+    return "\n\n".join(
+        [
+            "# Peers, rule by rule",
+            "What the generated optimizers do unlike the hand-written ones of the same name, in the rules' own names. "
+            "How to go from one to another is on each rule's page, and in `optloom compare`.",
+            table(("rule", "peer", "here", "other defaults there", "its dialect"), _peer_rows(views)),
+        ]
+    ) + "\n"  # fmt: skip
+
+
+def _peer_rows(views: Mapping[str, RuleView]) -> Iterator[tuple[str, ...]]:
+    for name, view in views.items():
+        for peer in view.peers:
+            differs = "; ".join(map(escape, peer.differs)) or "nothing differs but rounding"
+            defaults = ", ".join(f"`{key}={value:g}`" for key, value in peer.defaults.items())
+            dialect = ", ".join(f"`{key}={value}`" for key, value in peer.dialect.items())
+            yield f"[{view.rule}](rules/{name}.md)", f"`{peer.path}`", differs, defaults, dialect
