@@ -22,8 +22,8 @@ terminals alone. `optloom --install-completion` sets up completion for your shel
 | 2 | the input is wrong: the message names it, and nothing was written |
 | 130 | interrupted (Ctrl-C): files are as they were |
 
-Each command is a thin caller of a function in `optloom.codegen` (`api`, `show`, `compare`, `explain`, `doctor`, `bench`,
-`vendor`, `convert`), which returns what the command prints and raises what it says.
+Each command is a thin caller of a function in `optloom.codegen` (`api`, `show`, `compare`, `explain`, `doctor`,
+`bench`, `vendor`, `convert`), which returns what the command prints and raises what it says.
 """
 
 

@@ -77,7 +77,7 @@ def _map(landscape: Landscape, runs: Sequence[Run], clip: str) -> Iterator[str]:
     for x, y in (place(path[:1])[0] for path in runs[0].paths):
         yield f'<circle class="frame" cx="{_short(x)}" cy="{_short(y)}" r="4" fill="none"/>'
     x, y = place(np.array([landscape.lowest]))[0]
-    yield f'<text x="{_short(x)}" y="{_short(y + 4.5)}" text-anchor="middle" font-size="15">✕</text></g>'  # noqa: RUF001
+    yield f'<text x="{_short(x)}" y="{_short(y + 4.5)}" text-anchor="middle" font-size="15">✕</text></g>'
     yield f'<rect class="frame" width="{WIDTH}" height="{MAP}" fill="none"/>'
     yield from _ticks((x0, x1), (y0, y1))
 

@@ -9,7 +9,7 @@ from html import escape
 
 from optloom.spec.guards import ALWAYS, Guard, describe
 
-from ..ir.nodes import Choose, Expression, Fn, Length, Let, Literal, Program, Reduce, Ref, Statement
+from ..ir.nodes import Choose, Expression, Fn, Length, Let, Program, Reduce, Ref, Statement
 from ..ir.text import FormulaPrinter
 from ..mathematics import GREEK, unicode_name
 from ..printing import INFIX, Precedence
@@ -37,7 +37,7 @@ class MathmlPrinter(FormulaPrinter):
         match fn, arguments:
             case Fn.DIV, (a, b):
                 return f"<mfrac>{row(self.print(a))}{row(self.print(b))}</mfrac>", Precedence.ATOM
-            case (Fn.MUL | Fn.MATMUL), (a, b):
+            case ((Fn.MUL | Fn.MATMUL), (a, b)):
                 return f"{self.at(a, Precedence.PRODUCT)}<mo>·</mo>{self.at(b, Precedence.UNARY)}", Precedence.PRODUCT
             case Fn.NEG, (a,):
                 return f"<mo>−</mo>{self.at(a, Precedence.UNARY)}", Precedence.UNARY

@@ -122,7 +122,11 @@ def _peers(view: RuleView, comparison: Comparison) -> Iterator[str]:
         given = [f"`{name}={'None' if value is None else f'{value:g}'}`" for name, value in conversion.give]
         told = [f"pass {_listed(renamed)}" if renamed else "the names are the same"]
         told += [f"say {_listed(given)} where it was left out"] if given else []
-        lines = [f"{'; '.join(told).capitalize()}.", "", *(f"- Does not convert: {why}." for why in conversion.kept_apart)]
+        lines = [
+            f"{'; '.join(told).capitalize()}.",
+            "",
+            *(f"- Does not convert: {why}." for why in conversion.kept_apart),
+        ]
         heading = f'??? note "From `{conversion.source}` to `{conversion.target}`"'
         yield f"{heading}\n\n{_indented(chr(10).join(map(escape, lines)))}"
 
@@ -146,7 +150,10 @@ def _exactness(view: RuleView, measured: Measured) -> Iterator[str]:
         yield NOT_MEASURED.format(command=f"optloom conform {view.name}")
     raced = measured.bench.get(view.name, {}).get("accuracy", [])
     if raced:
-        yield "Ten steps in float32 from weights of 0, beside the same formula in float64, in units in the last place:"
+        yield (
+            "Ten steps in float32 from weights of 0, beside the same formula in float64, in units in the last place of "
+            "the largest value that an element had:"
+        )
         rows = [(f"`{one['who']}`", one["way"], f"{one['median']:.2f}", f"{one['worst']:.3g}") for one in raced]
         yield table(("who", "way", "median", "worst"), rows)
 
@@ -165,7 +172,8 @@ def _speed(view: RuleView, measured: Measured) -> Iterator[str]:
     yield table(("target", "way", "float32 tensors", "peer", "peer's time / ours", "ns per element"), rows)
     machine = measured.machine
     if machine:
-        yield f"Measured on {escape(machine['processor'])}, {machine['cores']} cores, other work running beside."
+        where = f"{escape(machine['processor'])}, {machine['cores']} cores"
+        yield f"Measured on {where}, one thread each, other work running beside."
 
 
 def conformance_cell(cell: Mapping[str, object]) -> tuple[str, str, str]:
@@ -194,4 +202,3 @@ def _listed(words: Sequence[str]) -> str:
 
 def _indented(text: str) -> str:
     return "\n".join(f"    {line}" if line else "" for line in text.splitlines())
-

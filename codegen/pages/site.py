@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from html import escape
 from multiprocessing import get_context
+from pathlib import Path
 
 from optloom.spec.rule import Rule
 
 from ..api import RuleInfo, catalogue, rules_named
 from ..discovery import target_names
+from ..output import OutputError, replace_files
 from ..show import RuleView, show
 from .commands import reference
 from .measured import Measured, measured
@@ -37,9 +39,26 @@ def documents(names: tuple[str, ...] = ()) -> dict[str, str]:
     return pages | tables | {"commands.md": reference()}
 
 
+def write(names: Sequence[str], folder: Path) -> list[Path]:
+    """The pages of the rules named, as `<rule>.md` in `folder`: all or none. Raises OutputError, and as `documents`."""
+    if not folder.is_dir():
+        raise OutputError(f"the folder {folder} does not exist")
+    rules = rules_named(names)
+    texts = {f"{info.name}.md": _document(rules[info.name], info.missing) for info in catalogue(names)}
+    try:
+        replace_files(folder, texts, ())
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
+    return [folder / name for name in texts]
+
+
 def document(name: str, missing: Mapping[str, str] | None = None) -> str:
     """The page of one rule, with its drawing."""
     (rule,) = rules_named([name]).values()
+    return _document(rule, missing)
+
+
+def _document(rule: type[Rule], missing: Mapping[str, str] | None) -> str:
     return page(rule, measured(), plane(rule), missing)
 
 
