@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ Point = NDArray[np.float64]
 STEPS = 100
 SEEDS = (3, 4)
 RATES = tuple(10 ** (exponent / 2) for exponent in range(-8, 1))
-BESIDE = ("sgd", "adam")
+BESIDE = tuple((Path(__file__).parent / "beside.txt").read_text(encoding="utf-8").split())
 """The rules that every other is shown beside."""
 RATE = "learning_rate"
 

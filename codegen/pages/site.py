@@ -18,6 +18,7 @@ from .commands import reference
 from .measured import Measured, measured
 from .rule import conformance_cell, page, table
 
+TABLES = ("rules/index.md", "peers-by-rule.md", "commands.md")
 PLANE = (
     "Two starts, drawn by seed. Each rule's learning rate is the best of {rates} (from {low:g} to {high:g}) after "
     "{steps} steps, so that all have the same budget. An illustration of how the rules move, not a ranking: two "
@@ -35,8 +36,8 @@ def documents(names: tuple[str, ...] = ()) -> dict[str, str]:
         texts = list(pool.map(document, known, (dict(info.missing) for info in known.values())))
     views = {name: show(rule) for name, rule in rules_named(names).items()}
     pages = {f"rules/{name}.md": text for name, text in zip(known, texts, strict=True)}
-    tables = {"rules/index.md": index(views, known, measured()), "peers-by-rule.md": peers(views)}
-    return pages | tables | {"commands.md": reference()}
+    tables = index(views, known, measured()), peers(views), reference()
+    return pages | dict(zip(TABLES, tables, strict=True))
 
 
 def write(names: Sequence[str], folder: Path) -> list[Path]:
@@ -76,7 +77,8 @@ def plane(rule: type[Rule]) -> str:
         for landscape, runs in rows
     ]
     caption = PLANE.format(rates=len(RATES), low=RATES[0], high=RATES[-1], steps=STEPS)
-    drawn = figure(rows, f"{rule.__name__} beside SGD and Adam on two functions of the plane")
+    names = ", ".join(run.rule for run in rows[0][1])
+    drawn = figure(rows, f"{names} on two functions of the plane")
     return f"<figure class='plane'>{drawn}{''.join(marks)}<figcaption>{caption}</figcaption></figure>"
 
 
