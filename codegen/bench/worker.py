@@ -51,7 +51,7 @@ def hold(race: Race, build: Any) -> Outcome:
 
 
 def _built(race: Race, build: Any, start: list[Array], failed: dict[str, str]) -> dict[tuple[str, str], Contestant]:
-    found = {}
+    found: dict[tuple[str, str], Contestant] = {}
     for entry in (race.generated, *race.peers):
         try:
             found |= {(entry.path, way): one for way, one in build(entry, start).items()}

@@ -51,7 +51,8 @@ class Landscape:
         """A point of the box, not at its edge."""
         low, high = np.array(self.box).T
         share: Point = np.random.default_rng(seed).uniform(0.1, 0.9, 2)
-        return low + share * (high - low)
+        start: Point = low + share * (high - low)
+        return start
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,9 @@ class Contestant:
         self.grads = [jnp.asarray(g) for g in gradients]
 
     def step(self) -> None:
-        self.params, self.state = jax.block_until_ready(self.call(self.params, self.grads, self.state))
+        self.params, self.state = self.call(self.params, self.grads, self.state)
+        for leaf in jax.tree.leaves(self.params):
+            leaf.block_until_ready()
 
     def weights(self) -> list[Array]:
         return [np.asarray(w) for w in self.params]
