@@ -48,7 +48,8 @@ def test_the_lock_holds_what_is_needed_to_render_again(project: Path, vendored: 
     assert lock["entries"] == [
         {
             "rule": "tiny.py", "target": "numpy", "to": "src/mine/optim", "numerics": "strict",
-            "stages": ["ema", "unscale", "accumulate", "clip", "decay"], "dialect": "", "package": None, "files": ["tiny.py"],
+            "stages": ["ema", "unscale", "accumulate", "clip", "decay"], "dialect": "", "package": None,
+            "files": ["tiny.py"],
         }
     ]  # fmt: skip
     known = lock["files"][FILE]
