@@ -158,7 +158,12 @@ class FloatPrinter(ScalarPrinter):
     """Python's floats, or tensors of float64, as `t` is: in operators that both understand."""
 
     number = "_support.number({0}, t)"
-    calls = {Fn.WHERE: "_support.where({0}, {1}, {2})", Fn.SQRT: "_support.root({0})"}
+    infix = {**INFIX, Fn.BOTH: ("&", Precedence.PRODUCT)}
+    calls = {
+        Fn.WHERE: "_support.where({0}, {1}, {2})", Fn.SQRT: "_support.root({0})",
+        Fn.MAXIMUM: "_support.maximum({0}, {1})", Fn.MINIMUM: "_support.minimum({0}, {1})",
+        Fn.REMAINDER: "{0} % {1}",
+    }  # fmt: skip
 
     def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
         match fn:
@@ -178,7 +183,10 @@ class PairPrinter(ScalarPrinter):
 
     number = kept = "pair({0}, dtype)"
     infix = {fn: INFIX[fn] for fn in CONDITIONS}
-    calls = FUNCTIONS | {Fn.WHERE: "({1} if {0} else {2})"}
+    calls = FUNCTIONS | {
+        Fn.WHERE: "({1} if {0} else {2})", Fn.MAXIMUM: "max({0}, {1})", Fn.MINIMUM: "min({0}, {1})",
+        Fn.BOTH: "({0} and {1})",
+    }  # fmt: skip
 
     def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
         if fn in (Fn.POWER, Fn.ONE_MINUS_POWER):
