@@ -317,6 +317,16 @@ def root(x: Any) -> Any:
     return math.sqrt(x) if x >= 0 else math.nan
 
 
+def maximum(x: Any, y: Any) -> Any:
+    """The greater of two of a step's numbers."""
+    return where(x > y, x, y)
+
+
+def minimum(x: Any, y: Any) -> Any:
+    """The smaller of two of a step's numbers."""
+    return where(x < y, x, y)
+
+
 def number(x: Any, t: Any) -> Any:
     """A hyperparameter as a number; a tensor stays one, of float64, where `t` is one."""
     if not isinstance(x, Tensor):
@@ -363,9 +373,19 @@ def rows_of(g: Tensor, *tensors: Any) -> Iterator[tuple[Any, ...]]:
 def where(condition: Any, chosen: Any, other: Any) -> Any:
     """`chosen` where the condition holds, else `other`; one of them whole, if it is a truth value."""
     if isinstance(condition, bool):
-        return chosen if condition else other
+        taken, left = (chosen, other) if condition else (other, chosen)
+        return (
+            full_like(left, taken) if isinstance(taken, int) and isinstance(left, Tensor | Tensors) else taken
+        )
     many = next((x for x in (condition, chosen, other) if isinstance(x, Tensors)), None)
     return torch.where(condition, chosen, other) if many is None else many.where(condition, chosen, other)
+
+
+def full_like(x: Any, number: float) -> Any:
+    """A tensor like `x`, or tensors like those of `x`, filled with a number."""
+    return (
+        x.map(lambda y: torch.full_like(y, number)) if isinstance(x, Tensors) else torch.full_like(x, number)
+    )
 
 
 def sign(x: Any) -> Any:
@@ -495,6 +515,12 @@ class Tensors:
 
     def clamp_max_(self, x: Any) -> "Tensors":
         return self._into("clamp_max", x)
+
+    def clamp_min(self, x: Any) -> "Tensors":
+        return self._new("clamp_min", x)
+
+    def clamp_max(self, x: Any) -> "Tensors":
+        return self._new("clamp_max", x)
 
     def sqrt(self) -> "Tensors":
         return self._new("sqrt")

@@ -26,7 +26,7 @@ class Rprop(Rule):
             arguments=("learning_rate", "eta_minus", "eta_plus", "min_step_size", "max_step_size"),
             names={"step_size_min": "min_step_size", "step_size_max": "max_step_size"},
             slots={"step_size": "step_sizes"},
-            differs=("the gradient is kept, not the update",),
+            otherwise={"step": "weights move by the step before, and the update is kept instead of the gradient"},
         ),
     )
 

@@ -79,8 +79,8 @@ class Scalars:
             yield f"{let.name} = {self.printer.print(let.value)}"
         if let.name in self.exported:
             value = Ref(Kind.LET, let.name) if let.name in self.inner else let.value
-            is_number = not is_condition(let.value)
-            yield f"k.{let.name} = {f'{self.printer.at(value, Precedence.ATOM)}.hi' if is_number else self.printer.print(value)}"
+            text = self.printer.at(value, Precedence.ATOM)
+            yield f"k.{let.name} = {text}" + ("" if is_condition(let.value) else ".hi")
 
     def _conditions(self, guard: Guard) -> Iterator[str]:
         for part in guard.guards if isinstance(guard, And) else (guard,):
