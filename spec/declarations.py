@@ -194,7 +194,7 @@ class Option(Declaration):
             )
 
 
-Shape = Literal["parameter", "rows", "columns", "scalar"]
+Shape = Literal["parameter", "rows", "columns", "tensor", "scalar"]
 
 
 class Slot(Declaration):
@@ -202,7 +202,7 @@ class Slot(Declaration):
 
     `init`: a number, a hyperparameter, or "parameter" (a copy of it). `when`: the guard under which the slot exists.
     `shape`: "rows" keeps all axes but the last, "columns" all but the last but one (each kept with length 1, so that
-    they broadcast), "scalar" is one number for the whole optimizer.
+    they broadcast), "tensor" is one number for each parameter, "scalar" one for the whole optimizer.
     """
 
     def __init__(

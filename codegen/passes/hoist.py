@@ -47,7 +47,8 @@ class _Hoisting:
         self.taken = {statement.name for statement in self.region.statements if isinstance(statement, Let)}
         self.taken |= {slot.name for slot in self.program.slots} | {"w", "g", "t"}
         self.rounded: set[str] = set()
-        self.stored = {s.slot for s in self.region.statements if isinstance(s, Store) and self._is_per_step(s)}
+        stores = [s.slot for s in self.region.statements if isinstance(s, Store) and s.slot != "w"]
+        self.stored = {name for name in stores if self.program.slot(name).shape == "scalar"}
         for statement in self.region.statements:
             if self._is_per_step(statement):
                 self.scalars[_defined(statement)] = replace(statement, guard=without_axes(statement.guard))

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 
 from optloom.spec.guards import ALWAYS, Guard
 
-from ...ir.nodes import Choose, Expression, Fn, Kind, Let, Op, Program, Reduce, Ref, Statement, Store, references, walk
+from ...ir.nodes import (
+    Choose,
+    Expression,
+    Fn,
+    Kind,
+    Let,
+    Literal,
+    Op,
+    Program,
+    Rate,
+    Reduce,
+    Ref,
+    Statement,
+    Store,
+    references,
+    walk,
+)  # fmt: skip
+from ...passes.fission import phases
 from ...passes.rates import environment, rate_of
 from ...printing import Precedence
 from .idioms import IdiomPrinter
@@ -17,28 +35,79 @@ from .printer import CONDITIONS, FloatPrinter, GroupPrinter, PairPrinter, Place,
 Guarded = tuple[Guard, list[str]]
 
 
-def update_lines(program: Program, names: Names) -> list[str]:
-    """The body of `_update`: the regions in order; the last one only where the step's scalars were computed."""
-    lines: list[str] = []
-    for region in program.regions:
-        if region.predicate is not None:
-            lines += ["if k is None:", "    return"]
-        kind = TensorPrinter if program.strict else IdiomPrinter
+@dataclass(frozen=True)
+class Pass:
+    """A function of the formula: one pass over the tensors. `before`: the lines of the function that runs between the
+    last pass and this one, on what was summed over all tensors."""
+
+    name: str
+    lines: tuple[str, ...]
+    sums: bool = False
+    before: tuple[str, ...] = ()
+
+
+def passes(program: Program, names: Names) -> list[Pass]:
+    """The formula: the regions in order, the last one only where the step's scalars were computed. Sums over all
+    tensors split it."""
+    kind = TensorPrinter if program.strict else IdiomPrinter
+    *earlier, update = program.regions
+    head: list[str] = []
+    for region in earlier:
         printer = kind(program, names, partial(rate_of, rates=environment(program, region)))
-        lines += _under_guards(printer, ((s.guard, _statement(printer, s)) for s in region.statements))
-    return lines
+        head += _under_guards(printer, ((s.guard, _statement(printer, s)) for s in region.statements))
+    if update.predicate is not None:
+        head += ["if k is None:", "    return"]
+    split = phases(program, update, cuts=frozenset({"tensors"}))
+    rates = dict(environment(program, update))
+    rates |= {(Kind.SUM, total.name): Rate.STEP | Rate.TENSORS for phase in split for total in phase.sums}
+    printer = kind(program, names, partial(rate_of, rates=rates))
+    made = []
+    for number, phase in enumerate(split, 1):
+        lines = [*(head if number == 1 else [])]
+        if len(split) > 1:
+            lines = [line.replace("return", "return {}") if line == "    return" else line for line in lines]
+        parts = [(s.guard, _statement(printer, s)) for s in phase.statements if not _is_result(s)]
+        for total in phase.sums:
+            parts.append((total.guard, [f"{total.name} = {printer.reduction(Reduce(total.argument, 'tensor'))}"]))
+        # The parameter comes last: sums are taken of what it was.
+        parts += [(s.guard, _statement(printer, s)) for s in phase.statements if _is_result(s)]
+        lines += _under_guards(printer, parts)
+        if phase.sums:
+            lines.append("return {" + ", ".join(f'"{total.name}": {total.name}' for total in phase.sums) + "}")
+        between = _under_guards(printer, ((s.guard, [_of_all_tensors(printer, s)]) for s in phase.before))
+        name = "_update" if len(split) == 1 else f"_pass_{number}"
+        made.append(Pass(name, tuple(lines), bool(phase.sums), tuple(between)))
+    return made
+
+
+def _is_result(statement: Statement) -> bool:
+    return isinstance(statement, Store) and statement.slot == "w"
+
+
+def _of_all_tensors(printer: TensorPrinter, statement: Statement) -> str:
+    if isinstance(statement, Let):
+        return f"k.{statement.name} = {printer.of_tensor().print(statement.value)}"
+    value = printer.of_tensor().at(statement.value, Precedence.ATOM)
+    return f"k.{printer.names.variable(statement.slot)} = {value}.to(k.dtype)"
 
 
 def _statement(printer: TensorPrinter, statement: Statement) -> list[str]:
     if isinstance(statement, Let) and statement.rebinds != "w":
         per_tensor = printer.rate(statement.value).is_per_tensor
         return [f"{statement.name} = {(printer.of_tensor() if per_tensor else printer).print(statement.value)}"]
+    if isinstance(statement, Store) and printer.rate(statement.value).is_per_tensor and not _is_built(statement.value):
+        slot, value = printer.names.variable(statement.slot), printer.of_tensor().print(statement.value)
+        return [f"{slot}.copy_({value})"]
     name = statement.name if isinstance(statement, Let) else statement.slot
     if name == "w":
         place = Place(Ref(Kind.PARAMETER, "w"), "w")
     else:
         place = Place(Ref(Kind.BEFORE, name), printer.names.variable(name))
     return _store(printer, place, statement.value)
+
+
+def _is_built(node: Expression) -> bool:
+    return isinstance(node, Literal) or (isinstance(node, Ref) and node.kind is Kind.SCALAR)
 
 
 def _store(printer: TensorPrinter, place: Place, value: Expression) -> list[str]:
@@ -95,7 +164,8 @@ def uses_one_minus_power(program: Program) -> bool:
 
 def sums(program: Program) -> bool:
     """Whether the formula sums over a tensor."""
-    return any(isinstance(node, Reduce) for s in program.update.statements for node in walk(s.value))
+    nodes = (node for s in program.update.statements for node in walk(s.value))
+    return any(isinstance(node, Reduce) and node.over != "axis" for node in nodes)
 
 
 def _under_guards(printer: GroupPrinter, parts: Iterable[Guarded]) -> list[str]:
