@@ -129,9 +129,9 @@ class Adagrad(_support.Optimizer):
     _every = "gradient_accumulation_steps"
 
     @staticmethod
-    def _slots(group: dict[str, Any]) -> dict[str, float]:
-        """The slots of a parameter, and what they start from."""
-        slots: dict[str, float] = {"sum": group["initial_accumulator_value"]}
+    def _slots(group: dict[str, Any], w: Tensor) -> dict[str, Any]:
+        """The slots of the parameter `w`, and what they start from."""
+        slots: dict[str, Any] = {"sum": group["initial_accumulator_value"]}
         if group["gradient_accumulation_steps"] is not None:
             slots["accumulated_gradient"] = 0.0
         return slots

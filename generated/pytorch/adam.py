@@ -150,9 +150,9 @@ class Adam(_support.Optimizer):
     _every = "gradient_accumulation_steps"
 
     @staticmethod
-    def _slots(group: dict[str, Any]) -> dict[str, float]:
-        """The slots of a parameter, and what they start from."""
-        slots: dict[str, float] = {"exp_avg": 0.0, "exp_avg_sq": 0.0}
+    def _slots(group: dict[str, Any], w: Tensor) -> dict[str, Any]:
+        """The slots of the parameter `w`, and what they start from."""
+        slots: dict[str, Any] = {"exp_avg": 0.0, "exp_avg_sq": 0.0}
         if group["amsgrad"]:
             slots["max_exp_avg_sq"] = 0.0
         if group["gradient_accumulation_steps"] is not None:

@@ -163,9 +163,9 @@ class RMSprop(_support.Optimizer):
     _every = "gradient_accumulation_steps"
 
     @staticmethod
-    def _slots(group: dict[str, Any]) -> dict[str, float]:
-        """The slots of a parameter, and what they start from."""
-        slots: dict[str, float] = {"square_avg": 0.0}
+    def _slots(group: dict[str, Any], w: Tensor) -> dict[str, Any]:
+        """The slots of the parameter `w`, and what they start from."""
+        slots: dict[str, Any] = {"square_avg": 0.0}
         if _support.is_set(group["momentum"]):
             slots["momentum_buffer"] = 0.0
         if group["centered"]:

@@ -123,9 +123,9 @@ class Rprop(_support.Optimizer):
     _every = "gradient_accumulation_steps"
 
     @staticmethod
-    def _slots(group: dict[str, Any]) -> dict[str, float]:
-        """The slots of a parameter, and what they start from."""
-        slots: dict[str, float] = {"prev": 0.0, "step_size": group["lr"]}
+    def _slots(group: dict[str, Any], w: Tensor) -> dict[str, Any]:
+        """The slots of the parameter `w`, and what they start from."""
+        slots: dict[str, Any] = {"prev": 0.0, "step_size": group["lr"]}
         if group["gradient_accumulation_steps"] is not None:
             slots["accumulated_gradient"] = 0.0
         return slots

@@ -140,9 +140,9 @@ class SGD(_support.Optimizer):
     _every = "gradient_accumulation_steps"
 
     @staticmethod
-    def _slots(group: dict[str, Any]) -> dict[str, float]:
-        """The slots of a parameter, and what they start from."""
-        slots: dict[str, float] = {}
+    def _slots(group: dict[str, Any], w: Tensor) -> dict[str, Any]:
+        """The slots of the parameter `w`, and what they start from."""
+        slots: dict[str, Any] = {}
         if _support.is_set(group["momentum"]):
             slots["momentum_buffer"] = 0.0
         if group["gradient_accumulation_steps"] is not None:

@@ -122,9 +122,9 @@ class Yogi(_support.Optimizer):
     _every = "gradient_accumulation_steps"
 
     @staticmethod
-    def _slots(group: dict[str, Any]) -> dict[str, float]:
-        """The slots of a parameter, and what they start from."""
-        slots: dict[str, float] = {
+    def _slots(group: dict[str, Any], w: Tensor) -> dict[str, Any]:
+        """The slots of the parameter `w`, and what they start from."""
+        slots: dict[str, Any] = {
             "m": group["initial_accumulator_value"],
             "v": group["initial_accumulator_value"],
         }

@@ -80,7 +80,7 @@ class Adan(_support.Optimizer):
             g = accumulated_gradient * k.inverse_gradient_accumulation_steps
         if self.weight_decay is not None and self._use_weight_decay(variable):
             w = w - k.weight_decay_times_learning_rate * w
-        difference = tf.where(k.one_below_t, g - previous, 0)
+        difference = tf.where(k.one_below_t, g - previous, tf.constant(0, k.dtype))
         m = k.beta_1 * m + k.one_minus_beta_1 * g
         v = k.beta_2 * v + k.one_minus_beta_2 * difference
         ahead = g + k.beta_2 * difference

@@ -102,11 +102,11 @@ class Adopt(_support.Optimizer):
         limit = tf.sqrt(tf.sqrt(t - 1))
         k.limit = tf.cast(limit, dtype)
         k.beta_1 = tf.cast(beta_1, dtype)
-        k.chosen_one_below_t = tf.cast(tf.where(t > 1, 1 - beta_1, 0), dtype)
+        k.chosen_one_below_t = tf.cast(tf.where(t > 1, 1 - beta_1, _support.float64(0)), dtype)
         if self.clipping:
             k.minus_limit = tf.cast(-limit, dtype)
         k.beta_2 = tf.cast(beta_2, dtype)
-        k.chosen_one_below_t_2 = tf.cast(tf.where(t > 1, 1 - beta_2, 1), dtype)
+        k.chosen_one_below_t_2 = tf.cast(tf.where(t > 1, 1 - beta_2, _support.float64(1)), dtype)
         k.learning_rate = tf.cast(learning_rate, dtype)
         return k
 

@@ -101,7 +101,7 @@ class ASGD(_support.Optimizer):
         k.old_mu = tf.cast(mu, dtype)
         eta = tf.cast(learning_rate / tf.pow(1 + decay * learning_rate * t, alpha), dtype)
         _support.store(self._eta[dtype.name], eta, where=where)
-        mu = tf.cast(1 / _maximum(1, t - t_0), dtype)
+        mu = tf.cast(1 / _maximum(_support.float64(1), t - t_0), dtype)
         _support.store(self._mu[dtype.name], mu, where=where)
         return k
 

@@ -71,9 +71,11 @@ class Rprop(_support.Optimizer):
         if self.weight_decay is not None and self._use_weight_decay(variable):
             w = w - k.weight_decay_times_learning_rate * w
         agreement = tf.sign(g) * tf.sign(previous)
-        factor = tf.where(agreement > 0, k.eta_plus, tf.where(agreement < 0, k.eta_minus, 1))
+        factor = tf.where(
+            agreement > 0, k.eta_plus, tf.where(agreement < 0, k.eta_minus, tf.constant(1, k.dtype))
+        )
         step_size = _minimum(_maximum(step_size * factor, k.step_size_min), k.step_size_max)
-        previous = tf.where(agreement < 0, 0, g)
+        previous = tf.where(agreement < 0, tf.constant(0, k.dtype), g)
         if self.gradient_accumulation_steps is not None:
             accumulated_gradient = tf.zeros_like(w)
         w = w - tf.sign(previous) * step_size

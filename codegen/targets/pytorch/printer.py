@@ -210,7 +210,15 @@ class PairPrinter(ScalarPrinter):
             if not isinstance(arguments[1], Ref) or arguments[1].kind is not Kind.STEP:
                 raise UnsupportedOperation("a power of a step's scalar", self.target)
             return self.calls[fn].format(self.print(arguments[0]), "t"), Precedence.ATOM
+        if fn is Fn.REMAINDER:
+            return self.as_number(self._remainder(*arguments)), Precedence.ATOM
         return super().operation(fn, arguments)
+
+    def _remainder(self, step: Expression, divisor: Expression) -> str:
+        match step, divisor:
+            case Ref(Kind.STEP), Ref(Kind.HYPER, name) if self.program.hyper(name).integer:
+                return f"t % {self.option(name)}"
+        raise UnsupportedOperation("a remainder of other than the step's number and an integer", self.target)
 
     def reference(self, ref: Ref) -> str:
         return self.as_number("t") if ref.kind is Kind.STEP else super().reference(ref)
