@@ -236,7 +236,7 @@ class Prodigy:
             multiply(subtract(pair(1, dtype), decay), learning_rate), square(pair(slots.d, dtype))
         )[0]
         k.decay_times_r = multiply(decay, pair(slots.r, dtype))[0]
-        k.d = pair(slots.d, dtype)[0]
+        k.old_d = pair(slots.d, dtype)[0]
         k.learning_rate_times_d = multiply(learning_rate, pair(slots.d, dtype))[0]
         k.d_times_epsilon = multiply(pair(slots.d, dtype), epsilon)[0]
         if self.use_ema:
@@ -335,9 +335,11 @@ class Prodigy:
 
     def _before_update(self, k: SimpleNamespace, slots: SimpleNamespace) -> None:
         """What is known of all tensors together."""
-        slots.r = type(slots.r)(k.decay_times_r + k.weight * k.sums.r_sum)
+        slots.r = k.r = type(slots.r)(k.decay_times_r + k.weight * k.sums.r_sum)
         k.size = k.sums.size_sum
-        slots.d = type(slots.d)(np.where(0 < k.size, np.maximum(k.d, slots.r / k.size), k.d))
+        slots.d = k.d = type(slots.d)(
+            np.where(0 < k.size, np.maximum(k.old_d, np.float64(k.r) / k.size), k.old_d)
+        )
 
 
 def _compute_dtype(w: np.ndarray) -> type[np.floating]:

@@ -82,7 +82,11 @@ class Lamb(_support.Optimizer):
         )
         w_norm = tf.sqrt(tf.reduce_sum(tf.cast(tf.square(w), tf.float64)))
         direction_norm = tf.sqrt(tf.reduce_sum(tf.cast(tf.square(direction), tf.float64)))
-        trust = tf.where(tf.logical_and(w_norm > 0, direction_norm > 0), w_norm / direction_norm, 1)
+        trust = tf.where(
+            tf.logical_and(w_norm > 0, direction_norm > 0),
+            w_norm / direction_norm,
+            tf.constant(1, tf.float64),
+        )
         if self.gradient_accumulation_steps is not None:
             accumulated_gradient = tf.zeros_like(w)
         learning_rate_times_trust = tf.cast(k.learning_rate, tf.float64) * trust

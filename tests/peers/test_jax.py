@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from optloom.codegen.ir.nodes import Kind, Ref
 from parity import SHAPES, Meeting, Numbers, State, cases, check, gradients, ours, rate, start
 
 RENAMED = {"beta_1": "b1", "beta_2": "b2", "epsilon": "eps"}
@@ -33,6 +34,8 @@ def arguments(meeting: Meeting, given: Numbers) -> dict[str, Any]:
         if value is None:
             made[argument(meeting, name)] = OFF.get(name)
     base = float(given["learning_rate"] or 0)
+    if any(slot.init == Ref(Kind.HYPER, "learning_rate") for slot in meeting.program.slots):
+        return made  # what state starts from is no schedule
     rates = jnp.array([rate(base, step) for step in range(len(gradients()))])
     return made | {"learning_rate": lambda count: rates[count]}
 

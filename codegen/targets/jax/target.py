@@ -72,9 +72,7 @@ def _refuse_what_is_missing(program: Program) -> None:
     if program.inputs:
         raise UnsupportedOperation(f"extra inputs ({program.inputs[0].name})", "jax")
     for slot in program.slots:
-        if slot.shape not in ("parameter", "scalar") or (
-            slot.shape == "scalar" and not isinstance(slot.init, nodes.Literal)
-        ):
+        if slot.shape not in ("parameter", "scalar"):
             raise UnsupportedOperation(f"slots of shape '{slot.shape}' ({slot.name})", "jax")
         if any(isinstance(atom, HasAxes) for atom in _atoms(slot.when)):
             raise UnsupportedOperation(f"slots that only some parameters have ({slot.name})", "jax")

@@ -59,8 +59,11 @@ class TensorPrinter(NumpyGuards):
             return f"k.{ref.name}"
         if ref.kind is Kind.INPUT:
             return f"inputs[{ref.name!r}]"
+        if ref.kind is Kind.SLOT and self.program.slot(ref.name).shape == "scalar":
+            return f"np.float64(k.{ref.name})" if self.per_tensor else f"k.{ref.name}"
         if ref.kind in (Kind.BEFORE, Kind.SLOT):
-            return f"slots.{ref.name}"
+            slot = f"slots.{ref.name}"
+            return f"np.float64({slot})" if self.per_tensor and self.rate(ref).is_per_tensor else slot
         if ref.kind is Kind.SUM:
             return f"k.sums.{ref.name}"
         if ref.kind is Kind.LET and self.rate(ref).is_of_all:

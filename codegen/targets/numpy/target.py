@@ -160,7 +160,10 @@ class _Module:
         }  # fmt: skip
 
     def _slot(self, slot: SlotInfo, like: str) -> dict[str, str]:
-        shapes = {"parameter": "w.shape", "rows": "(*w.shape[:-1], 1)", "columns": "(*w.shape[:-2], 1, w.shape[-1])"}
+        shapes = {
+            "parameter": "w.shape", "rows": "(*w.shape[:-1], 1)", "columns": "(*w.shape[:-2], 1, w.shape[-1])",
+            "tensor": "()",
+        }  # fmt: skip
         match slot.init:
             case Ref(Kind.PARAMETER):
                 start = "w.astype(dtype)"
@@ -273,9 +276,12 @@ class _Module:
         guarded = []
         for statement in phase.before:
             value = printer.print(statement.value)
-            name = f"k.{statement.name}" if isinstance(statement, Let) else f"slots.{statement.slot}"
-            cast = value if isinstance(statement, Let) else f"type({name})({value})"
-            guarded.append((statement.guard, [f"{name} = {cast}"]))
+            if isinstance(statement, Let):
+                line = f"k.{statement.name} = {value}"
+            else:
+                slot = f"slots.{statement.slot}"
+                line = f"{slot} = k.{statement.slot} = type({slot})({value})"
+            guarded.append((statement.guard, [line]))
         return _guarded(printer, guarded)
 
 

@@ -13,12 +13,12 @@ from optloom.spec.declarations import Peer
 from optloom.spec.guards import ALWAYS, Flag, Given, Is, atoms
 
 from ...double_word import functions_for
-from ...ir.nodes import Choice, Fn, Hyperparameter, Kind, Literal, Op, Program, Ref, Region, SlotInfo, Store, walk
+from ...ir.nodes import Choice, Hyperparameter, Kind, Literal, Op, Program, Ref, Region, SlotInfo, Store, walk
 from ...passes.locality import locality
 from ...printing import UnsupportedOperation
 from ...target import Templates
 from . import statements
-from .printer import HELPERS, NESTINGS, TensorFlowPrinter, may_be_none
+from .printer import DECISIONS, HELPERS, NESTINGS, TensorFlowPrinter, may_be_none
 
 KERAS_ARGUMENTS = {
     "weight_decay": "None",
@@ -149,9 +149,9 @@ def _declarations(program: Program, peer: Peer | None, never_lazy: str) -> list[
 
 def _functions(region: Region) -> frozenset[str]:
     """What strict scalars call, comparisons included."""
-    nodes = (node for scalar in region.scalars for node in walk(scalar.value))
-    compared = any(isinstance(node, Op) and node.fn is Fn.LESS for node in nodes)
-    return functions_for(region.scalars) | ({"less"} if compared else frozenset())
+    nodes = [node for scalar in region.scalars for node in walk(scalar.value) if isinstance(node, Op)]
+    decisions = (DECISIONS[node.fn][1] for node in nodes if node.fn in DECISIONS)
+    return functions_for(region.scalars).union(*decisions)
 
 
 def _names(slot: SlotInfo) -> set[str]:

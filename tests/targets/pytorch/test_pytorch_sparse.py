@@ -140,7 +140,7 @@ def test_where_lazy_has_no_meaning_the_error_says_why(rendered: Callable[..., An
     w = table()
     w.grad = sparse([1], 0)
     optimizer = rendered("adam")([w], gradient_accumulation_steps=2)
-    with pytest.raises(ValueError, match="sparse='lazy' has no meaning with accumulated gradients; pass"):
+    with pytest.raises(ValueError, match="sparse='lazy' has no meaning with gradient_accumulation_steps; pass"):
         optimizer.step()
     assert not optimizer.state
     with pytest.raises(ValueError, match="sparse='lazy' is not differentiable; pass sparse='dense'"):
