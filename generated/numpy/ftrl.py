@@ -76,45 +76,39 @@ class Ftrl:
     ) -> None:
         self.params = list(params)
         if not 0 < learning_rate < float("inf"):
-            raise ValueError(f"learning_rate must be > 0 and finite, got {learning_rate!r}")
+            raise ValueError(f"learning_rate must be > 0, got {learning_rate!r}")
         self.learning_rate = learning_rate
         if not learning_rate_power <= 0:
             raise ValueError(f"learning_rate_power must be <= 0, got {learning_rate_power!r}")
         self.learning_rate_power = learning_rate_power
         if not 0 <= initial_accumulator_value < float("inf"):
-            raise ValueError(
-                f"initial_accumulator_value must be >= 0 and finite, got {initial_accumulator_value!r}"
-            )
+            raise ValueError(f"initial_accumulator_value must be >= 0, got {initial_accumulator_value!r}")
         self.initial_accumulator_value = initial_accumulator_value
         if not 0 <= l1_regularization_strength < float("inf"):
-            raise ValueError(
-                f"l1_regularization_strength must be >= 0 and finite, got {l1_regularization_strength!r}"
-            )
+            raise ValueError(f"l1_regularization_strength must be >= 0, got {l1_regularization_strength!r}")
         self.l1_regularization_strength = l1_regularization_strength
         if not 0 <= l2_regularization_strength < float("inf"):
-            raise ValueError(
-                f"l2_regularization_strength must be >= 0 and finite, got {l2_regularization_strength!r}"
-            )
+            raise ValueError(f"l2_regularization_strength must be >= 0, got {l2_regularization_strength!r}")
         self.l2_regularization_strength = l2_regularization_strength
         if not 0 <= l2_shrinkage_regularization_strength < float("inf"):
             raise ValueError(
-                f"l2_shrinkage_regularization_strength must be >= 0 and finite, got {l2_shrinkage_regularization_strength!r}"
+                f"l2_shrinkage_regularization_strength must be >= 0, got {l2_shrinkage_regularization_strength!r}"
             )
         self.l2_shrinkage_regularization_strength = l2_shrinkage_regularization_strength
         if not 0 <= beta < float("inf"):
-            raise ValueError(f"beta must be >= 0 and finite, got {beta!r}")
+            raise ValueError(f"beta must be >= 0, got {beta!r}")
         self.beta = beta
         if weight_decay is not None and not 0 <= weight_decay < float("inf"):
-            raise ValueError(f"weight_decay must be >= 0 and finite, got {weight_decay!r}")
+            raise ValueError(f"weight_decay must be >= 0, got {weight_decay!r}")
         self.weight_decay = weight_decay
         if global_clipnorm is not None and not 0 < global_clipnorm < float("inf"):
-            raise ValueError(f"global_clipnorm must be > 0 and finite, got {global_clipnorm!r}")
+            raise ValueError(f"global_clipnorm must be > 0, got {global_clipnorm!r}")
         self.global_clipnorm = global_clipnorm
         if clipnorm is not None and not 0 < clipnorm < float("inf"):
-            raise ValueError(f"clipnorm must be > 0 and finite, got {clipnorm!r}")
+            raise ValueError(f"clipnorm must be > 0, got {clipnorm!r}")
         self.clipnorm = clipnorm
         if clipvalue is not None and not 0 < clipvalue < float("inf"):
-            raise ValueError(f"clipvalue must be > 0 and finite, got {clipvalue!r}")
+            raise ValueError(f"clipvalue must be > 0, got {clipvalue!r}")
         self.clipvalue = clipvalue
         if gradient_accumulation_steps is not None and not (
             2 <= gradient_accumulation_steps < float("inf") and gradient_accumulation_steps % 1 == 0
@@ -124,7 +118,7 @@ class Ftrl:
             )
         self.gradient_accumulation_steps = gradient_accumulation_steps
         if loss_scale_factor is not None and not 0 < loss_scale_factor < float("inf"):
-            raise ValueError(f"loss_scale_factor must be > 0 and finite, got {loss_scale_factor!r}")
+            raise ValueError(f"loss_scale_factor must be > 0, got {loss_scale_factor!r}")
         self.loss_scale_factor = loss_scale_factor
         if not 0 <= ema_momentum <= 1:
             raise ValueError(f"ema_momentum must be >= 0 and <= 1, got {ema_momentum!r}")

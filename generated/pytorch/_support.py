@@ -863,12 +863,11 @@ def check_number(name: str, value: Any, bounds: Mapping[str, float], integer: bo
     if not isinstance(value, Real | Tensor):
         raise TypeError(f"{name} must be a number, got {value!r}")
     x = float(value)
-    if not math.isfinite(x) or (integer and not x.is_integer()):
-        raise ValueError(f"{name} must be {'an integer' if integer else 'a finite number'}, got {value!r}")
     holds = {">=": x.__ge__, ">": x.__gt__, "<=": x.__le__, "<": x.__lt__}
-    for sign, bound in bounds.items():
-        if not holds[sign](bound):
-            raise ValueError(f"{name} must be {sign} {bound:g}, got {value!r}")
+    is_legal = math.isfinite(x) and all(holds[sign](bound) for sign, bound in bounds.items())
+    if not is_legal or (integer and not x.is_integer()):
+        words = " and ".join(f"{sign} {bound:g}" for sign, bound in bounds.items()) or "a finite number"
+        raise ValueError(f"{name} must be {'an integer ' if integer else ''}{words}, got {value!r}")
 
 
 def check_numbers(name: str, values: Any, *bounds: Mapping[str, float]) -> None:
