@@ -8,7 +8,7 @@ from fractions import Fraction
 from optloom.spec.guards import ALWAYS, Always, And, Flag, Given, Guard, HasAxes, Is, Not
 
 from ...double_word import FUNCTIONS
-from ...ir.nodes import Expression, Fn, Hyperparameter, Kind, Literal, Program, Rate, Reduce, Ref
+from ...ir.nodes import Expression, Fn, Hyperparameter, Kind, Literal, Op, Program, Rate, Reduce, Ref
 from ...passes.rates import Environment, rate_of
 from ...printing import Precedence, Printer, UnsupportedOperation
 
@@ -89,14 +89,17 @@ class TensorFlowPrinter(Printer):
 
 
 class TensorPrinter(TensorFlowPrinter):
-    """Values of an element's rate, or (`per_tensor`) of a tensor's: float64, rounded where they meet elements."""
+    """Values of an element's rate, or (`per_tensor`) of a tensor's: float64, rounded where they meet elements.
+
+    `owner`: the statement that is printed, after which a sum over all variables is called.
+    """
 
     calls = CALLS | {Fn.EXACT: "k.exact({0})"}
     extra_conditions = EXTRA_CONDITIONS
 
-    def __init__(self, program: Program, rates: Environment, per_tensor: bool = False) -> None:
+    def __init__(self, program: Program, rates: Environment, per_tensor: bool = False, owner: str = "") -> None:
         super().__init__(program)
-        self.rates, self.per_tensor = rates, per_tensor
+        self.rates, self.per_tensor, self.owner = rates, per_tensor, owner
 
     def reference(self, ref: Ref) -> str:
         if ref.kind is Kind.SCALAR:
@@ -114,10 +117,15 @@ class TensorPrinter(TensorFlowPrinter):
         return super().operation(fn, arguments)
 
     def reduction(self, node: Reduce) -> str:
+        if node.over == "tensors":
+            return f'self._total("{self.owner}_sum")'
         if node.over != "tensor":
             return super().reduction(node)
-        argument = TensorPrinter(self.program, self.rates).print(node.argument)
-        return f"tf.reduce_sum(tf.cast({argument}, tf.float64))"
+        elements = TensorPrinter(self.program, self.rates)
+        match node.argument:
+            case Op(Fn.SQUARE, (x,)):  # formed in the accumulator's dtype, so that a norm does not overflow
+                return f"tf.reduce_sum(tf.square(tf.cast({elements.print(x)}, tf.float64)))"
+        return f"tf.reduce_sum(tf.cast({elements.print(node.argument)}, tf.float64))"
 
     def is_per_tensor(self, node: Expression) -> bool:
         rate = rate_of(node, self.rates)
