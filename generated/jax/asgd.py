@@ -160,10 +160,12 @@ def asgd_step(
         },
         kept={"eta": learning_rate, "mu": 1},
         scalars=_scalars,
-        leaf=partial(
-            _leaf,
-            has_weight_decay=has_weight_decay,
-            has_gradient_accumulation_steps=has_gradient_accumulation_steps,
+        passes=(
+            partial(
+                _leaf,
+                has_weight_decay=has_weight_decay,
+                has_gradient_accumulation_steps=has_gradient_accumulation_steps,
+            ),
         ),
         every={"is_update": gradient_accumulation_steps},
         reads_params=True,

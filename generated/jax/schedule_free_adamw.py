@@ -159,7 +159,7 @@ def schedule_free_adamw_step(
         },
         kept={"weight_sum": 0},
         scalars=_scalars,
-        leaf=partial(_leaf, has_gradient_accumulation_steps=has_gradient_accumulation_steps),
+        passes=(partial(_leaf, has_gradient_accumulation_steps=has_gradient_accumulation_steps),),
         every={"is_update": gradient_accumulation_steps},
         reads_params=True,
         sparse=_support.check_sparse(sparse, because="`weight_sum` is not of the parameter's shape"),
