@@ -3,8 +3,7 @@
 //
 // AdamW that averages its iterates instead of following a schedule (Defazio et al. 2024, algorithm 1).
 //
-// The parameter is y, where gradients are taken; the average x = (y - (1 - beta_1) z) / beta_1 is what to
-// evaluate.
+// The parameter is y, where gradients are taken; what to evaluate is x = (y - (1 - beta_1) z) / beta_1.
 //
 //     weight_sum = weight_sum + learning_rate**2
 //     share = where(0 < weight_sum, learning_rate**2 / weight_sum, 0)
@@ -304,9 +303,10 @@ __device__ inline void every_call(C g, C &accumulated_gradient) {
 // One element, in a call that updates.
 template <bool gradient_accumulation_steps, typename C>
 __device__ inline void update(const Scalars<C> &k, C &w, C g, C &z, C &v, C &accumulated_gradient) {
+    C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
-        accumulated_gradient = accumulated_gradient + g;
-        g = accumulated_gradient * k.inverse_gradient_accumulation_steps;
+        new_accumulated_gradient = accumulated_gradient + g;
+        g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps;
     }
     const C the_x = (w - k.one_minus_beta_1 * z) * k.inverse_beta_1;
     v = k.beta_2 * v + k.one_minus_beta_2 * square(g);

@@ -86,10 +86,10 @@ def _pass_1(
     mu = k.b1 * mu + k.one_minus_b1_times_d * g
     nu = k.b2 * nu + k.one_minus_b2_times_squared_d * g**2
     s = k.decay * s + k.weight * g
-    if has_gradient_accumulation_steps:
-        accumulated_gradient = jnp.zeros_like(accumulated_gradient)
     r_sum = _support.total(g * (start - w), axis_name)
     size_sum = _support.total(jnp.abs(s), axis_name)
+    if has_gradient_accumulation_steps:
+        accumulated_gradient = jnp.zeros_like(accumulated_gradient)
     new_w = new_w - k.learning_rate_times_d * mu / (jnp.sqrt(nu) + k.d_times_eps)
     w = w - k.learning_rate_times_d * mu / (jnp.sqrt(nu) + k.d_times_eps)
     if has_gradient_accumulation_steps:

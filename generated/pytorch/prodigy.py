@@ -64,10 +64,10 @@ class Prodigy(_support.Optimizer):
         m.mul_(k.beta_1).add_(g, alpha=k.one_minus_beta_1_times_d)
         v.mul_(k.beta_2).addcmul_(g, g, value=k.one_minus_beta_2_times_squared_d)
         s.mul_(k.decay).add_(g, alpha=k.weight)
-        if group["gradient_accumulation_steps"] is not None:
-            accumulated_gradient.zero_()
         r_sum = _support.total(g.double() * (start - w).double())
         size_sum = _support.total(s.abs())
+        if group["gradient_accumulation_steps"] is not None:
+            accumulated_gradient.zero_()
         w.addcdiv_(m, v.sqrt().add_(k.d_times_epsilon), value=-k.learning_rate_times_d)
         return {"r_sum": r_sum, "size_sum": size_sum}
 

@@ -25,8 +25,9 @@ from ...ir.nodes import (
     Store,
     references,
 )  # fmt: skip
-from ...passes.fission import Phase, Sum, phases
+from ...passes.fission import phases
 from ...passes.rates import environment, rate_of
+from ...passes.traffic import Phase, Sum
 from .printer import TensorPrinter, alternatives, parameter_moved
 
 NEW = "new_w"
@@ -99,14 +100,13 @@ class Formula:
     def _region(self, region: Region, statements: tuple[Statement, ...], sums: tuple[Sum, ...]) -> Blocks:
         self.sums = sums
         body: list[tuple[Guard, list[str]]] = []
-        results: list[tuple[Guard, list[str]]] = []
-        for at, statement in enumerate(statements):
-            is_result = isinstance(statement, Store) and statement.slot == "w"
-            (results if is_result else body).extend(self._statement(statements, at))
-        for total in sums:
-            text = self.printer.reduction(Reduce(total.argument, "tensor"))
-            body.append((total.guard, [f"{total.name} = {text}"]))
-        body += results  # The parameter comes last: sums are taken of what it was.
+        for at in range(len(statements) + 1):
+            for total in sums:
+                if total.position == at:
+                    text = self.printer.reduction(Reduce(total.argument, "tensor"))
+                    body.append((total.guard, [f"{total.name} = {text}"]))
+            if at < len(statements):
+                body += self._statement(statements, at)
         stored = {NEW if _target(s) == "w" else _target(s) for s in statements if isinstance(s, Store)}
         kept = ", ".join(name for name in [NEW, *(slot.name for slot in tensors(self.program))] if name in stored)
         if region.predicate is None or not kept:

@@ -66,11 +66,14 @@ def passes(program: Program, names: Names) -> list[Pass]:
         lines = [*(head if number == 1 else [])]
         if len(split) > 1:
             lines = [line.replace("return", "return {}") if line == "    return" else line for line in lines]
-        parts = [(s.guard, _statement(printer, s)) for s in phase.statements if not _is_result(s)]
-        for total in phase.sums:
-            parts.append((total.guard, [f"{total.name} = {printer.reduction(Reduce(total.argument, 'tensor'))}"]))
-        # The parameter comes last: sums are taken of what it was.
-        parts += [(s.guard, _statement(printer, s)) for s in phase.statements if _is_result(s)]
+        parts = []
+        for position, statement in enumerate((*phase.statements, None)):
+            for total in phase.sums:
+                if total.position == position:
+                    text = printer.reduction(Reduce(total.argument, "tensor"))
+                    parts.append((total.guard, [f"{total.name} = {text}"]))
+            if statement is not None:
+                parts.append((statement.guard, _statement(printer, statement)))
         lines += _under_guards(printer, parts)
         if phase.sums:
             lines.append("return {" + ", ".join(f'"{total.name}": {total.name}' for total in phase.sums) + "}")
@@ -78,10 +81,6 @@ def passes(program: Program, names: Names) -> list[Pass]:
         name = "_update" if len(split) == 1 else f"_pass_{number}"
         made.append(Pass(name, tuple(lines), bool(phase.sums), tuple(between)))
     return made
-
-
-def _is_result(statement: Statement) -> bool:
-    return isinstance(statement, Store) and statement.slot == "w"
 
 
 def _of_all_tensors(printer: TensorPrinter, statement: Statement) -> str:
