@@ -166,11 +166,13 @@ def adabelief_step(
             "gradient_accumulation_steps": gradient_accumulation_steps,
         },
         scalars=partial(_scalars, nesterov=nesterov),
-        leaf=partial(
-            _leaf,
-            nesterov=nesterov,
-            has_weight_decay=has_weight_decay,
-            has_gradient_accumulation_steps=has_gradient_accumulation_steps,
+        passes=(
+            partial(
+                _leaf,
+                nesterov=nesterov,
+                has_weight_decay=has_weight_decay,
+                has_gradient_accumulation_steps=has_gradient_accumulation_steps,
+            ),
         ),
         every={"is_update": gradient_accumulation_steps},
         reads_params=has_weight_decay,

@@ -150,11 +150,13 @@ def adadelta_step(
             "gradient_accumulation_steps": gradient_accumulation_steps,
         },
         scalars=partial(_scalars, decoupled_weight_decay=decoupled_weight_decay),
-        leaf=partial(
-            _leaf,
-            decoupled_weight_decay=decoupled_weight_decay,
-            has_weight_decay=has_weight_decay,
-            has_gradient_accumulation_steps=has_gradient_accumulation_steps,
+        passes=(
+            partial(
+                _leaf,
+                decoupled_weight_decay=decoupled_weight_decay,
+                has_weight_decay=has_weight_decay,
+                has_gradient_accumulation_steps=has_gradient_accumulation_steps,
+            ),
         ),
         every={"is_update": gradient_accumulation_steps},
         reads_params=has_weight_decay

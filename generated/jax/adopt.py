@@ -159,11 +159,13 @@ def adopt_step(
             "gradient_accumulation_steps": gradient_accumulation_steps,
         },
         scalars=partial(_scalars, use_clipping=use_clipping),
-        leaf=partial(
-            _leaf,
-            use_clipping=use_clipping,
-            has_weight_decay=has_weight_decay,
-            has_gradient_accumulation_steps=has_gradient_accumulation_steps,
+        passes=(
+            partial(
+                _leaf,
+                use_clipping=use_clipping,
+                has_weight_decay=has_weight_decay,
+                has_gradient_accumulation_steps=has_gradient_accumulation_steps,
+            ),
         ),
         every={"is_update": gradient_accumulation_steps},
         reads_params=has_weight_decay,

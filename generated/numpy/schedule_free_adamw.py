@@ -14,7 +14,7 @@ import numpy as np
 class ScheduleFreeAdamW:
     """AdamW that averages its iterates instead of following a schedule (Defazio et al. 2024, algorithm 1).
 
-    The parameter is y, where gradients are taken; the average x = (y - (1 - beta_1) z) / beta_1 is what to evaluate.
+    The parameter is y, where gradients are taken; what to evaluate is x = (y - (1 - beta_1) z) / beta_1.
 
     One step of a parameter `w` with gradient `g`, the `t`-th:
 

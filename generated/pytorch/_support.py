@@ -174,8 +174,8 @@ class Optimizer(torch.optim.Optimizer):
     def step(self, closure: Callable[[], Any] | None = None, **inputs: Any) -> Any:
         """Updates the parameters that have a gradient. Returns the loss of `closure`, if there is one.
 
-        inputs: what the formula takes beside gradients, by name: numbers, of which the closure's loss is one if it is
-        the only one; or tensors, one for each parameter, in their order.
+        inputs: what the formula takes beside gradients, by name: a number, which is the closure's loss if
+        none is given and there is only one, or tensors, one for each parameter, in their order.
         """
         loss = None
         if closure is not None:
@@ -426,7 +426,7 @@ class Optimizer(torch.optim.Optimizer):
 
 @dataclass
 class Unit:
-    """Parameters that the formula runs on at once: (w, g, state, inputs) of each. k: the numbers of their update."""
+    """Parameters that the formula runs on at once: (w, g, state, inputs) of each. k: their update's numbers."""
 
     group: dict[str, Any]
     parts: list[Any]
@@ -466,13 +466,13 @@ COPY = object()
 
 
 def slot_shape(w: Tensor, shape: str) -> tuple[int, ...]:
-    """That of a slot which is like the "parameter", like its "rows" or "columns", or one number for the "tensor"."""
+    """That of a slot: like the "parameter", like its "rows" or "columns", or one number for the "tensor"."""
     shapes = {"rows": (*w.shape[:-1], 1), "columns": (*w.shape[:-2], 1, *w.shape[-1:]), "tensor": ()}
     return shapes.get(shape, tuple(w.shape))
 
 
 def beside(name: str, parameters: list[Tensor], given: Any) -> dict[Tensor, Tensor]:
-    """The tensors of an input, one for each parameter, by parameter. Raises ValueError where they do not fit."""
+    """The tensors of an input by parameter. Raises ValueError where they do not fit."""
     tensors = list(given)
     if len(tensors) != len(parameters):
         raise ValueError(

@@ -16,7 +16,7 @@ class ASGD(_support.Optimizer):
     Differs from torch.optim.ASGD: weight lambd is decoupled. Its conventions are
     decoupled_weight_decay=False.
 
-    `average` is what to evaluate; it follows the weights until step `t_0`. The rate falls as (1 + decay * rate * t).
+    `average` is what to evaluate; it is the weights until step `t_0`, and their mean from there on.
 
     One step of a parameter `w` with gradient `g`, its `t`-th:
 

@@ -6,7 +6,7 @@ from optloom.spec import Hyper, Peer, Rule, Slot, Value, maximum
 class ASGD(Rule):
     """SGD with an average of its weights (Polyak & Juditsky 1992; Xu 2011, section 3.2).
 
-    `average` is what to evaluate; it follows the weights until step `t_0`. The rate falls as (1 + decay * rate * t).
+    `average` is what to evaluate; it is the weights until step `t_0`, and their mean from there on.
     """
 
     learning_rate = Hyper(0.01, ge=0)

@@ -38,7 +38,7 @@ class JaxPrinter(Printer):
 
 
 class TensorPrinter(JaxPrinter):
-    """Values of tensors, one leaf at a time."""
+    """Values of tensors, one leaf at a time. `of_all`: the names of what is known of all leaves, members of `k`."""
 
     calls = {
         Fn.ABS: "jnp.abs({0})", Fn.SQRT: "jnp.sqrt({0})", Fn.SIGN: "jnp.sign({0})", Fn.EXP: "jnp.exp({0})",
@@ -57,8 +57,14 @@ class TensorPrinter(JaxPrinter):
             return f"{left} {FLIPPED[fn]} {right}", Precedence.COMPARISON
         return super().operation(fn, arguments)
 
+    def __init__(self, of_all: frozenset[str] = frozenset()) -> None:
+        self.of_all = of_all
+
     def reference(self, ref: Ref) -> str:
-        return f"k.{ref.name}" if ref.kind is Kind.SCALAR else ref.name
+        if ref.kind is Kind.SUM:
+            return f'sums["{ref.name}"]'
+        is_of_all = ref.kind in (Kind.LET, Kind.SLOT) and ref.name in self.of_all
+        return f"k.{ref.name}" if ref.kind is Kind.SCALAR or is_of_all else ref.name
 
     def reduction(self, node: Reduce) -> str:
         if node.over == "tensors":
@@ -130,6 +136,8 @@ class ScalarPrinter(JaxPrinter):
             return f"{self.beside}.number(t)"
         if ref.kind in (Kind.HYPER, Kind.LET, Kind.SLOT, Kind.BEFORE):
             return ref.name
+        if ref.kind is Kind.INPUT:
+            return f"{self.beside}.number({ref.name})"
         raise UnsupportedOperation(f"a step's scalar that reads '{ref.name}' ({ref.kind})", self.target)
 
     def guard(self, guard: Guard) -> str:

@@ -71,8 +71,7 @@ def passes(program: Program, names: Names) -> list[Pass]:
     made = []
     for number, phase in enumerate(split, 1):
         parts: list[Guarded] = []
-        # The parameter comes last: sums are taken of what it was.
-        for position, statement in enumerate((*sorted(phase.statements, key=_is_result), None)):
+        for position, statement in enumerate((*phase.statements, None)):
             for total in phase.sums:
                 if total.position == position:
                     text = printer.reduction(Reduce(total.argument, "tensor"))

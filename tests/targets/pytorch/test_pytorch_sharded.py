@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from torch_training import RULES
+from torch_training import EACH_KIND
 
 WORKER = Path(__file__).with_name("sharded_training.py")
 ROOT = Path(__file__).resolve().parents[3]
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[3]
 def results(rendered: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
     """What the two processes found, by check and rule."""
     folder = tmp_path_factory.mktemp("sharded")
-    rules = [f"{name}={inspect.getsourcefile(rendered(name))}" for name in RULES]
+    rules = [f"{name}={inspect.getsourcefile(rendered(name))}" for name in EACH_KIND]
     environment = os.environ | {"PYTHONPATH": str(ROOT / ".ci" / "importroot"), "OMP_NUM_THREADS": "1"}
     workers = [
         subprocess.Popen(
@@ -37,7 +37,7 @@ def results(rendered: Callable[..., Any], tmp_path_factory: pytest.TempPathFacto
     return made
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", EACH_KIND)
 @pytest.mark.parametrize("check", ["fsdp False", "fsdp True", "checkpoint None", "zero None"])
 def test_sharded_is_as_unsharded(check: str, name: str, results: dict[str, dict[str, str]]) -> None:
     assert not results[check][name], results[check][name]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
-from torch_training import LAZY, RULES, assert_close, assert_same, decaying, slots_of, stages
+from torch_training import EACH_KIND, LAZY, RULES, assert_close, assert_same, decaying, slots_of, stages
 
 ROWS, WIDTH = 6, 3
 
@@ -73,7 +73,7 @@ def test_a_step_on_rows_reads_and_writes_only_rows(adam: Any) -> None:
 
 
 @pytest.mark.parametrize("foreach", [False, True])
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", EACH_KIND)
 def test_dense_is_the_update_of_the_dense_gradient(name: str, foreach: bool, rendered: Callable[..., Any]) -> None:
     w, other = table(), table()
     options = stages(rendered(name)) | {"foreach": foreach}
