@@ -55,6 +55,10 @@ class Pass:
     sums: tuple[str, ...] = ()
     per_tensor: PerTensor | None = None
 
+    @property
+    def reads_gradient(self) -> bool:
+        return any(operand.member == "g" for operand in self.operands)
+
 
 @dataclass(frozen=True)
 class PassBuilder:
