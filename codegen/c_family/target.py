@@ -12,6 +12,7 @@ from typing import Literal as OneOf
 
 from optloom.spec.guards import ALWAYS, And, Guard, Not
 
+from ..dialects import EVERY
 from ..double_word import functions_for
 from ..ir.nodes import Hyperparameter, Literal, Program, Ref, Store
 from ..passes.legalise import Nestings
@@ -27,13 +28,14 @@ SHARED = Path(__file__).parent / "templates"
 
 @dataclass(frozen=True)
 class CTarget:
-    """One file for each rule. C++ and CUDA are strict always: nothing is contracted, so it costs nothing."""
+    """One file for each rule, for the bindings of all frameworks: conventions of all peers stay options. C++ and CUDA are
+    strict always: nothing is contracted, so it costs nothing."""
 
     dialect: Dialect
     folder: Path
     numerics: OneOf["strict", "fast"] = "strict"
     nestings: Nestings = frozenset()
-    ecosystem: str = ""
+    ecosystem: str = EVERY
 
     @property
     def name(self) -> str:
@@ -123,6 +125,10 @@ def _interface(program: Program, switches: Switches) -> str:
         "switches": [switch.describe(program) for switch in switches.all.values()],
         "slots": [
             {"name": s.name, "when": conjuncts(s.when)} for s in program.slots if s.shape == "parameter"
+        ],
+        "tensor": [
+            *("size", "row", "w", "g", "copy", "step"),
+            *(slot.name for shape in ("parameter", "scalar") for slot in program.slots if slot.shape == shape),
         ],
         "scalar_slots": [
             {"name": s.name, "when": conjuncts(s.when), "start": _start(s.init)}

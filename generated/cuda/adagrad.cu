@@ -3,15 +3,18 @@
 //
 // Adaptive subgradient method (Duchi, Hazan & Singer 2011, figure 1, diagonal matrices).
 //
+//     rate = learning_rate
+//         / (1 + (t - 1) * learning_rate_decay) if learning_rate_decay given else learning_rate
 //     accumulator = accumulator + g**2
-//     w = w - learning_rate * g / sqrt(accumulator + epsilon)
+//     w = w - rate * g / (sqrt(accumulator + epsilon) if epsilon_in_root else sqrt(accumulator) + epsilon)
 //
 // A build is for one choice of options and dtypes:
 //     nvcc -std=c++17 -O3 -cubin -arch=sm_90 -DOPTLOOM_OPTIONS=<options> -DOPTLOOM_PARAMETER=float32
-// further -DOPTLOOM_GRADIENT=bfloat16 for gradients of another dtype, -DOPTLOOM_COPY=bfloat16 for a copy of each
-// parameter, written with it, and -DOPTLOOM_GRADIENTS=<sum> of 1 to go up the gradient, 2 to divide it by
-// `gradient_scale`, 4 to write it back divided. All pointers point to device memory; no launch reads anything back,
-// so that a graph can hold a step: adagrad_prologue, then adagrad_prologue, adagrad_update.
+// -DOPTLOOM_GRADIENT=bfloat16 is for gradients of another dtype, -DOPTLOOM_COPY=bfloat16 for a copy of each
+// parameter, written with it; -DOPTLOOM_GRADIENTS= is the sum of 1 to go up the gradient, 2 to divide it by
+// `gradient_scale`, 4 to write it back divided. Pointers are to device memory. Nothing is read back, so that
+// a graph can hold a step, which is these kernels:
+//     adagrad_prologue, adagrad_update
 // Every operation is rounded once, in the order written, whatever the flags and the size of a launch.
 
 #ifdef __CUDACC__
@@ -42,6 +45,7 @@ struct AdagradRow {
     double learning_rate;  // 0.001 by default
     double initial_accumulator_value;  // what the sum of squares starts from, 0.1 by default
     double epsilon;  // added to the sum of squares, 1e-07 by default
+    double learning_rate_decay;  // the rate is divided by 1 + (t - 1) of it, 0 by default
     double weight_decay;  // share of the weights, times the learning rate, taken off; None for none
     int64 gradient_accumulation_steps;  // calls per update; None for one
     int64 iterations;  // calls
@@ -54,7 +58,9 @@ struct AdagradTensor {
     int64 size;
     int64 row;
     void *w;
-    const void *g;
+    void *g;  // read only, unless built to write it back
+    void *copy;  // w in another dtype, if built to write that
+    double *step;  // a counter that follows the row's t; null for none
     void *accumulator;  // sum of squared gradients
     void *accumulated_gradient;  // sum of the gradients since the last update
 };
@@ -63,6 +69,9 @@ struct AdagradTensor {
 enum AdagradOption {
     ADAGRAD_GRADIENT_ACCUMULATION_STEPS = 1,
     ADAGRAD_WEIGHT_DECAY = 2,
+    ADAGRAD_DECOUPLED_WEIGHT_DECAY = 4,
+    ADAGRAD_LEARNING_RATE_DECAY = 8,
+    ADAGRAD_EPSILON_IN_ROOT = 16,
 };
 
 // The same for bindings.
@@ -71,6 +80,7 @@ extern "C" const char *const adagrad_interface = R"({
     {"name": "learning_rate", "type": "float64", "default": 0.001},
     {"name": "initial_accumulator_value", "type": "float64", "default": 0.1},
     {"name": "epsilon", "type": "float64", "default": 1e-07},
+    {"name": "learning_rate_decay", "type": "float64", "default": 0.0},
     {"name": "weight_decay", "type": "float64", "default": null},
     {"name": "gradient_accumulation_steps", "type": "int64", "default": null}
   ],
@@ -78,20 +88,36 @@ extern "C" const char *const adagrad_interface = R"({
     {"name": "iterations"},
     {"name": "t"}
   ],
-  "options": [],
+  "options": [
+    {"name": "epsilon_in_root", "default": true},
+    {"name": "decoupled_weight_decay", "default": true}
+  ],
   "switches": [
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
-    {"name": "weight_decay", "given": "weight_decay", "off": null}
+    {"name": "weight_decay", "given": "weight_decay", "off": null},
+    {"name": "decoupled_weight_decay", "option": "decoupled_weight_decay", "value": true},
+    {"name": "learning_rate_decay", "given": "learning_rate_decay", "off": 0},
+    {"name": "epsilon_in_root", "option": "epsilon_in_root", "value": true}
   ],
   "slots": [
     {"name": "accumulator", "when": []},
     {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]}
   ],
+  "tensor": [
+    "size",
+    "row",
+    "w",
+    "g",
+    "copy",
+    "step",
+    "accumulator",
+    "accumulated_gradient"
+  ],
   "scalar_slots": []
 })";
 
-// The launches of a call, in order, for bindings: a thread block for each chunk, tensor or call, of 256 threads;
-// if it `packs`, of as many fewer as a pack has elements. Buffers: numbers of 64 bits for each row, tensor or block.
+// The launches of a call, for bindings: a block of 256 threads for each chunk, tensor or call; if it
+// `packs`, of as many fewer as a pack has elements. Buffers: 64-bit numbers for each row, tensor or block.
 extern "C" const char *const adagrad_launches = R"({
   "start": [
     {"kernel": "adagrad_start", "grid": "chunk", "packs": false}
@@ -101,7 +127,7 @@ extern "C" const char *const adagrad_launches = R"({
     {"kernel": "adagrad_update", "grid": "chunk", "packs": false}
   ],
   "buffers": [
-    {"name": "scalars", "per": "row", "words": 5}
+    {"name": "scalars", "per": "row", "words": 6}
   ]
 })";
 
@@ -158,12 +184,13 @@ struct bfloat16 {
 };
 
 // The dtype of the arithmetic, and of the slots, of a parameter of type T.
-template <typename T> struct Compute {
+template <typename T> struct ComputeOf {
     using type = Float32;
 };
-template <> struct Compute<Float64> {
+template <> struct ComputeOf<Float64> {
     using type = Float64;
 };
+template <typename T> using Compute = typename ComputeOf<T>::type;
 
 __device__ inline Float32 load(const Float32 &x) { return x; }
 __device__ inline Float64 load(const Float64 &x) { return x; }
@@ -195,7 +222,7 @@ __device__ inline void store(float16 &x, Float32 value) {
 
 // The dtype of a parameter's copy if it has none.
 struct Nothing {};
-
+template <typename X> __device__ inline void store(Nothing &, X) {}
 
 template <typename X> __device__ inline X square(X x) { return x * x; }
 
@@ -211,6 +238,10 @@ template <typename C> __device__ inline Pair<C> pair(double x) {
 }
 template <typename C> __device__ inline C rounded(Pair<C> u) { return u.high; }
 
+template <typename C> __device__ inline Pair<C> two_sum(C a, C b) {
+    const C total = a + b, of_b = total - a;
+    return {total, (a - (total - of_b)) + (b - of_b)};
+}
 template <typename C> __device__ inline Pair<C> quick_two_sum(C a, C b) {
     const C total = a + b;
     return {total, b - (total - a)};
@@ -224,6 +255,13 @@ template <typename C> __device__ inline Pair<C> two_product(C a, C b) {
     const Pair<C> x = split(a), y = split(b);
     return {product, ((x.high * y.high - product) + x.high * y.low + x.low * y.high) + x.low * y.low};
 }
+template <typename C> __device__ inline Pair<C> operator+(Pair<C> u, Pair<C> v) {
+    const Pair<C> total = two_sum(u.high, v.high), low = two_sum(u.low, v.low);
+    const Pair<C> sum = quick_two_sum(total.high, total.low + low.high);
+    return quick_two_sum(sum.high, sum.low + low.low);
+}
+template <typename C> __device__ inline Pair<C> operator-(Pair<C> u) { return {-u.high, -u.low}; }
+template <typename C> __device__ inline Pair<C> operator-(Pair<C> u, Pair<C> v) { return u + -v; }
 template <typename C> __device__ inline Pair<C> operator*(Pair<C> u, Pair<C> v) {
     const Pair<C> product = two_product(u.high, v.high);
     return quick_two_sum(product.high, product.low + (u.high * v.low + u.low * v.high));
@@ -239,8 +277,9 @@ template <typename C> __device__ inline Pair<C> operator/(Pair<C> u, Pair<C> v) 
 template <typename C> struct Scalars {
     bool is_update;
     C inverse_gradient_accumulation_steps;
+    C weight_decay;
     C weight_decay_times_learning_rate;
-    C learning_rate;
+    C rate;
     C epsilon;
 };
 
@@ -254,11 +293,16 @@ template <typename C> __device__ inline Scalars<C> advance(AdagradRow &row, int6
     row.t += 1;
     const Pair<C> learning_rate = pair<C>(row.learning_rate);
     const Pair<C> epsilon = pair<C>(row.epsilon);
+    const Pair<C> learning_rate_decay = pair<C>(row.learning_rate_decay);
     const Pair<C> weight_decay = pair<C>(row.weight_decay);
     const Pair<C> gradient_accumulation_steps = pair<C>(double(row.gradient_accumulation_steps));
     k.inverse_gradient_accumulation_steps = rounded(pair<C>(1) / gradient_accumulation_steps);
+    k.weight_decay = rounded(weight_decay);
     k.weight_decay_times_learning_rate = rounded(weight_decay * learning_rate);
-    k.learning_rate = rounded(learning_rate);
+    k.rate =
+        rounded((options & ADAGRAD_LEARNING_RATE_DECAY)
+        ? learning_rate / (pair<C>(1) + (pair<C>(double(row.t)) - pair<C>(1)) * learning_rate_decay)
+        : learning_rate);
     k.epsilon = rounded(epsilon);
     return k;
 }
@@ -277,30 +321,36 @@ __device__ inline void every_call(C g, C &accumulated_gradient) {
 }
 
 // One element, in a call that updates.
-template <bool gradient_accumulation_steps, bool weight_decay, typename C>
+template <bool gradient_accumulation_steps, bool weight_decay, bool decoupled_weight_decay,
+    bool epsilon_in_root, typename C>
 __device__ inline void update(const Scalars<C> &k, C &w, C g, C &accumulator, C &accumulated_gradient) {
     if constexpr (gradient_accumulation_steps) {
         accumulated_gradient = accumulated_gradient + g;
         g = accumulated_gradient * k.inverse_gradient_accumulation_steps;
     }
-    if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
+    if constexpr (weight_decay && !decoupled_weight_decay) g = g + k.weight_decay * w;
+    if constexpr (weight_decay && decoupled_weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     accumulator = accumulator + square(g);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
-    w = w - k.learning_rate * g / sqrt(accumulator + k.epsilon);
+    w = w - k.rate * g / (epsilon_in_root ? sqrt(accumulator + k.epsilon) : sqrt(accumulator) + k.epsilon);
 }
 
 // What this build is for.
 constexpr int64 options = OPTLOOM_OPTIONS;
 constexpr bool gradient_accumulation_steps = options & ADAGRAD_GRADIENT_ACCUMULATION_STEPS;
 constexpr bool weight_decay = options & ADAGRAD_WEIGHT_DECAY;
+constexpr bool decoupled_weight_decay = options & ADAGRAD_DECOUPLED_WEIGHT_DECAY;
+constexpr bool learning_rate_decay = options & ADAGRAD_LEARNING_RATE_DECAY;
+constexpr bool epsilon_in_root = options & ADAGRAD_EPSILON_IN_ROOT;
 constexpr bool negates = (OPTLOOM_GRADIENTS) & 1, divides = (OPTLOOM_GRADIENTS) & 2,
     writes_back = (OPTLOOM_GRADIENTS) & 4;
 using T = OPTLOOM_PARAMETER;
 using G = OPTLOOM_GRADIENT;
 using L = OPTLOOM_COPY;
-using C = typename Compute<T>::type;
+using C = Compute<T>;
+constexpr bool copies = sizeof(L) > sizeof(Nothing);
 
-// A thread block takes a chunk: at most chunk_size elements of one tensor. An empty tensor has one of 0 elements.
+// A thread block takes a chunk: at most chunk_size elements of a tensor. An empty tensor has one without any.
 constexpr int chunk_size = 16384;
 
 struct Chunk {
@@ -328,7 +378,7 @@ struct AdagradTable {
     __device__ int64 first_of(int64 i) const { return first[i]; }
 };
 
-// The same as an argument of the launch, for as many as it holds: nothing has to be copied to the device before.
+// The same as an argument of a launch, for as many as it holds: nothing is copied to the device before.
 struct AdagradTensors {
     static constexpr int capacity = (4096 - 256) / (sizeof(AdagradTensor) + sizeof(int64));
     int64 tensors;
@@ -346,7 +396,7 @@ struct AdagradTensors {
     __device__ int64 first_of(int64 i) const { return first[i - number]; }
 };
 
-// What the launches of a call share. `scalars` and what follows it is theirs; the rows are kept from call to call.
+// What the launches of a call share. From `scalars` on it is theirs; the rows are kept from call to call.
 struct AdagradState {
     AdagradRow *row;
     const float *gradient_scale;  // gradients are divided by it, if built to do so
@@ -371,15 +421,22 @@ template <typename X, int width> __device__ inline void write(void *to, int64 i,
 }
 
 // A full pack takes 128 bits of the narrowest array.
-constexpr int narrowest = sizeof(T) < sizeof(G) ? sizeof(T) : sizeof(G);
+constexpr int narrower = sizeof(T) < sizeof(G) ? sizeof(T) : sizeof(G);
+constexpr int narrowest = copies && sizeof(L) < narrower ? sizeof(L) : narrower;
 constexpr int pack_size = 16 / narrowest;
 __device__ inline bool is_aligned(const AdagradTensor &x) {
-    return (int64(x.w) | int64(x.g) | int64(x.accumulator) | int64(x.accumulated_gradient)) % 16 == 0;
+    return (int64(x.w) | int64(x.g) | int64(x.copy) | int64(x.accumulator) | int64(x.accumulated_gradient))
+        % 16 == 0;
 }
 
 __device__ inline C gradient(const G &x, C scale) {
     const C g = divides ? C(load(x)) / scale : C(load(x));
     return negates ? -g : g;
+}
+
+// A caller may keep counters with its tensors.
+__device__ inline void write_counters(const AdagradTensor &x, const AdagradRow &row) {
+    if (x.step) *x.step = double(row.t);
 }
 
 // `width` elements from the i-th on.
@@ -412,8 +469,10 @@ __device__ inline void every_call_elements(const AdagradTensor &x, int64 i, C sc
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         every_call<gradient_accumulation_steps>(g, accumulated_gradient);
         store(accumulated_gradient_.x[j], accumulated_gradient);
+        if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
     }
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
+    if constexpr (writes_back) write(x.g, i, g_);
 }
 
 // `width` elements from the i-th on.
@@ -425,20 +484,26 @@ __device__ inline void update_elements(const Scalars<C> &k, const AdagradTensor 
     Pack<C, width> accumulated_gradient_ = {};
     if constexpr (gradient_accumulation_steps) accumulated_gradient_ =
         read<C, width>(x.accumulated_gradient, i);
+    Pack<L, width> copy_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
         C w = load(w_.x[j]);
         C g = gradient(g_.x[j], scale);
         C accumulator = load(accumulator_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
-        update<gradient_accumulation_steps, weight_decay>(k, w, g, accumulator, accumulated_gradient);
+        update<gradient_accumulation_steps, weight_decay, decoupled_weight_decay, epsilon_in_root>(k, w, g,
+            accumulator, accumulated_gradient);
         store(w_.x[j], w);
         store(accumulator_.x[j], accumulator);
         store(accumulated_gradient_.x[j], accumulated_gradient);
+        store(copy_.x[j], w);
+        if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
     }
     write(x.w, i, w_);
     write(x.accumulator, i, accumulator_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
+    if constexpr (copies) write(x.copy, i, copy_);
+    if constexpr (writes_back) write(x.g, i, g_);
 }
 
 template <typename Table> __device__ inline void start_chunk(const Table &table, const AdagradState &state) {
@@ -458,6 +523,7 @@ template <typename Table> __device__ inline void update_chunk(const Table &table
     const AdagradTensor x = table.at(chunk.tensor);
     const Scalars<C> k = state.scalars[x.row];
     const C scale = state.scale();
+    if (chunk.begin == 0 && threadIdx.x == 0) write_counters(x, state.row[x.row]);
     const int packs = is_aligned(x) ? chunk.size / pack_size : 0;
     if (!k.is_update) {
         for (int i = threadIdx.x; i < packs; i += blockDim.x)
@@ -477,25 +543,28 @@ template <typename Table> __device__ inline void update_chunk(const Table &table
 extern "C" {
 
 // One thread block: counts the call, and computes what the elements of each row share.
-__global__ void __launch_bounds__(256) adagrad_prologue(int64 rows, AdagradState state) {
+__global__ void __launch_bounds__(256)
+adagrad_prologue(int64 rows, const AdagradState state) {
     if (state.is_skipped()) return;
-    for (int64 i = threadIdx.x; i < rows; i += blockDim.x) state.scalars[i] =
-        advance<C>(state.row[i], options);
+    for (int64 i = threadIdx.x; i < rows; i += blockDim.x)
+        state.scalars[i] = advance<C>(state.row[i], options);
 }
 
-__global__ void __launch_bounds__(256) adagrad_start(const AdagradTable table, const AdagradState state) {
+__global__ void __launch_bounds__(256)
+adagrad_start(const AdagradTable table, const AdagradState state) {
     start_chunk(table, state);
 }
-__global__ void __launch_bounds__(256) adagrad_start_by_value(const __grid_constant__ AdagradTensors table,
-        const AdagradState state) {
+__global__ void __launch_bounds__(256)
+adagrad_start_by_value(const __grid_constant__ AdagradTensors table, const AdagradState state) {
     start_chunk(table, state);
 }
 
-__global__ void __launch_bounds__(256) adagrad_update(const AdagradTable table, const AdagradState state) {
+__global__ void __launch_bounds__(256)
+adagrad_update(const AdagradTable table, const AdagradState state) {
     update_chunk(table, state);
 }
-__global__ void __launch_bounds__(256) adagrad_update_by_value(const __grid_constant__ AdagradTensors table,
-        const AdagradState state) {
+__global__ void __launch_bounds__(256)
+adagrad_update_by_value(const __grid_constant__ AdagradTensors table, const AdagradState state) {
     update_chunk(table, state);
 }
 

@@ -4,16 +4,17 @@
 // Adam on the infinity norm (Kingma & Ba 2015, section 7.1).
 //
 //     m = beta_1 * m + (1 - beta_1) * g
-//     u = maximum(beta_2 * u, |g|)
+//     u = maximum(beta_2 * u, |g| + epsilon if epsilon_in_maximum else |g|)
 //     rate = learning_rate / (1 - beta_1**t)
-//     w = w - rate * m / (u + epsilon)
+//     w = w - rate * m / (u if epsilon_in_maximum else u + epsilon)
 //
 // A build is for one choice of options and dtypes:
 //     nvcc -std=c++17 -O3 -cubin -arch=sm_90 -DOPTLOOM_OPTIONS=<options> -DOPTLOOM_PARAMETER=float32
-// further -DOPTLOOM_GRADIENT=bfloat16 for gradients of another dtype, -DOPTLOOM_COPY=bfloat16 for a copy of each
-// parameter, written with it, and -DOPTLOOM_GRADIENTS=<sum> of 1 to go up the gradient, 2 to divide it by
-// `gradient_scale`, 4 to write it back divided. All pointers point to device memory; no launch reads anything back,
-// so that a graph can hold a step: adamax_prologue, then adamax_prologue, adamax_update.
+// -DOPTLOOM_GRADIENT=bfloat16 is for gradients of another dtype, -DOPTLOOM_COPY=bfloat16 for a copy of each
+// parameter, written with it; -DOPTLOOM_GRADIENTS= is the sum of 1 to go up the gradient, 2 to divide it by
+// `gradient_scale`, 4 to write it back divided. Pointers are to device memory. Nothing is read back, so that
+// a graph can hold a step, which is these kernels:
+//     adamax_prologue, adamax_update
 // Every operation is rounded once, in the order written, whatever the flags and the size of a launch.
 
 #ifdef __CUDACC__
@@ -57,7 +58,9 @@ struct AdamaxTensor {
     int64 size;
     int64 row;
     void *w;
-    const void *g;
+    void *g;  // read only, unless built to write it back
+    void *copy;  // w in another dtype, if built to write that
+    double *step;  // a counter that follows the row's t; null for none
     void *m;  // first moment
     void *u;  // infinity norm
     void *accumulated_gradient;  // sum of the gradients since the last update
@@ -67,6 +70,8 @@ struct AdamaxTensor {
 enum AdamaxOption {
     ADAMAX_GRADIENT_ACCUMULATION_STEPS = 1,
     ADAMAX_WEIGHT_DECAY = 2,
+    ADAMAX_DECOUPLED_WEIGHT_DECAY = 4,
+    ADAMAX_EPSILON_IN_MAXIMUM = 8,
 };
 
 // The same for bindings.
@@ -83,21 +88,37 @@ extern "C" const char *const adamax_interface = R"({
     {"name": "iterations"},
     {"name": "t"}
   ],
-  "options": [],
+  "options": [
+    {"name": "epsilon_in_maximum", "default": false},
+    {"name": "decoupled_weight_decay", "default": true}
+  ],
   "switches": [
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
-    {"name": "weight_decay", "given": "weight_decay", "off": null}
+    {"name": "weight_decay", "given": "weight_decay", "off": null},
+    {"name": "decoupled_weight_decay", "option": "decoupled_weight_decay", "value": true},
+    {"name": "epsilon_in_maximum", "option": "epsilon_in_maximum", "value": true}
   ],
   "slots": [
     {"name": "m", "when": []},
     {"name": "u", "when": []},
     {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]}
   ],
+  "tensor": [
+    "size",
+    "row",
+    "w",
+    "g",
+    "copy",
+    "step",
+    "m",
+    "u",
+    "accumulated_gradient"
+  ],
   "scalar_slots": []
 })";
 
-// The launches of a call, in order, for bindings: a thread block for each chunk, tensor or call, of 256 threads;
-// if it `packs`, of as many fewer as a pack has elements. Buffers: numbers of 64 bits for each row, tensor or block.
+// The launches of a call, for bindings: a block of 256 threads for each chunk, tensor or call; if it
+// `packs`, of as many fewer as a pack has elements. Buffers: 64-bit numbers for each row, tensor or block.
 extern "C" const char *const adamax_launches = R"({
   "start": [
     {"kernel": "adamax_start", "grid": "chunk", "packs": false}
@@ -107,7 +128,7 @@ extern "C" const char *const adamax_launches = R"({
     {"kernel": "adamax_update", "grid": "chunk", "packs": false}
   ],
   "buffers": [
-    {"name": "scalars", "per": "row", "words": 8}
+    {"name": "scalars", "per": "row", "words": 9}
   ]
 })";
 
@@ -166,12 +187,13 @@ struct bfloat16 {
 };
 
 // The dtype of the arithmetic, and of the slots, of a parameter of type T.
-template <typename T> struct Compute {
+template <typename T> struct ComputeOf {
     using type = Float32;
 };
-template <> struct Compute<Float64> {
+template <> struct ComputeOf<Float64> {
     using type = Float64;
 };
+template <typename T> using Compute = typename ComputeOf<T>::type;
 
 __device__ inline Float32 load(const Float32 &x) { return x; }
 __device__ inline Float64 load(const Float64 &x) { return x; }
@@ -203,7 +225,7 @@ __device__ inline void store(float16 &x, Float32 value) {
 
 // The dtype of a parameter's copy if it has none.
 struct Nothing {};
-
+template <typename X> __device__ inline void store(Nothing &, X) {}
 
 // NaN wins, in either place.
 template <typename C> __device__ inline C maximum(C a, C b) { return a >= b || a != a ? a : b; }
@@ -268,12 +290,13 @@ template <typename C> __device__ inline Pair<C> one_minus_power(Pair<C> u, int64
 template <typename C> struct Scalars {
     bool is_update;
     C inverse_gradient_accumulation_steps;
+    C weight_decay;
     C weight_decay_times_learning_rate;
     C beta_1;
     C one_minus_beta_1;
     C beta_2;
-    C rate;
     C epsilon;
+    C rate;
 };
 
 // Counts the call, and computes its scalars in double words, rounded once.
@@ -291,12 +314,13 @@ template <typename C> __device__ inline Scalars<C> advance(AdamaxRow &row, int64
     const Pair<C> weight_decay = pair<C>(row.weight_decay);
     const Pair<C> gradient_accumulation_steps = pair<C>(double(row.gradient_accumulation_steps));
     k.inverse_gradient_accumulation_steps = rounded(pair<C>(1) / gradient_accumulation_steps);
+    k.weight_decay = rounded(weight_decay);
     k.weight_decay_times_learning_rate = rounded(weight_decay * learning_rate);
     k.beta_1 = rounded(beta_1);
     k.one_minus_beta_1 = rounded(pair<C>(1) - beta_1);
     k.beta_2 = rounded(beta_2);
-    k.rate = rounded(learning_rate / one_minus_power(beta_1, row.t));
     k.epsilon = rounded(epsilon);
+    k.rate = rounded(learning_rate / one_minus_power(beta_1, row.t));
     return k;
 }
 
@@ -315,31 +339,36 @@ __device__ inline void every_call(C g, C &accumulated_gradient) {
 }
 
 // One element, in a call that updates.
-template <bool gradient_accumulation_steps, bool weight_decay, typename C>
+template <bool gradient_accumulation_steps, bool weight_decay, bool decoupled_weight_decay,
+    bool epsilon_in_maximum, typename C>
 __device__ inline void update(const Scalars<C> &k, C &w, C g, C &m, C &u, C &accumulated_gradient) {
     if constexpr (gradient_accumulation_steps) {
         accumulated_gradient = accumulated_gradient + g;
         g = accumulated_gradient * k.inverse_gradient_accumulation_steps;
     }
-    if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
+    if constexpr (weight_decay && !decoupled_weight_decay) g = g + k.weight_decay * w;
+    if constexpr (weight_decay && decoupled_weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     m = k.beta_1 * m + k.one_minus_beta_1 * g;
-    u = maximum(k.beta_2 * u, abs(g));
+    u = maximum(k.beta_2 * u, epsilon_in_maximum ? abs(g) + k.epsilon : abs(g));
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
-    w = w - k.rate * m / (u + k.epsilon);
+    w = w - k.rate * m / (epsilon_in_maximum ? u : u + k.epsilon);
 }
 
 // What this build is for.
 constexpr int64 options = OPTLOOM_OPTIONS;
 constexpr bool gradient_accumulation_steps = options & ADAMAX_GRADIENT_ACCUMULATION_STEPS;
 constexpr bool weight_decay = options & ADAMAX_WEIGHT_DECAY;
+constexpr bool decoupled_weight_decay = options & ADAMAX_DECOUPLED_WEIGHT_DECAY;
+constexpr bool epsilon_in_maximum = options & ADAMAX_EPSILON_IN_MAXIMUM;
 constexpr bool negates = (OPTLOOM_GRADIENTS) & 1, divides = (OPTLOOM_GRADIENTS) & 2,
     writes_back = (OPTLOOM_GRADIENTS) & 4;
 using T = OPTLOOM_PARAMETER;
 using G = OPTLOOM_GRADIENT;
 using L = OPTLOOM_COPY;
-using C = typename Compute<T>::type;
+using C = Compute<T>;
+constexpr bool copies = sizeof(L) > sizeof(Nothing);
 
-// A thread block takes a chunk: at most chunk_size elements of one tensor. An empty tensor has one of 0 elements.
+// A thread block takes a chunk: at most chunk_size elements of a tensor. An empty tensor has one without any.
 constexpr int chunk_size = 16384;
 
 struct Chunk {
@@ -367,7 +396,7 @@ struct AdamaxTable {
     __device__ int64 first_of(int64 i) const { return first[i]; }
 };
 
-// The same as an argument of the launch, for as many as it holds: nothing has to be copied to the device before.
+// The same as an argument of a launch, for as many as it holds: nothing is copied to the device before.
 struct AdamaxTensors {
     static constexpr int capacity = (4096 - 256) / (sizeof(AdamaxTensor) + sizeof(int64));
     int64 tensors;
@@ -385,7 +414,7 @@ struct AdamaxTensors {
     __device__ int64 first_of(int64 i) const { return first[i - number]; }
 };
 
-// What the launches of a call share. `scalars` and what follows it is theirs; the rows are kept from call to call.
+// What the launches of a call share. From `scalars` on it is theirs; the rows are kept from call to call.
 struct AdamaxState {
     AdamaxRow *row;
     const float *gradient_scale;  // gradients are divided by it, if built to do so
@@ -410,15 +439,22 @@ template <typename X, int width> __device__ inline void write(void *to, int64 i,
 }
 
 // A full pack takes 128 bits of the narrowest array.
-constexpr int narrowest = sizeof(T) < sizeof(G) ? sizeof(T) : sizeof(G);
+constexpr int narrower = sizeof(T) < sizeof(G) ? sizeof(T) : sizeof(G);
+constexpr int narrowest = copies && sizeof(L) < narrower ? sizeof(L) : narrower;
 constexpr int pack_size = 16 / narrowest;
 __device__ inline bool is_aligned(const AdamaxTensor &x) {
-    return (int64(x.w) | int64(x.g) | int64(x.m) | int64(x.u) | int64(x.accumulated_gradient)) % 16 == 0;
+    return (int64(x.w) | int64(x.g) | int64(x.copy) | int64(x.m) | int64(x.u) | int64(x.accumulated_gradient))
+        % 16 == 0;
 }
 
 __device__ inline C gradient(const G &x, C scale) {
     const C g = divides ? C(load(x)) / scale : C(load(x));
     return negates ? -g : g;
+}
+
+// A caller may keep counters with its tensors.
+__device__ inline void write_counters(const AdamaxTensor &x, const AdamaxRow &row) {
+    if (x.step) *x.step = double(row.t);
 }
 
 // `width` elements from the i-th on.
@@ -455,8 +491,10 @@ __device__ inline void every_call_elements(const AdamaxTensor &x, int64 i, C sca
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         every_call<gradient_accumulation_steps>(g, accumulated_gradient);
         store(accumulated_gradient_.x[j], accumulated_gradient);
+        if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
     }
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
+    if constexpr (writes_back) write(x.g, i, g_);
 }
 
 // `width` elements from the i-th on.
@@ -469,6 +507,7 @@ __device__ inline void update_elements(const Scalars<C> &k, const AdamaxTensor &
     Pack<C, width> accumulated_gradient_ = {};
     if constexpr (gradient_accumulation_steps) accumulated_gradient_ =
         read<C, width>(x.accumulated_gradient, i);
+    Pack<L, width> copy_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
         C w = load(w_.x[j]);
@@ -476,16 +515,21 @@ __device__ inline void update_elements(const Scalars<C> &k, const AdamaxTensor &
         C m = load(m_.x[j]);
         C u = load(u_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
-        update<gradient_accumulation_steps, weight_decay>(k, w, g, m, u, accumulated_gradient);
+        update<gradient_accumulation_steps, weight_decay, decoupled_weight_decay, epsilon_in_maximum>(k, w, g,
+            m, u, accumulated_gradient);
         store(w_.x[j], w);
         store(m_.x[j], m);
         store(u_.x[j], u);
         store(accumulated_gradient_.x[j], accumulated_gradient);
+        store(copy_.x[j], w);
+        if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
     }
     write(x.w, i, w_);
     write(x.m, i, m_);
     write(x.u, i, u_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
+    if constexpr (copies) write(x.copy, i, copy_);
+    if constexpr (writes_back) write(x.g, i, g_);
 }
 
 template <typename Table> __device__ inline void start_chunk(const Table &table, const AdamaxState &state) {
@@ -504,6 +548,7 @@ template <typename Table> __device__ inline void update_chunk(const Table &table
     const AdamaxTensor x = table.at(chunk.tensor);
     const Scalars<C> k = state.scalars[x.row];
     const C scale = state.scale();
+    if (chunk.begin == 0 && threadIdx.x == 0) write_counters(x, state.row[x.row]);
     const int packs = is_aligned(x) ? chunk.size / pack_size : 0;
     if (!k.is_update) {
         for (int i = threadIdx.x; i < packs; i += blockDim.x)
@@ -523,25 +568,28 @@ template <typename Table> __device__ inline void update_chunk(const Table &table
 extern "C" {
 
 // One thread block: counts the call, and computes what the elements of each row share.
-__global__ void __launch_bounds__(256) adamax_prologue(int64 rows, AdamaxState state) {
+__global__ void __launch_bounds__(256)
+adamax_prologue(int64 rows, const AdamaxState state) {
     if (state.is_skipped()) return;
-    for (int64 i = threadIdx.x; i < rows; i += blockDim.x) state.scalars[i] =
-        advance<C>(state.row[i], options);
+    for (int64 i = threadIdx.x; i < rows; i += blockDim.x)
+        state.scalars[i] = advance<C>(state.row[i], options);
 }
 
-__global__ void __launch_bounds__(256) adamax_start(const AdamaxTable table, const AdamaxState state) {
+__global__ void __launch_bounds__(256)
+adamax_start(const AdamaxTable table, const AdamaxState state) {
     start_chunk(table, state);
 }
-__global__ void __launch_bounds__(256) adamax_start_by_value(const __grid_constant__ AdamaxTensors table,
-        const AdamaxState state) {
+__global__ void __launch_bounds__(256)
+adamax_start_by_value(const __grid_constant__ AdamaxTensors table, const AdamaxState state) {
     start_chunk(table, state);
 }
 
-__global__ void __launch_bounds__(256) adamax_update(const AdamaxTable table, const AdamaxState state) {
+__global__ void __launch_bounds__(256)
+adamax_update(const AdamaxTable table, const AdamaxState state) {
     update_chunk(table, state);
 }
-__global__ void __launch_bounds__(256) adamax_update_by_value(const __grid_constant__ AdamaxTensors table,
-        const AdamaxState state) {
+__global__ void __launch_bounds__(256)
+adamax_update_by_value(const __grid_constant__ AdamaxTensors table, const AdamaxState state) {
     update_chunk(table, state);
 }
 

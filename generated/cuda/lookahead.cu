@@ -14,10 +14,11 @@
 //
 // A build is for one choice of options and dtypes:
 //     nvcc -std=c++17 -O3 -cubin -arch=sm_90 -DOPTLOOM_OPTIONS=<options> -DOPTLOOM_PARAMETER=float32
-// further -DOPTLOOM_GRADIENT=bfloat16 for gradients of another dtype, -DOPTLOOM_COPY=bfloat16 for a copy of each
-// parameter, written with it, and -DOPTLOOM_GRADIENTS=<sum> of 1 to go up the gradient, 2 to divide it by
-// `gradient_scale`, 4 to write it back divided. All pointers point to device memory; no launch reads anything back,
-// so that a graph can hold a step: lookahead_prologue, then lookahead_prologue, lookahead_update.
+// -DOPTLOOM_GRADIENT=bfloat16 is for gradients of another dtype, -DOPTLOOM_COPY=bfloat16 for a copy of each
+// parameter, written with it; -DOPTLOOM_GRADIENTS= is the sum of 1 to go up the gradient, 2 to divide it by
+// `gradient_scale`, 4 to write it back divided. Pointers are to device memory. Nothing is read back, so that
+// a graph can hold a step, which is these kernels:
+//     lookahead_prologue, lookahead_update
 // Every operation is rounded once, in the order written, whatever the flags and the size of a launch.
 
 #ifdef __CUDACC__
@@ -63,7 +64,9 @@ struct LookaheadTensor {
     int64 size;
     int64 row;
     void *w;
-    const void *g;
+    void *g;  // read only, unless built to write it back
+    void *copy;  // w in another dtype, if built to write that
+    double *step;  // a counter that follows the row's t; null for none
     void *m;  // first moment
     void *v;  // second moment
     void *v_hat;  // largest second moment so far
@@ -109,11 +112,24 @@ extern "C" const char *const lookahead_interface = R"({
     {"name": "slow", "when": []},
     {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]}
   ],
+  "tensor": [
+    "size",
+    "row",
+    "w",
+    "g",
+    "copy",
+    "step",
+    "m",
+    "v",
+    "v_hat",
+    "slow",
+    "accumulated_gradient"
+  ],
   "scalar_slots": []
 })";
 
-// The launches of a call, in order, for bindings: a thread block for each chunk, tensor or call, of 256 threads;
-// if it `packs`, of as many fewer as a pack has elements. Buffers: numbers of 64 bits for each row, tensor or block.
+// The launches of a call, for bindings: a block of 256 threads for each chunk, tensor or call; if it
+// `packs`, of as many fewer as a pack has elements. Buffers: 64-bit numbers for each row, tensor or block.
 extern "C" const char *const lookahead_launches = R"({
   "start": [
     {"kernel": "lookahead_start", "grid": "chunk", "packs": false}
@@ -180,12 +196,13 @@ struct bfloat16 {
 };
 
 // The dtype of the arithmetic, and of the slots, of a parameter of type T.
-template <typename T> struct Compute {
+template <typename T> struct ComputeOf {
     using type = Float32;
 };
-template <> struct Compute<Float64> {
+template <> struct ComputeOf<Float64> {
     using type = Float64;
 };
+template <typename T> using Compute = typename ComputeOf<T>::type;
 
 __device__ inline Float32 load(const Float32 &x) { return x; }
 __device__ inline Float64 load(const Float64 &x) { return x; }
@@ -217,7 +234,7 @@ __device__ inline void store(float16 &x, Float32 value) {
 
 // The dtype of a parameter's copy if it has none.
 struct Nothing {};
-
+template <typename X> __device__ inline void store(Nothing &, X) {}
 
 template <typename X> __device__ inline X square(X x) { return x * x; }
 
@@ -379,9 +396,10 @@ constexpr bool negates = (OPTLOOM_GRADIENTS) & 1, divides = (OPTLOOM_GRADIENTS) 
 using T = OPTLOOM_PARAMETER;
 using G = OPTLOOM_GRADIENT;
 using L = OPTLOOM_COPY;
-using C = typename Compute<T>::type;
+using C = Compute<T>;
+constexpr bool copies = sizeof(L) > sizeof(Nothing);
 
-// A thread block takes a chunk: at most chunk_size elements of one tensor. An empty tensor has one of 0 elements.
+// A thread block takes a chunk: at most chunk_size elements of a tensor. An empty tensor has one without any.
 constexpr int chunk_size = 16384;
 
 struct Chunk {
@@ -409,7 +427,7 @@ struct LookaheadTable {
     __device__ int64 first_of(int64 i) const { return first[i]; }
 };
 
-// The same as an argument of the launch, for as many as it holds: nothing has to be copied to the device before.
+// The same as an argument of a launch, for as many as it holds: nothing is copied to the device before.
 struct LookaheadTensors {
     static constexpr int capacity = (4096 - 256) / (sizeof(LookaheadTensor) + sizeof(int64));
     int64 tensors;
@@ -427,7 +445,7 @@ struct LookaheadTensors {
     __device__ int64 first_of(int64 i) const { return first[i - number]; }
 };
 
-// What the launches of a call share. `scalars` and what follows it is theirs; the rows are kept from call to call.
+// What the launches of a call share. From `scalars` on it is theirs; the rows are kept from call to call.
 struct LookaheadState {
     LookaheadRow *row;
     const float *gradient_scale;  // gradients are divided by it, if built to do so
@@ -452,16 +470,22 @@ template <typename X, int width> __device__ inline void write(void *to, int64 i,
 }
 
 // A full pack takes 128 bits of the narrowest array.
-constexpr int narrowest = sizeof(T) < sizeof(G) ? sizeof(T) : sizeof(G);
+constexpr int narrower = sizeof(T) < sizeof(G) ? sizeof(T) : sizeof(G);
+constexpr int narrowest = copies && sizeof(L) < narrower ? sizeof(L) : narrower;
 constexpr int pack_size = 16 / narrowest;
 __device__ inline bool is_aligned(const LookaheadTensor &x) {
-    return (int64(x.w) | int64(x.g) | int64(x.m) | int64(x.v) | int64(x.v_hat) | int64(x.slow)
+    return (int64(x.w) | int64(x.g) | int64(x.copy) | int64(x.m) | int64(x.v) | int64(x.v_hat) | int64(x.slow)
         | int64(x.accumulated_gradient)) % 16 == 0;
 }
 
 __device__ inline C gradient(const G &x, C scale) {
     const C g = divides ? C(load(x)) / scale : C(load(x));
     return negates ? -g : g;
+}
+
+// A caller may keep counters with its tensors.
+__device__ inline void write_counters(const LookaheadTensor &x, const LookaheadRow &row) {
+    if (x.step) *x.step = double(row.t);
 }
 
 // `width` elements from the i-th on.
@@ -508,8 +532,10 @@ __device__ inline void every_call_elements(const LookaheadTensor &x, int64 i, C 
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         every_call<gradient_accumulation_steps>(g, accumulated_gradient);
         store(accumulated_gradient_.x[j], accumulated_gradient);
+        if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
     }
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
+    if constexpr (writes_back) write(x.g, i, g_);
 }
 
 // `width` elements from the i-th on.
@@ -525,6 +551,7 @@ __device__ inline void update_elements(const Scalars<C> &k, const LookaheadTenso
     Pack<C, width> accumulated_gradient_ = {};
     if constexpr (gradient_accumulation_steps) accumulated_gradient_ =
         read<C, width>(x.accumulated_gradient, i);
+    Pack<L, width> copy_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
         C w = load(w_.x[j]);
@@ -542,6 +569,8 @@ __device__ inline void update_elements(const Scalars<C> &k, const LookaheadTenso
         store(v_hat_.x[j], v_hat);
         store(slow_.x[j], slow);
         store(accumulated_gradient_.x[j], accumulated_gradient);
+        store(copy_.x[j], w);
+        if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
     }
     write(x.w, i, w_);
     write(x.m, i, m_);
@@ -549,6 +578,8 @@ __device__ inline void update_elements(const Scalars<C> &k, const LookaheadTenso
     if constexpr (amsgrad) write(x.v_hat, i, v_hat_);
     write(x.slow, i, slow_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
+    if constexpr (copies) write(x.copy, i, copy_);
+    if constexpr (writes_back) write(x.g, i, g_);
 }
 
 template <typename Table> __device__ inline void start_chunk(const Table &table,
@@ -569,6 +600,7 @@ template <typename Table> __device__ inline void update_chunk(const Table &table
     const LookaheadTensor x = table.at(chunk.tensor);
     const Scalars<C> k = state.scalars[x.row];
     const C scale = state.scale();
+    if (chunk.begin == 0 && threadIdx.x == 0) write_counters(x, state.row[x.row]);
     const int packs = is_aligned(x) ? chunk.size / pack_size : 0;
     if (!k.is_update) {
         for (int i = threadIdx.x; i < packs; i += blockDim.x)
@@ -588,25 +620,28 @@ template <typename Table> __device__ inline void update_chunk(const Table &table
 extern "C" {
 
 // One thread block: counts the call, and computes what the elements of each row share.
-__global__ void __launch_bounds__(256) lookahead_prologue(int64 rows, LookaheadState state) {
+__global__ void __launch_bounds__(256)
+lookahead_prologue(int64 rows, const LookaheadState state) {
     if (state.is_skipped()) return;
-    for (int64 i = threadIdx.x; i < rows; i += blockDim.x) state.scalars[i] =
-        advance<C>(state.row[i], options);
+    for (int64 i = threadIdx.x; i < rows; i += blockDim.x)
+        state.scalars[i] = advance<C>(state.row[i], options);
 }
 
-__global__ void __launch_bounds__(256) lookahead_start(const LookaheadTable table,
-        const LookaheadState state) {
+__global__ void __launch_bounds__(256)
+lookahead_start(const LookaheadTable table, const LookaheadState state) {
     start_chunk(table, state);
 }
-__global__ void __launch_bounds__(256) lookahead_start_by_value(const __grid_constant__ LookaheadTensors table, const LookaheadState state) {
+__global__ void __launch_bounds__(256)
+lookahead_start_by_value(const __grid_constant__ LookaheadTensors table, const LookaheadState state) {
     start_chunk(table, state);
 }
 
-__global__ void __launch_bounds__(256) lookahead_update(const LookaheadTable table,
-        const LookaheadState state) {
+__global__ void __launch_bounds__(256)
+lookahead_update(const LookaheadTable table, const LookaheadState state) {
     update_chunk(table, state);
 }
-__global__ void __launch_bounds__(256) lookahead_update_by_value(const __grid_constant__ LookaheadTensors table, const LookaheadState state) {
+__global__ void __launch_bounds__(256)
+lookahead_update_by_value(const __grid_constant__ LookaheadTensors table, const LookaheadState state) {
     update_chunk(table, state);
 }
 

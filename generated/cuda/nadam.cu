@@ -3,23 +3,25 @@
 //
 // Adam with Nesterov momentum (Dozat 2016, algorithm 2), whose momentum grows step by step.
 //
-//     decay = 0.96**t
-//     decay_next = 0.96 * decay
-//     mu_now = beta_1 * (1 - 0.5 * decay)
-//     mu_next = beta_1 * (1 - 0.5 * decay_next)
+//     decay = 0.96**(t * momentum_decay) if momentum_decay given else 0.96**t
+//     decay_next = 0.96**((t + 1) * momentum_decay) if momentum_decay given else 0.96 * decay
+//     mu_now = beta_1 * (1 - 0.5 * decay) if growing_momentum else beta_1
+//     mu_next = beta_1 * (1 - 0.5 * decay_next) if growing_momentum else beta_1
 //     product = product * mu_now
 //     m = beta_1 * m + (1 - beta_1) * g
 //     v = beta_2 * v + (1 - beta_2) * g**2
-//     m_hat = mu_next / (1 - product * mu_next) * m + (1 - mu_now) / (1 - product) * g
+//     m_hat = mu_next / (1 - product * mu_next if growing_momentum else 1 - beta_1 * beta_1**t) * m
+//         + (1 - mu_now) / (1 - product if growing_momentum else 1 - beta_1**t) * g
 //     v_hat = v / (1 - beta_2**t)
 //     w = w - learning_rate * m_hat / (sqrt(v_hat) + epsilon)
 //
 // A build is for one choice of options and dtypes:
 //     nvcc -std=c++17 -O3 -cubin -arch=sm_90 -DOPTLOOM_OPTIONS=<options> -DOPTLOOM_PARAMETER=float32
-// further -DOPTLOOM_GRADIENT=bfloat16 for gradients of another dtype, -DOPTLOOM_COPY=bfloat16 for a copy of each
-// parameter, written with it, and -DOPTLOOM_GRADIENTS=<sum> of 1 to go up the gradient, 2 to divide it by
-// `gradient_scale`, 4 to write it back divided. All pointers point to device memory; no launch reads anything back,
-// so that a graph can hold a step: nadam_prologue, then nadam_prologue, nadam_update.
+// -DOPTLOOM_GRADIENT=bfloat16 is for gradients of another dtype, -DOPTLOOM_COPY=bfloat16 for a copy of each
+// parameter, written with it; -DOPTLOOM_GRADIENTS= is the sum of 1 to go up the gradient, 2 to divide it by
+// `gradient_scale`, 4 to write it back divided. Pointers are to device memory. Nothing is read back, so that
+// a graph can hold a step, which is these kernels:
+//     nadam_prologue, nadam_update
 // Every operation is rounded once, in the order written, whatever the flags and the size of a launch.
 
 #ifdef __CUDACC__
@@ -51,6 +53,7 @@ struct NadamRow {
     double beta_1;  // decay rate of the first moment, 0.9 by default
     double beta_2;  // decay rate of the second moment, 0.999 by default
     double epsilon;  // added to the root of the corrected second moment, 1e-07 by default
+    double momentum_decay;  // how fast momentum grows; None is as fast as 1
     double weight_decay;  // share of the weights, times the learning rate, taken off; None for none
     int64 gradient_accumulation_steps;  // calls per update; None for one
     int64 iterations;  // calls
@@ -64,16 +67,22 @@ struct NadamTensor {
     int64 size;
     int64 row;
     void *w;
-    const void *g;
+    void *g;  // read only, unless built to write it back
+    void *copy;  // w in another dtype, if built to write that
+    double *step;  // a counter that follows the row's t; null for none
     void *m;  // first moment
     void *v;  // second moment
     void *accumulated_gradient;  // sum of the gradients since the last update
+    void *product;  // a number that follows the row's; null for none
 };
 
 // What `options` is made of. The bit of a hyperparameter says that it is given.
 enum NadamOption {
-    NADAM_GRADIENT_ACCUMULATION_STEPS = 1,
-    NADAM_WEIGHT_DECAY = 2,
+    NADAM_GROWING_MOMENTUM = 1,
+    NADAM_GRADIENT_ACCUMULATION_STEPS = 2,
+    NADAM_WEIGHT_DECAY = 4,
+    NADAM_DECOUPLED_WEIGHT_DECAY = 8,
+    NADAM_MOMENTUM_DECAY = 16,
 };
 
 // The same for bindings.
@@ -83,6 +92,7 @@ extern "C" const char *const nadam_interface = R"({
     {"name": "beta_1", "type": "float64", "default": 0.9},
     {"name": "beta_2", "type": "float64", "default": 0.999},
     {"name": "epsilon", "type": "float64", "default": 1e-07},
+    {"name": "momentum_decay", "type": "float64", "default": null},
     {"name": "weight_decay", "type": "float64", "default": null},
     {"name": "gradient_accumulation_steps", "type": "int64", "default": null}
   ],
@@ -90,23 +100,41 @@ extern "C" const char *const nadam_interface = R"({
     {"name": "iterations"},
     {"name": "t"}
   ],
-  "options": [],
+  "options": [
+    {"name": "growing_momentum", "default": true},
+    {"name": "decoupled_weight_decay", "default": true}
+  ],
   "switches": [
+    {"name": "growing_momentum", "option": "growing_momentum", "value": true},
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
-    {"name": "weight_decay", "given": "weight_decay", "off": null}
+    {"name": "weight_decay", "given": "weight_decay", "off": null},
+    {"name": "decoupled_weight_decay", "option": "decoupled_weight_decay", "value": true},
+    {"name": "momentum_decay", "given": "momentum_decay", "off": null}
   ],
   "slots": [
     {"name": "m", "when": []},
     {"name": "v", "when": []},
     {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]}
   ],
+  "tensor": [
+    "size",
+    "row",
+    "w",
+    "g",
+    "copy",
+    "step",
+    "m",
+    "v",
+    "accumulated_gradient",
+    "product"
+  ],
   "scalar_slots": [
-    {"name": "product", "when": [], "start": 1.0}
+    {"name": "product", "when": ["growing_momentum"], "start": 1.0}
   ]
 })";
 
-// The launches of a call, in order, for bindings: a thread block for each chunk, tensor or call, of 256 threads;
-// if it `packs`, of as many fewer as a pack has elements. Buffers: numbers of 64 bits for each row, tensor or block.
+// The launches of a call, for bindings: a block of 256 threads for each chunk, tensor or call; if it
+// `packs`, of as many fewer as a pack has elements. Buffers: 64-bit numbers for each row, tensor or block.
 extern "C" const char *const nadam_launches = R"({
   "start": [
     {"kernel": "nadam_start", "grid": "chunk", "packs": false}
@@ -116,7 +144,7 @@ extern "C" const char *const nadam_launches = R"({
     {"kernel": "nadam_update", "grid": "chunk", "packs": false}
   ],
   "buffers": [
-    {"name": "scalars", "per": "row", "words": 12}
+    {"name": "scalars", "per": "row", "words": 13}
   ]
 })";
 
@@ -173,12 +201,13 @@ struct bfloat16 {
 };
 
 // The dtype of the arithmetic, and of the slots, of a parameter of type T.
-template <typename T> struct Compute {
+template <typename T> struct ComputeOf {
     using type = Float32;
 };
-template <> struct Compute<Float64> {
+template <> struct ComputeOf<Float64> {
     using type = Float64;
 };
+template <typename T> using Compute = typename ComputeOf<T>::type;
 
 __device__ inline Float32 load(const Float32 &x) { return x; }
 __device__ inline Float64 load(const Float64 &x) { return x; }
@@ -210,7 +239,7 @@ __device__ inline void store(float16 &x, Float32 value) {
 
 // The dtype of a parameter's copy if it has none.
 struct Nothing {};
-
+template <typename X> __device__ inline void store(Nothing &, X) {}
 
 template <typename X> __device__ inline X square(X x) { return x * x; }
 
@@ -266,6 +295,12 @@ template <typename C> __device__ inline Pair<C> power(Pair<C> u, int64 t) {
         if (t & 1) result = result * u;
     return result;
 }
+// In float64: the only scalar whose last bits are a library's.
+template <typename C> __device__ inline double sum(Pair<C> u) {
+    return double(u.high.x) + double(u.low.x);
+}
+template <typename C> __device__ inline Pair<C> real_power(Pair<C> u,
+    Pair<C> v) { return pair<C>(pow(sum(u), sum(v))); }
 template <typename C> __device__ inline Pair<C> one_minus_power(Pair<C> u, int64 t) {
     return pair<C>(1) - power(u, t);
 }
@@ -274,13 +309,14 @@ template <typename C> __device__ inline Pair<C> one_minus_power(Pair<C> u, int64
 template <typename C> struct Scalars {
     bool is_update;
     C inverse_gradient_accumulation_steps;
+    C weight_decay;
     C weight_decay_times_learning_rate;
     C beta_1;
     C one_minus_beta_1;
     C beta_2;
     C one_minus_beta_2;
-    C mu_next_over_one_minus_product_times_mu_next;
-    C one_minus_mu_now_over_one_minus_product;
+    C mu_next_over_one_minus_product_times_mu_next_if_growing_momentum;
+    C one_minus_mu_now_over_one_minus_product_if_growing_momentum;
     C inverse_one_minus_power_of_beta_2;
     C learning_rate;
     C epsilon;
@@ -298,23 +334,35 @@ template <typename C> __device__ inline Scalars<C> advance(NadamRow &row, int64 
     const Pair<C> beta_1 = pair<C>(row.beta_1);
     const Pair<C> beta_2 = pair<C>(row.beta_2);
     const Pair<C> epsilon = pair<C>(row.epsilon);
+    const Pair<C> momentum_decay = pair<C>(row.momentum_decay);
     const Pair<C> weight_decay = pair<C>(row.weight_decay);
     const Pair<C> gradient_accumulation_steps = pair<C>(double(row.gradient_accumulation_steps));
     k.inverse_gradient_accumulation_steps = rounded(pair<C>(1) / gradient_accumulation_steps);
+    k.weight_decay = rounded(weight_decay);
     k.weight_decay_times_learning_rate = rounded(weight_decay * learning_rate);
-    const Pair<C> decay = power(pair<C>(24) / pair<C>(25), row.t);
-    const Pair<C> decay_next = pair<C>(24) / pair<C>(25) * decay;
-    const Pair<C> mu_now = beta_1 * (pair<C>(1) - pair<C>(0.5) * decay);
-    const Pair<C> mu_next = beta_1 * (pair<C>(1) - pair<C>(0.5) * decay_next);
-    row.product = double(rounded(pair<C>(row.product) * mu_now).x);
+    const Pair<C> decay = (options & NADAM_MOMENTUM_DECAY)
+        ? real_power(pair<C>(24) / pair<C>(25), pair<C>(double(row.t)) * momentum_decay)
+        : power(pair<C>(24) / pair<C>(25), row.t);
+    const Pair<C> decay_next = (options & NADAM_MOMENTUM_DECAY)
+        ? real_power(pair<C>(24) / pair<C>(25), (pair<C>(double(row.t)) + pair<C>(1)) * momentum_decay)
+        : pair<C>(24) / pair<C>(25) * decay;
+    const Pair<C> mu_now = (options & NADAM_GROWING_MOMENTUM) ? beta_1 * (pair<C>(1) - pair<C>(0.5) * decay)
+        : beta_1;
+    const Pair<C> mu_next = (options & NADAM_GROWING_MOMENTUM)
+        ? beta_1 * (pair<C>(1) - pair<C>(0.5) * decay_next) : beta_1;
+    if ((options & NADAM_GROWING_MOMENTUM)) row.product = double(rounded(pair<C>(row.product) * mu_now).x);
     k.beta_1 = rounded(beta_1);
     k.one_minus_beta_1 = rounded(pair<C>(1) - beta_1);
     k.beta_2 = rounded(beta_2);
     k.one_minus_beta_2 = rounded(pair<C>(1) - beta_2);
-    k.mu_next_over_one_minus_product_times_mu_next =
-        rounded(mu_next / (pair<C>(1) - pair<C>(row.product) * mu_next));
-    k.one_minus_mu_now_over_one_minus_product =
-        rounded((pair<C>(1) - mu_now) / (pair<C>(1) - pair<C>(row.product)));
+    k.mu_next_over_one_minus_product_times_mu_next_if_growing_momentum =
+        rounded(mu_next
+        / ((options & NADAM_GROWING_MOMENTUM) ? pair<C>(1) - pair<C>(row.product) * mu_next
+        : pair<C>(1) - beta_1 * power(beta_1, row.t)));
+    k.one_minus_mu_now_over_one_minus_product_if_growing_momentum =
+        rounded((pair<C>(1) - mu_now)
+        / ((options & NADAM_GROWING_MOMENTUM) ? pair<C>(1) - pair<C>(row.product)
+        : one_minus_power(beta_1, row.t)));
     k.inverse_one_minus_power_of_beta_2 = rounded(pair<C>(1) / one_minus_power(beta_2, row.t));
     k.learning_rate = rounded(learning_rate);
     k.epsilon = rounded(epsilon);
@@ -336,17 +384,18 @@ __device__ inline void every_call(C g, C &accumulated_gradient) {
 }
 
 // One element, in a call that updates.
-template <bool gradient_accumulation_steps, bool weight_decay, typename C>
+template <bool gradient_accumulation_steps, bool weight_decay, bool decoupled_weight_decay, typename C>
 __device__ inline void update(const Scalars<C> &k, C &w, C g, C &m, C &v, C &accumulated_gradient) {
     if constexpr (gradient_accumulation_steps) {
         accumulated_gradient = accumulated_gradient + g;
         g = accumulated_gradient * k.inverse_gradient_accumulation_steps;
     }
-    if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
+    if constexpr (weight_decay && !decoupled_weight_decay) g = g + k.weight_decay * w;
+    if constexpr (weight_decay && decoupled_weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     m = k.beta_1 * m + k.one_minus_beta_1 * g;
     v = k.beta_2 * v + k.one_minus_beta_2 * square(g);
-    const C m_hat = k.mu_next_over_one_minus_product_times_mu_next * m
-        + k.one_minus_mu_now_over_one_minus_product * g;
+    const C m_hat = k.mu_next_over_one_minus_product_times_mu_next_if_growing_momentum * m
+        + k.one_minus_mu_now_over_one_minus_product_if_growing_momentum * g;
     const C v_hat = v * k.inverse_one_minus_power_of_beta_2;
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     w = w - k.learning_rate * m_hat / (sqrt(v_hat) + k.epsilon);
@@ -354,16 +403,20 @@ __device__ inline void update(const Scalars<C> &k, C &w, C g, C &m, C &v, C &acc
 
 // What this build is for.
 constexpr int64 options = OPTLOOM_OPTIONS;
+constexpr bool growing_momentum = options & NADAM_GROWING_MOMENTUM;
 constexpr bool gradient_accumulation_steps = options & NADAM_GRADIENT_ACCUMULATION_STEPS;
 constexpr bool weight_decay = options & NADAM_WEIGHT_DECAY;
+constexpr bool decoupled_weight_decay = options & NADAM_DECOUPLED_WEIGHT_DECAY;
+constexpr bool momentum_decay = options & NADAM_MOMENTUM_DECAY;
 constexpr bool negates = (OPTLOOM_GRADIENTS) & 1, divides = (OPTLOOM_GRADIENTS) & 2,
     writes_back = (OPTLOOM_GRADIENTS) & 4;
 using T = OPTLOOM_PARAMETER;
 using G = OPTLOOM_GRADIENT;
 using L = OPTLOOM_COPY;
-using C = typename Compute<T>::type;
+using C = Compute<T>;
+constexpr bool copies = sizeof(L) > sizeof(Nothing);
 
-// A thread block takes a chunk: at most chunk_size elements of one tensor. An empty tensor has one of 0 elements.
+// A thread block takes a chunk: at most chunk_size elements of a tensor. An empty tensor has one without any.
 constexpr int chunk_size = 16384;
 
 struct Chunk {
@@ -391,7 +444,7 @@ struct NadamTable {
     __device__ int64 first_of(int64 i) const { return first[i]; }
 };
 
-// The same as an argument of the launch, for as many as it holds: nothing has to be copied to the device before.
+// The same as an argument of a launch, for as many as it holds: nothing is copied to the device before.
 struct NadamTensors {
     static constexpr int capacity = (4096 - 256) / (sizeof(NadamTensor) + sizeof(int64));
     int64 tensors;
@@ -409,7 +462,7 @@ struct NadamTensors {
     __device__ int64 first_of(int64 i) const { return first[i - number]; }
 };
 
-// What the launches of a call share. `scalars` and what follows it is theirs; the rows are kept from call to call.
+// What the launches of a call share. From `scalars` on it is theirs; the rows are kept from call to call.
 struct NadamState {
     NadamRow *row;
     const float *gradient_scale;  // gradients are divided by it, if built to do so
@@ -434,15 +487,23 @@ template <typename X, int width> __device__ inline void write(void *to, int64 i,
 }
 
 // A full pack takes 128 bits of the narrowest array.
-constexpr int narrowest = sizeof(T) < sizeof(G) ? sizeof(T) : sizeof(G);
+constexpr int narrower = sizeof(T) < sizeof(G) ? sizeof(T) : sizeof(G);
+constexpr int narrowest = copies && sizeof(L) < narrower ? sizeof(L) : narrower;
 constexpr int pack_size = 16 / narrowest;
 __device__ inline bool is_aligned(const NadamTensor &x) {
-    return (int64(x.w) | int64(x.g) | int64(x.m) | int64(x.v) | int64(x.accumulated_gradient)) % 16 == 0;
+    return (int64(x.w) | int64(x.g) | int64(x.copy) | int64(x.m) | int64(x.v) | int64(x.accumulated_gradient))
+        % 16 == 0;
 }
 
 __device__ inline C gradient(const G &x, C scale) {
     const C g = divides ? C(load(x)) / scale : C(load(x));
     return negates ? -g : g;
+}
+
+// A caller may keep counters with its tensors.
+__device__ inline void write_counters(const NadamTensor &x, const NadamRow &row) {
+    if (x.step) *x.step = double(row.t);
+    if (x.product) *static_cast<C *>(x.product) = C(row.product);
 }
 
 // `width` elements from the i-th on.
@@ -479,8 +540,10 @@ __device__ inline void every_call_elements(const NadamTensor &x, int64 i, C scal
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         every_call<gradient_accumulation_steps>(g, accumulated_gradient);
         store(accumulated_gradient_.x[j], accumulated_gradient);
+        if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
     }
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
+    if constexpr (writes_back) write(x.g, i, g_);
 }
 
 // `width` elements from the i-th on.
@@ -493,6 +556,7 @@ __device__ inline void update_elements(const Scalars<C> &k, const NadamTensor &x
     Pack<C, width> accumulated_gradient_ = {};
     if constexpr (gradient_accumulation_steps) accumulated_gradient_ =
         read<C, width>(x.accumulated_gradient, i);
+    Pack<L, width> copy_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
         C w = load(w_.x[j]);
@@ -500,16 +564,21 @@ __device__ inline void update_elements(const Scalars<C> &k, const NadamTensor &x
         C m = load(m_.x[j]);
         C v = load(v_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
-        update<gradient_accumulation_steps, weight_decay>(k, w, g, m, v, accumulated_gradient);
+        update<gradient_accumulation_steps, weight_decay, decoupled_weight_decay>(k, w, g, m, v,
+            accumulated_gradient);
         store(w_.x[j], w);
         store(m_.x[j], m);
         store(v_.x[j], v);
         store(accumulated_gradient_.x[j], accumulated_gradient);
+        store(copy_.x[j], w);
+        if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
     }
     write(x.w, i, w_);
     write(x.m, i, m_);
     write(x.v, i, v_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
+    if constexpr (copies) write(x.copy, i, copy_);
+    if constexpr (writes_back) write(x.g, i, g_);
 }
 
 template <typename Table> __device__ inline void start_chunk(const Table &table, const NadamState &state) {
@@ -528,6 +597,7 @@ template <typename Table> __device__ inline void update_chunk(const Table &table
     const NadamTensor x = table.at(chunk.tensor);
     const Scalars<C> k = state.scalars[x.row];
     const C scale = state.scale();
+    if (chunk.begin == 0 && threadIdx.x == 0) write_counters(x, state.row[x.row]);
     const int packs = is_aligned(x) ? chunk.size / pack_size : 0;
     if (!k.is_update) {
         for (int i = threadIdx.x; i < packs; i += blockDim.x)
@@ -547,25 +617,28 @@ template <typename Table> __device__ inline void update_chunk(const Table &table
 extern "C" {
 
 // One thread block: counts the call, and computes what the elements of each row share.
-__global__ void __launch_bounds__(256) nadam_prologue(int64 rows, NadamState state) {
+__global__ void __launch_bounds__(256)
+nadam_prologue(int64 rows, const NadamState state) {
     if (state.is_skipped()) return;
-    for (int64 i = threadIdx.x; i < rows; i += blockDim.x) state.scalars[i] =
-        advance<C>(state.row[i], options);
+    for (int64 i = threadIdx.x; i < rows; i += blockDim.x)
+        state.scalars[i] = advance<C>(state.row[i], options);
 }
 
-__global__ void __launch_bounds__(256) nadam_start(const NadamTable table, const NadamState state) {
+__global__ void __launch_bounds__(256)
+nadam_start(const NadamTable table, const NadamState state) {
     start_chunk(table, state);
 }
-__global__ void __launch_bounds__(256) nadam_start_by_value(const __grid_constant__ NadamTensors table,
-        const NadamState state) {
+__global__ void __launch_bounds__(256)
+nadam_start_by_value(const __grid_constant__ NadamTensors table, const NadamState state) {
     start_chunk(table, state);
 }
 
-__global__ void __launch_bounds__(256) nadam_update(const NadamTable table, const NadamState state) {
+__global__ void __launch_bounds__(256)
+nadam_update(const NadamTable table, const NadamState state) {
     update_chunk(table, state);
 }
-__global__ void __launch_bounds__(256) nadam_update_by_value(const __grid_constant__ NadamTensors table,
-        const NadamState state) {
+__global__ void __launch_bounds__(256)
+nadam_update_by_value(const __grid_constant__ NadamTensors table, const NadamState state) {
     update_chunk(table, state);
 }
 

@@ -12,15 +12,17 @@
 //     rectification = sqrt(numerator / denominator)
 //     m_hat = m / (1 - beta_1**t)
 //     v_hat = v / (1 - beta_2**t)
-//     adaptive = rectification * m_hat / (sqrt(v_hat) + epsilon)
+//     added = epsilon / sqrt(1 - beta_2**t) if epsilon_hat else epsilon
+//     adaptive = rectification * m_hat / (sqrt(v_hat) + added)
 //     w = w - learning_rate * where(5 < rho, adaptive, m_hat)
 //
 // A build is for one choice of options and dtypes:
 //     nvcc -std=c++17 -O3 -cubin -arch=sm_90 -DOPTLOOM_OPTIONS=<options> -DOPTLOOM_PARAMETER=float32
-// further -DOPTLOOM_GRADIENT=bfloat16 for gradients of another dtype, -DOPTLOOM_COPY=bfloat16 for a copy of each
-// parameter, written with it, and -DOPTLOOM_GRADIENTS=<sum> of 1 to go up the gradient, 2 to divide it by
-// `gradient_scale`, 4 to write it back divided. All pointers point to device memory; no launch reads anything back,
-// so that a graph can hold a step: radam_prologue, then radam_prologue, radam_update.
+// -DOPTLOOM_GRADIENT=bfloat16 is for gradients of another dtype, -DOPTLOOM_COPY=bfloat16 for a copy of each
+// parameter, written with it; -DOPTLOOM_GRADIENTS= is the sum of 1 to go up the gradient, 2 to divide it by
+// `gradient_scale`, 4 to write it back divided. Pointers are to device memory. Nothing is read back, so that
+// a graph can hold a step, which is these kernels:
+//     radam_prologue, radam_update
 // Every operation is rounded once, in the order written, whatever the flags and the size of a launch.
 
 #ifdef __CUDACC__
@@ -64,7 +66,9 @@ struct RAdamTensor {
     int64 size;
     int64 row;
     void *w;
-    const void *g;
+    void *g;  // read only, unless built to write it back
+    void *copy;  // w in another dtype, if built to write that
+    double *step;  // a counter that follows the row's t; null for none
     void *m;  // first moment
     void *v;  // second moment
     void *accumulated_gradient;  // sum of the gradients since the last update
@@ -74,6 +78,8 @@ struct RAdamTensor {
 enum RAdamOption {
     RADAM_GRADIENT_ACCUMULATION_STEPS = 1,
     RADAM_WEIGHT_DECAY = 2,
+    RADAM_DECOUPLED_WEIGHT_DECAY = 4,
+    RADAM_EPSILON_HAT = 8,
 };
 
 // The same for bindings.
@@ -90,21 +96,37 @@ extern "C" const char *const radam_interface = R"({
     {"name": "iterations"},
     {"name": "t"}
   ],
-  "options": [],
+  "options": [
+    {"name": "epsilon_hat", "default": false},
+    {"name": "decoupled_weight_decay", "default": true}
+  ],
   "switches": [
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
-    {"name": "weight_decay", "given": "weight_decay", "off": null}
+    {"name": "weight_decay", "given": "weight_decay", "off": null},
+    {"name": "decoupled_weight_decay", "option": "decoupled_weight_decay", "value": true},
+    {"name": "epsilon_hat", "option": "epsilon_hat", "value": true}
   ],
   "slots": [
     {"name": "m", "when": []},
     {"name": "v", "when": []},
     {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]}
   ],
+  "tensor": [
+    "size",
+    "row",
+    "w",
+    "g",
+    "copy",
+    "step",
+    "m",
+    "v",
+    "accumulated_gradient"
+  ],
   "scalar_slots": []
 })";
 
-// The launches of a call, in order, for bindings: a thread block for each chunk, tensor or call, of 256 threads;
-// if it `packs`, of as many fewer as a pack has elements. Buffers: numbers of 64 bits for each row, tensor or block.
+// The launches of a call, for bindings: a block of 256 threads for each chunk, tensor or call; if it
+// `packs`, of as many fewer as a pack has elements. Buffers: 64-bit numbers for each row, tensor or block.
 extern "C" const char *const radam_launches = R"({
   "start": [
     {"kernel": "radam_start", "grid": "chunk", "packs": false}
@@ -114,7 +136,7 @@ extern "C" const char *const radam_launches = R"({
     {"kernel": "radam_update", "grid": "chunk", "packs": false}
   ],
   "buffers": [
-    {"name": "scalars", "per": "row", "words": 13}
+    {"name": "scalars", "per": "row", "words": 14}
   ]
 })";
 
@@ -171,12 +193,13 @@ struct bfloat16 {
 };
 
 // The dtype of the arithmetic, and of the slots, of a parameter of type T.
-template <typename T> struct Compute {
+template <typename T> struct ComputeOf {
     using type = Float32;
 };
-template <> struct Compute<Float64> {
+template <> struct ComputeOf<Float64> {
     using type = Float64;
 };
+template <typename T> using Compute = typename ComputeOf<T>::type;
 
 __device__ inline Float32 load(const Float32 &x) { return x; }
 __device__ inline Float64 load(const Float64 &x) { return x; }
@@ -208,7 +231,7 @@ __device__ inline void store(float16 &x, Float32 value) {
 
 // The dtype of a parameter's copy if it has none.
 struct Nothing {};
-
+template <typename X> __device__ inline void store(Nothing &, X) {}
 
 template <typename X> __device__ inline X square(X x) { return x * x; }
 
@@ -284,6 +307,7 @@ template <typename C> __device__ inline bool operator<=(Pair<C> u, Pair<C> v) { 
 template <typename C> struct Scalars {
     bool is_update;
     C inverse_gradient_accumulation_steps;
+    C weight_decay;
     C weight_decay_times_learning_rate;
     C beta_1;
     C one_minus_beta_1;
@@ -292,7 +316,7 @@ template <typename C> struct Scalars {
     C rectification;
     C inverse_one_minus_power_of_beta_1;
     C inverse_one_minus_power_of_beta_2;
-    C epsilon;
+    C added;
     C learning_rate;
     bool five_below_rho;
 };
@@ -312,6 +336,7 @@ template <typename C> __device__ inline Scalars<C> advance(RAdamRow &row, int64 
     const Pair<C> weight_decay = pair<C>(row.weight_decay);
     const Pair<C> gradient_accumulation_steps = pair<C>(double(row.gradient_accumulation_steps));
     k.inverse_gradient_accumulation_steps = rounded(pair<C>(1) / gradient_accumulation_steps);
+    k.weight_decay = rounded(weight_decay);
     k.weight_decay_times_learning_rate = rounded(weight_decay * learning_rate);
     k.beta_1 = rounded(beta_1);
     k.one_minus_beta_1 = rounded(pair<C>(1) - beta_1);
@@ -326,7 +351,7 @@ template <typename C> __device__ inline Scalars<C> advance(RAdamRow &row, int64 
     k.rectification = rounded(sqrt(numerator / denominator));
     k.inverse_one_minus_power_of_beta_1 = rounded(pair<C>(1) / one_minus_power(beta_1, row.t));
     k.inverse_one_minus_power_of_beta_2 = rounded(pair<C>(1) / one_minus_power_of_beta_2);
-    k.epsilon = rounded(epsilon);
+    k.added = rounded((options & RADAM_EPSILON_HAT) ? epsilon / sqrt(one_minus_power_of_beta_2) : epsilon);
     k.learning_rate = rounded(learning_rate);
     k.five_below_rho = pair<C>(5) < rho;
     return k;
@@ -347,18 +372,19 @@ __device__ inline void every_call(C g, C &accumulated_gradient) {
 }
 
 // One element, in a call that updates.
-template <bool gradient_accumulation_steps, bool weight_decay, typename C>
+template <bool gradient_accumulation_steps, bool weight_decay, bool decoupled_weight_decay, typename C>
 __device__ inline void update(const Scalars<C> &k, C &w, C g, C &m, C &v, C &accumulated_gradient) {
     if constexpr (gradient_accumulation_steps) {
         accumulated_gradient = accumulated_gradient + g;
         g = accumulated_gradient * k.inverse_gradient_accumulation_steps;
     }
-    if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
+    if constexpr (weight_decay && !decoupled_weight_decay) g = g + k.weight_decay * w;
+    if constexpr (weight_decay && decoupled_weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     m = k.beta_1 * m + k.one_minus_beta_1 * g;
     v = k.beta_2 * v + k.one_minus_beta_2 * square(g);
     const C m_hat = m * k.inverse_one_minus_power_of_beta_1;
     const C v_hat = v * k.inverse_one_minus_power_of_beta_2;
-    const C adaptive = k.rectification * m_hat / (sqrt(v_hat) + k.epsilon);
+    const C adaptive = k.rectification * m_hat / (sqrt(v_hat) + k.added);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     w = w - k.learning_rate * (k.five_below_rho ? adaptive : m_hat);
 }
@@ -367,14 +393,17 @@ __device__ inline void update(const Scalars<C> &k, C &w, C g, C &m, C &v, C &acc
 constexpr int64 options = OPTLOOM_OPTIONS;
 constexpr bool gradient_accumulation_steps = options & RADAM_GRADIENT_ACCUMULATION_STEPS;
 constexpr bool weight_decay = options & RADAM_WEIGHT_DECAY;
+constexpr bool decoupled_weight_decay = options & RADAM_DECOUPLED_WEIGHT_DECAY;
+constexpr bool epsilon_hat = options & RADAM_EPSILON_HAT;
 constexpr bool negates = (OPTLOOM_GRADIENTS) & 1, divides = (OPTLOOM_GRADIENTS) & 2,
     writes_back = (OPTLOOM_GRADIENTS) & 4;
 using T = OPTLOOM_PARAMETER;
 using G = OPTLOOM_GRADIENT;
 using L = OPTLOOM_COPY;
-using C = typename Compute<T>::type;
+using C = Compute<T>;
+constexpr bool copies = sizeof(L) > sizeof(Nothing);
 
-// A thread block takes a chunk: at most chunk_size elements of one tensor. An empty tensor has one of 0 elements.
+// A thread block takes a chunk: at most chunk_size elements of a tensor. An empty tensor has one without any.
 constexpr int chunk_size = 16384;
 
 struct Chunk {
@@ -402,7 +431,7 @@ struct RAdamTable {
     __device__ int64 first_of(int64 i) const { return first[i]; }
 };
 
-// The same as an argument of the launch, for as many as it holds: nothing has to be copied to the device before.
+// The same as an argument of a launch, for as many as it holds: nothing is copied to the device before.
 struct RAdamTensors {
     static constexpr int capacity = (4096 - 256) / (sizeof(RAdamTensor) + sizeof(int64));
     int64 tensors;
@@ -420,7 +449,7 @@ struct RAdamTensors {
     __device__ int64 first_of(int64 i) const { return first[i - number]; }
 };
 
-// What the launches of a call share. `scalars` and what follows it is theirs; the rows are kept from call to call.
+// What the launches of a call share. From `scalars` on it is theirs; the rows are kept from call to call.
 struct RAdamState {
     RAdamRow *row;
     const float *gradient_scale;  // gradients are divided by it, if built to do so
@@ -445,15 +474,22 @@ template <typename X, int width> __device__ inline void write(void *to, int64 i,
 }
 
 // A full pack takes 128 bits of the narrowest array.
-constexpr int narrowest = sizeof(T) < sizeof(G) ? sizeof(T) : sizeof(G);
+constexpr int narrower = sizeof(T) < sizeof(G) ? sizeof(T) : sizeof(G);
+constexpr int narrowest = copies && sizeof(L) < narrower ? sizeof(L) : narrower;
 constexpr int pack_size = 16 / narrowest;
 __device__ inline bool is_aligned(const RAdamTensor &x) {
-    return (int64(x.w) | int64(x.g) | int64(x.m) | int64(x.v) | int64(x.accumulated_gradient)) % 16 == 0;
+    return (int64(x.w) | int64(x.g) | int64(x.copy) | int64(x.m) | int64(x.v) | int64(x.accumulated_gradient))
+        % 16 == 0;
 }
 
 __device__ inline C gradient(const G &x, C scale) {
     const C g = divides ? C(load(x)) / scale : C(load(x));
     return negates ? -g : g;
+}
+
+// A caller may keep counters with its tensors.
+__device__ inline void write_counters(const RAdamTensor &x, const RAdamRow &row) {
+    if (x.step) *x.step = double(row.t);
 }
 
 // `width` elements from the i-th on.
@@ -490,8 +526,10 @@ __device__ inline void every_call_elements(const RAdamTensor &x, int64 i, C scal
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         every_call<gradient_accumulation_steps>(g, accumulated_gradient);
         store(accumulated_gradient_.x[j], accumulated_gradient);
+        if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
     }
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
+    if constexpr (writes_back) write(x.g, i, g_);
 }
 
 // `width` elements from the i-th on.
@@ -504,6 +542,7 @@ __device__ inline void update_elements(const Scalars<C> &k, const RAdamTensor &x
     Pack<C, width> accumulated_gradient_ = {};
     if constexpr (gradient_accumulation_steps) accumulated_gradient_ =
         read<C, width>(x.accumulated_gradient, i);
+    Pack<L, width> copy_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
         C w = load(w_.x[j]);
@@ -511,16 +550,21 @@ __device__ inline void update_elements(const Scalars<C> &k, const RAdamTensor &x
         C m = load(m_.x[j]);
         C v = load(v_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
-        update<gradient_accumulation_steps, weight_decay>(k, w, g, m, v, accumulated_gradient);
+        update<gradient_accumulation_steps, weight_decay, decoupled_weight_decay>(k, w, g, m, v,
+            accumulated_gradient);
         store(w_.x[j], w);
         store(m_.x[j], m);
         store(v_.x[j], v);
         store(accumulated_gradient_.x[j], accumulated_gradient);
+        store(copy_.x[j], w);
+        if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
     }
     write(x.w, i, w_);
     write(x.m, i, m_);
     write(x.v, i, v_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
+    if constexpr (copies) write(x.copy, i, copy_);
+    if constexpr (writes_back) write(x.g, i, g_);
 }
 
 template <typename Table> __device__ inline void start_chunk(const Table &table, const RAdamState &state) {
@@ -539,6 +583,7 @@ template <typename Table> __device__ inline void update_chunk(const Table &table
     const RAdamTensor x = table.at(chunk.tensor);
     const Scalars<C> k = state.scalars[x.row];
     const C scale = state.scale();
+    if (chunk.begin == 0 && threadIdx.x == 0) write_counters(x, state.row[x.row]);
     const int packs = is_aligned(x) ? chunk.size / pack_size : 0;
     if (!k.is_update) {
         for (int i = threadIdx.x; i < packs; i += blockDim.x)
@@ -558,25 +603,28 @@ template <typename Table> __device__ inline void update_chunk(const Table &table
 extern "C" {
 
 // One thread block: counts the call, and computes what the elements of each row share.
-__global__ void __launch_bounds__(256) radam_prologue(int64 rows, RAdamState state) {
+__global__ void __launch_bounds__(256)
+radam_prologue(int64 rows, const RAdamState state) {
     if (state.is_skipped()) return;
-    for (int64 i = threadIdx.x; i < rows; i += blockDim.x) state.scalars[i] =
-        advance<C>(state.row[i], options);
+    for (int64 i = threadIdx.x; i < rows; i += blockDim.x)
+        state.scalars[i] = advance<C>(state.row[i], options);
 }
 
-__global__ void __launch_bounds__(256) radam_start(const RAdamTable table, const RAdamState state) {
+__global__ void __launch_bounds__(256)
+radam_start(const RAdamTable table, const RAdamState state) {
     start_chunk(table, state);
 }
-__global__ void __launch_bounds__(256) radam_start_by_value(const __grid_constant__ RAdamTensors table,
-        const RAdamState state) {
+__global__ void __launch_bounds__(256)
+radam_start_by_value(const __grid_constant__ RAdamTensors table, const RAdamState state) {
     start_chunk(table, state);
 }
 
-__global__ void __launch_bounds__(256) radam_update(const RAdamTable table, const RAdamState state) {
+__global__ void __launch_bounds__(256)
+radam_update(const RAdamTable table, const RAdamState state) {
     update_chunk(table, state);
 }
-__global__ void __launch_bounds__(256) radam_update_by_value(const __grid_constant__ RAdamTensors table,
-        const RAdamState state) {
+__global__ void __launch_bounds__(256)
+radam_update_by_value(const __grid_constant__ RAdamTensors table, const RAdamState state) {
     update_chunk(table, state);
 }
 

@@ -8,16 +8,21 @@
 //     v = rho * v + (1 - rho) * g**2
 //     mean = rho * mean + (1 - rho) * g
 //     square = v - mean**2 if centered else v
-//     change = learning_rate * g / sqrt(square + epsilon)
-//     m = momentum * m + change
-//     w = w - m if momentum given else w - change
+//     change = (learning_rate * g if rate_in_momentum else g)
+//         / (sqrt(square + epsilon) if epsilon_in_root else sqrt(square) + epsilon)
+//     m = momentum * m - change if downhill_momentum else momentum * m + change
+//     w =
+//         (w + (m if rate_in_momentum else learning_rate * m) if downhill_momentum else w
+//         - (m if rate_in_momentum else learning_rate * m)) if momentum given else w
+//         - (change if rate_in_momentum else learning_rate * change)
 //
 // A build is for one choice of options and dtypes:
 //     nvcc -std=c++17 -O3 -cubin -arch=sm_90 -DOPTLOOM_OPTIONS=<options> -DOPTLOOM_PARAMETER=float32
-// further -DOPTLOOM_GRADIENT=bfloat16 for gradients of another dtype, -DOPTLOOM_COPY=bfloat16 for a copy of each
-// parameter, written with it, and -DOPTLOOM_GRADIENTS=<sum> of 1 to go up the gradient, 2 to divide it by
-// `gradient_scale`, 4 to write it back divided. All pointers point to device memory; no launch reads anything back,
-// so that a graph can hold a step: rmsprop_prologue, then rmsprop_prologue, rmsprop_update.
+// -DOPTLOOM_GRADIENT=bfloat16 is for gradients of another dtype, -DOPTLOOM_COPY=bfloat16 for a copy of each
+// parameter, written with it; -DOPTLOOM_GRADIENTS= is the sum of 1 to go up the gradient, 2 to divide it by
+// `gradient_scale`, 4 to write it back divided. Pointers are to device memory. Nothing is read back, so that
+// a graph can hold a step, which is these kernels:
+//     rmsprop_prologue, rmsprop_update
 // Every operation is rounded once, in the order written, whatever the flags and the size of a launch.
 
 #ifdef __CUDACC__
@@ -61,7 +66,9 @@ struct RMSpropTensor {
     int64 size;
     int64 row;
     void *w;
-    const void *g;
+    void *g;  // read only, unless built to write it back
+    void *copy;  // w in another dtype, if built to write that
+    double *step;  // a counter that follows the row's t; null for none
     void *v;  // mean square of the gradient
     void *m;  // velocity
     void *mean;  // mean of the gradient
@@ -74,6 +81,10 @@ enum RMSpropOption {
     RMSPROP_CENTERED = 2,
     RMSPROP_GRADIENT_ACCUMULATION_STEPS = 4,
     RMSPROP_WEIGHT_DECAY = 8,
+    RMSPROP_DECOUPLED_WEIGHT_DECAY = 16,
+    RMSPROP_RATE_IN_MOMENTUM = 32,
+    RMSPROP_EPSILON_IN_ROOT = 64,
+    RMSPROP_DOWNHILL_MOMENTUM = 128,
 };
 
 // The same for bindings.
@@ -91,13 +102,21 @@ extern "C" const char *const rmsprop_interface = R"({
     {"name": "t"}
   ],
   "options": [
-    {"name": "centered", "default": false}
+    {"name": "centered", "default": false},
+    {"name": "epsilon_in_root", "default": true},
+    {"name": "rate_in_momentum", "default": true},
+    {"name": "downhill_momentum", "default": false},
+    {"name": "decoupled_weight_decay", "default": true}
   ],
   "switches": [
     {"name": "momentum", "given": "momentum", "off": 0},
     {"name": "centered", "option": "centered", "value": true},
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
-    {"name": "weight_decay", "given": "weight_decay", "off": null}
+    {"name": "weight_decay", "given": "weight_decay", "off": null},
+    {"name": "decoupled_weight_decay", "option": "decoupled_weight_decay", "value": true},
+    {"name": "rate_in_momentum", "option": "rate_in_momentum", "value": true},
+    {"name": "epsilon_in_root", "option": "epsilon_in_root", "value": true},
+    {"name": "downhill_momentum", "option": "downhill_momentum", "value": true}
   ],
   "slots": [
     {"name": "v", "when": []},
@@ -105,11 +124,23 @@ extern "C" const char *const rmsprop_interface = R"({
     {"name": "mean", "when": ["centered"]},
     {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]}
   ],
+  "tensor": [
+    "size",
+    "row",
+    "w",
+    "g",
+    "copy",
+    "step",
+    "v",
+    "m",
+    "mean",
+    "accumulated_gradient"
+  ],
   "scalar_slots": []
 })";
 
-// The launches of a call, in order, for bindings: a thread block for each chunk, tensor or call, of 256 threads;
-// if it `packs`, of as many fewer as a pack has elements. Buffers: numbers of 64 bits for each row, tensor or block.
+// The launches of a call, for bindings: a block of 256 threads for each chunk, tensor or call; if it
+// `packs`, of as many fewer as a pack has elements. Buffers: 64-bit numbers for each row, tensor or block.
 extern "C" const char *const rmsprop_launches = R"({
   "start": [
     {"kernel": "rmsprop_start", "grid": "chunk", "packs": false}
@@ -119,7 +150,7 @@ extern "C" const char *const rmsprop_launches = R"({
     {"kernel": "rmsprop_update", "grid": "chunk", "packs": false}
   ],
   "buffers": [
-    {"name": "scalars", "per": "row", "words": 8}
+    {"name": "scalars", "per": "row", "words": 9}
   ]
 })";
 
@@ -176,12 +207,13 @@ struct bfloat16 {
 };
 
 // The dtype of the arithmetic, and of the slots, of a parameter of type T.
-template <typename T> struct Compute {
+template <typename T> struct ComputeOf {
     using type = Float32;
 };
-template <> struct Compute<Float64> {
+template <> struct ComputeOf<Float64> {
     using type = Float64;
 };
+template <typename T> using Compute = typename ComputeOf<T>::type;
 
 __device__ inline Float32 load(const Float32 &x) { return x; }
 __device__ inline Float64 load(const Float64 &x) { return x; }
@@ -213,7 +245,7 @@ __device__ inline void store(float16 &x, Float32 value) {
 
 // The dtype of a parameter's copy if it has none.
 struct Nothing {};
-
+template <typename X> __device__ inline void store(Nothing &, X) {}
 
 template <typename X> __device__ inline X square(X x) { return x * x; }
 
@@ -268,6 +300,7 @@ template <typename C> __device__ inline Pair<C> operator/(Pair<C> u, Pair<C> v) 
 template <typename C> struct Scalars {
     bool is_update;
     C inverse_gradient_accumulation_steps;
+    C weight_decay;
     C weight_decay_times_learning_rate;
     C rho;
     C one_minus_rho;
@@ -291,6 +324,7 @@ template <typename C> __device__ inline Scalars<C> advance(RMSpropRow &row, int6
     const Pair<C> weight_decay = pair<C>(row.weight_decay);
     const Pair<C> gradient_accumulation_steps = pair<C>(double(row.gradient_accumulation_steps));
     k.inverse_gradient_accumulation_steps = rounded(pair<C>(1) / gradient_accumulation_steps);
+    k.weight_decay = rounded(weight_decay);
     k.weight_decay_times_learning_rate = rounded(weight_decay * learning_rate);
     k.rho = rounded(rho);
     k.one_minus_rho = rounded(pair<C>(1) - rho);
@@ -316,20 +350,27 @@ __device__ inline void every_call(C g, C &accumulated_gradient) {
 }
 
 // One element, in a call that updates.
-template <bool momentum, bool centered, bool gradient_accumulation_steps, bool weight_decay, typename C>
+template <bool momentum, bool centered, bool gradient_accumulation_steps, bool weight_decay,
+    bool decoupled_weight_decay, bool rate_in_momentum, bool epsilon_in_root, bool downhill_momentum,
+    typename C>
 __device__ inline void update(const Scalars<C> &k, C &w, C g, C &v, C &m, C &mean, C &accumulated_gradient) {
     if constexpr (gradient_accumulation_steps) {
         accumulated_gradient = accumulated_gradient + g;
         g = accumulated_gradient * k.inverse_gradient_accumulation_steps;
     }
-    if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
+    if constexpr (weight_decay && !decoupled_weight_decay) g = g + k.weight_decay * w;
+    if constexpr (weight_decay && decoupled_weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     v = k.rho * v + k.one_minus_rho * square(g);
     if constexpr (centered) mean = k.rho * mean + k.one_minus_rho * g;
     const C the_square = centered ? v - square(mean) : v;
-    const C change = k.learning_rate * g / sqrt(the_square + k.epsilon);
-    if constexpr (momentum) m = k.momentum * m + change;
+    const C change = (rate_in_momentum ? k.learning_rate * g : g)
+        / (epsilon_in_root ? sqrt(the_square + k.epsilon) : sqrt(the_square) + k.epsilon);
+    if constexpr (momentum) m = downhill_momentum ? k.momentum * m - change : k.momentum * m + change;
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
-    w = momentum ? w - m : w - change;
+    w = momentum
+        ? (downhill_momentum ? w + (rate_in_momentum ? m : k.learning_rate * m)
+        : w - (rate_in_momentum ? m : k.learning_rate * m))
+        : w - (rate_in_momentum ? change : k.learning_rate * change);
 }
 
 // What this build is for.
@@ -338,14 +379,19 @@ constexpr bool momentum = options & RMSPROP_MOMENTUM;
 constexpr bool centered = options & RMSPROP_CENTERED;
 constexpr bool gradient_accumulation_steps = options & RMSPROP_GRADIENT_ACCUMULATION_STEPS;
 constexpr bool weight_decay = options & RMSPROP_WEIGHT_DECAY;
+constexpr bool decoupled_weight_decay = options & RMSPROP_DECOUPLED_WEIGHT_DECAY;
+constexpr bool rate_in_momentum = options & RMSPROP_RATE_IN_MOMENTUM;
+constexpr bool epsilon_in_root = options & RMSPROP_EPSILON_IN_ROOT;
+constexpr bool downhill_momentum = options & RMSPROP_DOWNHILL_MOMENTUM;
 constexpr bool negates = (OPTLOOM_GRADIENTS) & 1, divides = (OPTLOOM_GRADIENTS) & 2,
     writes_back = (OPTLOOM_GRADIENTS) & 4;
 using T = OPTLOOM_PARAMETER;
 using G = OPTLOOM_GRADIENT;
 using L = OPTLOOM_COPY;
-using C = typename Compute<T>::type;
+using C = Compute<T>;
+constexpr bool copies = sizeof(L) > sizeof(Nothing);
 
-// A thread block takes a chunk: at most chunk_size elements of one tensor. An empty tensor has one of 0 elements.
+// A thread block takes a chunk: at most chunk_size elements of a tensor. An empty tensor has one without any.
 constexpr int chunk_size = 16384;
 
 struct Chunk {
@@ -373,7 +419,7 @@ struct RMSpropTable {
     __device__ int64 first_of(int64 i) const { return first[i]; }
 };
 
-// The same as an argument of the launch, for as many as it holds: nothing has to be copied to the device before.
+// The same as an argument of a launch, for as many as it holds: nothing is copied to the device before.
 struct RMSpropTensors {
     static constexpr int capacity = (4096 - 256) / (sizeof(RMSpropTensor) + sizeof(int64));
     int64 tensors;
@@ -391,7 +437,7 @@ struct RMSpropTensors {
     __device__ int64 first_of(int64 i) const { return first[i - number]; }
 };
 
-// What the launches of a call share. `scalars` and what follows it is theirs; the rows are kept from call to call.
+// What the launches of a call share. From `scalars` on it is theirs; the rows are kept from call to call.
 struct RMSpropState {
     RMSpropRow *row;
     const float *gradient_scale;  // gradients are divided by it, if built to do so
@@ -416,16 +462,22 @@ template <typename X, int width> __device__ inline void write(void *to, int64 i,
 }
 
 // A full pack takes 128 bits of the narrowest array.
-constexpr int narrowest = sizeof(T) < sizeof(G) ? sizeof(T) : sizeof(G);
+constexpr int narrower = sizeof(T) < sizeof(G) ? sizeof(T) : sizeof(G);
+constexpr int narrowest = copies && sizeof(L) < narrower ? sizeof(L) : narrower;
 constexpr int pack_size = 16 / narrowest;
 __device__ inline bool is_aligned(const RMSpropTensor &x) {
-    return (int64(x.w) | int64(x.g) | int64(x.v) | int64(x.m) | int64(x.mean) | int64(x.accumulated_gradient))
-        % 16 == 0;
+    return (int64(x.w) | int64(x.g) | int64(x.copy) | int64(x.v) | int64(x.m) | int64(x.mean)
+        | int64(x.accumulated_gradient)) % 16 == 0;
 }
 
 __device__ inline C gradient(const G &x, C scale) {
     const C g = divides ? C(load(x)) / scale : C(load(x));
     return negates ? -g : g;
+}
+
+// A caller may keep counters with its tensors.
+__device__ inline void write_counters(const RMSpropTensor &x, const RMSpropRow &row) {
+    if (x.step) *x.step = double(row.t);
 }
 
 // `width` elements from the i-th on.
@@ -466,8 +518,10 @@ __device__ inline void every_call_elements(const RMSpropTensor &x, int64 i, C sc
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         every_call<gradient_accumulation_steps>(g, accumulated_gradient);
         store(accumulated_gradient_.x[j], accumulated_gradient);
+        if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
     }
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
+    if constexpr (writes_back) write(x.g, i, g_);
 }
 
 // `width` elements from the i-th on.
@@ -483,6 +537,7 @@ __device__ inline void update_elements(const Scalars<C> &k, const RMSpropTensor 
     Pack<C, width> accumulated_gradient_ = {};
     if constexpr (gradient_accumulation_steps) accumulated_gradient_ =
         read<C, width>(x.accumulated_gradient, i);
+    Pack<L, width> copy_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
         C w = load(w_.x[j]);
@@ -491,19 +546,23 @@ __device__ inline void update_elements(const Scalars<C> &k, const RMSpropTensor 
         C m = load(m_.x[j]);
         C mean = load(mean_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
-        update<momentum, centered, gradient_accumulation_steps, weight_decay>(k, w, g, v, m, mean,
-            accumulated_gradient);
+        update<momentum, centered, gradient_accumulation_steps, weight_decay, decoupled_weight_decay,
+            rate_in_momentum, epsilon_in_root, downhill_momentum>(k, w, g, v, m, mean, accumulated_gradient);
         store(w_.x[j], w);
         store(v_.x[j], v);
         store(m_.x[j], m);
         store(mean_.x[j], mean);
         store(accumulated_gradient_.x[j], accumulated_gradient);
+        store(copy_.x[j], w);
+        if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
     }
     write(x.w, i, w_);
     write(x.v, i, v_);
     if constexpr (momentum) write(x.m, i, m_);
     if constexpr (centered) write(x.mean, i, mean_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
+    if constexpr (copies) write(x.copy, i, copy_);
+    if constexpr (writes_back) write(x.g, i, g_);
 }
 
 template <typename Table> __device__ inline void start_chunk(const Table &table, const RMSpropState &state) {
@@ -522,6 +581,7 @@ template <typename Table> __device__ inline void update_chunk(const Table &table
     const RMSpropTensor x = table.at(chunk.tensor);
     const Scalars<C> k = state.scalars[x.row];
     const C scale = state.scale();
+    if (chunk.begin == 0 && threadIdx.x == 0) write_counters(x, state.row[x.row]);
     const int packs = is_aligned(x) ? chunk.size / pack_size : 0;
     if (!k.is_update) {
         for (int i = threadIdx.x; i < packs; i += blockDim.x)
@@ -541,25 +601,28 @@ template <typename Table> __device__ inline void update_chunk(const Table &table
 extern "C" {
 
 // One thread block: counts the call, and computes what the elements of each row share.
-__global__ void __launch_bounds__(256) rmsprop_prologue(int64 rows, RMSpropState state) {
+__global__ void __launch_bounds__(256)
+rmsprop_prologue(int64 rows, const RMSpropState state) {
     if (state.is_skipped()) return;
-    for (int64 i = threadIdx.x; i < rows; i += blockDim.x) state.scalars[i] =
-        advance<C>(state.row[i], options);
+    for (int64 i = threadIdx.x; i < rows; i += blockDim.x)
+        state.scalars[i] = advance<C>(state.row[i], options);
 }
 
-__global__ void __launch_bounds__(256) rmsprop_start(const RMSpropTable table, const RMSpropState state) {
+__global__ void __launch_bounds__(256)
+rmsprop_start(const RMSpropTable table, const RMSpropState state) {
     start_chunk(table, state);
 }
-__global__ void __launch_bounds__(256) rmsprop_start_by_value(const __grid_constant__ RMSpropTensors table,
-        const RMSpropState state) {
+__global__ void __launch_bounds__(256)
+rmsprop_start_by_value(const __grid_constant__ RMSpropTensors table, const RMSpropState state) {
     start_chunk(table, state);
 }
 
-__global__ void __launch_bounds__(256) rmsprop_update(const RMSpropTable table, const RMSpropState state) {
+__global__ void __launch_bounds__(256)
+rmsprop_update(const RMSpropTable table, const RMSpropState state) {
     update_chunk(table, state);
 }
-__global__ void __launch_bounds__(256) rmsprop_update_by_value(const __grid_constant__ RMSpropTensors table,
-        const RMSpropState state) {
+__global__ void __launch_bounds__(256)
+rmsprop_update_by_value(const __grid_constant__ RMSpropTensors table, const RMSpropState state) {
     update_chunk(table, state);
 }
 

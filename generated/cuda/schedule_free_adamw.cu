@@ -17,10 +17,11 @@
 //
 // A build is for one choice of options and dtypes:
 //     nvcc -std=c++17 -O3 -cubin -arch=sm_90 -DOPTLOOM_OPTIONS=<options> -DOPTLOOM_PARAMETER=float32
-// further -DOPTLOOM_GRADIENT=bfloat16 for gradients of another dtype, -DOPTLOOM_COPY=bfloat16 for a copy of each
-// parameter, written with it, and -DOPTLOOM_GRADIENTS=<sum> of 1 to go up the gradient, 2 to divide it by
-// `gradient_scale`, 4 to write it back divided. All pointers point to device memory; no launch reads anything back,
-// so that a graph can hold a step: schedule_free_adamw_prologue, then schedule_free_adamw_prologue, schedule_free_adamw_update.
+// -DOPTLOOM_GRADIENT=bfloat16 is for gradients of another dtype, -DOPTLOOM_COPY=bfloat16 for a copy of each
+// parameter, written with it; -DOPTLOOM_GRADIENTS= is the sum of 1 to go up the gradient, 2 to divide it by
+// `gradient_scale`, 4 to write it back divided. Pointers are to device memory. Nothing is read back, so that
+// a graph can hold a step, which is these kernels:
+//     schedule_free_adamw_prologue, schedule_free_adamw_update
 // Every operation is rounded once, in the order written, whatever the flags and the size of a launch.
 
 #ifdef __CUDACC__
@@ -65,10 +66,13 @@ struct ScheduleFreeAdamWTensor {
     int64 size;
     int64 row;
     void *w;
-    const void *g;
+    void *g;  // read only, unless built to write it back
+    void *copy;  // w in another dtype, if built to write that
+    double *step;  // a counter that follows the row's t; null for none
     void *z;  // the iterate that gradients move
     void *v;  // second moment
     void *accumulated_gradient;  // sum of the gradients since the last update
+    void *weight_sum;  // a number that follows the row's; null for none
 };
 
 // What `options` is made of. The bit of a hyperparameter says that it is given.
@@ -99,13 +103,25 @@ extern "C" const char *const schedule_free_adamw_interface = R"({
     {"name": "v", "when": []},
     {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]}
   ],
+  "tensor": [
+    "size",
+    "row",
+    "w",
+    "g",
+    "copy",
+    "step",
+    "z",
+    "v",
+    "accumulated_gradient",
+    "weight_sum"
+  ],
   "scalar_slots": [
     {"name": "weight_sum", "when": [], "start": 0.0}
   ]
 })";
 
-// The launches of a call, in order, for bindings: a thread block for each chunk, tensor or call, of 256 threads;
-// if it `packs`, of as many fewer as a pack has elements. Buffers: numbers of 64 bits for each row, tensor or block.
+// The launches of a call, for bindings: a block of 256 threads for each chunk, tensor or call; if it
+// `packs`, of as many fewer as a pack has elements. Buffers: 64-bit numbers for each row, tensor or block.
 extern "C" const char *const schedule_free_adamw_launches = R"({
   "start": [
     {"kernel": "schedule_free_adamw_start", "grid": "chunk", "packs": false}
@@ -172,12 +188,13 @@ struct bfloat16 {
 };
 
 // The dtype of the arithmetic, and of the slots, of a parameter of type T.
-template <typename T> struct Compute {
+template <typename T> struct ComputeOf {
     using type = Float32;
 };
-template <> struct Compute<Float64> {
+template <> struct ComputeOf<Float64> {
     using type = Float64;
 };
+template <typename T> using Compute = typename ComputeOf<T>::type;
 
 __device__ inline Float32 load(const Float32 &x) { return x; }
 __device__ inline Float64 load(const Float64 &x) { return x; }
@@ -209,7 +226,7 @@ __device__ inline void store(float16 &x, Float32 value) {
 
 // The dtype of a parameter's copy if it has none.
 struct Nothing {};
-
+template <typename X> __device__ inline void store(Nothing &, X) {}
 
 template <typename X> __device__ inline X square(X x) { return x * x; }
 
@@ -362,9 +379,10 @@ constexpr bool negates = (OPTLOOM_GRADIENTS) & 1, divides = (OPTLOOM_GRADIENTS) 
 using T = OPTLOOM_PARAMETER;
 using G = OPTLOOM_GRADIENT;
 using L = OPTLOOM_COPY;
-using C = typename Compute<T>::type;
+using C = Compute<T>;
+constexpr bool copies = sizeof(L) > sizeof(Nothing);
 
-// A thread block takes a chunk: at most chunk_size elements of one tensor. An empty tensor has one of 0 elements.
+// A thread block takes a chunk: at most chunk_size elements of a tensor. An empty tensor has one without any.
 constexpr int chunk_size = 16384;
 
 struct Chunk {
@@ -392,7 +410,7 @@ struct ScheduleFreeAdamWTable {
     __device__ int64 first_of(int64 i) const { return first[i]; }
 };
 
-// The same as an argument of the launch, for as many as it holds: nothing has to be copied to the device before.
+// The same as an argument of a launch, for as many as it holds: nothing is copied to the device before.
 struct ScheduleFreeAdamWTensors {
     static constexpr int capacity = (4096 - 256) / (sizeof(ScheduleFreeAdamWTensor) + sizeof(int64));
     int64 tensors;
@@ -410,7 +428,7 @@ struct ScheduleFreeAdamWTensors {
     __device__ int64 first_of(int64 i) const { return first[i - number]; }
 };
 
-// What the launches of a call share. `scalars` and what follows it is theirs; the rows are kept from call to call.
+// What the launches of a call share. From `scalars` on it is theirs; the rows are kept from call to call.
 struct ScheduleFreeAdamWState {
     ScheduleFreeAdamWRow *row;
     const float *gradient_scale;  // gradients are divided by it, if built to do so
@@ -435,15 +453,23 @@ template <typename X, int width> __device__ inline void write(void *to, int64 i,
 }
 
 // A full pack takes 128 bits of the narrowest array.
-constexpr int narrowest = sizeof(T) < sizeof(G) ? sizeof(T) : sizeof(G);
+constexpr int narrower = sizeof(T) < sizeof(G) ? sizeof(T) : sizeof(G);
+constexpr int narrowest = copies && sizeof(L) < narrower ? sizeof(L) : narrower;
 constexpr int pack_size = 16 / narrowest;
 __device__ inline bool is_aligned(const ScheduleFreeAdamWTensor &x) {
-    return (int64(x.w) | int64(x.g) | int64(x.z) | int64(x.v) | int64(x.accumulated_gradient)) % 16 == 0;
+    return (int64(x.w) | int64(x.g) | int64(x.copy) | int64(x.z) | int64(x.v) | int64(x.accumulated_gradient))
+        % 16 == 0;
 }
 
 __device__ inline C gradient(const G &x, C scale) {
     const C g = divides ? C(load(x)) / scale : C(load(x));
     return negates ? -g : g;
+}
+
+// A caller may keep counters with its tensors.
+__device__ inline void write_counters(const ScheduleFreeAdamWTensor &x, const ScheduleFreeAdamWRow &row) {
+    if (x.step) *x.step = double(row.t);
+    if (x.weight_sum) *static_cast<C *>(x.weight_sum) = C(row.weight_sum);
 }
 
 // `width` elements from the i-th on.
@@ -482,8 +508,10 @@ __device__ inline void every_call_elements(const ScheduleFreeAdamWTensor &x, int
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         every_call<gradient_accumulation_steps>(g, accumulated_gradient);
         store(accumulated_gradient_.x[j], accumulated_gradient);
+        if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
     }
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
+    if constexpr (writes_back) write(x.g, i, g_);
 }
 
 // `width` elements from the i-th on.
@@ -497,6 +525,7 @@ __device__ inline void update_elements(const Scalars<C> &k, const ScheduleFreeAd
     Pack<C, width> accumulated_gradient_ = {};
     if constexpr (gradient_accumulation_steps) accumulated_gradient_ =
         read<C, width>(x.accumulated_gradient, i);
+    Pack<L, width> copy_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
         C w = load(w_.x[j]);
@@ -509,11 +538,15 @@ __device__ inline void update_elements(const Scalars<C> &k, const ScheduleFreeAd
         store(z_.x[j], z);
         store(v_.x[j], v);
         store(accumulated_gradient_.x[j], accumulated_gradient);
+        store(copy_.x[j], w);
+        if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
     }
     write(x.w, i, w_);
     write(x.z, i, z_);
     write(x.v, i, v_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
+    if constexpr (copies) write(x.copy, i, copy_);
+    if constexpr (writes_back) write(x.g, i, g_);
 }
 
 template <typename Table> __device__ inline void start_chunk(const Table &table,
@@ -534,6 +567,7 @@ template <typename Table> __device__ inline void update_chunk(const Table &table
     const ScheduleFreeAdamWTensor x = table.at(chunk.tensor);
     const Scalars<C> k = state.scalars[x.row];
     const C scale = state.scale();
+    if (chunk.begin == 0 && threadIdx.x == 0) write_counters(x, state.row[x.row]);
     const int packs = is_aligned(x) ? chunk.size / pack_size : 0;
     if (!k.is_update) {
         for (int i = threadIdx.x; i < packs; i += blockDim.x)
@@ -553,26 +587,30 @@ template <typename Table> __device__ inline void update_chunk(const Table &table
 extern "C" {
 
 // One thread block: counts the call, and computes what the elements of each row share.
-__global__ void __launch_bounds__(256) schedule_free_adamw_prologue(int64 rows,
-        ScheduleFreeAdamWState state) {
+__global__ void __launch_bounds__(256)
+schedule_free_adamw_prologue(int64 rows, const ScheduleFreeAdamWState state) {
     if (state.is_skipped()) return;
-    for (int64 i = threadIdx.x; i < rows; i += blockDim.x) state.scalars[i] =
-        advance<C>(state.row[i], options);
+    for (int64 i = threadIdx.x; i < rows; i += blockDim.x)
+        state.scalars[i] = advance<C>(state.row[i], options);
 }
 
-__global__ void __launch_bounds__(256) schedule_free_adamw_start(const ScheduleFreeAdamWTable table,
+__global__ void __launch_bounds__(256)
+schedule_free_adamw_start(const ScheduleFreeAdamWTable table, const ScheduleFreeAdamWState state) {
+    start_chunk(table, state);
+}
+__global__ void __launch_bounds__(256)
+schedule_free_adamw_start_by_value(const __grid_constant__ ScheduleFreeAdamWTensors table,
         const ScheduleFreeAdamWState state) {
     start_chunk(table, state);
 }
-__global__ void __launch_bounds__(256) schedule_free_adamw_start_by_value(const __grid_constant__ ScheduleFreeAdamWTensors table, const ScheduleFreeAdamWState state) {
-    start_chunk(table, state);
-}
 
-__global__ void __launch_bounds__(256) schedule_free_adamw_update(const ScheduleFreeAdamWTable table,
-        const ScheduleFreeAdamWState state) {
+__global__ void __launch_bounds__(256)
+schedule_free_adamw_update(const ScheduleFreeAdamWTable table, const ScheduleFreeAdamWState state) {
     update_chunk(table, state);
 }
-__global__ void __launch_bounds__(256) schedule_free_adamw_update_by_value(const __grid_constant__ ScheduleFreeAdamWTensors table, const ScheduleFreeAdamWState state) {
+__global__ void __launch_bounds__(256)
+schedule_free_adamw_update_by_value(const __grid_constant__ ScheduleFreeAdamWTensors table,
+        const ScheduleFreeAdamWState state) {
     update_chunk(table, state);
 }
 

@@ -3,16 +3,21 @@
 //
 // Stochastic gradient descent with momentum (Polyak 1964; Sutskever et al. 2013, equations 3 and 4).
 //
-//     m = momentum * m - learning_rate * g
-//     w = (w + momentum * m - learning_rate * g if nesterov else w + m) if momentum given else w
+//     share = where(1 < t, 1 - dampening, 1)
+//     taken = share * g if dampening given else g
+//     m = momentum * m - learning_rate * taken if rate_in_momentum else momentum * m + taken
+//     w =
+//         ((w + momentum * m - learning_rate * g if nesterov else w + m) if rate_in_momentum else w
+//         - learning_rate * (g + momentum * m if nesterov else m)) if momentum given else w
 //         - learning_rate * g
 //
 // A build is for one choice of options and dtypes:
 //     nvcc -std=c++17 -O3 -cubin -arch=sm_90 -DOPTLOOM_OPTIONS=<options> -DOPTLOOM_PARAMETER=float32
-// further -DOPTLOOM_GRADIENT=bfloat16 for gradients of another dtype, -DOPTLOOM_COPY=bfloat16 for a copy of each
-// parameter, written with it, and -DOPTLOOM_GRADIENTS=<sum> of 1 to go up the gradient, 2 to divide it by
-// `gradient_scale`, 4 to write it back divided. All pointers point to device memory; no launch reads anything back,
-// so that a graph can hold a step: sgd_prologue, then sgd_prologue, sgd_update.
+// -DOPTLOOM_GRADIENT=bfloat16 is for gradients of another dtype, -DOPTLOOM_COPY=bfloat16 for a copy of each
+// parameter, written with it; -DOPTLOOM_GRADIENTS= is the sum of 1 to go up the gradient, 2 to divide it by
+// `gradient_scale`, 4 to write it back divided. Pointers are to device memory. Nothing is read back, so that
+// a graph can hold a step, which is these kernels:
+//     sgd_prologue, sgd_update
 // Every operation is rounded once, in the order written, whatever the flags and the size of a launch.
 
 #ifdef __CUDACC__
@@ -42,6 +47,7 @@ using uint16 = unsigned short;
 struct SGDRow {
     double learning_rate;  // 0.01 by default
     double momentum;  // decay rate of the velocity; 0 for none, 0 by default
+    double dampening;  // share of later gradients left out of the velocity, 0 by default
     double weight_decay;  // share of the weights, times the learning rate, taken off; None for none
     int64 gradient_accumulation_steps;  // calls per update; None for one
     int64 iterations;  // calls
@@ -54,7 +60,9 @@ struct SGDTensor {
     int64 size;
     int64 row;
     void *w;
-    const void *g;
+    void *g;  // read only, unless built to write it back
+    void *copy;  // w in another dtype, if built to write that
+    double *step;  // a counter that follows the row's t; null for none
     void *m;  // velocity
     void *accumulated_gradient;  // sum of the gradients since the last update
 };
@@ -64,7 +72,10 @@ enum SGDOption {
     SGD_MOMENTUM = 1,
     SGD_GRADIENT_ACCUMULATION_STEPS = 2,
     SGD_WEIGHT_DECAY = 4,
-    SGD_NESTEROV = 8,
+    SGD_DECOUPLED_WEIGHT_DECAY = 8,
+    SGD_DAMPENING = 16,
+    SGD_RATE_IN_MOMENTUM = 32,
+    SGD_NESTEROV = 64,
 };
 
 // The same for bindings.
@@ -72,6 +83,7 @@ extern "C" const char *const sgd_interface = R"({
   "hypers": [
     {"name": "learning_rate", "type": "float64", "default": 0.01},
     {"name": "momentum", "type": "float64", "default": 0.0},
+    {"name": "dampening", "type": "float64", "default": 0.0},
     {"name": "weight_decay", "type": "float64", "default": null},
     {"name": "gradient_accumulation_steps", "type": "int64", "default": null}
   ],
@@ -80,23 +92,38 @@ extern "C" const char *const sgd_interface = R"({
     {"name": "t"}
   ],
   "options": [
-    {"name": "nesterov", "default": false}
+    {"name": "nesterov", "default": false},
+    {"name": "rate_in_momentum", "default": true},
+    {"name": "decoupled_weight_decay", "default": true}
   ],
   "switches": [
     {"name": "momentum", "given": "momentum", "off": 0},
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
     {"name": "weight_decay", "given": "weight_decay", "off": null},
+    {"name": "decoupled_weight_decay", "option": "decoupled_weight_decay", "value": true},
+    {"name": "dampening", "given": "dampening", "off": 0},
+    {"name": "rate_in_momentum", "option": "rate_in_momentum", "value": true},
     {"name": "nesterov", "option": "nesterov", "value": true}
   ],
   "slots": [
     {"name": "m", "when": ["momentum"]},
     {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]}
   ],
+  "tensor": [
+    "size",
+    "row",
+    "w",
+    "g",
+    "copy",
+    "step",
+    "m",
+    "accumulated_gradient"
+  ],
   "scalar_slots": []
 })";
 
-// The launches of a call, in order, for bindings: a thread block for each chunk, tensor or call, of 256 threads;
-// if it `packs`, of as many fewer as a pack has elements. Buffers: numbers of 64 bits for each row, tensor or block.
+// The launches of a call, for bindings: a block of 256 threads for each chunk, tensor or call; if it
+// `packs`, of as many fewer as a pack has elements. Buffers: 64-bit numbers for each row, tensor or block.
 extern "C" const char *const sgd_launches = R"({
   "start": [
     {"kernel": "sgd_start", "grid": "chunk", "packs": false}
@@ -106,7 +133,7 @@ extern "C" const char *const sgd_launches = R"({
     {"kernel": "sgd_update", "grid": "chunk", "packs": false}
   ],
   "buffers": [
-    {"name": "scalars", "per": "row", "words": 5}
+    {"name": "scalars", "per": "row", "words": 7}
   ]
 })";
 
@@ -163,12 +190,13 @@ struct bfloat16 {
 };
 
 // The dtype of the arithmetic, and of the slots, of a parameter of type T.
-template <typename T> struct Compute {
+template <typename T> struct ComputeOf {
     using type = Float32;
 };
-template <> struct Compute<Float64> {
+template <> struct ComputeOf<Float64> {
     using type = Float64;
 };
+template <typename T> using Compute = typename ComputeOf<T>::type;
 
 __device__ inline Float32 load(const Float32 &x) { return x; }
 __device__ inline Float64 load(const Float64 &x) { return x; }
@@ -200,7 +228,7 @@ __device__ inline void store(float16 &x, Float32 value) {
 
 // The dtype of a parameter's copy if it has none.
 struct Nothing {};
-
+template <typename X> __device__ inline void store(Nothing &, X) {}
 
 // Double words: a number as the unevaluated sum of two (Dekker 1971; Joldes, Muller & Popescu 2017). Every
 // operation is one correctly rounded operation of C, in this order; so all targets compute the same bits.
@@ -214,6 +242,10 @@ template <typename C> __device__ inline Pair<C> pair(double x) {
 }
 template <typename C> __device__ inline C rounded(Pair<C> u) { return u.high; }
 
+template <typename C> __device__ inline Pair<C> two_sum(C a, C b) {
+    const C total = a + b, of_b = total - a;
+    return {total, (a - (total - of_b)) + (b - of_b)};
+}
 template <typename C> __device__ inline Pair<C> quick_two_sum(C a, C b) {
     const C total = a + b;
     return {total, b - (total - a)};
@@ -227,6 +259,13 @@ template <typename C> __device__ inline Pair<C> two_product(C a, C b) {
     const Pair<C> x = split(a), y = split(b);
     return {product, ((x.high * y.high - product) + x.high * y.low + x.low * y.high) + x.low * y.low};
 }
+template <typename C> __device__ inline Pair<C> operator+(Pair<C> u, Pair<C> v) {
+    const Pair<C> total = two_sum(u.high, v.high), low = two_sum(u.low, v.low);
+    const Pair<C> sum = quick_two_sum(total.high, total.low + low.high);
+    return quick_two_sum(sum.high, sum.low + low.low);
+}
+template <typename C> __device__ inline Pair<C> operator-(Pair<C> u) { return {-u.high, -u.low}; }
+template <typename C> __device__ inline Pair<C> operator-(Pair<C> u, Pair<C> v) { return u + -v; }
 template <typename C> __device__ inline Pair<C> operator*(Pair<C> u, Pair<C> v) {
     const Pair<C> product = two_product(u.high, v.high);
     return quick_two_sum(product.high, product.low + (u.high * v.low + u.low * v.high));
@@ -237,12 +276,20 @@ template <typename C> __device__ inline Pair<C> operator/(Pair<C> u, Pair<C> v) 
     const C rest = ((u.high - product.high) - product.low) + (u.low - quotient * v.low);
     return quick_two_sum(quotient, rest / v.high);
 }
+template <typename C> __device__ inline bool operator==(Pair<C> u, Pair<C> v) { return u.high == v.high
+    && u.low == v.low; }
+template <typename C> __device__ inline bool operator<(Pair<C> u, Pair<C> v) {
+    return u.high < v.high || (u.high == v.high && u.low < v.low);
+}
+template <typename C> __device__ inline bool operator<=(Pair<C> u, Pair<C> v) { return u < v || u == v; }
 
 // What all elements of a row share in a step.
 template <typename C> struct Scalars {
     bool is_update;
     C inverse_gradient_accumulation_steps;
+    C weight_decay;
     C weight_decay_times_learning_rate;
+    C share;
     C momentum;
     C learning_rate;
 };
@@ -257,10 +304,13 @@ template <typename C> __device__ inline Scalars<C> advance(SGDRow &row, int64 op
     row.t += 1;
     const Pair<C> learning_rate = pair<C>(row.learning_rate);
     const Pair<C> momentum = pair<C>(row.momentum);
+    const Pair<C> dampening = pair<C>(row.dampening);
     const Pair<C> weight_decay = pair<C>(row.weight_decay);
     const Pair<C> gradient_accumulation_steps = pair<C>(double(row.gradient_accumulation_steps));
     k.inverse_gradient_accumulation_steps = rounded(pair<C>(1) / gradient_accumulation_steps);
+    k.weight_decay = rounded(weight_decay);
     k.weight_decay_times_learning_rate = rounded(weight_decay * learning_rate);
+    k.share = rounded(pair<C>(1) < pair<C>(double(row.t)) ? pair<C>(1) - dampening : pair<C>(1));
     k.momentum = rounded(momentum);
     k.learning_rate = rounded(learning_rate);
     return k;
@@ -280,16 +330,22 @@ __device__ inline void every_call(C g, C &accumulated_gradient) {
 }
 
 // One element, in a call that updates.
-template <bool momentum, bool gradient_accumulation_steps, bool weight_decay, bool nesterov, typename C>
+template <bool momentum, bool gradient_accumulation_steps, bool weight_decay, bool decoupled_weight_decay,
+    bool dampening, bool rate_in_momentum, bool nesterov, typename C>
 __device__ inline void update(const Scalars<C> &k, C &w, C g, C &m, C &accumulated_gradient) {
     if constexpr (gradient_accumulation_steps) {
         accumulated_gradient = accumulated_gradient + g;
         g = accumulated_gradient * k.inverse_gradient_accumulation_steps;
     }
-    if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
-    if constexpr (momentum) m = k.momentum * m - k.learning_rate * g;
+    if constexpr (weight_decay && !decoupled_weight_decay) g = g + k.weight_decay * w;
+    if constexpr (weight_decay && decoupled_weight_decay) w = w - k.weight_decay_times_learning_rate * w;
+    const C taken = dampening ? k.share * g : g;
+    if constexpr (momentum) m = rate_in_momentum ? k.momentum * m - k.learning_rate * taken
+        : k.momentum * m + taken;
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
-    w = momentum ? (nesterov ? w + k.momentum * m - k.learning_rate * g : w + m) : w - k.learning_rate * g;
+    w = momentum
+        ? (rate_in_momentum ? (nesterov ? w + k.momentum * m - k.learning_rate * g : w + m)
+        : w - k.learning_rate * (nesterov ? g + k.momentum * m : m)) : w - k.learning_rate * g;
 }
 
 // What this build is for.
@@ -297,15 +353,19 @@ constexpr int64 options = OPTLOOM_OPTIONS;
 constexpr bool momentum = options & SGD_MOMENTUM;
 constexpr bool gradient_accumulation_steps = options & SGD_GRADIENT_ACCUMULATION_STEPS;
 constexpr bool weight_decay = options & SGD_WEIGHT_DECAY;
+constexpr bool decoupled_weight_decay = options & SGD_DECOUPLED_WEIGHT_DECAY;
+constexpr bool dampening = options & SGD_DAMPENING;
+constexpr bool rate_in_momentum = options & SGD_RATE_IN_MOMENTUM;
 constexpr bool nesterov = options & SGD_NESTEROV;
 constexpr bool negates = (OPTLOOM_GRADIENTS) & 1, divides = (OPTLOOM_GRADIENTS) & 2,
     writes_back = (OPTLOOM_GRADIENTS) & 4;
 using T = OPTLOOM_PARAMETER;
 using G = OPTLOOM_GRADIENT;
 using L = OPTLOOM_COPY;
-using C = typename Compute<T>::type;
+using C = Compute<T>;
+constexpr bool copies = sizeof(L) > sizeof(Nothing);
 
-// A thread block takes a chunk: at most chunk_size elements of one tensor. An empty tensor has one of 0 elements.
+// A thread block takes a chunk: at most chunk_size elements of a tensor. An empty tensor has one without any.
 constexpr int chunk_size = 16384;
 
 struct Chunk {
@@ -333,7 +393,7 @@ struct SGDTable {
     __device__ int64 first_of(int64 i) const { return first[i]; }
 };
 
-// The same as an argument of the launch, for as many as it holds: nothing has to be copied to the device before.
+// The same as an argument of a launch, for as many as it holds: nothing is copied to the device before.
 struct SGDTensors {
     static constexpr int capacity = (4096 - 256) / (sizeof(SGDTensor) + sizeof(int64));
     int64 tensors;
@@ -351,7 +411,7 @@ struct SGDTensors {
     __device__ int64 first_of(int64 i) const { return first[i - number]; }
 };
 
-// What the launches of a call share. `scalars` and what follows it is theirs; the rows are kept from call to call.
+// What the launches of a call share. From `scalars` on it is theirs; the rows are kept from call to call.
 struct SGDState {
     SGDRow *row;
     const float *gradient_scale;  // gradients are divided by it, if built to do so
@@ -376,15 +436,21 @@ template <typename X, int width> __device__ inline void write(void *to, int64 i,
 }
 
 // A full pack takes 128 bits of the narrowest array.
-constexpr int narrowest = sizeof(T) < sizeof(G) ? sizeof(T) : sizeof(G);
+constexpr int narrower = sizeof(T) < sizeof(G) ? sizeof(T) : sizeof(G);
+constexpr int narrowest = copies && sizeof(L) < narrower ? sizeof(L) : narrower;
 constexpr int pack_size = 16 / narrowest;
 __device__ inline bool is_aligned(const SGDTensor &x) {
-    return (int64(x.w) | int64(x.g) | int64(x.m) | int64(x.accumulated_gradient)) % 16 == 0;
+    return (int64(x.w) | int64(x.g) | int64(x.copy) | int64(x.m) | int64(x.accumulated_gradient)) % 16 == 0;
 }
 
 __device__ inline C gradient(const G &x, C scale) {
     const C g = divides ? C(load(x)) / scale : C(load(x));
     return negates ? -g : g;
+}
+
+// A caller may keep counters with its tensors.
+__device__ inline void write_counters(const SGDTensor &x, const SGDRow &row) {
+    if (x.step) *x.step = double(row.t);
 }
 
 // `width` elements from the i-th on.
@@ -417,8 +483,10 @@ __device__ inline void every_call_elements(const SGDTensor &x, int64 i, C scale)
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         every_call<gradient_accumulation_steps>(g, accumulated_gradient);
         store(accumulated_gradient_.x[j], accumulated_gradient);
+        if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
     }
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
+    if constexpr (writes_back) write(x.g, i, g_);
 }
 
 // `width` elements from the i-th on.
@@ -431,21 +499,26 @@ __device__ inline void update_elements(const Scalars<C> &k, const SGDTensor &x, 
     Pack<C, width> accumulated_gradient_ = {};
     if constexpr (gradient_accumulation_steps) accumulated_gradient_ =
         read<C, width>(x.accumulated_gradient, i);
+    Pack<L, width> copy_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
         C w = load(w_.x[j]);
         C g = gradient(g_.x[j], scale);
         C m = load(m_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
-        update<momentum, gradient_accumulation_steps, weight_decay, nesterov>(k, w, g, m,
-            accumulated_gradient);
+        update<momentum, gradient_accumulation_steps, weight_decay, decoupled_weight_decay, dampening,
+            rate_in_momentum, nesterov>(k, w, g, m, accumulated_gradient);
         store(w_.x[j], w);
         store(m_.x[j], m);
         store(accumulated_gradient_.x[j], accumulated_gradient);
+        store(copy_.x[j], w);
+        if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
     }
     write(x.w, i, w_);
     if constexpr (momentum) write(x.m, i, m_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
+    if constexpr (copies) write(x.copy, i, copy_);
+    if constexpr (writes_back) write(x.g, i, g_);
 }
 
 template <typename Table> __device__ inline void start_chunk(const Table &table, const SGDState &state) {
@@ -464,6 +537,7 @@ template <typename Table> __device__ inline void update_chunk(const Table &table
     const SGDTensor x = table.at(chunk.tensor);
     const Scalars<C> k = state.scalars[x.row];
     const C scale = state.scale();
+    if (chunk.begin == 0 && threadIdx.x == 0) write_counters(x, state.row[x.row]);
     const int packs = is_aligned(x) ? chunk.size / pack_size : 0;
     if (!k.is_update) {
         for (int i = threadIdx.x; i < packs; i += blockDim.x)
@@ -483,25 +557,28 @@ template <typename Table> __device__ inline void update_chunk(const Table &table
 extern "C" {
 
 // One thread block: counts the call, and computes what the elements of each row share.
-__global__ void __launch_bounds__(256) sgd_prologue(int64 rows, SGDState state) {
+__global__ void __launch_bounds__(256)
+sgd_prologue(int64 rows, const SGDState state) {
     if (state.is_skipped()) return;
-    for (int64 i = threadIdx.x; i < rows; i += blockDim.x) state.scalars[i] =
-        advance<C>(state.row[i], options);
+    for (int64 i = threadIdx.x; i < rows; i += blockDim.x)
+        state.scalars[i] = advance<C>(state.row[i], options);
 }
 
-__global__ void __launch_bounds__(256) sgd_start(const SGDTable table, const SGDState state) {
+__global__ void __launch_bounds__(256)
+sgd_start(const SGDTable table, const SGDState state) {
     start_chunk(table, state);
 }
-__global__ void __launch_bounds__(256) sgd_start_by_value(const __grid_constant__ SGDTensors table,
-        const SGDState state) {
+__global__ void __launch_bounds__(256)
+sgd_start_by_value(const __grid_constant__ SGDTensors table, const SGDState state) {
     start_chunk(table, state);
 }
 
-__global__ void __launch_bounds__(256) sgd_update(const SGDTable table, const SGDState state) {
+__global__ void __launch_bounds__(256)
+sgd_update(const SGDTable table, const SGDState state) {
     update_chunk(table, state);
 }
-__global__ void __launch_bounds__(256) sgd_update_by_value(const __grid_constant__ SGDTensors table,
-        const SGDState state) {
+__global__ void __launch_bounds__(256)
+sgd_update_by_value(const __grid_constant__ SGDTensors table, const SGDState state) {
     update_chunk(table, state);
 }
 

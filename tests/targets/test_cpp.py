@@ -171,7 +171,7 @@ def test_a_store_rounds_to_nearest_even(dtype: Dtype, folder: Path) -> None:
 
 def test_stages_and_options_that_are_fixed_leave_no_trace(folder: Path) -> None:
     """Also the smallest file, with no switch at all, is complete."""
-    bare = Settings(stages=(), options={"amsgrad": True})
+    bare = Settings(stages=(), options={"amsgrad": True}, conventions=frozenset())
     text = render(discover()["adam"], "cpp", settings=bare)["cpp/adam.cpp"]
     code = [line for line in text.splitlines() if not line.startswith("//")]
     switched = ("amsgrad", "accumulat", "weight_decay", "choose", "options &", "iterations")

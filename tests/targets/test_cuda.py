@@ -1,4 +1,4 @@
-"""The CUDA target under emulation on the host: the bits of the reference, whatever the order of threads and the launch."""
+"""CUDA under emulation on the host: the bits of the reference, whatever the launch and the order of threads."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class RecordingDevice:
     def empty(self, size: int) -> HostMemory:
         return HostMemory(size)
 
-    def write(self, memory: HostMemory, data: bytes, stream: int) -> None:
+    def write(self, address: int, data: bytes, stream: int) -> None:
         self.written.append(data)
 
     def launch(self, kernel: str, blocks: int, threads: int, arguments: Sequence[Any], stream: int) -> None:
@@ -185,28 +185,44 @@ def test_gradients_of_another_dtype_scaled_and_negated(sgd: Source) -> None:
     assert np.array_equal(w, 1 + g / 8 * np.float32(0.25))
 
 
+def test_what_is_written_beside_the_parameter(sgd: Source) -> None:
+    """A bfloat16 copy, rounded to even; the gradient, divided, for those who look at it; counters."""
+    choice = Choice(0, "float32", "float32", "bfloat16", gradients=7)
+    w = np.arange(1, 2, 2.0**-9, np.float32)
+    g, copy, row = np.full_like(w, 4), np.zeros(w.shape, np.uint16), sgd.row(learning_rate=2.0**-20, t=4)
+    scale, step = ctypes.c_float(2), ctypes.c_double(4)
+    tensors = one_tensor(
+        sgd, size=w.size, w=w.ctypes.data, g=g.ctypes.data, copy=copy.ctypes.data, step=ctypes.addressof(step)
+    )
+    made = Launcher(sgd, choice, EmulatedDevice(built(sgd, choice), order=3))
+    made.run("step", 1, ctypes.addressof(row), tensors, gradient_scale=ctypes.addressof(scale))
+    bits = w.view(np.uint32).astype(np.uint64)
+    assert np.array_equal(copy, ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16))
+    assert set(g) == {2}
+    assert w[0] == 1 + 2.0**-19
+    assert step.value == 5
+
+
 def test_the_layouts_are_the_compilers(sgd: Source, folder: Path) -> None:
     """Of rows, tensors, tables and states: sizes and the offset of every member."""
     source = Source(Path(rendered("lamb", "cuda", folder)))
-    choice, lines = Choice(0, "float32"), []
+    lines = []
     for name in ("Row", "Tensor", "Table", "Tensors", "State"):
         structure = getattr(source, name.lower())
         lines.append(f"static_assert(sizeof(Lamb{name}) == {ctypes.sizeof(structure)});")
         for member, _ in structure._fields_:
-            lines.append(f"static_assert(__builtin_offsetof(Lamb{name}, {member}) == {getattr(structure, member).offset});")
+            lines.append(
+                f"static_assert(__builtin_offsetof(Lamb{name}, {member}) == {getattr(structure, member).offset});"
+            )
     lines.append(f"static_assert(LambTensors::capacity == {source.capacity});")
     lines.append(f"static_assert(chunk_size == {launcher.CHUNK} && block_size == {launcher.BLOCK});")
-    for dtype in ("float32", "float64"):
-        lines += [f"static_assert(sizeof({_type(buffer['name'])}) <= {buffer['words'] * 8});" for buffer in source.launches["buffers"] if dtype]
+    for buffer in source.launches["buffers"]:
+        lines.append(f"static_assert(sizeof(*LambState::{buffer['name']}) <= {buffer['words'] * 8});")
     file = folder / "layouts" / "lamb.cu"
     file.parent.mkdir()
     file.write_text(source.text + "\n".join(lines))
     for dtype in DTYPES:
         built(Source(file), Choice(0, dtype))
-
-
-def _type(buffer: str) -> str:
-    return f"*LambState::{buffer}"
 
 
 def test_what_is_not_printed_is_named() -> None:

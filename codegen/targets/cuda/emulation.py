@@ -43,8 +43,8 @@ class EmulatedDevice:
     def empty(self, size: int) -> HostMemory:
         return HostMemory(size)
 
-    def write(self, memory: HostMemory, data: bytes, stream: int) -> None:
-        ctypes.memmove(memory.address, data, len(data))
+    def write(self, address: int, data: bytes, stream: int) -> None:
+        ctypes.memmove(address, data, len(data))
 
     def launch(self, kernel: str, blocks: int, threads: int, arguments: Sequence[Any], stream: int) -> None:
         ctypes.c_ulonglong.in_dll(self.functions, "optloom_order").value = self.order

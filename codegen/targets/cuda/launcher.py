@@ -58,19 +58,19 @@ class Source:
     def text(self) -> str:
         return self.path.read_text()
 
-    def _described(self, what: str) -> dict[str, Any]:
+    def _described(self, what: str) -> dict[str, list[Any]]:
         found = re.search(rf'_{what} = R"\((.*?)\)"', self.text, re.DOTALL)
         if found is None:
             raise ValueError(f"{self.path} describes no {what}: it was not generated as a CUDA file of this version")
-        described: dict[str, Any] = json.loads(found[1])
+        described: dict[str, list[Any]] = json.loads(found[1])
         return described
 
     @cached_property
-    def interface(self) -> dict[str, list[dict[str, Any]]]:
+    def interface(self) -> dict[str, list[Any]]:
         return self._described("interface")
 
     @cached_property
-    def launches(self) -> dict[str, list[dict[str, Any]]]:
+    def launches(self) -> dict[str, list[Any]]:
         return self._described("launches")
 
     @cached_property
@@ -84,9 +84,10 @@ class Source:
     @cached_property
     def tensor(self) -> type[ctypes.Structure]:
         """A parameter: its size, its row's index, and the addresses of its arrays."""
-        names = ["w", "g", *(slot["name"] for slot in self.interface["slots"])]
+        numbers = ("size", "row")
+        members = self.interface["tensor"]
         return _structure(
-            "Tensor", [("size", ctypes.c_int64), ("row", ctypes.c_int64), *((name, ctypes.c_void_p) for name in names)]
+            "Tensor", [(name, ctypes.c_int64 if name in numbers else ctypes.c_void_p) for name in members]
         )
 
     @cached_property
@@ -133,8 +134,8 @@ class Device(Protocol):
         """`size` bytes."""
         ...
 
-    def write(self, memory: Memory, data: bytes, stream: int) -> None:
-        """Copies `data` to the beginning of `memory`, after what is in `stream`."""
+    def write(self, address: int, data: bytes, stream: int) -> None:
+        """Copies `data` to `address`, after what is in `stream`."""
         ...
 
     def launch(self, kernel: str, blocks: int, threads: int, arguments: Sequence[Any], stream: int) -> None:
@@ -213,13 +214,13 @@ class Launcher:
     ) -> Iterator[tuple[ctypes.Structure, int, int]]:
         if not tensors:
             return
-        data = bytes(tensors)  # type: ignore[arg-type]  # a ctypes array is a buffer
+        data = bytes(tensors)
         if self._uploaded is None or self._uploaded.tensors != data:
             chunks = (first[i + 1] - first[i] for i in range(len(tensors)))
             owner = [i for i, count in enumerate(chunks) for _ in range(count)]
             parts = (data, bytes((ctypes.c_int64 * len(first))(*first)), bytes((ctypes.c_int32 * len(owner))(*owner)))
             memory = self.device.empty(sum(map(len, parts)))
-            self.device.write(memory, b"".join(parts), stream)
+            self.device.write(memory.address, b"".join(parts), stream)
             places = (memory.address, memory.address + len(data), memory.address + len(data) + len(parts[1]))
             self._uploaded = _Uploaded(data, self.source.table(len(tensors), *places), memory)
         yield self._uploaded.table, len(tensors), first[-1]

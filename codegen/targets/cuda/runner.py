@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from ...c_family import native
 from ...conformance.protocol import Job, Mode, Snapshot
@@ -25,23 +23,15 @@ class EmulatedLibrary(native.Library):
     order: int = 0
     launchers: dict[Choice, Launcher] = field(default_factory=dict)
 
-    @cached_property
-    def source(self) -> Source:
-        return Source(self.path)
-
-    @cached_property
-    def interface(self) -> dict[str, list[dict[str, Any]]]:
-        return self.source.interface
-
     def launcher(self, choice: Choice) -> Launcher:
         if choice not in self.launchers:
-            self.launchers[choice] = launcher(self.source, choice, self.order)
+            self.launchers[choice] = launcher(Source(self.source), choice, self.order)
         return self.launchers[choice]
 
 
 def library(file: str, by_value: bool | None = None, order: int = 0) -> EmulatedLibrary:
     path = Path(file)
-    return EmulatedLibrary(path, path.stem, by_value, order)
+    return EmulatedLibrary(path, path, by_value, order)
 
 
 def call(state: native.State, name: str) -> None:
