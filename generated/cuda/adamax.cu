@@ -93,6 +93,7 @@ extern "C" const char *const adamax_interface = R"({
     "u",
     "accumulated_gradient"
   ],
+  "sums": [],
   "scalar_slots": []
 })";
 
