@@ -119,6 +119,7 @@ extern "C" const char *const adam_interface = R"({
     "v_hat",
     "accumulated_gradient"
   ],
+  "sums": [],
   "scalar_slots": []
 })";
 

@@ -104,6 +104,7 @@ extern "C" const char *const adamax_interface = R"({
     "u",
     "accumulated_gradient"
   ],
+  "sums": [],
   "scalar_slots": []
 })";
 

@@ -110,6 +110,7 @@ extern "C" const char *const adamw_interface = R"({
     "v_hat",
     "accumulated_gradient"
   ],
+  "sums": [],
   "scalar_slots": []
 })";
 

@@ -100,6 +100,10 @@ extern "C" const char *const lamb_interface = R"({
     "v",
     "accumulated_gradient"
   ],
+  "sums": [
+    "w_norm_sum",
+    "direction_norm_sum"
+  ],
   "scalar_slots": []
 })";
 

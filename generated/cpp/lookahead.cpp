@@ -115,6 +115,7 @@ extern "C" const char *const lookahead_interface = R"({
     "slow",
     "accumulated_gradient"
   ],
+  "sums": [],
   "scalar_slots": []
 })";
 

@@ -112,6 +112,7 @@ extern "C" const char *const radam_interface = R"({
     "v",
     "accumulated_gradient"
   ],
+  "sums": [],
   "scalar_slots": []
 })";
 

@@ -105,6 +105,7 @@ extern "C" const char *const schedule_free_adamw_interface = R"({
     "accumulated_gradient",
     "weight_sum"
   ],
+  "sums": [],
   "scalar_slots": [
     {"name": "weight_sum", "when": [], "start": 0.0}
   ]

@@ -109,6 +109,7 @@ extern "C" const char *const sgd_interface = R"({
     "m",
     "accumulated_gradient"
   ],
+  "sums": [],
   "scalar_slots": []
 })";
 

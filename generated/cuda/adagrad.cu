@@ -113,6 +113,7 @@ extern "C" const char *const adagrad_interface = R"({
     "accumulator",
     "accumulated_gradient"
   ],
+  "sums": [],
   "scalar_slots": []
 })";
 

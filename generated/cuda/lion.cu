@@ -101,6 +101,7 @@ extern "C" const char *const lion_interface = R"({
     "m",
     "accumulated_gradient"
   ],
+  "sums": [],
   "scalar_slots": []
 })";
 

@@ -125,6 +125,7 @@ extern "C" const char *const lookahead_interface = R"({
     "slow",
     "accumulated_gradient"
   ],
+  "sums": [],
   "scalar_slots": []
 })";
 

@@ -128,6 +128,7 @@ extern "C" const char *const nadam_interface = R"({
     "accumulated_gradient",
     "product"
   ],
+  "sums": [],
   "scalar_slots": [
     {"name": "product", "when": ["growing_momentum"], "start": 1.0}
   ]

@@ -136,6 +136,7 @@ extern "C" const char *const rmsprop_interface = R"({
     "mean",
     "accumulated_gradient"
   ],
+  "sums": [],
   "scalar_slots": []
 })";
 
