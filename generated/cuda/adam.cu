@@ -408,6 +408,20 @@ constexpr bool copies = sizeof(L) > sizeof(Nothing);
 // A thread block takes a chunk: at most chunk_size elements of a tensor. An empty tensor has one without any.
 constexpr int chunk_size = 16384;
 
+// A tensor as it stands in a table; its arrays are in global memory, which a compiler cannot see.
+__device__ inline AdamTensor in_global_memory(const AdamTensor &x) {
+    const AdamTensor copied = x;
+    __builtin_assume(__isGlobal(copied.w));
+    __builtin_assume(__isGlobal(copied.g));
+    __builtin_assume(__isGlobal(copied.copy));
+    __builtin_assume(__isGlobal(copied.step));
+    __builtin_assume(__isGlobal(copied.m));
+    __builtin_assume(__isGlobal(copied.v));
+    __builtin_assume(__isGlobal(copied.v_hat));
+    __builtin_assume(__isGlobal(copied.accumulated_gradient));
+    return copied;
+}
+
 struct Chunk {
     int64 number, tensor, begin;
     int size;
@@ -428,7 +442,7 @@ struct AdamTable {
         const int64 i = owner[block];
         return chunk_of(tensor[i], block, i, first[i]);
     }
-    __device__ const AdamTensor &at(int64 i) const { return tensor[i]; }
+    __device__ AdamTensor at(int64 i) const { return in_global_memory(tensor[i]); }
     __device__ int64 number_of(int64 i) const { return i; }
     __device__ int64 first_of(int64 i) const { return first[i]; }
 };
@@ -446,7 +460,7 @@ struct AdamTensors {
         while (first[i + 1] <= first[0] + block) ++i;
         return chunk_of(tensor[i], first[0] + block, number + i, first[i]);
     }
-    __device__ const AdamTensor &at(int64 i) const { return tensor[i - number]; }
+    __device__ AdamTensor at(int64 i) const { return in_global_memory(tensor[i - number]); }
     __device__ int64 number_of(int64 i) const { return number + i; }
     __device__ int64 first_of(int64 i) const { return first[i - number]; }
 };
@@ -467,12 +481,18 @@ template <typename X, int width> struct alignas(sizeof(X) * width < 16 ? sizeof(
     X x[width];
 };
 template <typename X, int width> __device__ inline Pack<X, width> read(const void *from, int64 i) {
-    __builtin_assume(__isGlobal(from));
     return *reinterpret_cast<const Pack<X, width> *>(static_cast<const X *>(from) + i);
 }
 template <typename X, int width> __device__ inline void write(void *to, int64 i, const Pack<X, width> &pack) {
-    __builtin_assume(__isGlobal(to));
-    *reinterpret_cast<Pack<X, width> *>(static_cast<X *>(to) + i) = pack;
+    if constexpr (sizeof(X) == 2 && width > 1) {  // as words, which compilers join
+        Pack<uint32, width / 2> words;
+#pragma unroll
+        for (int j = 0; j < width / 2; ++j) words.x[j] = pack.x[2 * j].bits
+            | uint32(pack.x[2 * j + 1].bits) << 16;
+        write(to, i / 2, words);
+    } else {
+        *reinterpret_cast<Pack<X, width> *>(static_cast<X *>(to) + i) = pack;
+    }
 }
 
 // A full pack takes 128 bits of the narrowest array.
@@ -491,7 +511,7 @@ __device__ inline C gradient(const G &x, C scale) {
 
 // A caller may keep counters with its tensors.
 __device__ inline void write_counters(const AdamTensor &x, const AdamRow &row) {
-    if (x.step) *x.step = double(row.t);
+    if (x.step) write(x.step, 0, Pack<double, 1>{double(row.t)});
 }
 
 // `width` elements from the i-th on.
@@ -582,8 +602,10 @@ template <typename Table> __device__ inline void start_chunk(const Table &table,
     const Chunk chunk = table.chunk(blockIdx.x);
     const AdamTensor x = table.at(chunk.tensor);
     const int packs = is_aligned(x) ? chunk.size / pack_size : 0;
+    #pragma unroll 1
     for (int i = threadIdx.x; i < packs; i += blockDim.x)
         start_elements<pack_size>(x, chunk.begin + i * pack_size);
+    #pragma unroll 1
     for (int i = packs * pack_size + threadIdx.x; i < chunk.size; i += blockDim.x)
         start_elements<1>(x, chunk.begin + i);
 }
@@ -596,15 +618,19 @@ template <typename Table> __device__ inline void update_chunk(const Table &table
     const C scale = state.scale();
     if (chunk.begin == 0 && threadIdx.x == 0) write_counters(x, state.row[x.row]);
     const int packs = is_aligned(x) ? chunk.size / pack_size : 0;
-    if (!k.is_update) {
+    if (gradient_accumulation_steps && !k.is_update) {
+        #pragma unroll 1
         for (int i = threadIdx.x; i < packs; i += blockDim.x)
             every_call_elements<pack_size>(x, chunk.begin + i * pack_size, scale);
+        #pragma unroll 1
         for (int i = packs * pack_size + threadIdx.x; i < chunk.size; i += blockDim.x)
             every_call_elements<1>(x, chunk.begin + i, scale);
         return;
     }
+    #pragma unroll 1
     for (int i = threadIdx.x; i < packs; i += blockDim.x)
         update_elements<pack_size>(k, x, chunk.begin + i * pack_size, scale);
+    #pragma unroll 1
     for (int i = packs * pack_size + threadIdx.x; i < chunk.size; i += blockDim.x)
         update_elements<1>(k, x, chunk.begin + i, scale);
 }

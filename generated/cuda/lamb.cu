@@ -405,6 +405,19 @@ constexpr int chunk_size = 16384;
 // A sum's tree is fixed: element i of a block goes to lane i % lanes; lanes, then blocks, are added in order.
 constexpr int block_size = 4096, blocks_of_chunk = chunk_size / block_size, lanes = 64;
 
+// A tensor as it stands in a table; its arrays are in global memory, which a compiler cannot see.
+__device__ inline LambTensor in_global_memory(const LambTensor &x) {
+    const LambTensor copied = x;
+    __builtin_assume(__isGlobal(copied.w));
+    __builtin_assume(__isGlobal(copied.g));
+    __builtin_assume(__isGlobal(copied.copy));
+    __builtin_assume(__isGlobal(copied.step));
+    __builtin_assume(__isGlobal(copied.m));
+    __builtin_assume(__isGlobal(copied.v));
+    __builtin_assume(__isGlobal(copied.accumulated_gradient));
+    return copied;
+}
+
 struct Chunk {
     int64 number, tensor, begin;
     int size;
@@ -425,7 +438,7 @@ struct LambTable {
         const int64 i = owner[block];
         return chunk_of(tensor[i], block, i, first[i]);
     }
-    __device__ const LambTensor &at(int64 i) const { return tensor[i]; }
+    __device__ LambTensor at(int64 i) const { return in_global_memory(tensor[i]); }
     __device__ int64 number_of(int64 i) const { return i; }
     __device__ int64 first_of(int64 i) const { return first[i]; }
 };
@@ -443,7 +456,7 @@ struct LambTensors {
         while (first[i + 1] <= first[0] + block) ++i;
         return chunk_of(tensor[i], first[0] + block, number + i, first[i]);
     }
-    __device__ const LambTensor &at(int64 i) const { return tensor[i - number]; }
+    __device__ LambTensor at(int64 i) const { return in_global_memory(tensor[i - number]); }
     __device__ int64 number_of(int64 i) const { return number + i; }
     __device__ int64 first_of(int64 i) const { return first[i - number]; }
 };
@@ -467,12 +480,18 @@ template <typename X, int width> struct alignas(sizeof(X) * width < 16 ? sizeof(
     X x[width];
 };
 template <typename X, int width> __device__ inline Pack<X, width> read(const void *from, int64 i) {
-    __builtin_assume(__isGlobal(from));
     return *reinterpret_cast<const Pack<X, width> *>(static_cast<const X *>(from) + i);
 }
 template <typename X, int width> __device__ inline void write(void *to, int64 i, const Pack<X, width> &pack) {
-    __builtin_assume(__isGlobal(to));
-    *reinterpret_cast<Pack<X, width> *>(static_cast<X *>(to) + i) = pack;
+    if constexpr (sizeof(X) == 2 && width > 1) {  // as words, which compilers join
+        Pack<uint32, width / 2> words;
+#pragma unroll
+        for (int j = 0; j < width / 2; ++j) words.x[j] = pack.x[2 * j].bits
+            | uint32(pack.x[2 * j + 1].bits) << 16;
+        write(to, i / 2, words);
+    } else {
+        *reinterpret_cast<Pack<X, width> *>(static_cast<X *>(to) + i) = pack;
+    }
 }
 
 // A full pack takes 128 bits of the narrowest array.
@@ -491,7 +510,7 @@ __device__ inline C gradient(const G &x, C scale) {
 
 // A caller may keep counters with its tensors.
 __device__ inline void write_counters(const LambTensor &x, const LambRow &row) {
-    if (x.step) *x.step = double(row.t);
+    if (x.step) write(x.step, 0, Pack<double, 1>{double(row.t)});
 }
 
 // `width` elements from the i-th on.
@@ -632,8 +651,10 @@ template <typename Table> __device__ inline void start_chunk(const Table &table,
     const Chunk chunk = table.chunk(blockIdx.x);
     const LambTensor x = table.at(chunk.tensor);
     const int packs = is_aligned(x) ? chunk.size / pack_size : 0;
+    #pragma unroll 1
     for (int i = threadIdx.x; i < packs; i += blockDim.x)
         start_elements<pack_size>(x, chunk.begin + i * pack_size);
+    #pragma unroll 1
     for (int i = packs * pack_size + threadIdx.x; i < chunk.size; i += blockDim.x)
         start_elements<1>(x, chunk.begin + i);
 }
@@ -645,9 +666,11 @@ template <typename Table> __device__ inline void update_1_chunk(const Table &tab
     const Scalars<C> k = state.scalars[x.row];
     const C scale = state.scale();
     const int packs = is_aligned(x) ? chunk.size / pack_size : 0;
-    if (!k.is_update) {
+    if (gradient_accumulation_steps && !k.is_update) {
+        #pragma unroll 1
         for (int i = threadIdx.x; i < packs; i += blockDim.x)
             every_call_elements<pack_size>(x, chunk.begin + i * pack_size, scale);
+        #pragma unroll 1
         for (int i = packs * pack_size + threadIdx.x; i < chunk.size; i += blockDim.x)
             every_call_elements<1>(x, chunk.begin + i, scale);
         return;
@@ -660,6 +683,7 @@ template <typename Table> __device__ inline void update_1_chunk(const Table &tab
 #pragma unroll
     for (int j = 0; j < pack_size; ++j)
         for (int s = 0; s < sums; ++s) lane[j][s] = Float64(0);
+    #pragma unroll 1
     for (int row = 0; row < size; row += lanes) {
         const int i = begin + row;
         if (is_wide && i + pack_size <= chunk.size) {
@@ -677,9 +701,9 @@ template <typename Table> __device__ inline void update_1_chunk(const Table &tab
 template <typename Table> __device__ inline void before_update_2(const Table &table, const LambState &state) {
     if (state.is_skipped()) return;
     const int64 tensor = table.number_of(blockIdx.x);
-    const LambTensor &x = table.at(tensor);
+    const LambTensor x = table.at(tensor);
     const Scalars<C> k = state.scalars[x.row];
-    if (!k.is_update) return;
+    if (gradient_accumulation_steps && !k.is_update) return;
     add_blocks<w_norm_sum, 2>(x.size, table.first_of(tensor), tensor, state);
     if (threadIdx.x == 0)
         state.per_tensor_2[tensor] = per_tensor_2<C>(k, state.tensor_sums + tensor * sums);
@@ -690,12 +714,14 @@ template <typename Table> __device__ inline void update_2_chunk(const Table &tab
     const Chunk chunk = table.chunk(blockIdx.x);
     const LambTensor x = table.at(chunk.tensor);
     const Scalars<C> k = state.scalars[x.row];
-    if (!k.is_update) return;
+    if (gradient_accumulation_steps && !k.is_update) return;
     if (chunk.begin == 0 && threadIdx.x == 0) write_counters(x, state.row[x.row]);
     const PerTensor2<C> n = state.per_tensor_2[chunk.tensor];
     const int packs = is_aligned(x) ? chunk.size / pack_size : 0;
+    #pragma unroll 1
     for (int i = threadIdx.x; i < packs; i += blockDim.x)
         update_2_elements<pack_size>(k, n, x, chunk.begin + i * pack_size);
+    #pragma unroll 1
     for (int i = packs * pack_size + threadIdx.x; i < chunk.size; i += blockDim.x)
         update_2_elements<1>(k, n, x, chunk.begin + i);
 }

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ...c_family.layout import Dialect
+from ...c_family.layout import Dialect, Switches
 from ...c_family.passes import Pass
 from ...c_family.target import CTarget
 from ...ir.nodes import Program
@@ -40,10 +40,15 @@ class CudaTarget(CTarget):
             "buffers": _buffers(shared, updates),
         }
         earlier = {later.name: sooner for sooner, later in pairwise(updates)}
+        slots = [slot.name for slot in (*shared["slots"], *shared["scalar_slots"])]
         return shared | {
-            "threads": THREADS, "launches": _as_text(described), "earlier": earlier,
+            "threads": THREADS,
+            "launches": _as_text(described),
             "order": [launch["kernel"] for launch in launches],
-        }  # fmt: skip
+            "earlier": earlier,
+            "pointers": ["w", "g", "copy", "step", *slots],
+            "waits": Switches(program, stem).constant(program.update.guard),
+        }
 
 
 def _launch(stem: str, name: str, grid: str, packs: bool = False) -> dict[str, Any]:
