@@ -438,10 +438,14 @@ def check_overlaps(parts: Sequence[Part], writes_gradients: bool) -> None:
         if part.g.numel():
             spans.append((*_span(part.g), writes_gradients, f"the gradient of {part.name}", part.g))
     spans.sort(key=itemgetter(0))
-    for (_, end, written, name, x), (start, _, also_written, other, y) in zip(spans, spans[1:], strict=False):
-        if start < end and (written or also_written) and numpy.intersect1d(_places(x), _places(y)).size:
-            raise Refused(f"{name} and {other} overlap in memory")
-    for *_, written, name, x in spans:
+    reaching = None  # the span, of those so far, that reaches farthest
+    for span in spans:
+        start, end, written, name, x = span
+        if reaching is not None and start < reaching[1] and (written or reaching[2]):
+            if numpy.intersect1d(_places(x), _places(reaching[4])).size:
+                raise Refused(f"{reaching[3]} and {name} overlap in memory")
+        if reaching is None or end > reaching[1]:
+            reaching = span
         if written and any(
             size > 1 and stride == 0 for size, stride in zip(x.shape, x.stride(), strict=True)
         ):
