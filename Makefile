@@ -4,7 +4,7 @@ VENV ?= .venv
 RUN = $(VENV)/bin/python
 INSTALL = $(RUN) -m pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: generate check test lint format types examples bench clean
+.PHONY: generate check test lint format types docs examples bench clean
 
 generate: $(VENV)/.base ; $(RUN) -m optloom.codegen generate
 check: $(VENV)/.base ; $(RUN) -m optloom.codegen check
@@ -12,6 +12,7 @@ test: $(VENV)/.dev ; $(RUN) tests/run.py $(ARGS)
 lint: $(VENV)/.dev ; $(RUN) -m ruff check && $(RUN) -m ruff format --check
 format: $(VENV)/.dev ; $(RUN) -m ruff check --fix && $(RUN) -m ruff format
 types: $(VENV)/.dev ; $(RUN) -m mypy
+docs: $(VENV)/.dev ; NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet
 examples: $(VENV)/.dev ; for example in examples/*/run.py; do $(RUN) $$example || exit 1; done
 bench: $(VENV)/.dev ; for benchmark in benchmarks/[!_]*.py; do $(RUN) $$benchmark || exit 1; done
 clean: ; rm -rf .venv .venv-ci build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

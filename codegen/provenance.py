@@ -13,12 +13,13 @@ import optloom.spec
 from optloom.spec.rule import Layer, Rule
 
 NOT_COMPILING = (
-    "cli", "conformance", "targets", "__main__.py", "api.py", "explain.py", "new.py", "output.py", "provenance.py",
-    "pytest_plugin.py", "vendor",
+    "bench", "cli", "conformance", "pages", "probes", "report", "targets", "vendor", "__main__.py", "api.py",
+    "compare.py", "convert.py", "doctor.py", "explain.py", "new.py", "output.py", "provenance.py", "pytest_plugin.py",
+    "show.py", "trajectories.py",
 )  # fmt: skip
 """What of `codegen` has no part in what a file holds; of `targets`, only the one target's folder has."""
-NOT_PRINTING = ("runner.py",)
-"""What of a target's folder serves the conformance suite alone."""
+NOT_PRINTING = ("runner.py", "contestants.py", "usage.py.jinja")
+"""What of a target's folder serves the conformance suite, the benchmarks and the pages alone."""
 SUFFIXES = (".py", ".jinja", ".h")
 
 

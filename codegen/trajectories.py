@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from optloom.spec.declarations import Peer
 from optloom.spec.rule import Rule
 
-from .compiler import dialect_of, program_for, render
+from .compiler import DEFAULT, Settings, dialect_of, program_for, render
 from .conformance.protocol import REFERENCE, load_module
 from .ir.nodes import Hyperparameter, Program
 
@@ -45,18 +46,23 @@ def run(rule: type[Rule], peer: Peer, numbers: Mapping[str, float], steps: int) 
     program = program_for(rule, REFERENCE, settings=chosen)
     if not set(numbers) <= {hyper.name for hyper in program.hypers}:
         return None
-    with TemporaryDirectory() as folder:
-        for path, text in render(rule, REFERENCE, settings=chosen).items():
-            (Path(folder) / Path(path).name).write_text(text)
-        made = getattr(load_module(str(Path(folder) / program.source)), rule.__name__)
     w = START.copy()
-    optimizer = made([w], **numbers)
+    optimizer = generated_class(rule, chosen)([w], **numbers)
     found = [w.ravel().tolist()]
     for _ in range(steps):
         gradient = CURVATURES * w
         optimizer.step([gradient], *_inputs(program, gradient))
         found.append(w.ravel().tolist())
     return found
+
+
+def generated_class(rule: type[Rule], settings: Settings = DEFAULT) -> Any:
+    """The generated NumPy class of `rule`. Raises SpecError for a rule that is wrong."""
+    with TemporaryDirectory() as folder:
+        for path, text in render(rule, REFERENCE, settings=settings).items():
+            (Path(folder) / Path(path).name).write_text(text)
+        source = program_for(rule, REFERENCE, settings=settings).source
+        return getattr(load_module(str(Path(folder) / source)), rule.__name__)
 
 
 def _inputs(program: Program, gradient: NDArray[np.float64]) -> list[dict[str, object]]:

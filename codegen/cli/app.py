@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import typer
 
-from . import compare, conform, convert, doctor, explain, generate, listing, new, report, show, vendor
+from . import bench, compare, conform, convert, doctor, explain, generate, listing, new, page, report, show, vendor
 
 JUDGED, BAD_INPUT = 1, 2
 
@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (generate, listing, show, explain, compare, conform, report, vendor, new, convert, doctor):
+for module in (generate, listing, show, explain, compare, conform, bench, report, page, vendor, new, convert, doctor):
     module.add_to(app)
 
 

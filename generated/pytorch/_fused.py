@@ -5,9 +5,7 @@
 import ctypes
 import functools
 import hashlib
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Mapping, Sequence
 from operator import is_, itemgetter
 from pathlib import Path
 from typing import Any
@@ -55,6 +53,61 @@ def step(optimizer: Any, group: dict[str, Any]) -> bool:
     return True
 
 
+def step_compiled(optimizer: Any, group: dict[str, Any], parts: Sequence[tuple[Tensor, Tensor, Any]]) -> None:
+    """The same where torch.compile traces it: one operator, for parameters with their gradients and states."""
+    slots, values = optimizer._slots(group), values_of(optimizer, group)
+    names = {slot: key for slot, key in named_slots(optimizer).items() if key in slots}
+    numbers = [
+        x if isinstance(x, Tensor) else torch.tensor(x or 0.0, dtype=torch.float64) for x in values.values()
+    ]
+    update_operator(
+        optimizer._file,
+        ",".join(name for name, x in values.items() if x is not None),
+        ",".join(f"{name}={x}" for name, x in group.items() if isinstance(x, bool | str)),
+        ",".join(values),
+        ",".join(names),
+        torch.stack([x.double().reshape(()) for x in numbers]),
+        [g for _, g, _ in parts],
+        [w for w, _, _ in parts],
+        [state[key] for key in ("step", *names.values()) for _, _, state in parts],
+    )
+
+
+def update_tensors(
+    file: str, given: str, options: str, hypers: str, slots: str, numbers: Tensor,
+    gs: list[Tensor], ws: list[Tensor], states: list[Tensor],
+) -> None:  # fmt: skip
+    """Updates `ws`. `states`: all their counters, then all their slots of each name in `slots`.
+
+    `given`: the hyperparameters that are, of those in `hypers`, which are `numbers`; `options`: with their values.
+    """
+    source, count = _kernels.source_of(file), len(ws)
+    names = ("step", *filter(None, slots.split(",")))
+    parts = []
+    for index, (w, g) in enumerate(zip(ws, gs, strict=True)):
+        state = {name: states[at * count + index] for at, name in enumerate(names)}
+        parts.append(Part(f"parameter {index}", w, g, source))
+        parts[-1].put_slots(state, {name: name for name in names[1:]})
+    check_overlaps(parts, False)
+    known = dict(zip(hypers.split(","), numbers.tolist(), strict=True))
+    values = completed(source, {name: x if name in given.split(",") else None for name, x in known.items()})
+    chosen = dict(pair.split("=") for pair in options.split(","))
+    bits = bits_of(
+        source, values, {name: {"True": True, "False": False}.get(x, x) for name, x in chosen.items()}
+    )
+    reading = _kernels.NEGATED if chosen["maximize"] == "True" else 0
+    for plan in plans_by_dtypes(source, parts):
+        plan.run(plan.library(bits, reading, True), values, 1.0, None, True)
+
+
+update_operator = torch.library.custom_op(
+    f"optloom::update_{hashlib.sha256(__file__.encode()).hexdigest()[:12]}",
+    update_tensors,
+    mutates_args=("ws", "states"),
+)
+"""`update_tensors` as an operator, which compilers take as it is."""
+
+
 def plans_of(optimizer: Any, group: dict[str, Any]) -> "Plans | None":
     plans: Plans | None = optimizer.__dict__.get("_plans", {}).get(id(group))
     return plans if plans is not None and plans.group is group else None
@@ -69,7 +122,7 @@ class Plans:
 
     def __init__(self, optimizer: Any, group: dict[str, Any], may_build: bool) -> None:
         self.group, self.params, self.may_build = group, list(group["params"]), may_build
-        self.source = source_of(type(optimizer))
+        self.source = _kernels.source_of(optimizer._file)
         self.slots = optimizer._slots(group)
         if group["differentiable"] or group["foreach"]:
             raise Refused("fused=True cannot be together with differentiable=True or foreach=True")
@@ -77,20 +130,18 @@ class Plans:
             (index, w) for index, w in enumerate(self.params)
             if w.grad is not None or optimizer.state.get(w, {}).get("pending")
         ]  # fmt: skip
-        parts: dict[Any, list[Part]] = {}
-        for index, w in active:
-            part = Part(f"parameter {_name(group, index)}", w, self.source)
-            parts.setdefault((part.parameter, part.gradient), []).append(part)
-        for part in chain.from_iterable(parts.values()):
-            part.put_slots(optimizer, group, self.slots)
-        check_overlaps([part for each in parts.values() for part in each], bool(group["write_back_grad"]))
-        self.plans = [Plan(optimizer, self.source, *pair, each) for pair, each in parts.items()]
+        parts = [Part(f"parameter {_name(group, index)}", w, w.grad, self.source) for index, w in active]
+        names = {slot: key for slot, key in named_slots(optimizer).items() if key in self.slots}
+        for part in parts:
+            part.put_slots(optimizer._state_of(part.w, group, self.slots), names)
+        check_overlaps(parts, bool(group["write_back_grad"]))
+        self.plans = plans_by_dtypes(self.source, parts)
         chosen = {w for _, w in active}
         self.inactive = [w for w in self.params if w not in chosen]
         self.inactive_impl = numpy.array([w._cdata for w in self.inactive], numpy.uint64)
         self.states = list(optimizer.state.values())
         self.state = optimizer.state
-        self.is_lasting = all(part.is_lasting for each in parts.values() for part in each)
+        self.is_lasting = all(part.is_lasting for part in parts)
         self.libraries(optimizer)
 
     def are_current(self, optimizer: Any) -> bool:
@@ -108,10 +159,8 @@ class Plans:
     def libraries(self, optimizer: Any) -> list[_kernels.Library]:
         """The kernels of the next step, one for each plan."""
         group = self.group
-        bits, reading = (
-            switched_on(self.source, optimizer, group),
-            _kernels.NEGATED if group["maximize"] else 0,
-        )
+        bits = bits_of(self.source, completed(self.source, values_of(optimizer, group)), group)
+        reading = _kernels.NEGATED if group["maximize"] else 0
         if getattr(optimizer, "grad_scale", None) is not None:
             reading |= _kernels.UNSCALED | (_kernels.WRITTEN_BACK if group["write_back_grad"] else 0)
         return [plan.library(bits, reading, self.may_build) for plan in self.plans]
@@ -119,10 +168,10 @@ class Plans:
     def run(self, optimizer: Any) -> None:
         libraries = self.libraries(optimizer)
         scale = getattr(optimizer, "grad_scale", None)
-        numbers = hyperparameters(self.source, optimizer, self.group)
+        values = completed(self.source, values_of(optimizer, self.group))
         iterations, is_update = optimizer._counted(self.group)
         for plan, library in zip(self.plans, libraries, strict=True):
-            plan.run(library, numbers, 1.0 if scale is None else float(scale), iterations, is_update)
+            plan.run(library, values, 1.0 if scale is None else float(scale), iterations, is_update)
 
 
 class Part:
@@ -131,10 +180,10 @@ class Part:
     `is_lasting`: none of them is a copy. A parameter with gaps, or a gradient that lies otherwise, is copied.
     """
 
-    def __init__(self, name: str, w: Tensor, source: Source) -> None:
+    def __init__(self, name: str, w: Tensor, g: Tensor | None, source: Source) -> None:
         self.name, self.w, self.is_lasting = name, w, True
-        self.whole = source
-        g = w.grad
+        self.has_sums = bool(source.interface["sums"])
+        self.numbers = {slot["name"] for slot in source.interface["scalar_slots"]}
         if g is None:
             g, self.is_lasting = torch.zeros_like(w), False
         self._check(g)
@@ -165,7 +214,7 @@ class Part:
 
     def _local(self, x: Tensor) -> Tensor:
         if hasattr(x, "to_local"):
-            if self.whole.interface["sums"]:
+            if self.has_sums:
                 raise Refused(
                     f"{self.name} is distributed, and the rule adds up whole tensors; pass fused=False"
                 )
@@ -183,22 +232,20 @@ class Part:
         self.is_lasting = False
         return torch.empty_like(self.like, dtype=x.dtype).copy_(x)
 
-    def put_slots(self, optimizer: Any, group: dict[str, Any], slots: Mapping[str, Any]) -> None:
-        """Takes the parameter's state; makes it, if there is none."""
-        self.state = optimizer._state_of(self.w, group, slots)
+    def put_slots(self, state: dict[str, Any], names: Mapping[str, str]) -> None:
+        """Takes the parameter's state, where the rule's slots have `names`."""
+        self.state, self.names = state, names
         if self.state["step"].dtype != torch.float64 or self.state["step"].device.type != "cpu":
             self.state["step"] = self.state["step"].to("cpu", torch.float64)
         self.counter = self.state["step"]
         self.arrays, self.copied = {}, [] if self.like is self.own else [(self.own, self.like)]
-        for slot, key in optimizer._slot_names.items():
-            if key in slots:
+        self.scalars = {slot: self.state[key] for slot, key in names.items() if slot in self.numbers}
+        for slot, key in names.items():
+            if slot not in self.numbers:
                 x = self._local(self.state[key])
                 self.arrays[slot] = self._alike(x)
                 if self.arrays[slot] is not x:
                     self.copied.append((x, self.arrays[slot]))
-        self.scalars = {
-            slot: self.state[key] for slot, key in optimizer._scalar_names.items() if key in slots
-        }
 
     def column(self, name: str) -> Tensor | None:
         """The tensor whose address stands in that column of the table."""
@@ -209,9 +256,7 @@ class Part:
 class Plan:
     """The table of some parameters, and the rows of hyperparameters and counters that they have."""
 
-    def __init__(
-        self, optimizer: Any, source: Source, parameter: str, gradient: str, parts: Sequence[Part]
-    ) -> None:
+    def __init__(self, source: Source, parameter: str, gradient: str, parts: Sequence[Part]) -> None:
         self.source, self.parameter, self.gradient, self.parts = source, parameter, gradient, parts
         self.built: dict[tuple[int, int], _kernels.Library] = {}
         columns = source.interface["tensor"]
@@ -224,12 +269,8 @@ class Plan:
                 x = part.column(name)
                 self.table[index, column] = 0 if x is None else x.data_ptr()
         self.rows = self._rows(list(row_of), list(parts[0].scalars))
-        self.numbers: tuple[float, ...] = ()
         self.states = [part.state for part in parts]
-        keys = {"w": None, "step": "step"} | {
-            slot: key for slot, key in {**optimizer._slot_names, **optimizer._scalar_names}.items()
-            if parts[0].column(slot) is not None
-        }  # fmt: skip
+        keys = {"w": None, "step": "step", **parts[0].names}
         self.kept = {key: [state[key] for state in self.states] for key in keys.values() if key}
         self.columns = numpy.array([columns.index(name) for name in keys], numpy.int64)
         tensors = [[part.w for part in parts], *self.kept.values()]
@@ -270,15 +311,13 @@ class Plan:
     def run(
         self,
         library: _kernels.Library,
-        numbers: tuple[float, ...],
+        values: Mapping[str, Any],
         scale: float,
         iterations: int | None,
         is_update: bool,
     ) -> None:
-        if numbers != self.numbers:
-            for hyper, value in zip(self.source.interface["hypers"], numbers, strict=True):
-                self.rows[hyper["name"]] = value
-            self.numbers = numbers
+        for name, value in values.items():
+            self.rows[name] = 0 if value is None else value.item() if isinstance(value, Tensor) else value
         if "iterations" in self.rows.dtype.names:
             self.rows["iterations"] = (iterations or 1) - 1
         if not self._called(library, scale):
@@ -297,7 +336,7 @@ class Plan:
 
     def _called(self, library: _kernels.Library, scale: float) -> bool:
         status = library.step(
-            self.bits_of(library),
+            self._bits(library),
             len(self.rows),
             self.rows.ctypes.data,
             len(self.table),
@@ -308,7 +347,7 @@ class Plan:
             raise KernelError(f"{library.file} refused its options (status {status})")
         return bool(status == 0)
 
-    def bits_of(self, library: _kernels.Library) -> int:
+    def _bits(self, library: _kernels.Library) -> int:
         return next(bits for (bits, _), built in self.built.items() if built is library)
 
 
@@ -394,18 +433,38 @@ def check_overlaps(parts: Sequence[Part], writes_gradients: bool) -> None:
     """Raises Refused for memory that one tensor writes and another one has."""
     spans = []
     for part in parts:
-        arrays = {"": part.like, **{f"'{slot}' of ": x for slot, x in part.arrays.items()}}
-        spans += [(*_span(x), True, f"{what}{part.name}") for what, x in arrays.items() if x.numel()]
+        arrays = {"": part.own, **{f"'{slot}' of ": x for slot, x in part.arrays.items()}}
+        spans += [(*_span(x), True, f"{what}{part.name}", x) for what, x in arrays.items() if x.numel()]
         if part.g.numel():
-            spans.append((*_span(part.g), writes_gradients, f"the gradient of {part.name}"))
-    spans.sort()
-    for (_, end, written, name), (start, _, also_written, other) in zip(spans, spans[1:], strict=False):
-        if start < end and (written or also_written):
-            raise Refused(f"{name} and {other} overlap in memory")
+            spans.append((*_span(part.g), writes_gradients, f"the gradient of {part.name}", part.g))
+    spans.sort(key=itemgetter(0))
+    reaching = None  # the span, of those so far, that reaches farthest
+    for span in spans:
+        start, end, written, name, x = span
+        if reaching is not None and start < reaching[1] and (written or reaching[2]):
+            if numpy.intersect1d(_places(x), _places(reaching[4])).size:
+                raise Refused(f"{reaching[3]} and {name} overlap in memory")
+        if reaching is None or end > reaching[1]:
+            reaching = span
+        if written and any(
+            size > 1 and stride == 0 for size, stride in zip(x.shape, x.stride(), strict=True)
+        ):
+            raise Refused(f"{name} overlaps itself in memory")
 
 
 def _span(x: Tensor) -> tuple[int, int]:
-    return x.data_ptr(), x.data_ptr() + x.numel() * x.element_size()
+    last = sum((size - 1) * stride for size, stride in zip(x.shape, x.stride(), strict=True))
+    return x.data_ptr(), x.data_ptr() + (last + 1) * x.element_size()
+
+
+def _places(x: Tensor) -> numpy.ndarray:
+    """The addresses of all bytes of `x`."""
+    places = numpy.array([x.data_ptr()])
+    for size, stride in zip(
+        (*x.shape, x.element_size()), (*(s * x.element_size() for s in x.stride()), 1), strict=True
+    ):
+        places = (places[:, None] + numpy.arange(size) * stride).ravel()
+    return places
 
 
 def _name(group: Mapping[str, Any], index: int) -> str:
@@ -413,35 +472,39 @@ def _name(group: Mapping[str, Any], index: int) -> str:
     return repr(names[index]) if names else str(index)
 
 
-@functools.cache
-def source_of(kind: type) -> Source:
-    """The kernel of an optimizer's class: it lies beside the module of the class that has the formula."""
-    owner = next(base for base in kind.__mro__ if "_update" in vars(base))
-    file = sys.modules[owner.__module__].__file__
-    return _kernels.source_of(file or "")
+def named_slots(optimizer: Any) -> dict[str, str]:
+    """The keys in a parameter's state of the rule's slots."""
+    return {**optimizer._slot_names, **optimizer._scalar_names}
 
 
-def hyperparameters(source: Source, optimizer: Any, group: Mapping[str, Any]) -> tuple[float, ...]:
-    """The numbers of a row; 0 for those that are not given."""
-    return tuple(
-        0 if value is None else value.item() if isinstance(value, Tensor) else value
-        for value in _given(source, optimizer, group).values()
-    )
+def plans_by_dtypes(source: Source, parts: Sequence[Part]) -> list[Plan]:
+    """A plan for all parts of one pair of dtypes."""
+    together: dict[tuple[str, str], list[Part]] = {}
+    for part in parts:
+        together.setdefault((part.parameter, part.gradient), []).append(part)
+    return [Plan(source, *dtypes, each) for dtypes, each in together.items()]
 
 
-def _given(source: Source, optimizer: Any, group: Mapping[str, Any]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for hyper in source.interface["hypers"]:
-        name = hyper["name"]
-        key, index = optimizer._hypers.get(name, (None, None))
-        value = hyper["default"] if key is None else group[key] if index is None else group[key][index]
-        values[name] = None if not isinstance(value, Tensor) and value == OFF.get(name) else value
-    return values
+def values_of(optimizer: Any, group: Mapping[str, Any]) -> dict[str, Any]:
+    """The rule's hyperparameters: numbers, tensors, None for what is not given."""
+    values = {
+        name: group[key] if at is None else group[key][at] for name, (key, at) in optimizer._hypers.items()
+    }
+    return {
+        name: None if not isinstance(x, Tensor) and x == OFF.get(name) else x for name, x in values.items()
+    }
 
 
-def switched_on(source: Source, optimizer: Any, group: Mapping[str, Any]) -> int:
+def completed(source: Source, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The kernel's hyperparameters: with those hyperparameters that the class does not have."""
+    return {
+        hyper["name"]: values.get(hyper["name"], hyper["default"]) for hyper in source.interface["hypers"]
+    }
+
+
+def bits_of(source: Source, values: Mapping[str, Any], group: Mapping[str, Any]) -> int:
     """The options of a group, as the sum of their bits."""
-    values, bits = _given(source, optimizer, group), 0
+    bits = 0
     defaults = {option["name"]: option["default"] for option in source.interface["options"]}
     for bit, switch in enumerate(source.interface["switches"]):
         if "given" in switch:

@@ -51,6 +51,8 @@ class Optimizer(torch.optim.Optimizer):
         Mapping[str, Any]
     ] = {}  # the options under which the formula is the torch.optim peer's
     _every: ClassVar[str] = ""  # the hyperparameter that says how many calls make one update
+    _file: ClassVar[str]  # the module's; the formula's kernel is beside it
+    _fused: ClassVar[Any] = None  # the module of fused kernels, once it is asked for
     _hypers: ClassVar[
         Mapping[str, Any]
     ] = {}  # the rule's hyperparameters -> keys of a group, and places in tuples
@@ -81,6 +83,8 @@ class Optimizer(torch.optim.Optimizer):
         for group in self.param_groups:
             for name, value in self.defaults.items():
                 group.setdefault(name, value)
+            if group["fused"]:
+                Optimizer._fused = fused()
 
     def export_state(self) -> dict[str, numpy.ndarray]:
         """The state as copied arrays by name. Parameters that have none yet give its beginning.
@@ -106,6 +110,10 @@ class Optimizer(torch.optim.Optimizer):
 
     def _checked(self, group: dict[str, Any]) -> None:
         check_ways(group, self._not_lazy, self._strict)
+        if group["fused"]:
+            Optimizer._fused = fused()
+            if self._fused is None:
+                raise ValueError("fused=True needs the files _fused.py and _kernels.py beside this module")
         self._check(group)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -129,7 +137,7 @@ class Optimizer(torch.optim.Optimizer):
         return all(group["fused"] for group in self.param_groups)
 
     def _step(self, group: dict[str, Any]) -> None:
-        if may_be_fused(group) and fused().step(self, group):
+        if not torch.compiler.is_compiling() and may_be_fused(group) and fused().step(self, group):
             return
         slots = self._slots(group)
         iterations, is_update = self._counted(group)
@@ -137,14 +145,16 @@ class Optimizer(torch.optim.Optimizer):
         for w in group["params"]:
             if w.grad is None and not self.state.get(w, {}).get("pending"):
                 continue
-            g = gradient(w, group, iterations is not None)
+            g = w.grad if group["fused"] else gradient(w, group, iterations is not None)
             state = self._state_of(w, group, slots)
             if iterations is not None:
                 state["iterations"], state["pending"] = iterations, not is_update
-            if is_update:
+            if is_update and not group["fused"]:
                 state["step"] += 1
             parts.append((w, g, state))
-        if in_batches(group):
+        if group["fused"]:
+            self._fused.step_compiled(self, group, parts)
+        elif in_batches(group):
             for batch in self._batches(group, parts):
                 self._update_batch(group, batch, is_update)
         else:
@@ -656,7 +666,7 @@ def may_be_fused(group: Mapping[str, Any]) -> bool:
     """Whether a fused kernel is asked for, or may be used if it is there."""
     if group["fused"] is not None:
         return bool(group["fused"])
-    if group["foreach"] or group["capturable"] or group["differentiable"] or torch.compiler.is_compiling():
+    if group["foreach"] or group["capturable"] or group["differentiable"]:
         return False
     return fused() is not None and all(w.device.type == "cpu" for w in group["params"])
 

@@ -128,6 +128,7 @@ class Adagrad(_support.Optimizer):
         super().__init__(params, defaults)
 
     _slot_names = {"accumulator": "sum", "accumulated_gradient": "accumulated_gradient"}
+    _file = __file__
     _hypers = {
         "learning_rate": ("lr", None),
         "initial_accumulator_value": ("initial_accumulator_value", None),

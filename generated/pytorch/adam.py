@@ -149,6 +149,7 @@ class Adam(_support.Optimizer):
         "v_hat": "max_exp_avg_sq",
         "accumulated_gradient": "accumulated_gradient",
     }
+    _file = __file__
     _hypers = {
         "learning_rate": ("lr", None),
         "beta_1": ("betas", 0),

@@ -130,6 +130,7 @@ class Adamax(_support.Optimizer):
         super().__init__(params, defaults)
 
     _slot_names = {"m": "exp_avg", "u": "exp_inf", "accumulated_gradient": "accumulated_gradient"}
+    _file = __file__
     _hypers = {
         "learning_rate": ("lr", None),
         "beta_1": ("betas", 0),

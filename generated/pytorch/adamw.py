@@ -139,6 +139,7 @@ class AdamW(_support.Optimizer):
         "v_hat": "max_exp_avg_sq",
         "accumulated_gradient": "accumulated_gradient",
     }
+    _file = __file__
     _hypers = {
         "learning_rate": ("lr", None),
         "beta_1": ("betas", 0),

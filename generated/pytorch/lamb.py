@@ -122,6 +122,7 @@ class Lamb(_support.Optimizer):
         super().__init__(params, defaults)
 
     _slot_names = {"m": "m", "v": "v", "accumulated_gradient": "accumulated_gradient"}
+    _file = __file__
     _hypers = {
         "learning_rate": ("lr", None),
         "beta_1": ("betas", 0),

@@ -103,6 +103,7 @@ class Lion(_support.Optimizer):
         super().__init__(params, defaults)
 
     _slot_names = {"m": "m", "accumulated_gradient": "accumulated_gradient"}
+    _file = __file__
     _hypers = {
         "learning_rate": ("lr", None),
         "beta_1": ("betas", 0),

@@ -151,6 +151,7 @@ class RAdam(_support.Optimizer):
         super().__init__(params, defaults)
 
     _slot_names = {"m": "exp_avg", "v": "exp_avg_sq", "accumulated_gradient": "accumulated_gradient"}
+    _file = __file__
     _hypers = {
         "learning_rate": ("lr", None),
         "beta_1": ("betas", 0),

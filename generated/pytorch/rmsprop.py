@@ -162,6 +162,7 @@ class RMSprop(_support.Optimizer):
         "mean": "grad_avg",
         "accumulated_gradient": "accumulated_gradient",
     }
+    _file = __file__
     _hypers = {
         "learning_rate": ("lr", None),
         "rho": ("alpha", None),

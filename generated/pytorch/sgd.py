@@ -139,6 +139,7 @@ class SGD(_support.Optimizer):
         super().__init__(params, defaults)
 
     _slot_names = {"m": "momentum_buffer", "accumulated_gradient": "accumulated_gradient"}
+    _file = __file__
     _hypers = {
         "learning_rate": ("lr", None),
         "momentum": ("momentum", None),
