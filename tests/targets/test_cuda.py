@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from kernels import DTYPES, SHAPES, bits, episode, job, printed, rendered, variants
 from optloom.codegen.c_family import native
-from optloom.codegen.compiler import compile_rule, discover, render
+from optloom.codegen.compiler import discover, program_for, render
 from optloom.codegen.conformance.protocol import Dtype
 from optloom.codegen.printing import UnsupportedOperation
 from optloom.codegen.targets.cuda import launcher, runner
@@ -228,7 +228,7 @@ def test_the_layouts_are_the_compilers(sgd: Source, folder: Path) -> None:
 def test_what_is_not_printed_is_named() -> None:
     for name in set(discover()) - set(RULES):
         with pytest.raises(UnsupportedOperation, match="target cuda does not print"):
-            TARGET.render(compile_rule(discover()[name]))
+            TARGET.render(program_for(discover()[name], "cuda"))
 
 
 @pytest.mark.parametrize("name", RULES)
