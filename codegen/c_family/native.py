@@ -114,9 +114,7 @@ class Library:
     @cached_property
     def tensor(self) -> type[ctypes.Structure]:
         numbers = ("size", "row")
-        fields = [
-            (name, ctypes.c_int64 if name in numbers else ctypes.c_void_p) for name in self.interface["tensor"]
-        ]
+        fields = [(name, ctypes.c_int64 if name in numbers else ctypes.c_void_p) for name in self.interface["tensor"]]
         return type("Tensor", (ctypes.Structure,), {"_fields_": fields})
 
     def call(self, name: str, *arguments: Any, returns: Any = None) -> Any:
