@@ -27,8 +27,8 @@ from .text import WIDTH, fitted, wrapped
 
 @dataclass(frozen=True)
 class CTarget:
-    """One file for each rule, for the bindings of all frameworks: conventions of all peers stay options. C++ and CUDA are
-    strict always: nothing is contracted, so it costs nothing."""
+    """One file for each rule, for the bindings of all frameworks: conventions of all peers stay options. C++ and CUDA
+    are strict always: nothing is contracted, so it costs nothing."""
 
     dialect: Dialect
     folder: Path

@@ -54,7 +54,7 @@ def step(optimizer: Any, group: dict[str, Any]) -> bool:
 
 
 def step_compiled(optimizer: Any, group: dict[str, Any], parts: Sequence[tuple[Tensor, Tensor, Any]]) -> None:
-    """The same where torch.compile traces it: one operator, for parameters with their gradients and states."""
+    """The same where torch.compile traces it: one operator for parameters with gradients and states."""
     slots, values = optimizer._slots(group), values_of(optimizer, group)
     names = {slot: key for slot, key in named_slots(optimizer).items() if key in slots}
     numbers = [
@@ -79,7 +79,7 @@ def update_tensors(
 ) -> None:  # fmt: skip
     """Updates `ws`. `states`: all their counters, then all their slots of each name in `slots`.
 
-    `given`: the hyperparameters that are, of those in `hypers`, which are `numbers`; `options`: with their values.
+    `given`: the hyperparameters that are, of those in `hypers`, which are `numbers`; `options`: with values.
     """
     source, count = _kernels.source_of(file), len(ws)
     names = ("step", *filter(None, slots.split(",")))
@@ -116,8 +116,8 @@ def plans_of(optimizer: Any, group: dict[str, Any]) -> "Plans | None":
 class Plans:
     """A param group as kernels take it: a plan for each pair of dtypes of its parameters and gradients.
 
-    Everything is checked when they are made. Before each step `are_current` finds out whether all tensors are still
-    the same, at the same places; only gradients may be new.
+    Everything is checked when they are made. Before each step `are_current` finds out whether all tensors are
+    still the same, at the same places; only gradients may be new.
     """
 
     def __init__(self, optimizer: Any, group: dict[str, Any], may_build: bool) -> None:
@@ -377,9 +377,8 @@ class Checker:
         library = ctypes.CDLL(str(file))
         number, pointer = ctypes.c_int64, ctypes.c_void_p
         self._is_current = library.optloom_is_current
-        self._is_current.argtypes = (
-            pointer, number, number, pointer, number, ctypes.c_int32, ctypes.c_int32, number, pointer, pointer,
-        )  # fmt: skip
+        kinds = ctypes.c_int32, ctypes.c_int32
+        self._is_current.argtypes = pointer, number, number, pointer, number, *kinds, number, pointer, pointer
         self._have_no_gradient = library.optloom_have_no_gradient
         self._have_no_gradient.argtypes = (pointer, number, pointer)
         self.strided = self.torch.aoti_torch_layout_strided()

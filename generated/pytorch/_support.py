@@ -28,8 +28,8 @@ class Optimizer(torch.optim.Optimizer):
         sparse: what a sparse gradient does. "lazy": repeated indices are summed, then the formula runs on the
             rows that they touch, and nothing else changes or decays. "dense": it is made dense.
         fused: update all tensors of a group in one pass, by a kernel in C++ (see `_kernels.py`), for dense
-            parameters on the CPU. True: it is built where there is none; what it cannot take is an error. None: it
-            is used where it was built before. Its arithmetic rounds as written, so results differ in last bits.
+            parameters on the CPU. True: it is built where there is none; what it cannot take is an error.
+            None: it is used where it was built before. It rounds as written, so results differ in last bits.
         write_back_grad: with a GradScaler, a fused step leaves unscaled gradients behind, as torch.optim's does.
 
     Hyperparameters are floats, or tensors of one element whose value may change from step to step. So may a

@@ -152,7 +152,9 @@ def test_strides(strict: Callable[[str], Any]) -> None:
         torch.randn(5, 7).t(), torch.randn(2, 3, 4, 5).contiguous(memory_format=torch.channels_last),
         torch.randn(9, 8)[:, ::2], torch.randn(6, 6),
     ]  # fmt: skip
-    ws, others = ([torch.nn.Parameter(x.detach()) for x in (made if i == 0 else [y.clone() for y in made])] for i in (0, 1))
+    ws, others = (
+        [torch.nn.Parameter(x.detach()) for x in (made if i == 0 else [y.clone() for y in made])] for i in (0, 1)
+    )
     fused, plain = kind(ws, fused=True), kind(others, fused=False)
     for _ in range(3):
         for w, other in zip(ws, others, strict=True):
