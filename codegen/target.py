@@ -26,6 +26,9 @@ class Target(Protocol):
     """The package whose optimizers are the target's own peers; their conventions stay arguments. "*" for all, empty for
     none."""
 
+    missing_stages: frozenset[str]
+    """The stages that it does not print yet, by name."""
+
     def render(self, program: Program) -> Mapping[str, str]:
         """The files of one program, by relative path. Raises UnsupportedOperation."""
         ...

@@ -35,6 +35,7 @@ class CTarget:
     numerics: OneOf["strict", "fast"] = "strict"
     nestings: Nestings = frozenset()
     ecosystem: str = EVERY
+    missing_stages: frozenset[str] = frozenset({"unscale", "clip", "ema"})
 
     @property
     def name(self) -> str:

@@ -329,9 +329,10 @@ template <bool momentum, bool centered, bool gradient_accumulation_steps, bool w
     bool decoupled_weight_decay, bool rate_in_momentum, bool epsilon_in_root, bool downhill_momentum,
     typename C>
 inline void update(const Scalars<C> &k, C &w, C g, C &v, C &m, C &mean, C &accumulated_gradient) {
+    C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
-        accumulated_gradient = accumulated_gradient + g;
-        g = accumulated_gradient * k.inverse_gradient_accumulation_steps;
+        new_accumulated_gradient = accumulated_gradient + g;
+        g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps;
     }
     if constexpr (weight_decay && !decoupled_weight_decay) g = g + k.weight_decay * w;
     if constexpr (weight_decay && decoupled_weight_decay) w = w - k.weight_decay_times_learning_rate * w;

@@ -296,9 +296,10 @@ __device__ inline void every_call(C g, C &accumulated_gradient) {
 template <bool momentum, bool gradient_accumulation_steps, bool weight_decay, bool decoupled_weight_decay,
     bool dampening, bool rate_in_momentum, bool nesterov, typename C>
 __device__ inline void update(const Scalars<C> &k, C &w, C g, C &m, C &accumulated_gradient) {
+    C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
-        accumulated_gradient = accumulated_gradient + g;
-        g = accumulated_gradient * k.inverse_gradient_accumulation_steps;
+        new_accumulated_gradient = accumulated_gradient + g;
+        g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps;
     }
     if constexpr (weight_decay && !decoupled_weight_decay) g = g + k.weight_decay * w;
     if constexpr (weight_decay && decoupled_weight_decay) w = w - k.weight_decay_times_learning_rate * w;

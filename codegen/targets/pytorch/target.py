@@ -30,6 +30,7 @@ TEMPLATES = Templates(Path(__file__).parent / "templates", (c_family.TEMPLATES,)
 class PytorchTarget:
     name = "pytorch"
     ecosystem = "torch"
+    missing_stages = frozenset({"unscale", "clip", "ema"})
     numerics: OneOf["strict", "fast"] = "fast"
     nestings: Nestings = frozenset()
 
