@@ -17,10 +17,11 @@
 // Build: g++ -std=c++17 -O3 -fopenmp -fno-math-errno -fno-trapping-math -ffp-contract=off -shared -fPIC
 // Every operation is rounded once, in the order written: any -march, any number of threads, the same bits.
 //
-// As it is, the library takes all options, and parameters with gradients of their dtype. Built for one choice it is
-// smaller: -DOPTLOOM_OPTIONS=<options>; -DOPTLOOM_PARAMETER=float32 -DOPTLOOM_GRADIENT=bfloat16 for dtypes, then
-// -DOPTLOOM_COPY=bfloat16 for a copy of each parameter, written with it; -DOPTLOOM_GRADIENTS= the sum of 1 to
-// go up the gradient, 2 to divide it by `gradient_scale`, 4 to write it back divided.
+// As it is, the library takes all options, and parameters with gradients of their dtype. Built for one
+// choice it is smaller: -DOPTLOOM_OPTIONS=<options>; -DOPTLOOM_PARAMETER=float32
+// -DOPTLOOM_GRADIENT=bfloat16 for dtypes, then -DOPTLOOM_COPY=bfloat16 for a copy of each parameter,
+// written with it; -DOPTLOOM_GRADIENTS= the sum of 1 to go up the gradient, 2 to divide it by
+// `gradient_scale`, 4 to write it back divided.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -213,7 +214,6 @@ template <typename C, typename G> inline C gradient(const G &x, [[maybe_unused]]
 // The dtype of a parameter's copy if it has none.
 struct Nothing {};
 template <typename L> constexpr bool copies = !std::is_same_v<L, Nothing>;
-
 
 template <typename X> inline X square(X x) { return x * x; }
 
@@ -482,7 +482,7 @@ int start_tensors(int64_t options, [[maybe_unused]] const AdamRow *rows, int64_t
     return DONE;
 }
 
-// A caller that keeps counters with its tensors has them checked before anything is written, and written in the end.
+// A caller that keeps counters with its tensors has them checked first, and written in the end.
 bool is_current(int64_t tensors, const AdamTensor *tensor, const AdamRow *row) {
     for (int64_t i = 0; i < tensors; ++i)
         if (tensor[i].step && *tensor[i].step != double(row[tensor[i].row].t)) return false;

@@ -30,7 +30,7 @@ class Optimizer(torch.optim.Optimizer):
         fused: update all tensors of a group in one pass, by a kernel in C++ (see `_kernels.py`), for dense
             parameters on the CPU. True: it is built where there is none; what it cannot take is an error.
             None: it is used where it was built before. It rounds as written, so results differ in last bits.
-        write_back_grad: with a GradScaler, a fused step leaves unscaled gradients behind, as torch.optim's does.
+        write_back_grad: with a GradScaler, a fused step leaves unscaled gradients, as torch.optim's does.
 
     Hyperparameters are floats, or tensors of one element whose value may change from step to step. So may a
     float in a group, but torch.compile compiles once more for each new one, as it does for torch.optim.

@@ -40,11 +40,12 @@ bool is_alike(const Functions &torch, Tensor x, Tensor y) {
 
 extern "C" {
 
-// Whether each of `count` rows of `table` (`width` addresses, of which `gradient` is the gradient's) is current;
-// gradients that are new, but alike, are taken over. `impl`: for each row the TensorImpl of the parameter, then those
-// whose addresses are in the columns `column[0..columns)`, of which the first is the parameter's.
-int optloom_is_current(const Functions *torch, int64_t count, int64_t width, const void **table, int64_t gradient,
-        int32_t gradient_dtype, int32_t strided, int64_t columns, const int64_t *column, const void *const *impl) {
+// Whether each of `count` rows of `table` (`width` addresses, `gradient` is the gradient's column) is
+// current; gradients that are new, but alike, are taken over. `impl`: for each row the TensorImpl of
+// the tensors whose addresses are in the columns `column[0..columns)`; the first is the parameter.
+int optloom_is_current(const Functions *torch, int64_t count, int64_t width, const void **table,
+        int64_t gradient, int32_t gradient_dtype, int32_t strided, int64_t columns, const int64_t *column,
+        const void *const *impl) {
     for (int64_t i = 0; i < count; ++i) {
         const void **row = table + i * width;
         const void *const *tensors = impl + i * columns;
