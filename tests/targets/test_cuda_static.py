@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from kernels import printed, rendered
 from optloom.codegen.c_family.native import bits_of, switches_of
-from optloom.codegen.compiler import compile_rule, discover
-from optloom.codegen.passes.fission import bytes_moved, phases
+from optloom.codegen.compiler import discover, program_for
+from optloom.codegen.passes.fission import phases
+from optloom.codegen.passes.joined import joined
+from optloom.codegen.passes.traffic import bytes_moved
 from optloom.codegen.targets.cuda import nvrtc, static
 from optloom.codegen.targets.cuda.launcher import Choice, Source
 
@@ -82,8 +84,8 @@ def test_every_access_is_wide_and_global(name: str, architecture: int, folder: P
     """An access of 128 bits for each array that a phase reads or writes, in each version of its loop."""
     file = rendered(name, "cuda", folder)
     found = by_default(file, architecture)
-    program = compile_rule(discover()[name])
-    split = phases(program, program.update)
+    program = program_for(discover()[name], "cuda")
+    split = phases(program, joined(program))
     for number, phase in enumerate(split, 1):
         update = f"update_{number}" if len(split) > 1 else "update"
         for kernel in (update, f"{update}_by_value"):
