@@ -28,6 +28,7 @@ from ...conformance.protocol import (
 )
 from ...ir.nodes import Program
 from ...printing import UnsupportedOperation
+from ..cpp.target import TARGET as KERNELS
 from .names import OFF, TUPLES, Names
 
 MODES = (
@@ -66,7 +67,7 @@ def _kernel_beside(job: Job) -> None:
         raise Skip("no g++")
     os.environ["XDG_CACHE_HOME"] = str(CACHE)
     try:
-        files = render(rule_named(job.rule, job.source), "cpp", settings=Settings(conventions="all"))
+        files = render(rule_named(job.rule, job.source), KERNELS.name, settings=Settings(conventions="all"))
     except UnsupportedOperation as error:
         raise Skip(str(error)) from error
     (text,) = files.values()
