@@ -14,7 +14,7 @@ import numpy as np
 class ASGD:
     """SGD with an average of its weights (Polyak & Juditsky 1992; Xu 2011, section 3.2).
 
-    `average` is what to evaluate; it follows the weights until step `t_0`. The rate falls as (1 + decay * rate * t).
+    `average` is what to evaluate; it is the weights until step `t_0`, and their mean from there on.
 
     One step of a parameter `w` with gradient `g`, the `t`-th:
 

@@ -50,7 +50,8 @@ class Adafactor(_support.Optimizer):
         ema_momentum: decay rate of the average of the weights
         ema_overwrite_frequency: updates after which the average overwrites the weights; None for never
         use_ema: keep a moving average of the weights
-        params, sparse, maximize, foreach, capturable, differentiable, fused: as in _support.Optimizer
+        params, sparse, maximize, foreach, capturable, differentiable, fused, write_back_grad: as in
+            _support.Optimizer
     """
 
     @staticmethod
@@ -236,6 +237,7 @@ class Adafactor(_support.Optimizer):
         capturable: bool = False,
         differentiable: bool = False,
         fused: bool | None = None,
+        write_back_grad: bool = True,
     ) -> None:
         defaults = dict(
             lr=lr,
@@ -259,6 +261,7 @@ class Adafactor(_support.Optimizer):
             capturable=capturable,
             differentiable=differentiable,
             fused=fused,
+            write_back_grad=write_back_grad,
         )
         super().__init__(params, defaults)
 
@@ -268,6 +271,22 @@ class Adafactor(_support.Optimizer):
         "v": "v",
         "accumulated_gradient": "accumulated_gradient",
         "weight_average": "weight_average",
+    }
+    _file = __file__
+    _hypers = {
+        "learning_rate": ("lr", None),
+        "beta_2_decay": ("beta_2_decay", None),
+        "epsilon_1": ("epsilon_1", None),
+        "epsilon_2": ("epsilon_2", None),
+        "clip_threshold": ("clip_threshold", None),
+        "weight_decay": ("weight_decay", None),
+        "global_clipnorm": ("global_clipnorm", None),
+        "clipnorm": ("clipnorm", None),
+        "clipvalue": ("clipvalue", None),
+        "gradient_accumulation_steps": ("gradient_accumulation_steps", None),
+        "loss_scale_factor": ("loss_scale_factor", None),
+        "ema_momentum": ("ema_momentum", None),
+        "ema_overwrite_frequency": ("ema_overwrite_frequency", None),
     }
     _shapes = {"r": "rows", "c": "columns"}
     _passes = (
@@ -288,6 +307,13 @@ class Adafactor(_support.Optimizer):
     _whole_under = (
         "use_ema",
         "gradient_accumulation_steps",
+    )
+    _not_fused = (
+        "use_ema",
+        "loss_scale_factor",
+        "clipvalue",
+        "clipnorm",
+        "global_clipnorm",
     )
     _averages = "weight_average"
 

@@ -50,7 +50,8 @@ class Ftrl(_support.Optimizer):
         ema_momentum: decay rate of the average of the weights
         ema_overwrite_frequency: updates after which the average overwrites the weights; None for never
         use_ema: keep a moving average of the weights
-        params, sparse, maximize, foreach, capturable, differentiable, fused: as in _support.Optimizer
+        params, sparse, maximize, foreach, capturable, differentiable, fused, write_back_grad: as in
+            _support.Optimizer
     """
 
     @staticmethod
@@ -234,6 +235,7 @@ class Ftrl(_support.Optimizer):
         capturable: bool = False,
         differentiable: bool = False,
         fused: bool | None = None,
+        write_back_grad: bool = True,
     ) -> None:
         defaults = dict(
             lr=lr,
@@ -258,6 +260,7 @@ class Ftrl(_support.Optimizer):
             capturable=capturable,
             differentiable=differentiable,
             fused=fused,
+            write_back_grad=write_back_grad,
         )
         super().__init__(params, defaults)
 
@@ -266,6 +269,24 @@ class Ftrl(_support.Optimizer):
         "linear": "linear",
         "accumulated_gradient": "accumulated_gradient",
         "weight_average": "weight_average",
+    }
+    _file = __file__
+    _hypers = {
+        "learning_rate": ("lr", None),
+        "learning_rate_power": ("learning_rate_power", None),
+        "initial_accumulator_value": ("initial_accumulator_value", None),
+        "l1_regularization_strength": ("l1_regularization_strength", None),
+        "l2_regularization_strength": ("l2_regularization_strength", None),
+        "l2_shrinkage_regularization_strength": ("l2_shrinkage_regularization_strength", None),
+        "beta": ("beta", None),
+        "weight_decay": ("weight_decay", None),
+        "global_clipnorm": ("global_clipnorm", None),
+        "clipnorm": ("clipnorm", None),
+        "clipvalue": ("clipvalue", None),
+        "gradient_accumulation_steps": ("gradient_accumulation_steps", None),
+        "loss_scale_factor": ("loss_scale_factor", None),
+        "ema_momentum": ("ema_momentum", None),
+        "ema_overwrite_frequency": ("ema_overwrite_frequency", None),
     }
     _passes = (
         "_sums",
@@ -283,6 +304,13 @@ class Ftrl(_support.Optimizer):
     _whole_under = (
         "use_ema",
         "gradient_accumulation_steps",
+    )
+    _not_fused = (
+        "use_ema",
+        "loss_scale_factor",
+        "clipvalue",
+        "clipnorm",
+        "global_clipnorm",
     )
     _averages = "weight_average"
 

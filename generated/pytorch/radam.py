@@ -54,7 +54,8 @@ class RAdam(_support.Optimizer):
         decoupled_weight_decay: weights shrink by themselves; else weight_decay * w is added to the
             gradient; to be chosen by those who want it
         use_ema: keep a moving average of the weights
-        params, sparse, maximize, foreach, capturable, differentiable, fused: as in _support.Optimizer
+        params, sparse, maximize, foreach, capturable, differentiable, fused, write_back_grad: as in
+            _support.Optimizer
     """
 
     @staticmethod
@@ -229,6 +230,7 @@ class RAdam(_support.Optimizer):
         capturable: bool = False,
         differentiable: bool = False,
         fused: bool | None = None,
+        write_back_grad: bool = True,
     ) -> None:
         defaults = dict(
             lr=lr,
@@ -251,6 +253,7 @@ class RAdam(_support.Optimizer):
             capturable=capturable,
             differentiable=differentiable,
             fused=fused,
+            write_back_grad=write_back_grad,
         )
         super().__init__(params, defaults)
 
@@ -259,6 +262,21 @@ class RAdam(_support.Optimizer):
         "v": "exp_avg_sq",
         "accumulated_gradient": "accumulated_gradient",
         "weight_average": "weight_average",
+    }
+    _file = __file__
+    _hypers = {
+        "learning_rate": ("lr", None),
+        "beta_1": ("betas", 0),
+        "beta_2": ("betas", 1),
+        "epsilon": ("eps", None),
+        "weight_decay": ("weight_decay", None),
+        "global_clipnorm": ("global_clipnorm", None),
+        "clipnorm": ("clipnorm", None),
+        "clipvalue": ("clipvalue", None),
+        "gradient_accumulation_steps": ("gradient_accumulation_steps", None),
+        "loss_scale_factor": ("loss_scale_factor", None),
+        "ema_momentum": ("ema_momentum", None),
+        "ema_overwrite_frequency": ("ema_overwrite_frequency", None),
     }
     _passes = (
         "_sums",
@@ -277,6 +295,13 @@ class RAdam(_support.Optimizer):
     _whole_under = (
         "use_ema",
         "gradient_accumulation_steps",
+    )
+    _not_fused = (
+        "use_ema",
+        "loss_scale_factor",
+        "clipvalue",
+        "clipnorm",
+        "global_clipnorm",
     )
     _averages = "weight_average"
 

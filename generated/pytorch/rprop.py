@@ -42,7 +42,8 @@ class Rprop(_support.Optimizer):
         ema_momentum: decay rate of the average of the weights
         ema_overwrite_frequency: updates after which the average overwrites the weights; None for never
         use_ema: keep a moving average of the weights
-        params, sparse, maximize, foreach, capturable, differentiable, fused: as in _support.Optimizer
+        params, sparse, maximize, foreach, capturable, differentiable, fused, write_back_grad: as in
+            _support.Optimizer
     """
 
     @staticmethod
@@ -199,6 +200,7 @@ class Rprop(_support.Optimizer):
         capturable: bool = False,
         differentiable: bool = False,
         fused: bool | None = None,
+        write_back_grad: bool = True,
     ) -> None:
         defaults = dict(
             lr=lr,
@@ -219,6 +221,7 @@ class Rprop(_support.Optimizer):
             capturable=capturable,
             differentiable=differentiable,
             fused=fused,
+            write_back_grad=write_back_grad,
         )
         super().__init__(params, defaults)
 
@@ -227,6 +230,22 @@ class Rprop(_support.Optimizer):
         "step_size": "step_size",
         "accumulated_gradient": "accumulated_gradient",
         "weight_average": "weight_average",
+    }
+    _file = __file__
+    _hypers = {
+        "learning_rate": ("lr", None),
+        "eta_minus": ("etas", 0),
+        "eta_plus": ("etas", 1),
+        "step_size_min": ("step_sizes", 0),
+        "step_size_max": ("step_sizes", 1),
+        "weight_decay": ("weight_decay", None),
+        "global_clipnorm": ("global_clipnorm", None),
+        "clipnorm": ("clipnorm", None),
+        "clipvalue": ("clipvalue", None),
+        "gradient_accumulation_steps": ("gradient_accumulation_steps", None),
+        "loss_scale_factor": ("loss_scale_factor", None),
+        "ema_momentum": ("ema_momentum", None),
+        "ema_overwrite_frequency": ("ema_overwrite_frequency", None),
     }
     _passes = (
         "_sums",
@@ -244,6 +263,13 @@ class Rprop(_support.Optimizer):
     _whole_under = (
         "use_ema",
         "gradient_accumulation_steps",
+    )
+    _not_fused = (
+        "use_ema",
+        "loss_scale_factor",
+        "clipvalue",
+        "clipnorm",
+        "global_clipnorm",
     )
     _averages = "weight_average"
 

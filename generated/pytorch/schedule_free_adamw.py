@@ -47,7 +47,8 @@ class ScheduleFreeAdamW(_support.Optimizer):
         ema_momentum: decay rate of the average of the weights
         ema_overwrite_frequency: updates after which the average overwrites the weights; None for never
         use_ema: keep a moving average of the weights
-        params, sparse, maximize, foreach, capturable, differentiable, fused: as in _support.Optimizer
+        params, sparse, maximize, foreach, capturable, differentiable, fused, write_back_grad: as in
+            _support.Optimizer
     """
 
     @staticmethod
@@ -212,6 +213,7 @@ class ScheduleFreeAdamW(_support.Optimizer):
         capturable: bool = False,
         differentiable: bool = False,
         fused: bool | None = None,
+        write_back_grad: bool = True,
     ) -> None:
         defaults = dict(
             lr=lr,
@@ -232,6 +234,7 @@ class ScheduleFreeAdamW(_support.Optimizer):
             capturable=capturable,
             differentiable=differentiable,
             fused=fused,
+            write_back_grad=write_back_grad,
         )
         super().__init__(params, defaults)
 
@@ -240,6 +243,21 @@ class ScheduleFreeAdamW(_support.Optimizer):
         "v": "v",
         "accumulated_gradient": "accumulated_gradient",
         "weight_average": "weight_average",
+    }
+    _file = __file__
+    _hypers = {
+        "learning_rate": ("lr", None),
+        "beta_1": ("betas", 0),
+        "beta_2": ("betas", 1),
+        "epsilon": ("eps", None),
+        "weight_decay": ("weight_decay", None),
+        "global_clipnorm": ("global_clipnorm", None),
+        "clipnorm": ("clipnorm", None),
+        "clipvalue": ("clipvalue", None),
+        "gradient_accumulation_steps": ("gradient_accumulation_steps", None),
+        "loss_scale_factor": ("loss_scale_factor", None),
+        "ema_momentum": ("ema_momentum", None),
+        "ema_overwrite_frequency": ("ema_overwrite_frequency", None),
     }
     _scalar_names = {"weight_sum": "weight_sum"}
     _passes = (
@@ -259,6 +277,13 @@ class ScheduleFreeAdamW(_support.Optimizer):
     _whole_under = (
         "use_ema",
         "gradient_accumulation_steps",
+    )
+    _not_fused = (
+        "use_ema",
+        "loss_scale_factor",
+        "clipvalue",
+        "clipnorm",
+        "global_clipnorm",
     )
     _averages = "weight_average"
 

@@ -10,20 +10,22 @@ from typing import Any
 from typing import Literal as OneOf
 
 from optloom.spec.declarations import Peer
-from optloom.spec.guards import ALWAYS, HasAxes, atoms
+from optloom.spec.guards import ALWAYS, Flag, Given, HasAxes, atoms
 
+from ... import c_family
 from ...ir.nodes import Choose, Fn, Kind, Literal, Op, Program, Reduce, Ref, SlotInfo, walk
 from ...passes.joined import joined
 from ...passes.legalise import Nestings
 from ...passes.locality import locality, whole_under
 from ...target import Templates
+from ..cpp.target import TARGET as KERNELS
 from .arguments import Signature
 from .multi_tensor import vocabulary
-from .names import Names
+from .names import OFF, Names
 from .printer import GroupPrinter
 from .statements import every_call, passes, scalar_lines, sums, uses_one_minus_power
 
-TEMPLATES = Templates(Path(__file__).parent / "templates")
+TEMPLATES = Templates(Path(__file__).parent / "templates", (c_family.TEMPLATES,))
 
 
 class PytorchTarget:
@@ -43,6 +45,9 @@ class PytorchTarget:
         return {
             program.source: TEMPLATES.render("rule.py.jinja", _Module(program).context()),
             "_support.py": TEMPLATES.render("_support.py.jinja", vocabulary()),
+            "_kernels.py": TEMPLATES.render("kernels.py.jinja", {}),
+            "_fused.py": TEMPLATES.render("fused.py.jinja", {"off": OFF}),
+            "_tensors.cpp": TEMPLATES.render("tensors.cpp.jinja", {}),
         }
 
 
@@ -86,7 +91,9 @@ class _Module:
             "call_reads_scalars": bool(program.regions[0].scalars),
             "of_optimizer": [*program.of_optimizer],
             "whole_under": whole_under(program),
+            "not_fused": _not_fused(program),
             "averages": next((self.names.slot(slot.name) for slot in program.slots if slot.for_evaluation), ""),
+            "hypers": {hyper.name: self.names.place(hyper.name) for hyper in program.hypers},
             "scalars_doc": self._scalars_doc(),
             "passes": passes(program, self.names),
             "update_doc": self._update_doc(),
@@ -160,6 +167,16 @@ class _Module:
             total = ["total.py.jinja"] if sums(self.program) else []
             return [*total, "sqrt.py.jinja", "double_word.py.jinja"]
         return ["one_minus_power.py.jinja"] if uses_one_minus_power(self.program) else []
+
+
+def _not_fused(program: Program) -> list[str]:
+    """What turns on a stage that the kernels do not have yet."""
+    missing = [stage.guard for stage in program.stages if stage.name in KERNELS.missing_stages]
+    return [
+        guard.hyper if isinstance(guard, Given) else guard.option
+        for guard in missing
+        if isinstance(guard, Given | Flag)
+    ]
 
 
 def _filled(text: str) -> str:
