@@ -129,7 +129,7 @@ class Optimizer(torch.optim.Optimizer):
 
     @contextmanager
     def averages(self) -> Iterator[None]:
-        """Within it the parameters are their moving averages, as for evaluation; afterwards what they were."""
+        """Within it the parameters are their moving averages, as for evaluation; then what they were."""
         kept = [(w, w.detach().clone()) for w, _ in self._averaged()]
         self.write_averages()
         try:
@@ -157,8 +157,8 @@ class Optimizer(torch.optim.Optimizer):
     ) -> None:
         """Takes parameters out of weight decay: they become groups of their own, whose weight_decay is 0.
 
-        patterns: regular expressions, searched for in a parameter's name with "/" for ".". They need parameters that
-        were passed with their names (`model.named_parameters()`); ValueError otherwise.
+        patterns: regular expressions, searched for in a parameter's name with "/" for ".". They need parameters
+        that were passed with their names (`model.named_parameters()`); ValueError otherwise.
         """
         chosen, expressions = {id(w) for w in parameters}, list(patterns)
         for group in list(self.param_groups):
@@ -260,7 +260,7 @@ class Optimizer(torch.optim.Optimizer):
                 self._keep(unit.group, unit.k, *(state for _, _, state, _ in unit.parts))
 
     def _fits_kernel(self, group: dict[str, Any]) -> bool:
-        """Whether a kernel may make the step of a group. Raises NotImplementedError where one must, and cannot."""
+        """Whether a kernel may step a group. Raises NotImplementedError where one must, and cannot."""
         beyond = next((name for name in self._not_fused if is_set(group[name])), "")
         if beyond and group["fused"]:
             raise NotImplementedError(f"fused=True with {beyond}={group[beyond]!r} is not implemented yet")
@@ -466,7 +466,7 @@ class Optimizer(torch.optim.Optimizer):
 
 @dataclass
 class Unit:
-    """Parameters that the formula runs on at once: (w, g, state, inputs) of each. k: their update's numbers."""
+    """Parameters that the formula runs on at once: (w, g, state, inputs) of each. k: their numbers."""
 
     group: dict[str, Any]
     parts: list[Any]
@@ -601,7 +601,7 @@ def is_set(x: Any, off: float = 0.0) -> bool:
 
 
 def gradient(w: Tensor, group: Mapping[str, Any], whole: str) -> Tensor:
-    """The gradient of `w` to go down; zeros if it has none now. `whole`: what changes all rows, if anything does."""
+    """The gradient of `w` to go down; zeros if it has none now. `whole`: what changes all rows, if any does."""
     g = w.grad
     if g is None:
         return torch.zeros_like(w)
