@@ -3,7 +3,7 @@
 """AdamW for PyTorch."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -113,30 +113,30 @@ class AdamW(_support.Optimizer):
         differentiable: bool = False,
         fused: bool | None = None,
     ) -> None:
-        defaults = dict(
-            lr=lr,
-            betas=betas,
-            eps=eps,
-            weight_decay=weight_decay,
-            amsgrad=amsgrad,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-            epsilon_hat=epsilon_hat,
-            sparse=sparse,
-            maximize=maximize,
-            foreach=foreach,
-            capturable=capturable,
-            differentiable=differentiable,
-            fused=fused,
-        )
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "amsgrad": amsgrad,
+            "gradient_accumulation_steps": gradient_accumulation_steps,
+            "epsilon_hat": epsilon_hat,
+            "sparse": sparse,
+            "maximize": maximize,
+            "foreach": foreach,
+            "capturable": capturable,
+            "differentiable": differentiable,
+            "fused": fused,
+        }
         super().__init__(params, defaults)
 
-    _slot_names = {
+    _slot_names: ClassVar[dict[str, str]] = {
         "m": "exp_avg",
         "v": "exp_avg_sq",
         "v_hat": "max_exp_avg_sq",
         "accumulated_gradient": "accumulated_gradient",
     }
-    _dialect = {"epsilon_hat": False}
+    _dialect: ClassVar[dict[str, Any]] = {"epsilon_hat": False}
     _every = "gradient_accumulation_steps"
 
     @staticmethod

@@ -3,7 +3,7 @@
 """Nadam for PyTorch."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -136,27 +136,31 @@ class Nadam(_support.Optimizer):
         differentiable: bool = False,
         fused: bool | None = None,
     ) -> None:
-        defaults = dict(
-            lr=lr,
-            betas=betas,
-            eps=eps,
-            weight_decay=weight_decay,
-            momentum_decay=momentum_decay,
-            decoupled_weight_decay=decoupled_weight_decay,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-            sparse=sparse,
-            maximize=maximize,
-            foreach=foreach,
-            capturable=capturable,
-            differentiable=differentiable,
-            fused=fused,
-        )
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "momentum_decay": momentum_decay,
+            "decoupled_weight_decay": decoupled_weight_decay,
+            "gradient_accumulation_steps": gradient_accumulation_steps,
+            "sparse": sparse,
+            "maximize": maximize,
+            "foreach": foreach,
+            "capturable": capturable,
+            "differentiable": differentiable,
+            "fused": fused,
+        }
         super().__init__(params, defaults)
 
-    _slot_names = {"m": "exp_avg", "v": "exp_avg_sq", "accumulated_gradient": "accumulated_gradient"}
-    _scalar_names = {"product": "mu_product"}
+    _slot_names: ClassVar[dict[str, str]] = {
+        "m": "exp_avg",
+        "v": "exp_avg_sq",
+        "accumulated_gradient": "accumulated_gradient",
+    }
+    _scalar_names: ClassVar[dict[str, str]] = {"product": "mu_product"}
     _not_lazy = "`product` is not of the parameter's shape"
-    _dialect = {"decoupled_weight_decay": False}
+    _dialect: ClassVar[dict[str, Any]] = {"decoupled_weight_decay": False}
     _every = "gradient_accumulation_steps"
 
     @staticmethod

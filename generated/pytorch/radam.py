@@ -3,7 +3,7 @@
 """RAdam for PyTorch."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -130,25 +130,29 @@ class RAdam(_support.Optimizer):
         differentiable: bool = False,
         fused: bool | None = None,
     ) -> None:
-        defaults = dict(
-            lr=lr,
-            betas=betas,
-            eps=eps,
-            weight_decay=weight_decay,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-            epsilon_hat=epsilon_hat,
-            decoupled_weight_decay=decoupled_weight_decay,
-            sparse=sparse,
-            maximize=maximize,
-            foreach=foreach,
-            capturable=capturable,
-            differentiable=differentiable,
-            fused=fused,
-        )
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "gradient_accumulation_steps": gradient_accumulation_steps,
+            "epsilon_hat": epsilon_hat,
+            "decoupled_weight_decay": decoupled_weight_decay,
+            "sparse": sparse,
+            "maximize": maximize,
+            "foreach": foreach,
+            "capturable": capturable,
+            "differentiable": differentiable,
+            "fused": fused,
+        }
         super().__init__(params, defaults)
 
-    _slot_names = {"m": "exp_avg", "v": "exp_avg_sq", "accumulated_gradient": "accumulated_gradient"}
-    _dialect = {"epsilon_hat": True, "decoupled_weight_decay": False}
+    _slot_names: ClassVar[dict[str, str]] = {
+        "m": "exp_avg",
+        "v": "exp_avg_sq",
+        "accumulated_gradient": "accumulated_gradient",
+    }
+    _dialect: ClassVar[dict[str, Any]] = {"epsilon_hat": True, "decoupled_weight_decay": False}
     _every = "gradient_accumulation_steps"
 
     @staticmethod
