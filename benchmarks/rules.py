@@ -2,7 +2,7 @@
 
 Writes `benchmarks/results/conformance.json` (`optloom conform --quick`, or the run in FILE), `rules.json` (`optloom
 bench`) and `speed.png`, and makes the README's tables anew. Run: `python benchmarks/rules.py [--conformance FILE]
-[--bench FILE]`; with the files, nothing is measured again.
+[--bench FILE]`; with the files, nothing is measured again, and with `--tables` only the README is written.
 """
 
 from __future__ import annotations
@@ -66,6 +66,13 @@ def picture(found: dict[str, Any], file: Path) -> None:
 
 
 def main(arguments: argparse.Namespace) -> None:
+    if not arguments.tables:
+        measure_all(arguments)
+    readme = ROOT / "README.md"
+    readme.write_text(filled(readme.read_text(), measured(), ROOT))
+
+
+def measure_all(arguments: argparse.Namespace) -> None:
     RESULTS.mkdir(exist_ok=True)
     judged = arguments.conformance or RESULTS / "run.json"
     if not arguments.conformance:
@@ -74,12 +81,11 @@ def main(arguments: argparse.Namespace) -> None:
     raced = arguments.bench.read_text() if arguments.bench else measure("bench")
     (RESULTS / BENCH).write_text(raced)
     picture(json.loads(raced), RESULTS / "speed.png")
-    readme = ROOT / "README.md"
-    readme.write_text(filled(readme.read_text(), measured(), ROOT))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--conformance", type=Path, help="what `optloom conform --json` wrote")
     parser.add_argument("--bench", type=Path, help="what `optloom bench --json` wrote")
+    parser.add_argument("--tables", action="store_true", help="only the README's tables, of what was measured")
     main(parser.parse_args())

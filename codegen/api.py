@@ -11,10 +11,11 @@ from pathlib import Path, PurePosixPath
 
 import optloom.codegen
 from optloom.spec.declarations import Option, Slot
-from optloom.spec.rule import Composition, Rule, declarations_of
+from optloom.spec.rule import Composition, Rule, Stage, declarations_of
 from optloom.spec.stages import PIPELINE
 
-from .compiler import Numerics, program_for, render
+from . import stages
+from .compiler import Numerics, Settings, program_for, render
 from .conformance import conform
 from .discovery import discover, offered, offered_rules, target, target_names
 from .output import Finding, Output, OutputError, Report, compare, read_left_out, read_sources, write
@@ -23,7 +24,7 @@ from .provenance import source_digest
 
 __all__ = [
     "Generated", "Progress", "Rendered", "RuleInfo", "Selection", "UnknownName", "catalogue", "check", "conform",
-    "default_folder", "generate", "is_path", "render_all", "rules_named", "targets_named",
+    "default_folder", "generate", "is_path", "render_all", "rules_named", "stages_named", "targets_named",
 ]  # fmt: skip
 
 Progress = Callable[[int, int, str], None]
@@ -39,13 +40,25 @@ class UnknownName(Exception):
         super().__init__(f"no {kind} is called '{name}': {hint}")
 
 
+def stages_named(names: Sequence[str] | None) -> tuple[type[Stage], ...]:
+    """The stages of those names, in the pipeline's order; all for None. Raises UnknownName."""
+    try:
+        return stages.chosen(names)
+    except ValueError as unknown:
+        raise UnknownName("stage", str(unknown), stages.NAMES) from None
+
+
 @dataclass(frozen=True)
 class Selection:
-    """What to generate: all rules and targets, unless some are named. A rule may be a rule file's path."""
+    """What to generate: all rules and targets, unless some are named. A rule may be a rule file's path.
+
+    `stages`: those to compose, by name; None for all.
+    """
 
     rules: Sequence[str] = ()
     targets: Sequence[str] = ()
     numerics: Numerics | None = None
+    stages: Sequence[str] | None = None
 
     @property
     def whole(self) -> bool:
@@ -128,6 +141,7 @@ def render_all(selection: Selection, progress: Progress | None = None) -> Render
     A pair of which the rule or the target was not named is left out when the target does not print the rule.
     """
     rules, chosen = rules_named(selection.rules), targets_named(selection.targets)
+    settings = Settings(stages=stages_named(selection.stages))
     files: dict[str, Output] = {}
     skipped: dict[tuple[str, str], str] = {}
     pairs = [(name, target_name) for name in rules for target_name in chosen]
@@ -135,7 +149,7 @@ def render_all(selection: Selection, progress: Progress | None = None) -> Render
         if progress:
             progress(done, len(pairs), f"{target_name}/{name}")
         try:
-            texts = render(rules[name], target_name, selection.numerics)
+            texts = render(rules[name], target_name, selection.numerics, settings)
         except UnsupportedOperation as reason:
             if selection.rules and selection.targets:
                 raise
@@ -244,6 +258,8 @@ def is_path(name: str) -> bool:
 def _folder_for(selection: Selection, folder: Path | None) -> Path:
     if folder is None and any(is_path(name) for name in selection.rules):
         raise OutputError("a rule file of your own needs a folder of its own: say where with --out")
+    if folder is None and selection.stages is not None:
+        raise OutputError("files with some of the stages need a folder of their own: say where with --out")
     return folder or default_folder()
 
 

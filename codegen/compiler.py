@@ -123,6 +123,8 @@ def program_for(
     """The program of `rule` as `target` is given it. `numerics` None takes the target's default."""
     chosen = load_target(target)
     strict = (numerics or chosen.numerics) == "strict"
+    printed = tuple(stage for stage in settings.stages if stage.called() not in chosen.missing_stages)
+    settings = replace(settings, stages=printed)
     return compile_rule(rule, strict, chosen.nestings if strict else frozenset(), settings, chosen.ecosystem)
 
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 
-from optloom.spec.rule import Rule
+from optloom.spec.guards import Flag, Given, atoms, describe
+from optloom.spec.rule import Rule, Stage
 
 from .compiler import Numerics, Settings, passes_of
 from .discovery import target as target_named
 from .ir.nodes import Expression, Fn, Op, Program, Rate, Reduce, Region, children
 from .ir.text import program_text
-from .passes.fission import Phase, bytes_moved, phases
+from .passes.fission import phases
+from .passes.joined import joined
 from .passes.rates import environment, rate_of
+from .passes.traffic import Phase, bytes_moved
 
 RATES = ("per step", "per tensor", "per element")
 FLOAT32 = 4
@@ -30,9 +34,9 @@ class PassView:
 
 @dataclass(frozen=True, slots=True)
 class PhaseView:
-    """One pass over memory. `bytes_moved`: per float32 parameter, by variant (`default`, `momentum given`, ...)."""
+    """One pass over memory, and when it runs. `bytes_moved`: per float32 parameter and variant (`momentum given`)."""
 
-    region: str
+    when: str
     reads: Sequence[str]
     writes: Sequence[str]
     sums: Sequence[str]
@@ -49,16 +53,24 @@ class Explanation:
     bytes_moved: Mapping[str, int]
 
 
-def explain(rule: type[Rule], target: str | None = None, numerics: Numerics | None = None) -> Explanation:
+def explain(
+    rule: type[Rule],
+    target: str | None = None,
+    numerics: Numerics | None = None,
+    stages: tuple[type[Stage], ...] | None = None,
+) -> Explanation:
     """The passes and phases of `rule`, as `target` has them compiled (without one: strict, nothing guarded).
+
+    `stages`: those around it; then the bytes with all of them on are told too. None: all there are.
 
     Raises SpecError for a rule that is wrong, ModuleNotFoundError for an unknown target.
     """
     chosen = target_named(target) if target else None
     strict = (numerics or (chosen.numerics if chosen else "strict")) == "strict"
     nestings = chosen.nestings if chosen and strict else frozenset()
-    programs = passes_of(rule, strict, nestings)
-    views, moved = _phases(rule, programs[-1][1])
+    settings = Settings() if stages is None else Settings(stages=stages)
+    programs = passes_of(rule, strict, nestings, settings)
+    views, moved = _phases(rule, programs[-1][1], settings, all_on=stages is not None)
     return Explanation(
         rule=rule.__name__,
         passes=[PassView(name, program_text(program), operations(program)) for name, program in programs],
@@ -98,9 +110,12 @@ def _how_often(rate: Rate) -> str:
     return RATES[1] if rate.is_per_tensor else RATES[2]
 
 
-def _phases(rule: type[Rule], program: Program) -> tuple[list[PhaseView], dict[str, int]]:
-    """The phases that move anything, and the bytes of all together by variant."""
-    found = [(region, phase) for region in program.regions for phase in phases(program, region)]
+def _phases(
+    rule: type[Rule], program: Program, settings: Settings, all_on: bool
+) -> tuple[list[PhaseView], dict[str, int]]:
+    """The phases of a call that updates, as far as they move anything, and the bytes of all together by variant."""
+    region = joined(program)
+    found = phases(program, region)
     moved: dict[str, list[int]] = {"default": _moved(program, found)}
     for hyper in program.hypers:
         if hyper.optional:
@@ -108,26 +123,39 @@ def _phases(rule: type[Rule], program: Program) -> tuple[list[PhaseView], dict[s
     for option in program.options:
         for value in option.choices or (not option.default,):
             if value != option.default:
-                moved[f"{option.name}={value}"] = _of_variant(rule, option.name, value)
+                moved[f"{option.name}={value}"] = _of_variant(rule, settings, option.name, value)
+    if all_on:
+        moved |= {", ".join(names): _moved(program, found, frozenset(names)) for names in _together(program)}
     distinct = {name: row for name, row in moved.items() if name == "default" or row != moved["default"]}
     views = [
         PhaseView(
-            region="every call" if region.predicate is None else region.predicate.name,
+            when=" or ".join(map(describe, phase.guards)),
             reads=phase.reads,
             writes=phase.writes,
             sums=[total.name for total in phase.sums],
             bytes_moved={name: row[i] for name, row in distinct.items() if i < len(row)},
         )
-        for i, (region, phase) in enumerate(found)
+        for i, phase in enumerate(found)
         if phase.reads or phase.writes
     ]
     return views, {name: sum(row) for name, row in distinct.items()}
 
 
-def _moved(program: Program, found: Sequence[tuple[Region, Phase]], given: frozenset[str] = frozenset()) -> list[int]:
-    return [bytes_moved(program, phase, FLOAT32, given) for _, phase in found]
+def _together(program: Program) -> Iterator[tuple[str, ...]]:
+    """What turns all stages on: of those that exclude each other one."""
+    switches: dict[str, list[str]] = {}
+    for stage in program.stages:
+        switches.setdefault(stage.name, []).extend(
+            atom.hyper if isinstance(atom, Given) else atom.option
+            for atom in atoms(stage.guard) if isinstance(atom, Given | Flag)
+        )  # fmt: skip
+    yield from product(*switches.values())
 
 
-def _of_variant(rule: type[Rule], option: str, value: bool | str) -> list[int]:
-    program = passes_of(rule, settings=Settings(options={option: value}))[-1][1]
-    return _moved(program, [(region, phase) for region in program.regions for phase in phases(program, region)])
+def _moved(program: Program, found: Sequence[Phase], given: frozenset[str] = frozenset()) -> list[int]:
+    return [bytes_moved(program, phase, FLOAT32, given) for phase in found]
+
+
+def _of_variant(rule: type[Rule], settings: Settings, option: str, value: bool | str) -> list[int]:
+    program = passes_of(rule, settings=replace(settings, options={option: value}))[-1][1]
+    return _moved(program, phases(program, joined(program)))

@@ -131,7 +131,9 @@ def names_by_target(program: Program) -> dict[str, dict[str, str]]:
         if target.ecosystem:
             bound = binding(program, "own", target.ecosystem)
             names = names_in(target, program)
-            found[name] = {old: new for old, new in names.items() if old not in {*bound.options, *bound.absent}}
+            missing = {n for stage in program.stages if stage.name in target.missing_stages for n in stage.declares}
+            gone = {*bound.options, *bound.absent, *missing}
+            found[name] = {old: new for old, new in names.items() if old not in gone}
     return found
 
 

@@ -25,6 +25,9 @@ class Target(Protocol):
     ecosystem: str
     """The package whose optimizers are the target's own peers; their conventions stay arguments. Empty for none."""
 
+    missing_stages: frozenset[str]
+    """The stages that it does not print yet, by name."""
+
     def render(self, program: Program) -> Mapping[str, str]:
         """The files of one program, by relative path. Raises UnsupportedOperation."""
         ...

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from .declarations import Declaration, Hyper, Input, Option, Peer, Slot, Value
 from .errors import Location, SpecError, author_location
-from .guards import Given, Guard
+from .guards import Flag, Given, Guard
 
 D = TypeVar("D", bound=Declaration)
 
@@ -46,6 +46,10 @@ class Interpreter(Protocol):
 
     def hand_over(self, name: str, guard: Guard, new: Value, before: Value) -> Value:
         """What the next layer sees as `name`: `new` under `guard`, else `before`."""
+        ...
+
+    def named_result(self, value: Value) -> Value:
+        """The new parameter that a layer returned, as a statement of its own."""
         ...
 
 
@@ -107,13 +111,20 @@ class Rule(Layer):
 
 
 class Stage(Layer):
-    """What surrounds a rule in a step. It exists when its hyperparameter `when` is given.
+    """What surrounds a rule in a step. It is on when `when` is: a hyperparameter that is given, an option that is set.
 
     `every_call` runs in each call and replaces nothing; `step` runs in the calls that `region` selects (all, if it is
     None), as does everything inside it, and hands parameter and gradient on by `self.inner`.
     """
 
+    name: ClassVar[str] = ""
+    """What it is called where stages are chosen; its class's name if empty. Of those with one name at most one may be
+    on."""
     when: ClassVar[str]
+    is_of_optimizer: ClassVar[bool] = False
+    """Whether its numbers are the whole optimizer's: groups of parameters may not differ in them."""
+    reads_result: ClassVar[bool] = False
+    """Whether it reads the parameter that the layers inside it return, which is then a value with a name."""
     needs: ClassVar[tuple[str, ...]] = ()
     """Hyperparameters of the rule that the stage reads; around a rule without them it does not exist."""
     region: ClassVar[Every | None] = None
@@ -121,8 +132,18 @@ class Stage(Layer):
     def every_call(self, w: Value, g: Value) -> None:
         """Statements that run in every call, before the region."""
 
+    @classmethod
+    def called(cls) -> str:
+        """Its name where stages are chosen."""
+        return cls.name or cls.__name__.lower()
+
+    @classmethod
+    def guard(cls) -> Guard:
+        """When it is on."""
+        return Flag(cls.when) if isinstance(getattr(cls, cls.when), Option) else Given(cls.when)
+
     def _run(self, w: Value, g: Value, t: Value) -> Value:
-        guard = Given(self.when)
+        guard = self.guard()
         engine = self.interpreter
         engine.enter(guard)
         self.every_call(w, g)
@@ -136,12 +157,14 @@ class Stage(Layer):
     def inner(self, w: Value, g: Value, t: Value) -> Value:
         if self._next is None:
             raise SpecError("a stage runs around a rule, not alone", author_location())
-        guard, engine = Given(self.when), self.interpreter
+        guard, engine = self.guard(), self.interpreter
         outer_w, outer_g = self._outer
         g = engine.hand_over("g", guard, g, outer_g)  # first: a new w must not be what g was made with
         w = engine.hand_over("w", guard, w, outer_w)
         engine.leave()
         result = self._next._run(w, g, t)
+        if self.reads_result:
+            result = engine.named_result(result)
         object.__setattr__(self, "_inner_result", result)
         engine.enter(guard)
         return result

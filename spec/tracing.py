@@ -291,6 +291,16 @@ class Tracer:
         self._append(Statement(unique, expression, ALWAYS, location, rebinds=name))
         return cast(Value, self.variable(unique, Kind.NAMED))
 
+    def named_result(self, value: Value) -> Value:
+        if not isinstance(value, Traced) or isinstance(value.expression, Variable):
+            return value
+        result = value
+        unique = self._unique("w")
+        self.shown[unique] = "w"
+        expression = self.checked(value, self.guard, result.location)
+        self._append(Statement(unique, expression, ALWAYS, result.location, rebinds="w"))
+        return cast(Value, self.variable(unique, Kind.NAMED))
+
     def _where_it_changes(self, guard: Guard, new: Traced, before: Traced) -> tuple[Guard, Traced]:
         """`guard` and `new`, where `new` is itself a choice of which one branch is `before`: the other, and when."""
         match new.expression:

@@ -188,7 +188,7 @@ def test_explain_shows_every_pass_and_the_bytes(optloom: Command) -> None:
 
 
 def test_explain_counts_operations_and_bytes() -> None:
-    explanation = explain(api.rules_named(["adam"])["adam"])
+    explanation = explain(api.rules_named(["adam"])["adam"], stages=api.stages_named(["accumulate", "decay"]))
     names = [view.name for view in explanation.passes]
     assert names[0] == "freeze"
     assert names[-1] == "legalise"
@@ -200,7 +200,13 @@ def test_explain_counts_operations_and_bytes() -> None:
     update = explanation.phases[-1].bytes_moved
     assert update["default"] == 4 * (4 + 3)
     assert update["amsgrad=True"] == 4 * (5 + 4)
-    assert explanation.bytes_moved["gradient_accumulation_steps given"] == 4 * (2 + 1) + 4 * (4 + 4)
+    assert explanation.bytes_moved["gradient_accumulation_steps given"] == 4 * (5 + 4)
+
+
+def test_explain_prints_the_bytes_of_the_whole_step(optloom: Command) -> None:
+    done = optloom("explain", "adam", "--stages", "unscale,global_clipnorm,decay,ema")
+    assert "40 bytes  use_ema, loss_scale_factor, global_clipnorm, weight_decay" in done.stdout
+    assert optloom("explain", "adam", "--stages", "clap").returncode == 2
 
 
 def test_explain_a_rule_of_ones_own(optloom: Command, rule: Path) -> None:

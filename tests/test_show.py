@@ -116,7 +116,7 @@ def test_the_command(optloom: Command) -> None:
     assert "\x1b" not in done.stdout, "no colours where nobody reads them"
     plain = json.loads(optloom("show", "adamax", "--json").stdout)
     assert plain["unicode"][1].strip() == "u = max(β₂·u, |g|)" and plain["memory"] == {
-        "default": 8, "gradient_accumulation_steps given": 12,
+        "default": 8, "gradient_accumulation_steps given": 12, "use_ema=True": 12,
     }  # fmt: skip
     assert optloom("show", "adamax", "--latex").stdout.startswith(r"\begin{aligned}")
 

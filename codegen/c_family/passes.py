@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from optloom.spec.guards import ALWAYS, Guard
 
-from ..ir.nodes import Kind, Length, Let, Program, Ref, Statement, Store, references, walk
-from ..passes.fission import Phase, Sum, phases
+from ..ir.nodes import Kind, Length, Program, Ref, Statement, Store, references, walk
+from ..passes.fission import phases
+from ..passes.joined import joined
+from ..passes.traffic import Phase, Sum
 from ..printing import UnsupportedOperation
 from .layout import Dialect, Switches, guards_of
 from .printer import ElementPrinter, TensorPrinter, is_condition, local
@@ -84,8 +86,8 @@ class PassBuilder:
         return self._pass("every_call", doc, prelude, printer, _read(prelude), ("Scalars<C>", "k"))
 
     def updates(self) -> tuple[Pass, ...]:
-        """The update: a pass for each phase. The first begins with what runs in every call."""
-        split = phases(self.program, self.program.update)
+        """The update: a pass for each phase."""
+        split = phases(self.program, joined(self.program))
         return tuple(self._update(number, phase, len(split)) for number, phase in enumerate(split, 1))
 
     def _prelude(self) -> tuple[Statement, ...]:
@@ -97,16 +99,14 @@ class PassBuilder:
     def _update(self, number: int, phase: Phase, count: int) -> Pass:
         suffix = f"_{number}" if count > 1 else ""
         doc = "One element, in a call that updates" + (f": pass {number} of {count}." if count > 1 else ".")
-        prelude = self._prelude() if number == 1 else ()
         per_tensor = self._per_tensor(phase, suffix)
         names = frozenset(let.defines for let in phase.before)
         printer = ElementPrinter(self.switches.constant, self.helpers, names)
-        reads = set(phase.reads) | _read(prelude)
         given = (("Scalars<C>", "k"), (f"{per_tensor.type}<C>", "n")) if per_tensor else (("Scalars<C>", "k"),)
-        statements = (*prelude, *phase.statements)
         return self._pass(
-            f"update{suffix}", doc, statements, printer, reads, *given, phase=phase, per_tensor=per_tensor
-        )
+            f"update{suffix}", doc, phase.statements, printer, set(phase.reads), *given, phase=phase,
+            per_tensor=per_tensor,
+        )  # fmt: skip
 
     def _per_tensor(self, phase: Phase, suffix: str) -> PerTensor | None:
         if not phase.before:
@@ -175,7 +175,7 @@ class _Lines:
             if statement is not None:
                 lines += self._statement(statement)
             for total in sums:
-                if _known_after(statements, total) == position:
+                if total.position == position:
                     lines += [(total.guard, f"term[{total.name}] = {self.printer.term(total.argument, self.number)};")]
         return tuple(self._grouped(lines))
 
@@ -213,17 +213,3 @@ def _references(part: Statement | Sum) -> Iterable[Ref]:
 def _read(statements: tuple[Statement, ...]) -> set[str]:
     tensors = (Kind.BEFORE, Kind.PARAMETER, Kind.GRADIENT)
     return {ref.name for s in statements for ref in references(s.value) if ref.kind in tensors}
-
-
-def _known_after(statements: tuple[Statement, ...], total: Sum) -> int:
-    """How many statements come before the value that `total` adds up is known."""
-    wanted = set(references(total.argument))
-    position = 0
-    for count, statement in enumerate(statements, 1):
-        match statement:
-            case Store(slot=name):
-                made = {Ref(Kind.SLOT, name)}
-            case Let(name=name):
-                made = {Ref(kind, name) for kind in (Kind.LET, Kind.SLOT, Kind.PARAMETER, Kind.GRADIENT)}
-        position = count if made & wanted else position
-    return position

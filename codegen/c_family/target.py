@@ -34,6 +34,7 @@ class CTarget:
     numerics: OneOf["strict", "fast"] = "strict"
     nestings: Nestings = frozenset()
     ecosystem: str = ""
+    missing_stages: frozenset[str] = frozenset({"unscale", "clip", "ema"})
 
     @property
     def name(self) -> str:

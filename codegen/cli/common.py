@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     from ..api import Progress
 
 
+Stages = Annotated[
+    str | None, typer.Option(metavar="A,B", help="Only these stages, or none; all that fit if not given.")
+]
+
+
+def stages_of(text: str | None) -> list[str] | None:
+    """The names in `A,B`; none of them for `none`, None for all."""
+    return None if text is None else [] if text == "none" else [name.strip() for name in text.split(",")]
+
+
 class NumericsChoice(StrEnum):
     STRICT = "strict"
     FAST = "fast"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import Json, NumericsChoice, NumericsOption, console, print_json
+from .common import Json, NumericsChoice, NumericsOption, Stages, console, print_json, stages_of
 
 if TYPE_CHECKING:
     from ..explain import Explanation, PassView, PhaseView
@@ -21,7 +21,11 @@ def add_to(app: typer.Typer) -> None:
 
 
 def explain_rule(
-    rule: OneRule, target: OneTarget = None, numerics: NumericsOption = None, as_json: Json = False
+    rule: OneRule,
+    target: OneTarget = None,
+    numerics: NumericsOption = None,
+    stages: Stages = None,
+    as_json: Json = False,
 ) -> None:
     """Print the program after each pass, its operations, its phases and the bytes that each moves."""
     from .. import api
@@ -30,7 +34,8 @@ def explain_rule(
     api.targets_named([target] if target else [])
     chosen: NumericsChoice | None = numerics
     for found in api.rules_named([rule]).values():
-        explanation = explain(found, target, chosen.value if chosen else None)
+        around = None if stages is None else api.stages_named(stages_of(stages))
+        explanation = explain(found, target, chosen.value if chosen else None, around)
         if as_json:
             print_json(explanation)
         else:
@@ -61,7 +66,7 @@ def _show_phase(number: int, phase: PhaseView) -> None:
     console_ = console()
     sums = f", sums {', '.join(phase.sums)}" if phase.sums else ""
     console_.print(
-        f"  {number} ({phase.region}): reads {', '.join(phase.reads) or 'nothing'}; "
+        f"  {number} ({phase.when}): reads {', '.join(phase.reads) or 'nothing'}; "
         f"writes {', '.join(phase.writes) or 'nothing'}{sums}",
         markup=False, soft_wrap=True,
     )  # fmt: skip

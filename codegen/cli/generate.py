@@ -12,10 +12,12 @@ from .common import (
     NumericsOption,
     Out,
     Rules,
+    Stages,
     Targets,
     console,
     print_json,
     progress_bar,
+    stages_of,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -37,12 +39,13 @@ def generate(
     out: Out = None,
     force: Force = False,
     numerics: NumericsOption = None,
+    stages: Stages = None,
 ) -> None:
     """Write the optimizers of all rules, or of those named."""
     from .. import api
 
     with progress_bar("generate") as progress:
-        done = api.generate(_selection(rules, target, numerics), out, force=force, progress=progress)
+        done = api.generate(_selection(rules, target, numerics, stages), out, force=force, progress=progress)
     report, console_ = done.report, console()
     for path in report.written:
         console_.print(f"wrote    {done.folder / path}")
@@ -58,13 +61,14 @@ def check(
     target: Targets = None,
     out: Out = None,
     numerics: NumericsOption = None,
+    stages: Stages = None,
     as_json: Json = False,
 ) -> None:
     """Compare the files on the disk with what `generate` would write; exit status 1 if they differ."""
     from .. import api
 
     with progress_bar("check") as progress:
-        findings = api.check(_selection(rules, target, numerics), out, progress=progress)
+        findings = api.check(_selection(rules, target, numerics, stages), out, progress=progress)
     if as_json:
         print_json({"passed": not findings, "findings": findings})
     else:
@@ -73,10 +77,13 @@ def check(
         raise typer.Exit(1)
 
 
-def _selection(rules: list[str] | None, target: list[str] | None, numerics: NumericsChoice | None) -> Selection:
+def _selection(
+    rules: list[str] | None, target: list[str] | None, numerics: NumericsChoice | None, stages: str | None
+) -> Selection:
     from ..api import Selection
 
-    return Selection(tuple(rules or ()), tuple(target or ()), numerics.value if numerics else None)
+    named = tuple(rules or ()), tuple(target or ())
+    return Selection(*named, numerics.value if numerics else None, stages_of(stages))
 
 
 def _show(findings: tuple[Finding, ...]) -> None:

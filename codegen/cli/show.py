@@ -53,7 +53,7 @@ def _show(view: RuleView) -> None:
     for number, phase in enumerate(view.phases, start=1):
         sums = f", sums {', '.join(phase.sums)}" if phase.sums else ""
         reads, writes = ", ".join(phase.reads) or "nothing", ", ".join(phase.writes) or "nothing"
-        text = f"  {number} ({phase.region}): reads {reads}; writes {writes}{sums}; {_bytes(phase.bytes_moved)}"
+        text = f"  {number} ({phase.when}): reads {reads}; writes {writes}{sums}; {_bytes(phase.bytes_moved)}"
         console_.print(text, markup=False, soft_wrap=True)
     if len(view.phases) > 1:
         console_.print(f"  all together: {_bytes(view.bytes_moved)}", markup=False, soft_wrap=True)

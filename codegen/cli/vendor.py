@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import Json, NumericsOption, console, print_json
+from .common import Json, NumericsOption, Stages, console, print_json, stages_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,9 +18,6 @@ Vendored = Annotated[
 ]
 Target = Annotated[str, typer.Option("--target", "-t", metavar="TARGET", help="The framework or language.")]
 To = Annotated[Path, typer.Option("--to", metavar="FOLDER", help="Where to, inside the project.")]
-Stages = Annotated[
-    str | None, typer.Option(metavar="A,B", help="Only these stages, or none; all that fit if not given.")
-]
 Dialect = Annotated[str, typer.Option(metavar="PEER", help="A peer's conventions: its path, or its package.")]
 Package = Annotated[
     str | None,
@@ -55,7 +52,7 @@ def add(
     """Write one optimizer's files, complete in themselves, and their entry in optloom.lock.json."""
     from .. import vendor
 
-    chosen = None if stages is None else [] if stages == "none" else [name.strip() for name in stages.split(",")]
+    chosen = stages_of(stages)
     request = vendor.Request(rule, target, to, numerics.value if numerics else None, chosen, dialect, package, kernels)
     done = vendor.add(request, project, force=force)
     console_ = console()

@@ -20,7 +20,7 @@ from .coverage import Extent, Share, shares
 from .deviations import deviations
 from .pool import Failed, Skipped, Worker
 from .protocol import DTYPES, NUMERICS, REFERENCE, Dtype, Job, Mode, Numerics, Snapshot
-from .rendering import conventions_kept, rendered
+from .rendering import arguments_kept, rendered
 from .report import Report
 from .suite import Cell, Result, RuleSuite, run_cell
 
@@ -104,8 +104,8 @@ class Campaign:
             for dtype in mode.dtypes:
                 wanted = dtype in (self.dtypes or DTYPES) and numerics in (self.numerics or NUMERICS)
                 if numerics in mode.numerics and wanted:
-                    kept = conventions_kept(suite.rule, target)
-                    variants = [variant for variant in suite.variants if variant.conventions <= kept]
+                    kept = arguments_kept(suite.rule, target)
+                    variants = [variant for variant in suite.variants if variant.needs <= kept]
                     for share in shares(variants, mode, mode is modes[0], numerics, dtype, self.extent):
                         yield Task(suite, target, mode, numerics, dtype, share)
 
@@ -136,7 +136,7 @@ class Campaign:
     def _reference(self, name: str, rule: type[Rule]) -> Callable[[Job], list[list[Snapshot]]]:
         worker = self._workers[REFERENCE]
 
-        own = conventions_kept(rule, REFERENCE)
+        own = arguments_kept(rule, REFERENCE)
         conventions = {d.name for d in composition_of(rule).declarations.values() if getattr(d, "convention", False)}
 
         def run(job: Job) -> list[list[Snapshot]]:

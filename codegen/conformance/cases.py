@@ -11,7 +11,8 @@ from itertools import product
 
 import numpy as np
 from optloom.spec.declarations import Hyper, Option
-from optloom.spec.rule import Composition, Layer, Rule, declarations_of
+from optloom.spec.guards import Flag
+from optloom.spec.rule import Composition, Layer, Rule, Stage, declarations_of
 from optloom.spec.stages import PIPELINE
 
 from .corpus import tensors
@@ -29,7 +30,8 @@ class Variant:
     """Options and stages of one optimizer. `hypers`: the optional numbers that are given.
 
     `dialect`: whose conventions it has (the name of a peer's package), empty for the rule's own; `conventions`: the
-    names of those that are not the rule's own. They are run where a target keeps them.
+    names of those that are not the rule's own. They are run where a target keeps them. `stage_options`: the options
+    that turn stages on.
     """
 
     name: str
@@ -38,6 +40,12 @@ class Variant:
     has_stages: bool = False
     dialect: str = ""
     conventions: frozenset[str] = frozenset()
+    stage_options: frozenset[str] = frozenset()
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What a target must have as arguments to run it: conventions, and what its stages declare."""
+        return self.conventions | (frozenset({*self.hypers, *self.stage_options}) if self.has_stages else frozenset())
 
 
 @dataclass(frozen=True)
@@ -143,22 +151,27 @@ def _unstaged(composition: Composition, meant: Conventions) -> list[Variant]:
 def _staged(composition: Composition, meant: Conventions) -> list[Variant]:
     """Each stage alone, and all of them; not those that the rule turns on itself, nor, under a peer's conventions,
     those that have none."""
-    numbers: dict[str, dict[str, float | int | None]] = {}
-    for stage in composition.stages:
-        if composition.rule.stage_defaults.get(stage.when) is None:
-            hypers = _hypers_of(stage)
-            numbers[stage.__name__.lower()] = {h.name: other_number(h, index) for index, h in enumerate(hypers)}
+    free = [s for s in composition.stages if composition.rule.stage_defaults.get(s.when) is None]
     own = [stage for stage in composition.stages if meant.of(stage)]
     if meant.name and not own:
         return []
-    alike = {"has_stages": True, "dialect": meant.name, "conventions": frozenset(meant.options)}
-    prefix = f"{meant.name}+" if meant.name else ""
-    touched = [stage.__name__.lower() for stage in own] if meant.name else list(numbers)
-    alone = [Variant(prefix + name, numbers[name], meant.options, **alike) for name in touched if name in numbers]  # type: ignore[arg-type]
-    if len(numbers) < 2:
-        return alone
-    merged = {name: value for given in numbers.values() for name, value in given.items()}
-    return [*alone, Variant(f"{prefix}all-stages", merged, meant.options, **alike)]  # type: ignore[arg-type]
+    alone = [_with_stages(meant, (stage,), _label(stage)) for stage in free if stage in own or not meant.name]
+    together = tuple({stage.called(): stage for stage in free}.values())  # the last of those that exclude each other
+    return [*alone, _with_stages(meant, together, "all-stages")] if len(together) > 1 else alone
+
+
+def _label(stage: type[Stage]) -> str:
+    """`decay`; of stages that exclude each other also what turns it on: `clip-by-norm` is `clip-clipnorm`."""
+    return stage.called() if not stage.name or isinstance(stage.guard(), Flag) else stage.when
+
+
+def _with_stages(meant: Conventions, stages: tuple[type[Stage], ...], label: str) -> Variant:
+    hypers = {h.name: other_number(h, index) for stage in stages for index, h in enumerate(_hypers_of(stage))}
+    options = {guard.option: True for stage in stages if isinstance(guard := stage.guard(), Flag)}
+    return Variant(
+        f"{meant.name}+{label}" if meant.name else label, hypers, {**meant.options, **options}, has_stages=True,
+        dialect=meant.name, conventions=frozenset(meant.options), stage_options=frozenset(options),
+    )  # fmt: skip
 
 
 def _hypers_of(layer: type[Layer]) -> list[Hyper]:
@@ -189,7 +202,9 @@ def cases(composition: Composition, variant: Variant, dtype: str) -> list[Case]:
 def _free(composition: Composition, variant: Variant) -> list[Hyper]:
     """Numbers that change no structure."""
     active = {
-        stage for stage in composition.stages if stage.when in (*variant.hypers, *composition.rule.stage_defaults)
+        stage
+        for stage in composition.stages
+        if stage.when in (*variant.hypers, *variant.stage_options, *composition.rule.stage_defaults)
     }
     layers = [layer for layer in composition.layers if layer not in composition.stages or layer in active]
     named = [h for layer in layers for h in _hypers_of(layer)]
@@ -244,9 +259,9 @@ def _sample(composition: Composition, variant: Variant) -> Outcome:
     )  # fmt: skip
 
 
-def features(composition: Composition) -> frozenset[str]:
-    """What the rule sums over, in whichever variant does."""
-    return frozenset().union(*(_sample(composition, variant).features for variant in variants(composition)))
+def features(composition: Composition, variant: Variant) -> frozenset[str]:
+    """What the variant sums over."""
+    return _sample(composition, variant).features
 
 
 def _same(a: Outcome, b: Outcome) -> bool:

@@ -73,8 +73,9 @@ def _answer(program: Program, question: Question, index: int) -> Snapshot:
         {name: None if value is None else np.longdouble(value) for name, value in given.hypers.items()},
         given.options, {name: np.longdouble(batch.slots[name][0][0]) for name in single},
     )  # fmt: skip
+    running = FloatRun(program, state)
     for region in program.regions:
-        stored = FloatRun(program, state).carry_out(region)
+        stored = running.carry_out(region)
         for tensor, new in zip(tensors, stored, strict=True):
             tensor |= {name: _kept(value, tensor.get(name)) for name, value in new.items() if name not in single}
         state.scalars.update({name: np.longdouble(np.float32(stored[0][name])) for name in single if name in stored[0]})

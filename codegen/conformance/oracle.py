@@ -71,7 +71,7 @@ class Configuration:
 
     def periods(self) -> list[int]:
         """Every how many calls the regions of this optimizer run."""
-        regions = [stage.region for stage in self.composition.stages if stage.region and self.is_given(stage.when)]
+        regions = [stage.region for stage in self.composition.stages if stage.region and self.holds(stage.guard(), 0)]
         return [int(self.hypers[region.hyper] or 1) for region in regions]
 
     def start(self, parameters: Sequence[Array]) -> Slots:
@@ -262,6 +262,9 @@ class _Running:
 
     def hand_over(self, name: str, guard: Guard, new: Value, before: Value) -> Value:
         return new if self._holds(guard, 0) else before
+
+    def named_result(self, value: Value) -> Value:
+        return value
 
     def result(self, new: Exact, w: Exact) -> list[Part]:
         """The parameters, as they are stored."""

@@ -14,11 +14,10 @@ from .protocol import Numerics
 OPEN = Settings(conventions="all")
 
 
-def conventions_kept(rule: type[Rule], target: str) -> frozenset[str]:
-    """The conventions that are arguments in the target's file of `rule`."""
+def arguments_kept(rule: type[Rule], target: str) -> frozenset[str]:
+    """The hyperparameters and options, conventions among them, that are arguments in the target's file of `rule`."""
     program = program_for(rule, target)
-    options = {option.name for option in program.options if option.convention}
-    return frozenset(options | {hyper.name for hyper in program.hypers if hyper.convention})
+    return frozenset([hyper.name for hyper in program.hypers] + [option.name for option in program.options])
 
 
 def rendered(

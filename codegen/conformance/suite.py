@@ -98,6 +98,7 @@ class RuleSuite:
     reference: Callable[[Job], list[list[Snapshot]]]
     """Runs a job in the reference, the strict code whose bits are compared; it fills in file and mode."""
     reference_target: str
+    _features: dict[str, frozenset[str]] = field(default_factory=dict)
     _questions: dict[tuple[str, str, str], list[Question]] = field(default_factory=dict)
     _answers: dict[int, Answers] = field(default_factory=dict)
     _judged: dict[tuple[int, str, str], Judgement] = field(default_factory=dict)
@@ -107,9 +108,12 @@ class RuleSuite:
     def composition(self) -> Composition:
         return composition_of(self.rule)
 
-    @cached_property
-    def features(self) -> frozenset[str]:
-        return features(self.composition)
+    def features(self, variant: Variant) -> frozenset[str]:
+        """What a variant sums over."""
+        with self._lock:
+            if variant.name not in self._features:
+                self._features[variant.name] = features(self.composition, variant)
+            return self._features[variant.name]
 
     @cached_property
     def variants(self) -> list[Variant]:
@@ -125,7 +129,7 @@ class RuleSuite:
     def _questions_of(self, variant: Variant, case: Case, dtype: Dtype, with_run: bool) -> list[Question]:
         key = (variant.name, f"{case.name} {with_run}", dtype)
         if key not in self._questions:
-            self._questions[key] = questions(self.composition, case, dtype, self.features, with_run)
+            self._questions[key] = questions(self.composition, case, dtype, self.features(variant), with_run)
         return self._questions[key]
 
     def answers(self, question: Question, dtype: Dtype, run: Callable[[Job], list[list[Snapshot]]]) -> Answers:
@@ -167,7 +171,7 @@ class RuleSuite:
         key = (id(question), "run", answers.run_digest)
         with self._lock:
             if key not in self._judged:
-                self._judged[key] = judge_run(question, answers.run, self.features)
+                self._judged[key] = judge_run(question, answers.run, self.features(question.case.variant))
             return self._judged[key]
 
 
@@ -178,9 +182,8 @@ def run_cell(
     where = (suite.name, share.variant.name, worker.target, mode.name, numerics, dtype)
     step, run = Result(Cell(*where, "step"), "BIT", True), Result(Cell(*where, "run"), "BIT", True)
     results = [step, run] if share.with_run else [step]
-    needs_bits = numerics == "strict" and (
-        not suite.features or (mode.follows_tree and "library" not in suite.features)
-    )
+    sums = suite.features(share.variant)
+    needs_bits = numerics == "strict" and (not sums or (mode.follows_tree and "library" not in sums))
     try:
         for question in suite.questions(share, dtype):
             reference = suite.reference_answers(question, dtype)

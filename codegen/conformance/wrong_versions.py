@@ -74,14 +74,15 @@ class Jury:
 
     def __init__(self, rule: type[Rule]) -> None:
         composition = composition_of(rule)
-        found = features(composition)
-        staged = {variant.dialect: variant for variant in variants(composition) if variant.has_stages}
-        asked = [*(variant for variant in variants(composition) if not variant.has_stages), *staged.values()]
+        every = variants(composition)
+        together = {variant.dialect: variant for variant in every if variant.has_stages}
+        apart = [v for v in every if v.has_stages and not v.dialect and v.hypers.keys() - together[""].hypers.keys()]
+        asked = [*(variant for variant in every if not variant.has_stages), *together.values(), *apart]
         self.questions: list[Question] = [
             question
             for variant in asked
             for case in cases(composition, variant, "float32")
-            for question in questions(composition, case, "float32", found, with_run=False)
+            for question in questions(composition, case, "float32", features(composition, variant), with_run=False)
         ]
 
     def accepts(self, program: Program) -> bool:

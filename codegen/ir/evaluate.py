@@ -65,26 +65,24 @@ class State:
     inputs: Mapping[str, Any] = field(default_factory=dict)
 
 
-def run(program: Program, region: Region, state: State) -> list[dict[str, Any]]:
-    """For each tensor what `region` stores: "w" and slots (scalar slots are repeated)."""
-    return Run(program, state).carry_out(region)
-
-
 class Run:
-    """A run under way. `values`: for each tensor what is known so far, by kind and name."""
+    """A run under way: `carry_out` of one region after the other. `values`: for each tensor what is known so far, by
+    kind and name."""
 
     def __init__(self, program: Program, state: State) -> None:
         self.program, self.state = program, state
         self.values: list[dict[tuple[Kind, str], Any]] = [{} for _ in state.tensors]
 
     def carry_out(self, region: Region) -> list[dict[str, Any]]:
+        """For each tensor what `region` stores: "w" and slots (scalar slots are repeated)."""
         stored: list[dict[str, Any]] = [{} for _ in self.state.tensors]
         for statement in (*region.scalars, *region.statements):
             alive = [i for i in range(len(stored)) if self._holds(statement.guard, i)]
             for i, value in zip(alive, self._value(statement.value, alive), strict=True):
                 if isinstance(statement, Let):
-                    kinds = {"w": Kind.PARAMETER, "g": Kind.GRADIENT}
-                    self.values[i][kinds.get(statement.name, Kind.LET), statement.name] = value
+                    kinds = {"": Kind.LET, "w": Kind.PARAMETER, "g": Kind.GRADIENT}
+                    kind = kinds.get(statement.rebinds, Kind.SLOT) if statement.rebinds == statement.name else Kind.LET
+                    self.values[i][kind, statement.name] = value
                 else:
                     stored[i][statement.slot] = self.values[i][Kind.SLOT, statement.slot] = self._shaped(
                         statement, value, i

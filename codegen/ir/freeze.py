@@ -55,12 +55,17 @@ def freeze(trace: Trace) -> Program:
         ),
         peers=rule.peers,
         source=Path(inspect.getsourcefile(rule) or "").name,
-        stages=tuple(_stage_name(stage) for stage in composition.stages),
+        stages=tuple(_stage(stage) for stage in composition.stages),
     )
 
 
+def _stage(stage: type[Stage]) -> nodes.StageInfo:
+    names = tuple(d.name for d in declarations_of(stage) if isinstance(d, Hyper | Option))
+    return nodes.StageInfo(stage.called(), stage.guard(), names, stage.is_of_optimizer)
+
+
 def _stage_name(layer: type[Layer]) -> str:
-    return layer.__name__.lower() if issubclass(layer, Stage) else ""
+    return layer.called() if issubclass(layer, Stage) else ""
 
 
 def _owners(composition: Composition) -> dict[str, str]:

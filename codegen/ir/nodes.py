@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from optloom.spec.declarations import Peer, Shape
 from optloom.spec.errors import Location
-from optloom.spec.guards import ALWAYS, Guard
+from optloom.spec.guards import ALWAYS, Flag, Given, Guard
 from optloom.spec.rule import Every
 
 
@@ -84,6 +84,11 @@ class Rate(IntFlag):
     def is_per_tensor(self) -> bool:
         """One number for a tensor, or for all."""
         return self < Rate.ROW
+
+    @property
+    def is_of_all(self) -> bool:
+        """One number for all tensors, known after a sum over them."""
+        return self in (Rate.TENSORS, Rate.STEP | Rate.TENSORS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +221,20 @@ class InputInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class StageInfo:
+    """A stage around the rule: what it is called where stages are chosen, and when it is on.
+
+    Of stages of one name at most one may be on. `declares`: its hyperparameters and options; `is_of_optimizer`:
+    whether those are the whole optimizer's, not a param group's.
+    """
+
+    name: str
+    guard: Guard
+    declares: tuple[str, ...]
+    is_of_optimizer: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Region:
     """Statements that run in the same calls. `guard`: when `predicate` applies at all; else the region always runs.
 
@@ -243,7 +262,7 @@ class Program:
     formula: tuple[str, ...] = ()
     peers: tuple[Peer, ...] = ()
     source: str = ""
-    stages: tuple[str, ...] = ()
+    stages: tuple[StageInfo, ...] = ()
     strict: bool = True
 
     def slot(self, name: str) -> SlotInfo:
@@ -251,6 +270,29 @@ class Program:
 
     def hyper(self, name: str) -> Hyperparameter:
         return next(hyper for hyper in self.hypers if hyper.name == name)
+
+    @property
+    def alternatives(self) -> tuple[tuple[str, ...], ...]:
+        """Hyperparameters of which at most one may be given: each turns on a stage of the same name."""
+        names: dict[str, list[str]] = {}
+        for stage in self.stages:
+            if isinstance(stage.guard, Given):
+                names.setdefault(stage.name, []).append(stage.guard.hyper)
+        return tuple(tuple(hypers) for hypers in names.values() if len(hypers) > 1)
+
+    def dependents(self) -> tuple[tuple[str, str], ...]:
+        """(hyperparameter, option): an optional number that means nothing unless the option is set."""
+        return tuple(
+            (hyper.name, stage.guard.option)
+            for stage in self.stages if isinstance(stage.guard, Flag)
+            for hyper in self.hypers if hyper.name in stage.declares and hyper.default is None
+        )  # fmt: skip
+
+    @property
+    def of_optimizer(self) -> tuple[str, ...]:
+        """What groups of parameters may not differ in."""
+        declared = {hyper.name for hyper in self.hypers} | {option.name for option in self.options}
+        return tuple(n for stage in self.stages if stage.is_of_optimizer for n in stage.declares if n in declared)
 
     @property
     def update(self) -> Region:

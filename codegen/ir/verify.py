@@ -7,7 +7,22 @@ from collections.abc import Iterator
 from optloom.spec.guards import ALWAYS, Guard, conjunction, implies, negation
 
 from ..passes.rates import environment, rate_of
-from .nodes import Choose, Expression, Fn, Kind, Literal, Op, Program, Ref, Region, Statement, Store, children, walk
+from .nodes import (
+    Choose,
+    Expression,
+    Fn,
+    Kind,
+    Let,
+    Literal,
+    Op,
+    Program,
+    Ref,
+    Region,
+    Statement,
+    Store,
+    children,
+    walk,
+)
 from .text import statement_text
 
 ARITY = {Fn.WHERE: 3} | dict.fromkeys(
@@ -55,6 +70,8 @@ def _names(program: Program, region: Region) -> Iterator[str]:
     known |= {Ref(Kind.HYPER, hyper.name): ALWAYS for hyper in program.hypers}
     known |= {Ref(Kind.INPUT, source.name): ALWAYS for source in program.inputs}
     known |= {Ref(Kind.BEFORE, slot.name): slot.when for slot in program.slots}
+    for earlier in program.regions[: program.regions.index(region)]:
+        known |= _values_of(earlier)
     for statement in (*region.scalars, *region.statements):
         for ref, guard in _reads(statement.value, statement.guard):
             if ref not in known:
@@ -67,6 +84,13 @@ def _names(program: Program, region: Region) -> Iterator[str]:
         known[made] = statement.guard if not getattr(statement, "rebinds", "") else ALWAYS
         if statement in region.scalars:
             known[Ref(Kind.SCALAR, made.name)] = statement.guard
+
+
+def _values_of(region: Region) -> dict[Ref, Guard]:
+    """What a region names, for those after it."""
+    named = {_made(s): s.guard for s in (*region.scalars, *region.statements) if isinstance(s, Let) and not s.rebinds}
+    named |= {_made(s): ALWAYS for s in region.statements if isinstance(s, Let) and s.rebinds}
+    return named | {Ref(Kind.SCALAR, s.defines): s.guard for s in region.scalars}
 
 
 def _made(statement: Statement) -> Ref:

@@ -26,6 +26,8 @@ def filled(text: str, measured: Measured, root: Path) -> str:
 
 def conformance(measured: Measured) -> str:
     """Rules by targets: the lowest class, and the worst error over its bound."""
+    if not measured.conformance:
+        return "Not measured yet: `benchmarks/rules.py` does."
     targets = sorted({target for cells in measured.conformance.values() for target in cells})
     rows = []
     for rule, cells in measured.conformance.items():

@@ -101,7 +101,7 @@ def _state(view: RuleView) -> Iterator[str]:
         yield "It keeps no state."
     yield f"The rule's own slots take {_bytes(view.memory)} per float32 element of a parameter."
     rows = [
-        (str(number), phase.region, ", ".join(phase.reads), ", ".join([*phase.writes, *phase.sums]),
+        (str(number), phase.when, ", ".join(phase.reads), ", ".join([*phase.writes, *phase.sums]),
          _bytes(phase.bytes_moved))
         for number, phase in enumerate(view.phases, start=1)
     ]  # fmt: skip

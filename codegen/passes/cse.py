@@ -42,8 +42,8 @@ def _is_worth_sharing(node: Expression) -> bool:
 
 def _share(program: Program, region: Region) -> Region:
     taken = {slot.name for slot in program.slots} | {hyper.name for hyper in program.hypers}
-    taken |= {scalar.name for scalar in region.scalars if isinstance(scalar, Let)}
-    taken |= {statement.name for statement in region.statements if isinstance(statement, Let)}
+    for each in program.regions:
+        taken |= {s.name for s in (*each.scalars, *each.statements) if isinstance(s, Let)}
     scalars = _shared(region.scalars, taken)
     statements = _shared(region.statements, taken)
     return replace(region, scalars=scalars, statements=statements)

@@ -1,67 +1,40 @@
 """fission: a reduction splits a region into phases; each phase is one pass over memory.
 
 A value that crosses phases is read again if it is a slot, else recomputed: no temporary of a parameter's size. Of the
-legal splits (each slot may be stored in any phase from the one where its value is known) the one that moves the fewest
-bytes wins; ties go to the earlier store. Precondition: `schedule` has run. Matrix products are a target's own affair
-and split nothing here.
+legal splits (each slot may be stored, and each sum taken, in any phase from the one where its value is known) the one
+that moves the fewest bytes wins; ties go to fewer phases that always run, then to the earlier store. A phase whose sums
+and stores are all under guards runs only where one of these holds. Precondition: `schedule` has run. Matrix products
+are a target's own affair and split nothing here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import operator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
 
-from optloom.spec.guards import ALWAYS, Atom, Flag, Given, Guard, HasAxes, Is, evaluate
+from optloom.spec.guards import ALWAYS, Given, Guard, atoms
 
 from ..ir.naming import unique
 from ..ir.nodes import (
-    Choose,
     Expression,
     Kind,
-    Length,
     Let,
     Program,
     Rate,
     Reduce,
     Ref,
     Region,
-    Scope,
     Statement,
     Store,
-    children,
     rebuild,
     references,
 )
 from .rates import environment, rate_of
+from .traffic import Phase, Sum, bytes_moved
 
 ALL_SCOPES = frozenset({"tensor", "tensors", "axis"})
-
-
-@dataclass(frozen=True, slots=True)
-class Sum:
-    """A reduction that a phase carries out: `name` is its value, known to later phases."""
-
-    name: str
-    argument: Expression
-    over: Scope
-    axis: int
-    guard: Guard
-
-
-@dataclass(frozen=True, slots=True)
-class Phase:
-    """One pass over a tensor's memory.
-
-    `before`: values per tensor (or for all), computed from earlier phases' sums before this pass begins.
-    `statements`: per element, in order. `reads` and `writes`: what moves, each a slot, "w", "g" or an input.
-    """
-
-    before: tuple[Statement, ...]
-    statements: tuple[Statement, ...]
-    sums: tuple[Sum, ...]
-    reads: tuple[str, ...]
-    writes: tuple[str, ...]
 
 
 def phases(program: Program, region: Region, cuts: frozenset[str] = ALL_SCOPES) -> tuple[Phase, ...]:
@@ -69,54 +42,13 @@ def phases(program: Program, region: Region, cuts: frozenset[str] = ALL_SCOPES) 
     return _Fission(program, region, cuts).best()
 
 
-def bytes_moved(program: Program, phase: Phase, size: int = 4, given: frozenset[str] = frozenset()) -> int:
-    """Bytes per parameter that a phase moves with default options and the hyperparameters in `given`."""
-    defaults = _defaults(program, given)
+@dataclass(frozen=True, slots=True)
+class _Costed:
+    """A phase that may be, the bytes that it moves, and whether it always runs."""
 
-    def exists(guard: Guard) -> bool:
-        return evaluate(guard, defaults)
-
-    guards = {slot.name: slot.when for slot in program.slots}
-    small = {slot.name for slot in program.slots if slot.shape != "parameter"}
-    used: set[str] = set()
-    made: set[str] = set()  # what took over a name: reading it moves nothing
-    for s in (*phase.statements, *phase.sums):
-        if exists(s.guard):
-            value = s.argument if isinstance(s, Sum) else s.value
-            used |= {ref.name for ref in _live(value, exists)} - made
-            made.add(s.rebinds if isinstance(s, Let) else "")
-    reads = [name for name in phase.reads if name in used - small and exists(guards.get(name, ALWAYS))]
-    written = {s.slot for s in phase.statements if isinstance(s, Store) and exists(s.guard)}
-    return size * (len(reads) + len(written - small))
-
-
-def _live(node: Expression, exists: Callable[[Guard], bool]) -> Iterator[Ref]:
-    if isinstance(node, Choose):
-        yield from _live(node.chosen if exists(node.guard) else node.other, exists)
-    elif isinstance(node, Ref):
-        yield node
-    elif not isinstance(node, Length):
-        for child in children(node):
-            yield from _live(child, exists)
-
-
-def _defaults(program: Program, given: frozenset[str]) -> Callable[[Atom], bool]:
-    options = {option.name: option.default for option in program.options}
-    hypers = {hyper.name: hyper for hyper in program.hypers}
-
-    def atom(guard: Atom) -> bool:
-        match guard:
-            case Flag(option):
-                return bool(options.get(option))
-            case Is(option, value):
-                return options.get(option) == value
-            case Given(name):
-                hyper = hypers[name]
-                return name in given or (hyper.default is not None and hyper.default != hyper.off)
-            case HasAxes():
-                return True
-
-    return atom
+    phase: Phase
+    moved: int
+    always: bool
 
 
 class _Fission:
@@ -128,17 +60,21 @@ class _Fission:
         }
         self.taken |= {s.name for s in region.statements if isinstance(s, Let)}
         self.rates = dict(environment(program, region))
-        self.statements = tuple(self._named_sums(statement) for statement in region.statements)
+        self.owners: dict[str, int] = {}
+        self.statements = tuple(self._named_sums(i, statement) for i, statement in enumerate(region.statements))
         self.levels = self._levels()
         self.count = 1 + max([0, *self.levels, *(level + 1 for _, level in self.sums.values())])
+        self.made: dict[tuple[int, frozenset[int], frozenset[int], frozenset[str]], _Costed | None] = {}
+        self.given = frozenset(hyper.name for hyper in program.hypers if hyper.optional and not hyper.stage)
 
-    def _named_sums(self, statement: Statement) -> Statement:
+    def _named_sums(self, index: int, statement: Statement) -> Statement:
         def name_sum(node: Expression) -> Expression:
             node = rebuild(node, name_sum)
             if not isinstance(node, Reduce) or node.over not in self.cuts:
                 return node
             owner = statement.name if isinstance(statement, Let) else statement.slot
             name = unique(f"{owner}_sum", self.taken)
+            self.owners[name] = index
             self.sums[name] = (Sum(name, node.argument, node.over, node.axis, statement.guard), -1)
             return Ref(Kind.SUM, name)
 
@@ -146,66 +82,125 @@ class _Fission:
 
     def _levels(self) -> tuple[int, ...]:
         """For each statement the first phase in which its value is known."""
-        known: dict[tuple[Kind, str], int] = {}
+        known: dict[Ref, list[tuple[Guard, int]]] = {}
         levels = []
 
-        def level_of(node: Expression) -> int:
+        def level_of(node: Expression, guard: Guard) -> int:
             found = 0
             for ref in references(node):
                 if ref.kind is Kind.SUM:
                     total, level = self.sums[ref.name]
                     if level < 0:
-                        self.sums[ref.name] = (total, level := level_of(total.argument))
+                        self.sums[ref.name] = (total, level := level_of(total.argument, total.guard))
                     found = max(found, level + 1)
                 else:
-                    found = max(found, known.get((ref.kind, ref.name), 0))
+                    made = (level for other, level in known.get(ref, ()) if not self._exclude(other, guard))
+                    found = max([found, *made])
             return found
 
         for statement in self.statements:
-            level = level_of(statement.value)
+            level = level_of(statement.value, statement.guard)
             levels.append(level)
-            if isinstance(statement, Let):
-                known[Kind.LET, statement.name] = level
-                if statement.rebinds:
-                    known[Kind.PARAMETER if statement.rebinds == "w" else Kind.GRADIENT, statement.rebinds] = level
-            else:
-                known[Kind.SLOT, statement.slot] = level
+            known.setdefault(_made(statement), []).append((statement.guard, level))
         return tuple(levels)
 
+    def _exclude(self, a: Guard, b: Guard) -> bool:
+        """Whether both guards never hold together, since they ask for alternatives."""
+        first, second = ({atom.hyper for atom in atoms(guard) if isinstance(atom, Given)} for guard in (a, b))
+        return any(
+            not first.isdisjoint(group) and not second.isdisjoint(group) and first.isdisjoint(second & set(group))
+            for group in self.program.alternatives
+        )
+
+    def _latest(self, name: str) -> int:
+        """The last phase in which a sum may be taken."""
+        due = self.due
+        users = [due[i] for i, s in enumerate(self.statements) if Ref(Kind.SUM, name) in references(s.value)]
+        users += [level for total, level in self.sums.values() if Ref(Kind.SUM, name) in references(total.argument)]
+        return min(users) - 1
+
+    @cached_property
+    def due(self) -> tuple[int, ...]:
+        """For each statement the last phase in which its value may become known: between passes, that of its users."""
+        due = list(self.levels)
+        for i in reversed(range(len(due))):
+            statement, made = self.statements[i], _made(self.statements[i])
+            if isinstance(statement, Let) and self._is_between_passes(statement):
+                users = [due[j] for j in range(i + 1, len(due)) if made in references(self.statements[j].value)]
+                users += [level for total, level in self.sums.values() if made in references(total.argument)]
+                due[i] = min(users, default=due[i])
+        return tuple(due)
+
     def best(self) -> tuple[Phase, ...]:
+        """The split of least traffic by the rule alone: its own optional numbers given, no stage on."""
         stores = [i for i, statement in enumerate(self.statements) if isinstance(statement, Store)]
-        choices = product(*(range(self.levels[i], self.count) for i in stores))
-        legal = (split for at in choices if (split := self._split(dict(zip(stores, at, strict=True)))) is not None)
-        given = frozenset(hyper.name for hyper in self.program.hypers if hyper.optional and not hyper.stage)
-        return min(legal, key=lambda split: sum(bytes_moved(self.program, phase, given=given) for phase in split))
+        ranges = [range(self.levels[i], self.count) for i in stores]
+        ranges += [range(level, self._latest(name) + 1) for name, (_, level) in self.sums.items()]
+        names = list(self.sums)
+        best: tuple[tuple[int, int], tuple[Phase, ...]] | None = None
+        for at in product(*ranges):
+            made = []
+            for number in range(self.count):
+                before, here = (
+                    frozenset(i for i, phase in zip(stores, at, strict=False) if chosen(phase, number))
+                    for chosen in (operator.lt, operator.eq)
+                )
+                taken = frozenset(n for n, phase in zip(names, at[len(stores) :], strict=True) if phase == number)
+                made.append(self._phase(number, before, here, taken))
+            if all(made):
+                cost = sum(phase.moved for phase in made if phase), sum(phase.always for phase in made if phase)
+                if best is None or cost < best[0]:
+                    best = cost, tuple(phase.phase for phase in made if phase)
+        assert best is not None
+        return best[1]
 
-    def _split(self, stored_in: dict[int, int]) -> tuple[Phase, ...] | None:
-        made = [self._phase(number, stored_in) for number in range(self.count)]
-        return tuple(phase for phase in made if phase is not None) if all(made) else None
+    def _phase(
+        self, number: int, before: frozenset[int], here: frozenset[int], taken: frozenset[str]
+    ) -> _Costed | None:
+        """Phase `number`, as `_made_phase` makes it, and what it costs; made once."""
+        key = number, before, here, taken
+        if key not in self.made:
+            phase = self._made_phase(*key)
+            if phase is None:
+                self.made[key] = None
+            else:
+                moved = bytes_moved(self.program, phase, given=self.given)
+                always = ALWAYS in phase.guards and bool(phase.statements or phase.sums)
+                self.made[key] = _Costed(phase, moved, always)
+        return self.made[key]
 
-    def _phase(self, number: int, stored_in: dict[int, int]) -> Phase | None:
-        """Phase `number`, or None if it would need a value that an earlier phase has overwritten."""
-        overwritten = {self.statements[i].slot for i, at in stored_in.items() if at < number}  # type: ignore[union-attr]
-        sums = tuple(total for total, level in self.sums.values() if level == number)
-        wanted = {ref for total in sums for ref in references(total.argument)}
-        kept: list[Statement] = []
-        before: list[Statement] = []
+    def _made_phase(
+        self, number: int, before_: frozenset[int], here: frozenset[int], taken: frozenset[str]
+    ) -> Phase | None:
+        """Phase `number`, or None if it would need a value that an earlier phase has overwritten.
+
+        `before_` and `here`: the stores of earlier phases and of this one. `taken`: the sums of this one.
+        """
+        overwritten = {self.statements[i].slot for i in before_}  # type: ignore[union-attr]
+        sums = tuple(total for name, (total, _) in self.sums.items() if name in taken)
+        parts = [total.guard for total in sums] + [self.statements[i].guard for i in here]
+        wanted: set[Ref] = set()
+        kept: list[tuple[int, Statement]] = []
+        before: list[tuple[int, Statement]] = []
         reads: dict[str, None] = {}
         for i in reversed(range(len(self.statements))):
             statement = self.statements[i]
-            needed = self._produces(statement, wanted) and self.levels[i] <= number
+            for total in sums:
+                if self.owners[total.name] == i + 1:
+                    wanted |= set(references(total.argument))
+            apart = bool(parts) and all(self._exclude(statement.guard, guard) for guard in parts)
+            needed = _made(statement) in wanted and self.levels[i] <= number and not apart
             if isinstance(statement, Store):
-                if stored_in[i] == number:
-                    (before if self._is_scalar_slot(statement) else kept).append(statement)
-                elif needed and stored_in[i] > number:
-                    kept.append(
-                        Let(statement.slot, statement.value, statement.guard, statement.location, statement.slot)
-                    )
+                if i in here:
+                    (before if self._is_scalar_slot(statement) else kept).append((i, statement))
+                elif needed and i not in before_:
+                    known = Let(statement.slot, statement.value, statement.guard, statement.location, statement.slot)
+                    kept.append((i, known))
                 else:
                     continue
                 wanted |= set(references(statement.value))
             elif needed:
-                (before if self._is_between_passes(statement) else kept).append(statement)
+                (before if self._is_between_passes(statement) else kept).append((i, statement))
                 wanted |= set(references(statement.value))
         for ref in sorted(wanted, key=lambda ref: ref.name):
             if ref.kind in (Kind.BEFORE, Kind.PARAMETER) and ref.name in overwritten:
@@ -213,8 +208,13 @@ class _Fission:
             is_stored = ref.kind is Kind.SLOT and ref.name in overwritten
             if ref.kind in (Kind.BEFORE, Kind.PARAMETER, Kind.GRADIENT, Kind.INPUT) or is_stored:
                 reads[ref.name] = None
-        writes = tuple(s.slot for s in reversed(kept) if isinstance(s, Store))
-        return Phase(tuple(reversed(before)), tuple(reversed(kept)), sums, tuple(reads), writes)
+        statements = tuple(statement for _, statement in reversed(kept))
+        sums = tuple(replace(s, position=sum(i < self.owners[s.name] for i, _ in kept)) for s in sums)
+        writes = tuple(statement.slot for statement in statements if isinstance(statement, Store))
+        guards = tuple(dict.fromkeys(parts))
+        run = (ALWAYS,) if ALWAYS in guards or not guards else guards
+        between = tuple(statement for _, statement in reversed(before))
+        return Phase(between, statements, sums, tuple(reads), writes, run)
 
     def _is_between_passes(self, statement: Let) -> bool:
         """Whether the value is one number per tensor or row (for all tensors, if only reductions over all split)."""
@@ -233,11 +233,10 @@ class _Fission:
             rates[Kind.SUM, name] = rate_of(Reduce(Ref(Kind.PARAMETER, "w"), total.over, total.axis), self.rates)
         return rates
 
-    @staticmethod
-    def _produces(statement: Statement, wanted: set[Ref]) -> bool:
-        if isinstance(statement, Store):
-            return Ref(Kind.SLOT, statement.slot) in wanted
-        if statement.rebinds:
-            kind = Kind.PARAMETER if statement.rebinds == "w" else Kind.GRADIENT
-            return Ref(kind, statement.rebinds) in wanted
-        return Ref(Kind.LET, statement.name) in wanted
+
+def _made(statement: Statement) -> Ref:
+    """What a statement's value is read as."""
+    if isinstance(statement, Store):
+        return Ref(Kind.SLOT, statement.slot)
+    kinds = {"w": Kind.PARAMETER, "g": Kind.GRADIENT}
+    return Ref(kinds.get(statement.rebinds, Kind.LET), statement.rebinds or statement.name)

@@ -30,20 +30,27 @@ from .rates import Environment, environment, rate_of
 
 
 def hoist(program: Program) -> Program:
-    return replace(program, regions=tuple(_Hoisting(program, region).run() for region in program.regions))
+    regions: list[Region] = []
+    taken: set[str] = set()
+    for region in program.regions:
+        regions.append(_Hoisting(program, region, taken).run())
+    return replace(program, regions=tuple(regions))
 
 
 @dataclass
 class _Hoisting:
+    """One region's. `taken`: the names of earlier regions, which this one adds its own to."""
+
     program: Program
     region: Region
+    taken: set[str]
     scalars: dict[Expression, Statement] = field(default_factory=dict)
     statements: list[Statement] = field(default_factory=list)
 
     def run(self) -> Region:
         self.rates: Environment = environment(self.program, self.region)
         self.per_tensor: dict[Expression, Ref] = {}
-        self.taken = {statement.name for statement in self.region.statements if isinstance(statement, Let)}
+        self.taken |= {statement.name for statement in self.region.statements if isinstance(statement, Let)}
         self.taken |= {slot.name for slot in self.program.slots} | {"w", "g", "t"}
         self.rounded: set[str] = set()
         for statement in self.region.statements:

@@ -22,11 +22,12 @@ def legalise(program: Program, strict: bool, nestings: Nestings = frozenset()) -
     """`program` in the spelling asked for. `nestings`: what the target's compiler would not leave alone."""
     if not strict:
         return replace(program, strict=False)
+    made_by: dict[Ref, frozenset[Fn]] = {}
     regions = tuple(
         replace(
             region,
             scalars=tuple(replace(scalar, value=transform(scalar.value, _exactly)) for scalar in region.scalars),
-            statements=_marked(region, nestings),
+            statements=_marked(region, nestings, made_by),
         )
         for region in program.regions
     )
@@ -39,8 +40,8 @@ def _exactly(node: Expression) -> Expression:
     return Op(Fn.DIV, (Literal(Fraction(node.value.numerator)), Literal(Fraction(node.value.denominator))))
 
 
-def _marked(region: Region, nestings: Nestings) -> tuple[Statement, ...]:
-    made_by: dict[Ref, frozenset[Fn]] = {}
+def _marked(region: Region, nestings: Nestings, made_by: dict[Ref, frozenset[Fn]]) -> tuple[Statement, ...]:
+    """`made_by`: the operations that made the values of earlier regions; this one's are added."""
 
     def operations(node: Expression) -> frozenset[Fn]:
         """Those that may have made the value of `node`."""

@@ -21,7 +21,7 @@ Environment = Mapping[tuple[Kind, str], Rate]
 
 
 def environment(program: Program, region: Region) -> Environment:
-    """The rate of every reference of `region`."""
+    """The rate of every reference of `region`, which may read what earlier regions name."""
     rates: dict[tuple[Kind, str], Rate] = {
         (Kind.PARAMETER, "w"): ELEMENTS,
         (Kind.GRADIENT, "g"): ELEMENTS,
@@ -30,6 +30,14 @@ def environment(program: Program, region: Region) -> Environment:
     rates |= {(Kind.HYPER, hyper.name): Rate.STEP for hyper in program.hypers}
     rates |= {(Kind.INPUT, source.name): SHAPES[source.shape] for source in program.inputs}
     rates |= {(Kind.BEFORE, slot.name): SHAPES[slot.shape] for slot in program.slots}
+    for earlier in program.regions[: program.regions.index(region)] if region in program.regions else ():
+        _add(rates, program, earlier)
+    _add(rates, program, region)
+    return rates
+
+
+def _add(rates: dict[tuple[Kind, str], Rate], program: Program, region: Region) -> None:
+    """The rates of what `region` names and stores."""
     for scalar in region.scalars:
         name = scalar.name if isinstance(scalar, Let) else scalar.slot
         kind = Kind.LET if isinstance(scalar, Let) else Kind.SLOT
@@ -44,7 +52,6 @@ def environment(program: Program, region: Region) -> Environment:
             case Store(slot=name):
                 shape = program.slot(name).shape
                 rates[Kind.SLOT, name] = rate if shape == "scalar" else SHAPES[shape] | rate
-    return rates
 
 
 def rate_of(node: Expression, rates: Environment) -> Rate:

@@ -28,7 +28,7 @@ REBOUND = {"w": Kind.PARAMETER, "g": Kind.GRADIENT}
 
 
 def schedule(program: Program) -> Program:
-    return replace(program, regions=tuple(_renamed(_delayed(program, region)) for region in program.regions))
+    return _renamed(replace(program, regions=tuple(_delayed(program, region) for region in program.regions)))
 
 
 def _delayed(program: Program, region: Region) -> Region:
@@ -54,9 +54,9 @@ def _with(statement: Statement, old: Expression, new: Expression) -> Statement:
     return replace(statement, value=transform(statement.value, lambda node: new if node == old else node))
 
 
-def _renamed(region: Region) -> Region:
-    """Values that take over `w` or `g` bear that name, where nothing later reads what they replace."""
-    statements = list(region.statements)
+def _renamed(program: Program) -> Program:
+    """Values that take over `w` or `g` bear that name, where nothing later reads what they replace, in any region."""
+    statements = [statement for region in program.regions for statement in region.statements]
     for index, statement in enumerate(statements):
         if not isinstance(statement, Let) or not statement.rebinds:
             continue
@@ -67,7 +67,9 @@ def _renamed(region: Region) -> Region:
         unique_name = Ref(Kind.LET, statement.name)
         statements[index] = _as_guarded(replace(statement, name=statement.rebinds), shown)
         statements[index + 1 :] = [_with(later, unique_name, shown) for later in statements[index + 1 :]]
-    return replace(region, statements=tuple(statements))
+    ordered = iter(statements)
+    regions = (replace(r, statements=tuple(next(ordered) for _ in r.statements)) for r in program.regions)
+    return replace(program, regions=tuple(regions))
 
 
 def _as_guarded(statement: Let, before: Ref) -> Let:

@@ -11,14 +11,12 @@ from pathlib import Path, PurePosixPath
 from optloom.spec.rule import Composition, Rule, Stage, declarations_of
 from optloom.spec.stages import PIPELINE
 
-from ..api import UnknownName, is_path, rules_named, targets_named
+from ..api import UnknownName, is_path, rules_named, stages_named, targets_named
 from ..compiler import Numerics, Settings, dialect_of, render
 from ..discovery import target as load_target
 from .finish import finished
 from .lock import Entry
 from .project import VendorError, folder_inside
-
-STAGES = {stage.__name__.lower(): stage for stage in PIPELINE}
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ def texts_of(entry: Entry, project: Path) -> dict[str, str]:
     rule = _rule(str(project / entry.rule) if is_path(entry.rule) else entry.rule)
     targets_named([entry.target])
     settings = dialect_of(rule, _peer(rule, entry.dialect)) if entry.dialect else Settings()
-    stages = tuple(STAGES[name] for name in _stages_around(rule, entry.stages))
+    stages = stages_named(_stages_around(rule, entry.stages))
     made = render(rule, entry.target, entry.numerics, replace(settings, stages=stages))
     texts = {PurePosixPath(path).relative_to(entry.target).as_posix(): text for path, text in made.items()}
     own, command = PurePosixPath(entry.rule).stem, command_of(entry, rule)
@@ -115,13 +113,13 @@ def _module(rule: type[Rule]) -> str:
 
 def _stages_around(rule: type[Rule], asked: Sequence[str] | None) -> tuple[str, ...]:
     """The stages to compose, in the pipeline's order. Raises for one that there is not, or that does not fit."""
-    fitting = [stage.__name__.lower() for stage in Composition(rule, PIPELINE).stages]
+    fitting = Composition(rule, PIPELINE).stages
     for name in asked or ():
-        if name not in STAGES:
-            raise UnknownName("stage", name, list(STAGES))
-        if name not in fitting:
-            raise VendorError(f"the stage '{name}' has no place around {rule.__name__}: {_why(rule, STAGES[name])}")
-    return tuple(name for name in fitting if asked is None or name in asked)
+        if not set(stages_named([name])) & set(fitting):
+            why = _why(rule, stages_named([name])[0])
+            raise VendorError(f"the stage '{name}' has no place around {rule.__name__}: {why}")
+    chosen = [stage for stage in stages_named(asked) if stage in fitting]
+    return tuple(dict.fromkeys(stage.when if asked and stage.when in asked else stage.called() for stage in chosen))
 
 
 def _why(rule: type[Rule], stage: type[Stage]) -> str:

@@ -252,9 +252,10 @@ inline void every_call(C g, C &accumulated_gradient) {
 // One element, in a call that updates.
 template <bool gradient_accumulation_steps, bool weight_decay, typename C>
 inline void update(const Scalars<C> &k, C &w, C g, C &m, C &u, C &accumulated_gradient) {
+    C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
-        accumulated_gradient = accumulated_gradient + g;
-        g = accumulated_gradient * k.inverse_gradient_accumulation_steps;
+        new_accumulated_gradient = accumulated_gradient + g;
+        g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps;
     }
     if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     m = k.beta_1 * m + k.one_minus_beta_1 * g;

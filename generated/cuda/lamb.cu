@@ -289,16 +289,17 @@ __device__ inline void every_call(C g, C &accumulated_gradient) {
 template <bool gradient_accumulation_steps, bool weight_decay, typename C>
 __device__ inline void update_1(const Scalars<C> &k, C w, C g, C &m, C &v, C &accumulated_gradient,
         Float64 (&term)[sums]) {
+    C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
-        accumulated_gradient = accumulated_gradient + g;
-        g = accumulated_gradient * k.inverse_gradient_accumulation_steps;
+        new_accumulated_gradient = accumulated_gradient + g;
+        g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps;
     }
     if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
-    term[w_norm_sum] = square(Float64(w));
     m = k.beta_1 * m + k.one_minus_beta_1 * g;
     v = k.beta_2 * v + k.one_minus_beta_2 * square(g);
     const C direction = m * k.inverse_one_minus_power_of_beta_1
         / (sqrt(v * k.inverse_one_minus_power_of_beta_2) + k.epsilon);
+    term[w_norm_sum] = square(Float64(w));
     term[direction_norm_sum] = square(Float64(direction));
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
 }

@@ -304,9 +304,10 @@ __device__ inline void every_call(C g, C &accumulated_gradient) {
 // One element, in a call that updates.
 template <bool gradient_accumulation_steps, typename C>
 __device__ inline void update(const Scalars<C> &k, C &w, C g, C &z, C &v, C &accumulated_gradient) {
+    C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
-        accumulated_gradient = accumulated_gradient + g;
-        g = accumulated_gradient * k.inverse_gradient_accumulation_steps;
+        new_accumulated_gradient = accumulated_gradient + g;
+        g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps;
     }
     const C the_x = (w - k.one_minus_beta_1 * z) * k.inverse_beta_1;
     v = k.beta_2 * v + k.one_minus_beta_2 * square(g);

@@ -37,7 +37,14 @@ class ScheduleFreeAdamW:
         beta_2: decay rate of the second moment
         epsilon: added to the root of the corrected second moment
         weight_decay: decay at y, within the step of z
+        global_clipnorm: largest norm of all gradients together; None for any
+        clipnorm: largest norm of a parameter's gradient; None for any
+        clipvalue: largest size of a gradient's element; None for any
         gradient_accumulation_steps: calls per update; None for one
+        loss_scale_factor: what the loss was multiplied by; None for nothing
+        ema_momentum: decay rate of the average of the weights
+        ema_overwrite_frequency: updates after which the average overwrites the weights; None for never
+        use_ema: keep a moving average of the weights
 
     Raises:
         ValueError: a hyperparameter is out of its bounds, or gradients do not fit the parameters.
@@ -52,7 +59,14 @@ class ScheduleFreeAdamW:
         beta_2: float = 0.999,
         epsilon: float = 1e-08,
         weight_decay: float = 0.0,
+        global_clipnorm: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
         gradient_accumulation_steps: int | None = None,
+        loss_scale_factor: float | None = None,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        use_ema: bool = False,
     ) -> None:
         self.params = list(params)
         if not 0 <= learning_rate < float("inf"):
@@ -70,11 +84,44 @@ class ScheduleFreeAdamW:
         if not 0 <= weight_decay < float("inf"):
             raise ValueError(f"weight_decay must be >= 0 and finite, got {weight_decay!r}")
         self.weight_decay = weight_decay
-        if gradient_accumulation_steps is not None and not 2 <= gradient_accumulation_steps < float("inf"):
+        if global_clipnorm is not None and not 0 < global_clipnorm < float("inf"):
+            raise ValueError(f"global_clipnorm must be > 0 and finite, got {global_clipnorm!r}")
+        self.global_clipnorm = global_clipnorm
+        if clipnorm is not None and not 0 < clipnorm < float("inf"):
+            raise ValueError(f"clipnorm must be > 0 and finite, got {clipnorm!r}")
+        self.clipnorm = clipnorm
+        if clipvalue is not None and not 0 < clipvalue < float("inf"):
+            raise ValueError(f"clipvalue must be > 0 and finite, got {clipvalue!r}")
+        self.clipvalue = clipvalue
+        if gradient_accumulation_steps is not None and not (
+            2 <= gradient_accumulation_steps < float("inf") and gradient_accumulation_steps % 1 == 0
+        ):
             raise ValueError(
-                f"gradient_accumulation_steps must be >= 2 and finite, got {gradient_accumulation_steps!r}"
+                f"gradient_accumulation_steps must be an integer >= 2, got {gradient_accumulation_steps!r}"
             )
         self.gradient_accumulation_steps = gradient_accumulation_steps
+        if loss_scale_factor is not None and not 0 < loss_scale_factor < float("inf"):
+            raise ValueError(f"loss_scale_factor must be > 0 and finite, got {loss_scale_factor!r}")
+        self.loss_scale_factor = loss_scale_factor
+        if not 0 <= ema_momentum <= 1:
+            raise ValueError(f"ema_momentum must be >= 0 and <= 1, got {ema_momentum!r}")
+        self.ema_momentum = ema_momentum
+        if ema_overwrite_frequency is not None and not (
+            1 <= ema_overwrite_frequency < float("inf") and ema_overwrite_frequency % 1 == 0
+        ):
+            raise ValueError(
+                f"ema_overwrite_frequency must be an integer >= 1, got {ema_overwrite_frequency!r}"
+            )
+        self.ema_overwrite_frequency = ema_overwrite_frequency
+        self.use_ema = use_ema
+        if sum(x is not None for x in (clipvalue, clipnorm, global_clipnorm)) > 1:
+            raise ValueError(
+                f"only one of clipvalue, clipnorm and global_clipnorm may be set, got clipvalue={clipvalue!r}, clipnorm={clipnorm!r}, global_clipnorm={global_clipnorm!r}"
+            )
+        if ema_overwrite_frequency is not None and not use_ema:
+            raise ValueError(
+                f"ema_overwrite_frequency means nothing without use_ema=True, got ema_overwrite_frequency={ema_overwrite_frequency!r}"
+            )
         self.calls = 0
         self.updates = 0
         self.slots = [self._start(w) for w in self.params]
@@ -91,6 +138,7 @@ class ScheduleFreeAdamW:
         slots.accumulated_gradient = (
             np.zeros(w.shape, dtype) if self.gradient_accumulation_steps is not None else None
         )
+        slots.weight_average = np.zeros(w.shape, dtype) if self.use_ema else None
         return slots
 
     def _start_scalars(self, dtype: type[np.floating]) -> SimpleNamespace:
@@ -103,14 +151,25 @@ class ScheduleFreeAdamW:
         """One call: `gradients` lie as the parameters do."""
         self._check(gradients)
         self.calls += 1
+        dtypes = {_compute_dtype(w) for w in self.params}
         with np.errstate(all="ignore"):
-            for w, g, slots in zip(self.params, gradients, self.slots, strict=True):
-                self._every_call(_compute_dtype(w), w, g, slots)
             if self.gradient_accumulation_steps is not None and self.calls % self.gradient_accumulation_steps:
+                scalars = {dtype: self._scalars_of_call(dtype) for dtype in dtypes}
+                for w, g, slots in zip(self.params, gradients, self.slots, strict=True):
+                    dtype = _compute_dtype(w)
+                    self._every_call(dtype, w, g, slots, scalars[dtype])
                 return
             self.updates += 1
-            dtypes = {_compute_dtype(w) for w in self.params}
             scalars = {dtype: self._scalars(dtype, self.updates) for dtype in dtypes}
+            sums = SimpleNamespace(global_norm_sum=np.float64(0))
+            for k in scalars.values():
+                k.sums = sums
+            if self.global_clipnorm is not None:
+                for w, g, slots in zip(self.params, gradients, self.slots, strict=True):
+                    dtype = _compute_dtype(w)
+                    self._sums(dtype, w, g, slots, scalars[dtype])
+            for dtype in dtypes:
+                self._before_update(scalars[dtype], self.scalar_slots[dtype])
             for w, g, slots in zip(self.params, gradients, self.slots, strict=True):
                 dtype = _compute_dtype(w)
                 self._update(dtype, w, g, slots, scalars[dtype])
@@ -126,15 +185,33 @@ class ScheduleFreeAdamW:
         """What does not vary over a tensor, for update `t`, computed in pairs and rounded once to `dtype`."""
         k = SimpleNamespace()
         slots = self.scalar_slots[dtype]
+        if self.loss_scale_factor is not None:
+            loss_scale_factor = pair(self.loss_scale_factor, dtype)
         if self.gradient_accumulation_steps is not None:
             gradient_accumulation_steps = pair(self.gradient_accumulation_steps, dtype)
+        if self.clipvalue is not None:
+            clipvalue = pair(self.clipvalue, dtype)
+        if self.clipnorm is not None:
+            clipnorm = pair(self.clipnorm, dtype)
+        if self.global_clipnorm is not None:
+            global_clipnorm = pair(self.global_clipnorm, dtype)
         learning_rate = pair(self.learning_rate, dtype)
         beta_1 = pair(self.beta_1, dtype)
         beta_2 = pair(self.beta_2, dtype)
         epsilon = pair(self.epsilon, dtype)
         weight_decay = pair(self.weight_decay, dtype)
+        ema_momentum = pair(self.ema_momentum, dtype)
+        if self.loss_scale_factor is not None:
+            k.inverse_loss_scale_factor = divide(pair(1, dtype), loss_scale_factor)[0]
         if self.gradient_accumulation_steps is not None:
             k.inverse_gradient_accumulation_steps = divide(pair(1, dtype), gradient_accumulation_steps)[0]
+        if self.clipvalue is not None:
+            k.minus_clipvalue = negate(clipvalue)[0]
+            k.clipvalue = clipvalue[0]
+        if self.clipnorm is not None:
+            k.clipnorm = clipnorm[0]
+        if self.global_clipnorm is not None:
+            k.global_clipnorm = global_clipnorm[0]
         slots.weight_sum = add(pair(slots.weight_sum, dtype), square(learning_rate))[0]
         share = (
             divide(square(learning_rate), pair(slots.weight_sum, dtype))
@@ -152,15 +229,54 @@ class ScheduleFreeAdamW:
         k.learning_rate = learning_rate[0]
         k.one_minus_share = subtract(pair(1, dtype), share)[0]
         k.beta_1 = beta_1[0]
+        if self.use_ema:
+            kept_average = pair(0, dtype) if pair(t, dtype) == pair(1, dtype) else ema_momentum
+            k.kept_average = kept_average[0]
+            k.one_minus_kept_average = subtract(pair(1, dtype), kept_average)[0]
+        if self.use_ema and self.ema_overwrite_frequency is not None:
+            k.is_overwrite = pair(t % self.ema_overwrite_frequency, dtype) == pair(0, dtype)
+        return k
+
+    def _scalars_of_call(self, dtype: type[np.floating]) -> SimpleNamespace:
+        """The same for a call that does not update."""
+        k = SimpleNamespace()
+        if self.loss_scale_factor is not None:
+            loss_scale_factor = pair(self.loss_scale_factor, dtype)
+            k.inverse_loss_scale_factor = divide(pair(1, dtype), loss_scale_factor)[0]
         return k
 
     def _every_call(
-        self, dtype: type[np.floating], parameter: np.ndarray, gradient: np.ndarray, slots: SimpleNamespace
+        self,
+        dtype: type[np.floating],
+        parameter: np.ndarray,
+        gradient: np.ndarray,
+        slots: SimpleNamespace,
+        k: SimpleNamespace,
     ) -> None:
-        """What happens in every call."""
+        """What happens in a call that does not update."""
         w, g = parameter.astype(dtype, copy=False), gradient.astype(dtype, copy=False)
+        if self.loss_scale_factor is not None:
+            g = g * k.inverse_loss_scale_factor
         if self.gradient_accumulation_steps is not None:
             slots.accumulated_gradient = slots.accumulated_gradient + g
+
+    def _sums(
+        self,
+        dtype: type[np.floating],
+        parameter: np.ndarray,
+        gradient: np.ndarray,
+        slots: SimpleNamespace,
+        k: SimpleNamespace,
+    ) -> None:
+        """What the tensors add to sums over all of them."""
+        w, g = parameter.astype(dtype, copy=False), gradient.astype(dtype, copy=False)
+        if self.loss_scale_factor is not None:
+            g = g * k.inverse_loss_scale_factor
+        if self.gradient_accumulation_steps is not None:
+            new_accumulated_gradient = slots.accumulated_gradient + g
+            g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
+        if self.global_clipnorm is not None:
+            k.sums.global_norm_sum = k.sums.global_norm_sum + _total(np.square(g, dtype=np.float64))
 
     def _update(
         self,
@@ -172,8 +288,19 @@ class ScheduleFreeAdamW:
     ) -> None:
         """The formula."""
         w, g = parameter.astype(dtype, copy=False), gradient.astype(dtype, copy=False)
+        if self.loss_scale_factor is not None:
+            g = g * k.inverse_loss_scale_factor
         if self.gradient_accumulation_steps is not None:
-            g = slots.accumulated_gradient * k.inverse_gradient_accumulation_steps
+            new_accumulated_gradient = slots.accumulated_gradient + g
+            g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
+        if self.clipvalue is not None:
+            g = np.minimum(np.maximum(g, k.minus_clipvalue), k.clipvalue)
+        if self.clipnorm is not None:
+            gradient_norm = np.sqrt(_total(np.square(g, dtype=np.float64)))
+            clip_scale = np.where(k.clipnorm < gradient_norm, k.clipnorm / gradient_norm, 1)
+            g = g * dtype(clip_scale)
+        if self.global_clipnorm is not None:
+            g = g * dtype(k.global_scale)
         x = (w - k.one_minus_beta_1 * slots.z) * k.inverse_beta_1
         slots.v = k.beta_2 * slots.v + k.one_minus_beta_2 * np.square(g)
         direction = (
@@ -183,11 +310,49 @@ class ScheduleFreeAdamW:
         average = k.one_minus_share * x + k.share * slots.z
         if self.gradient_accumulation_steps is not None:
             slots.accumulated_gradient = np.full_like(slots.accumulated_gradient, 0)
-        parameter[...] = k.one_minus_beta_1 * slots.z + k.beta_1 * average
+        w = k.one_minus_beta_1 * slots.z + k.beta_1 * average
+        if self.use_ema:
+            slots.weight_average = k.kept_average * slots.weight_average + k.one_minus_kept_average * w
+        if self.use_ema and self.ema_overwrite_frequency is not None:
+            w = np.where(k.is_overwrite, slots.weight_average, w)
+        parameter[...] = w
+
+    def _before_update(self, k: SimpleNamespace, slots: SimpleNamespace) -> None:
+        """What is known of all tensors together."""
+        if self.global_clipnorm is not None:
+            k.global_norm = np.sqrt(k.sums.global_norm_sum)
+            k.global_scale = np.where(k.global_clipnorm < k.global_norm, k.global_clipnorm / k.global_norm, 1)
 
 
 def _compute_dtype(w: np.ndarray) -> type[np.floating]:
     return np.float64 if w.dtype == np.float64 else np.float32
+
+
+BLOCK, LANES = 4096, 64
+
+
+def _total(x: np.ndarray) -> np.float64:
+    """The sum in float64, by a fixed tree: element i of a block goes to lane i % 64; lanes, then blocks, in order."""
+    flat = np.ravel(x).astype(np.float64)
+    blocks = -(-flat.size // BLOCK)
+    padded = np.zeros(blocks * BLOCK)
+    padded[: flat.size] = flat
+    rows = padded.reshape(blocks, BLOCK // LANES, LANES)
+    lanes = np.zeros((blocks, LANES))
+    for row in range(rows.shape[1]):
+        lanes = lanes + rows[:, row]
+    sums = np.zeros(blocks)
+    for lane in range(LANES):
+        sums = sums + lanes[:, lane]
+    total = np.float64(0)
+    for block in range(blocks):
+        total = total + sums[block]
+    return total
+
+
+def _total_along(x: np.ndarray, axis: int) -> np.ndarray:
+    """The sum along an axis, kept with length 1, accumulated in float64."""
+    return np.sum(x, axis=axis, keepdims=True, dtype=np.float64).astype(x.dtype)
 
 
 # Double words: a number as the unevaluated sum of two (Dekker 1971; Joldes, Muller & Popescu 2017). Every operation

@@ -1,6 +1,12 @@
-"""What surrounds a rule in one training step, outermost first."""
+"""What surrounds a rule in one training step, outermost first.
+
+A stage that comes after the rule (the average) stands before those whose result it takes.
+"""
 
 from .accumulate import Accumulate
+from .average import Average
+from .clip import ClipByGlobalNorm, ClipByNorm, ClipByValue
 from .decay import Decay
+from .unscale import Unscale
 
-PIPELINE = (Accumulate, Decay)
+PIPELINE = (Average, Unscale, Accumulate, ClipByValue, ClipByNorm, ClipByGlobalNorm, Decay)

@@ -10,6 +10,7 @@ class Accumulate(Stage):
     accumulated_gradient = Slot("sum of the gradients since the last update", when=gradient_accumulation_steps.given)
 
     when = "gradient_accumulation_steps"
+    is_of_optimizer = True
     region = Every("is_update", "gradient_accumulation_steps")
 
     def every_call(self, w: Value, g: Value) -> None:

@@ -9,11 +9,12 @@ import numpy as np
 from optloom.codegen.compiler import Settings, passes_of
 from optloom.codegen.dialects import Open
 from optloom.codegen.discovery import discover
-from optloom.codegen.ir.evaluate import State, run
+from optloom.codegen.ir.evaluate import Run, State
 from optloom.codegen.ir.freeze import freeze
 from optloom.codegen.ir.nodes import Program
 from optloom.codegen.ir.text import statement_text
-from optloom.spec.rule import Composition, Rule
+from optloom.spec.rule import Composition, Rule, Stage
+from optloom.spec.stages import PIPELINE
 from optloom.spec.tracing import trace
 
 mpmath.mp.dps = 50
@@ -21,9 +22,11 @@ RULES = discover()
 SHAPES = ((2, 3), (4,))
 
 
-def program_before(rule: type[Rule], name: str, conventions: Open = "all") -> Program:
+def program_before(
+    rule: type[Rule], name: str, conventions: Open = "all", stages: tuple[type[Stage], ...] = PIPELINE
+) -> Program:
     """The program of `rule` as the pass `name` finds it, with `conventions` open."""
-    programs = passes_of(rule, settings=Settings(conventions=conventions))
+    programs = passes_of(rule, settings=Settings(stages, conventions=conventions))
     return programs[[stage for stage, _ in programs].index(name) - 1][1]
 
 
@@ -37,8 +40,8 @@ def meanings(program: Program) -> list[list[dict[str, Any]]]:
     for variant in range(3):
         rng = np.random.default_rng(variant)
         for t in (1, 7):
-            state = state_of(program, rng, t, variant)
-            found += [run(program, region, state) for region in program.regions]
+            whole = Run(program, state_of(program, rng, t, variant))
+            found += [whole.carry_out(region) for region in program.regions]
     return found
 
 
@@ -49,6 +52,8 @@ def state_of(program: Program, rng: np.random.Generator, t: int, variant: int) -
         if hyper.off is not None:
             given = (hyper.off, 0.75, 0.5)[variant]
         hypers[hyper.name] = given if given is None or hyper.integer else mpmath.mpf(given)
+    for group in program.alternatives:  # at most one may be given
+        hypers |= {name: None for index, name in enumerate(group) if index != variant}
     options = {o.name: bool(variant) if not o.choices else o.choices[variant % len(o.choices)] for o in program.options}
     tensors = []
     for shape in SHAPES:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from optloom.codegen.compiler import Settings, compile_rule, dialect_of, passes_of, render
 from optloom.codegen.dialects import UnknownPeer
-from optloom.codegen.ir.evaluate import run
+from optloom.codegen.ir.evaluate import Run
 from optloom.codegen.ir.text import program_text
 from optloom.spec import Hyper, Option, Peer, Rule, Slot, Value, where
 from programs import program_before, same_stores, state_of
@@ -86,7 +86,8 @@ def test_a_bound_dialect_means_what_its_options_say(rule: type[Rule]) -> None:
         for variant in range(3):
             state = state_of(before, np.random.default_rng(variant), 3, variant)
             state = replace(state, options={**state.options, **options}, hypers={**state.hypers, **absent})
-            stored = [[run(program, region, state) for region in program.regions] for program in (before, bound)]
+            runs = [(Run(program, state), program.regions) for program in (before, bound)]
+            stored = [[whole.carry_out(region) for region in regions] for whole, regions in runs]
             assert all(same_stores(a, b) for a, b in zip(*stored, strict=True)), (peer.path, variant)
 
 

@@ -6,7 +6,7 @@ from programs import RULES, program_before
 
 
 def rates(rule: str) -> dict[str, Rate]:
-    program = program_before(RULES[rule], "hoist")
+    program = program_before(RULES[rule], "hoist", stages=())
     return {name: rate for (kind, name), rate in environment(program, program.update).items() if kind is Kind.LET}
 
 
@@ -27,8 +27,15 @@ def test_a_sum_over_all_tensors_varies_with_the_step_but_is_no_scalar() -> None:
     assert not size.is_scalar
 
 
+def test_what_follows_a_clip_by_the_global_norm_varies_with_it_too() -> None:
+    program = program_before(RULES["lamb"], "hoist")
+    found = environment(program, program.update)
+    assert found[Kind.LET, "global_scale"].is_of_all
+    assert found[Kind.LET, "trust"].is_per_tensor and not found[Kind.LET, "trust"].is_of_all
+
+
 def test_axes() -> None:
-    program = program_before(RULES["adafactor"], "hoist")
+    program = program_before(RULES["adafactor"], "hoist", stages=())
     found = environment(program, program.update)
     assert found[Kind.SLOT, "r"] == Rate.STEP | Rate.TENSOR | Rate.ROW
     assert found[Kind.SLOT, "c"] == Rate.STEP | Rate.TENSOR | Rate.COLUMN

@@ -4,6 +4,7 @@ from optloom.codegen.ir.nodes import Kind, Ref, Store, references
 from optloom.codegen.passes.hoist import hoist
 from optloom.codegen.passes.schedule import schedule
 from optloom.spec import Rule, Slot, Value, old
+from optloom.spec.stages import Accumulate, Decay
 from programs import RULES, frozen, lines, program_before, same
 
 
@@ -42,7 +43,7 @@ def test_a_store_waits_for_the_last_reader_of_the_old_value() -> None:
 
 
 def test_stages_take_over_the_names_of_parameter_and_gradient() -> None:
-    program = schedule(program_before(RULES["adagrad"], "schedule", "own"))
+    program = schedule(program_before(RULES["adagrad"], "schedule", "own", (Accumulate, Decay)))
     assert lines(program)[:2] == [
         "g = old(accumulated_gradient) * [inverse_gradient_accumulation_steps]    if gradient_accumulation_steps given",
         "w = w - [weight_decay_times_learning_rate] * w    if weight_decay given",

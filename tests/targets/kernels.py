@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from optloom.codegen.compiler import compile_rule, discover, render, targets
+from optloom.codegen.compiler import discover, program_for, render, targets
 from optloom.codegen.conformance.protocol import Array, Dtype, Episode, Job, Snapshot, numpy_dtype
 from optloom.codegen.printing import UnsupportedOperation
 
@@ -24,7 +24,7 @@ def printed(target: str) -> tuple[str, ...]:
 
     def is_printed(name: str) -> bool:
         try:
-            targets()[target].render(compile_rule(discover()[name]))
+            targets()[target].render(program_for(discover()[name], target))
         except UnsupportedOperation:
             return False
         return True
@@ -42,11 +42,11 @@ def rendered(name: str, target: str, folder: Path) -> str:
 
 
 def variants(name: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Hyperparameters and options: every boolean option and every hyperparameter that may be left out, on and off."""
-    program = compile_rule(discover()[name])
+    """Hyperparameters and options: every boolean option, and some numbers that may be left out, on and off."""
+    program = program_for(discover()[name], "cpp")
     given = {"gradient_accumulation_steps": 3, "weight_decay": 0.01, "momentum": 0.9}
-    free = [hyper.name for hyper in program.hypers if hyper.default is None or hyper.default == hyper.off]
-    flags = [option.name for option in program.options if isinstance(option.default, bool)]
+    free = [hyper.name for hyper in program.hypers if hyper.name in given]
+    flags = [option.name for option in program.options if isinstance(option.default, bool) and not option.stage]
     for chosen in itertools.product((False, True), repeat=len(free) + len(flags)):
         hypers = {hyper: given[hyper] for hyper, is_given in zip(free, chosen, strict=False) if is_given}
         yield hypers, dict(zip(flags, chosen[len(free) :], strict=True))

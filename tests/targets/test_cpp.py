@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from kernels import DTYPES, SHAPES, bits, episode, job, printed, rendered, variants
 from optloom.codegen.c_family.native import Library, NotCompiled, State, run
-from optloom.codegen.compiler import Settings, compile_rule, discover, render
+from optloom.codegen.compiler import Settings, discover, program_for, render
 from optloom.codegen.conformance.protocol import Dtype, Episode, numpy_dtype
 from optloom.codegen.printing import UnsupportedOperation
 from optloom.codegen.targets.cpp import runner
@@ -191,7 +191,7 @@ def test_what_is_not_printed_is_named() -> None:
     refused = [name for name in discover() if name not in RULES]
     for name in refused:
         with pytest.raises(UnsupportedOperation, match="target cpp does not print"):
-            TARGET.render(compile_rule(discover()[name]))
+            TARGET.render(program_for(discover()[name], "cpp"))
 
 
 @pytest.mark.parametrize("name", RULES)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from kernels import DTYPES, SHAPES, bits, episode, job, printed, rendered, variants
 from optloom.codegen.c_family.native import State, run
-from optloom.codegen.compiler import compile_rule, discover, render
+from optloom.codegen.compiler import discover, program_for, render
 from optloom.codegen.conformance.protocol import Dtype
 from optloom.codegen.printing import UnsupportedOperation
 from optloom.codegen.targets.cuda import runner
@@ -128,7 +128,7 @@ def test_it_links_to_a_library_with_its_interface(folder: Path) -> None:
 def test_what_is_not_printed_is_named() -> None:
     for name in set(discover()) - set(RULES):
         with pytest.raises(UnsupportedOperation, match="target cuda does not print"):
-            TARGET.render(compile_rule(discover()[name]))
+            TARGET.render(program_for(discover()[name], "cuda"))
 
 
 @pytest.mark.parametrize("name", RULES)

@@ -48,7 +48,8 @@ def test_the_lock_holds_what_is_needed_to_render_again(project: Path, vendored: 
     assert lock["entries"] == [
         {
             "rule": "tiny.py", "target": "numpy", "to": "src/mine/optim", "numerics": "strict",
-            "stages": ["accumulate", "decay"], "dialect": "", "package": None, "files": ["tiny.py"],
+            "stages": ["ema", "unscale", "accumulate", "clip", "decay"], "dialect": "", "package": None,
+            "files": ["tiny.py"],
         }
     ]  # fmt: skip
     known = lock["files"][FILE]
@@ -105,7 +106,7 @@ def test_a_package_of_several_peers_is_not_enough(project: Path, request_tiny: M
 
 def test_defaults_are_resolved_when_a_rule_is_added(project: Path, request_tiny: Make) -> None:
     entry = vendor.add(request_tiny(target="pytorch")).entry
-    assert (entry.numerics, entry.stages) == ("fast", ("accumulate", "decay"))
+    assert (entry.numerics, entry.stages) == ("fast", ("ema", "unscale", "accumulate", "clip", "decay"))
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ SUMS, PRODUCTS = (Fn.ADD, Fn.SUB), (Fn.MUL, Fn.SQUARE)
 class JaxTarget:
     name = "jax"
     ecosystem = "optax"
+    missing_stages = frozenset({"unscale", "clip", "ema"})
     numerics: Literal["strict", "fast"] = "fast"
     # XLA contracts products into sums, negated ones too, turns a/sqrt(b) into a*rsqrt(b), and merges divisions.
     nestings: Nestings = frozenset(

@@ -63,7 +63,7 @@ class TensorPrinter(NumpyGuards):
             return f"slots.{ref.name}"
         if ref.kind is Kind.SUM:
             return f"k.sums.{ref.name}"
-        if ref.kind is Kind.LET and self.rate(ref) & Rate.TENSORS and self.rate(ref).is_per_tensor:
+        if ref.kind is Kind.LET and self.rate(ref).is_of_all:
             return f"k.{ref.name}" if self.per_tensor else f"dtype(k.{ref.name})"
         if not self.per_tensor and self.rate(ref).is_per_tensor:
             return f"dtype({ref.name})"

@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from optloom.spec.guards import ALWAYS, Given
+from optloom.spec.guards import ALWAYS, Given, Guard
 
-from ...arguments import bounds_in_words, in_bounds, may_be_none
+from ...arguments import bounds_in_words, in_bounds, may_be_none, needs_option, only_one
 from ...double_word import functions_for
 from ...ir.nodes import (
     Expression,
+    Fn,
     Hyperparameter,
     Kind,
     Let,
     Literal,
+    Op,
     Program,
     Rate,
     Reduce,
     Ref,
+    Region,
     SlotInfo,
     Statement,
     Store,
+    children,
     references,
     walk,
 )
-from ...passes.fission import Phase, phases
+from ...passes.fission import phases
+from ...passes.joined import joined
 from ...passes.legalise import Nestings
 from ...passes.rates import environment, rate_of
+from ...passes.traffic import Phase, Sum
 from ...printing import Precedence, Printer, UnsupportedOperation
 from ...target import Templates
 from .printer import ScalarPrinter, TensorPrinter, is_boolean
@@ -41,6 +48,7 @@ class NumpyTarget:
     name = "numpy"
     ecosystem = ""
     numerics = "strict"
+    missing_stages: frozenset[str] = frozenset()
     nestings: Nestings = frozenset()
 
     def render(self, program: Program) -> Mapping[str, str]:
@@ -53,7 +61,7 @@ class _Module:
     def __init__(self, program: Program) -> None:
         if not program.strict:
             raise UnsupportedOperation("fast numerics", "numpy")
-        self.program, self.update = program, program.update
+        self.program, self.update = program, joined(program)
         self.rates = dict(environment(program, self.update))
         self.phases = phases(program, self.update, cuts=frozenset({"tensors"}))
         self.globals = [total.name for phase in self.phases for total in phase.sums]
@@ -70,17 +78,24 @@ class _Module:
             "slots": [self._slot(slot, "w") for slot in program.slots if slot.shape != "scalar"],
             "scalar_slots": [self._slot(slot, "scalar") for slot in program.slots if slot.shape == "scalar"],
             "inputs": program.inputs,
+            "relations": [self._only_one(names) for names in program.alternatives]
+            + [self._needs_option(*pair) for pair in program.dependents()],
             "accumulation": self._accumulation(),
             "phases": [
-                {"method": f"pass_{i}", "before": phase.before, "statements": phase.statements or phase.sums}
+                {
+                    "method": self._method(i),
+                    "before": phase.before,
+                    "statements": phase.statements or phase.sums,
+                    "condition": self._condition(phase),
+                }
                 for i, phase in enumerate(self.phases)
             ],
             "functions": functions_for(self.update.scalars),
             "sums": self.globals,
-            "scalars": self._scalars(),
+            "scalars": self._scalars(self.update),
             "methods": list(self._methods()),
             "betweens": [
-                {"name": f"pass_{i}", "lines": self._between(phase)}
+                {"name": self._method(i), "lines": self._between(phase)}
                 for i, phase in enumerate(self.phases)
                 if phase.before
             ],
@@ -105,6 +120,33 @@ class _Module:
             if hyper.bounds
             else [],
         }
+
+    @staticmethod
+    def _only_one(names: tuple[str, ...]) -> dict[str, str]:
+        values = ", ".join(f"{name}={{{name}!r}}" for name in names)
+        given = ", ".join(names)
+        return {
+            "condition": f"sum(x is not None for x in ({given})) > 1",
+            "text": f"{only_one(names)}, got {values}",
+        }
+
+    @staticmethod
+    def _needs_option(hyper: str, option: str) -> dict[str, str]:
+        return {
+            "condition": f"{hyper} is not None and not {option}",
+            "text": f"{needs_option(hyper, option)}, got {hyper}={{{hyper}!r}}",
+        }
+
+    def _method(self, index: int) -> str:
+        """The last pass over the tensors is the update; those before it only sum."""
+        if index + 1 == len(self.phases):
+            return "update"
+        return "sums" if len(self.phases) == 2 and not self.phases[0].writes else f"pass_{index}"
+
+    def _condition(self, phase: Phase) -> str:
+        """When a pass is needed; empty for always."""
+        printer = TensorPrinter(self.program, self._rate)
+        return "" if ALWAYS in phase.guards else " or ".join(printer.guard(guard) for guard in phase.guards)
 
     def _option(self, option: Any) -> dict[str, Any]:
         checks = []
@@ -142,31 +184,32 @@ class _Module:
     def _rate(self, node: Expression) -> Rate:
         return rate_of(node, self.rates)
 
-    def _accumulation(self) -> dict[str, str] | None:
+    def _accumulation(self) -> dict[str, Any] | None:
         region = self.update
         if region.predicate is None:
             return None
         guard = TensorPrinter(self.program, self._rate).guard(region.guard)
-        return {"applies": guard, "every": region.predicate.hyper}
+        earlier = self.program.regions[0]
+        scalars = self._scalars(earlier) if earlier.scalars else []
+        return {"applies": guard, "every": region.predicate.hyper, "scalars": scalars}
 
-    def _scalars(self) -> list[str]:
+    def _scalars(self, region: Region) -> list[str]:
         printer = ScalarPrinter(self.program)
-        exported = {ref.name for s in self.update.statements for ref in references(s.value) if ref.kind is Kind.SCALAR}
-        inner = {ref.name for s in self.update.scalars for ref in references(s.value) if ref.kind is Kind.LET}
-        lines = []
-        if any(slot.shape == "scalar" for slot in self.program.slots):
+        exported = {ref.name for s in region.statements for ref in references(s.value) if ref.kind is Kind.SCALAR}
+        inner = {ref.name for s in region.scalars for ref in references(s.value) if ref.kind is Kind.LET}
+        lines: list[str] = []
+        if any(isinstance(s, Store) or Kind.BEFORE in _kinds(s) for s in region.scalars):
             lines.append("slots = self.scalar_slots[dtype]")
-        for name, guard in self._hypers_of_scalars().items():
-            lines += _guarded(printer, guard, [f"{name} = pair(self.{name}, dtype)"])
-        for scalar in self.update.scalars:
-            lines += _guarded(printer, scalar.guard, self._scalar(scalar, printer, exported, inner))
-        return lines
+        hypers = self._hypers_of_scalars(region).items()
+        guarded = [(guard, [f"{name} = pair(self.{name}, dtype)"]) for name, guard in hypers]
+        guarded += [(scalar.guard, self._scalar(scalar, printer, exported, inner)) for scalar in region.scalars]
+        return lines + _guarded(printer, guarded)
 
-    def _hypers_of_scalars(self) -> dict[str, Any]:
+    def _hypers_of_scalars(self, region: Region) -> dict[str, Any]:
         """The hyperparameters that scalars read as pairs, with the guard under which they are numbers."""
         found: dict[str, Any] = {}
-        for scalar in self.update.scalars:
-            for ref in references(scalar.value):
+        for scalar in region.scalars:
+            for ref in _in_pairs(scalar.value):
                 if ref.kind is Kind.HYPER:
                     optional = may_be_none(self.program.hyper(ref.name))
                     found[ref.name] = Given(ref.name) if optional else ALWAYS
@@ -190,45 +233,63 @@ class _Module:
         for region in self.program.regions[:-1]:
             rates = environment(self.program, region)
             lines = self._body(region.statements, partial(rate_of, rates=rates))
-            doc = "What happens in every call."
-            yield {"name": "every_call", "doc": doc, "lines": lines, "parameters": ""}
+            doc = "What happens in a call that does not update."
+            given = ", k: SimpleNamespace" if region.scalars else ""
+            yield {"name": "every_call", "doc": doc, "lines": lines, "parameters": given}
         for i, phase in enumerate(self.phases):
             if not phase.statements and not phase.sums:
                 continue
-            lines = self._body([s for s in phase.statements if not _is_result(s)], self._rate)
-            for total in phase.sums:
-                argument = TensorPrinter(self.program, self._rate).accumulated(total.argument)
-                lines.append(f"k.sums.{total.name} = k.sums.{total.name} + _total({argument})")
             # The parameter comes last: `w` may be a view of it.
-            lines += self._body([s for s in phase.statements if _is_result(s)], self._rate, first=False)
-            single = len(self.phases) == 1
+            ordered = sorted(enumerate(phase.statements), key=lambda pair: _is_result(pair[1]))
+            lines = self._body([s for _, s in ordered], self._rate, sums=phase.sums)
+            doc = "The formula." if self._method(i) == "update" else "What the tensors add to sums over all of them."
             yield {
-                "name": "update" if single else f"pass_{i}",
-                "doc": "The formula." if single else f"The formula, pass {i + 1} over the tensors.",
+                "name": self._method(i),
+                "doc": doc if self._method(i) in ("update", "sums") else f"The formula, pass {i + 1} over the tensors.",
                 "lines": lines,
                 "parameters": f", k: SimpleNamespace{parameters}",
             }
 
     def _body(
-        self, statements: Iterable[Statement], rate: Callable[[Expression], Rate], first: bool = True
+        self, statements: Sequence[Statement], rate: Callable[[Expression], Rate], sums: tuple[Sum, ...] = ()
     ) -> list[str]:
-        lines = ["w, g = parameter.astype(dtype, copy=False), gradient.astype(dtype, copy=False)"] if first else []
+        lines = ["w, g = parameter.astype(dtype, copy=False), gradient.astype(dtype, copy=False)"]
         printers = TensorPrinter(self.program, rate), TensorPrinter(self.program, rate, per_tensor=True)
-        for statement in statements:
+        guarded: list[tuple[Guard, list[str]]] = []
+        for position, statement in enumerate((*statements, None)):
+            for total in sums:
+                if total.position == position:
+                    name, argument = f"k.sums.{total.name}", printers[0].accumulated(total.argument)
+                    guarded.append((total.guard, [f"{name} = {name} + _total({argument})"]))
+            if statement is None:
+                break
             printer = printers[rate(statement.value).is_per_tensor and not getattr(statement, "rebinds", "")]
             value = printer.print(statement.value)
-            lines += _guarded(printer, statement.guard, [_assignment(statement, value, rate(statement.value))])
-        return lines
+            guarded.append((statement.guard, [_assignment(statement, value, rate(statement.value))]))
+        return lines + _guarded(printers[0], guarded)
 
     def _between(self, phase: Phase) -> list[str]:
         printer = TensorPrinter(self.program, self._rate, per_tensor=True)
-        lines = []
+        guarded = []
         for statement in phase.before:
             value = printer.print(statement.value)
             name = f"k.{statement.name}" if isinstance(statement, Let) else f"slots.{statement.slot}"
             cast = value if isinstance(statement, Let) else f"type({name})({value})"
-            lines += _guarded(printer, statement.guard, [f"{name} = {cast}"])
-        return lines
+            guarded.append((statement.guard, [f"{name} = {cast}"]))
+        return _guarded(printer, guarded)
+
+
+def _kinds(statement: Statement) -> set[Kind]:
+    return {ref.kind for ref in references(statement.value)}
+
+
+def _in_pairs(node: Expression) -> Iterable[Ref]:
+    """What is read as pairs: a remainder is one of whole numbers."""
+    if isinstance(node, Ref):
+        yield node
+    elif not (isinstance(node, Op) and node.fn is Fn.REMAINDER):
+        for child in children(node):
+            yield from _in_pairs(child)
 
 
 def _is_result(statement: Statement) -> bool:
@@ -237,14 +298,21 @@ def _is_result(statement: Statement) -> bool:
 
 def _assignment(statement: Statement, value: str, rate: Rate) -> str:
     if isinstance(statement, Let):
+        if statement.rebinds not in ("", "w", "g"):
+            raise UnsupportedOperation(f"the new value of '{statement.rebinds}' before it is stored", "numpy")
         return f"{statement.name} = {value}"
     if statement.slot == "w":
         return f"parameter[...] = {value}"
     return f"slots.{statement.slot} = {value if rate >= Rate.ROW else f'np.full_like(slots.{statement.slot}, {value})'}"
 
 
-def _guarded(printer: Printer, guard: Any, lines: list[str]) -> list[str]:
-    return lines if guard == ALWAYS else [f"if {printer.guard(guard)}:", *(f"    {line}" for line in lines)]
+def _guarded(printer: Printer, parts: list[tuple[Guard, list[str]]]) -> list[str]:
+    """Lines under their guards; neighbours under one share its `if`."""
+    text = []
+    for guard, same in groupby(parts, key=lambda part: part[0]):
+        lines = [line for _, lines in same for line in lines]
+        text += lines if guard == ALWAYS else [f"if {printer.guard(guard)}:", *(f"    {line}" for line in lines)]
+    return text
 
 
 TARGET = NumpyTarget()

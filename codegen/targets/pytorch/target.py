@@ -29,6 +29,7 @@ TEMPLATES = Templates(Path(__file__).parent / "templates")
 class PytorchTarget:
     name = "pytorch"
     ecosystem = "torch"
+    missing_stages = frozenset({"unscale", "clip", "ema"})
     numerics: OneOf["strict", "fast"] = "fast"
     nestings: Nestings = frozenset()
 

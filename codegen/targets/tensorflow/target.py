@@ -41,6 +41,7 @@ class TensorFlow:
 
     name = "tensorflow"
     ecosystem = "keras"
+    missing_stages = frozenset({"unscale", "clip", "ema"})
     numerics: OneOf["strict", "fast"] = "fast"
     nestings = NESTINGS
     templates = Templates(Path(__file__).parent / "templates")

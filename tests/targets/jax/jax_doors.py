@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from optloom.codegen.compiler import compile_rule, discover
+from optloom.codegen.compiler import discover, program_for
 from optloom.codegen.printing import UnsupportedOperation
 from optloom.codegen.targets.jax.target import TARGET
 
@@ -19,7 +19,7 @@ DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 def _is_printed(rule: Any) -> bool:
     try:
-        TARGET.render(compile_rule(rule, strict=False))
+        TARGET.render(program_for(rule, "jax"))
     except UnsupportedOperation:
         return False
     return True

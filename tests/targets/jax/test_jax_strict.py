@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax_doors import Doors, field
-from optloom.codegen.compiler import compile_rule, discover, render
+from optloom.codegen.compiler import discover, program_for, render
 from optloom.codegen.conformance.protocol import load_module
 from optloom.codegen.targets.jax.target import names_in_optax
 
@@ -36,7 +36,7 @@ def test_strict_code_has_numpys_bits(
     (path, text), *_ = render(rule, "numpy").items()
     (tmp_path / Path(path).name).write_text(text)
     reference = getattr(load_module(str(tmp_path / Path(path).name)), rule.__name__)
-    names = names_in_optax(compile_rule(rule))
+    names = names_in_optax(program_for(rule, "jax"))
     steps = 200 if mode == "jit" else 8
     rng = np.random.default_rng(3)
     w = rng.normal(size=300).astype(dtype)

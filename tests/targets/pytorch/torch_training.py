@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from optloom.codegen.compiler import compile_rule, discover, program_for
+from optloom.codegen.compiler import discover, program_for
 from optloom.codegen.passes.locality import locality
 from optloom.codegen.printing import UnsupportedOperation
 from optloom.codegen.targets.pytorch.target import TARGET
@@ -28,7 +28,7 @@ def _is_printed(rule: Any) -> bool:
 
 
 RULES = tuple(name for name, rule in discover().items() if _is_printed(rule))
-LAZY = tuple(name for name in RULES if not locality(compile_rule(discover()[name])))
+LAZY = tuple(name for name in RULES if not locality(program_for(discover()[name], "pytorch")))
 
 
 def decaying(kind: Any, weight_decay: float = 0.01) -> dict[str, Any]:
