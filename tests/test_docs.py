@@ -132,13 +132,13 @@ def test_the_page_s_target_prints_and_conforms(tmp_path: Path) -> None:
     for name in ("spec", "generated"):
         (package / name).symlink_to(ROOT / name)
     head = re.compile(r"^(?:# |\{# )(codegen/targets/c/[\w./]+)(?: #\})?\n")
-    for text in re.findall(r"```(?:python|jinja|text)\n(.*?)```", page, re.DOTALL):
+    for text in re.findall(r"```(?:python|jinja)\n(.*?)```", page, re.DOTALL):
         if found := head.match(text):
             file = package / found[1]
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text[found.end() :])
     made = {file.name for file in (package / "codegen" / "targets" / "c").rglob("*.*")}
-    assert made == {"target.py", "printer.py", "rule.c.jinja", "runner.py", "deviations.txt"}
+    assert made == {"target.py", "printer.py", "rule.c.jinja", "runner.py"}
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
 
     def optloom(*arguments: str) -> str:
@@ -151,4 +151,4 @@ def test_the_page_s_target_prints_and_conforms(tmp_path: Path) -> None:
     (shown,) = re.findall(r"```c\n(.*?)```", page, re.DOTALL)
     assert shown in (tmp_path / "out" / "c" / "adamax.c").read_text()
     judged = json.loads(optloom("conform", "adamax", "lion", "--target", "c", "--quick", "--json"))
-    assert judged["counts"]["BIT"] == 4 and set(judged["counts"]) == {"BIT", "SKIP"}
+    assert judged["counts"] == {"BIT": 4}

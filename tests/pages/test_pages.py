@@ -170,6 +170,6 @@ def test_a_table_of_conformance() -> None:
     assert found.splitlines() == [
         "| rule | cpp | jax |",
         "| --- | --- | --- |",
-        "| `adam` | – | BIT 0.99 |",
-        "| `lamb` | BIT | – |",
-    ]  # noqa: RUF001
+        "| `adam` | \N{EN DASH} | BIT 0.99 |",
+        "| `lamb` | BIT | \N{EN DASH} |",
+    ]
