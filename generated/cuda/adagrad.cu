@@ -3,8 +3,10 @@
 //
 // Adaptive subgradient method (Duchi, Hazan & Singer 2011, figure 1, diagonal matrices).
 //
+//     rate = learning_rate
+//         / (1 + (t - 1) * learning_rate_decay) if learning_rate_decay given else learning_rate
 //     accumulator = accumulator + g**2
-//     w = w - learning_rate * g / sqrt(accumulator + epsilon)
+//     w = w - rate * g / (sqrt(accumulator + epsilon) if epsilon_in_root else sqrt(accumulator) + epsilon)
 //
 // Build: nvcc -std=c++17 -O3 -arch=native -shared -Xcompiler -fPIC
 // Every operation is rounded once, in the order written, whatever the flags and the size of a launch.
@@ -22,6 +24,7 @@ struct AdagradRow {
     double learning_rate;  // 0.001 by default
     double initial_accumulator_value;  // what the sum of squares starts from, 0.1 by default
     double epsilon;  // added to the sum of squares, 1e-07 by default
+    double learning_rate_decay;  // the rate is divided by 1 + (t - 1) of it, 0 by default
     double weight_decay;  // share of the weights, times the learning rate, taken off; None for none
     int64 gradient_accumulation_steps;  // calls per update; None for one
     int64 iterations;  // calls
@@ -34,7 +37,9 @@ struct AdagradTensor {
     int64 size;
     int64 row;
     void *w;
-    const void *g;
+    void *g;  // read only, unless built to write it back
+    void *copy;  // w in another dtype, if built to write that
+    double *step;  // a counter that follows the row's t; null for none
     void *accumulator;  // sum of squared gradients
     void *accumulated_gradient;  // sum of the gradients since the last update
 };
@@ -43,6 +48,9 @@ struct AdagradTensor {
 enum AdagradOption {
     ADAGRAD_GRADIENT_ACCUMULATION_STEPS = 1,
     ADAGRAD_WEIGHT_DECAY = 2,
+    ADAGRAD_DECOUPLED_WEIGHT_DECAY = 4,
+    ADAGRAD_LEARNING_RATE_DECAY = 8,
+    ADAGRAD_EPSILON_IN_ROOT = 16,
 };
 
 // The same for bindings.
@@ -51,6 +59,7 @@ extern "C" const char *const adagrad_interface = R"({
     {"name": "learning_rate", "type": "float64", "default": 0.001},
     {"name": "initial_accumulator_value", "type": "float64", "default": 0.1},
     {"name": "epsilon", "type": "float64", "default": 1e-07},
+    {"name": "learning_rate_decay", "type": "float64", "default": 0.0},
     {"name": "weight_decay", "type": "float64", "default": null},
     {"name": "gradient_accumulation_steps", "type": "int64", "default": null}
   ],
@@ -58,15 +67,32 @@ extern "C" const char *const adagrad_interface = R"({
     {"name": "iterations"},
     {"name": "t"}
   ],
-  "options": [],
+  "options": [
+    {"name": "epsilon_in_root", "default": true},
+    {"name": "decoupled_weight_decay", "default": true}
+  ],
   "switches": [
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
-    {"name": "weight_decay", "given": "weight_decay", "off": null}
+    {"name": "weight_decay", "given": "weight_decay", "off": null},
+    {"name": "decoupled_weight_decay", "option": "decoupled_weight_decay", "value": true},
+    {"name": "learning_rate_decay", "given": "learning_rate_decay", "off": 0},
+    {"name": "epsilon_in_root", "option": "epsilon_in_root", "value": true}
   ],
   "slots": [
     {"name": "accumulator", "when": []},
     {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]}
   ],
+  "tensor": [
+    "size",
+    "row",
+    "w",
+    "g",
+    "copy",
+    "step",
+    "accumulator",
+    "accumulated_gradient"
+  ],
+  "sums": [],
   "scalar_slots": []
 })";
 
@@ -125,12 +151,13 @@ struct bfloat16 {
 };
 
 // The dtype of the arithmetic, and of the slots, of a parameter of type T.
-template <typename T> struct Compute {
+template <typename T> struct ComputeOf {
     using type = Float32;
 };
-template <> struct Compute<Float64> {
+template <> struct ComputeOf<Float64> {
     using type = Float64;
 };
+template <typename T> using Compute = typename ComputeOf<T>::type;
 
 __device__ inline Float32 load(const Float32 &x) { return x; }
 __device__ inline Float64 load(const Float64 &x) { return x; }
@@ -174,6 +201,10 @@ template <typename C> __device__ inline Pair<C> pair(double x) {
 }
 template <typename C> __device__ inline C rounded(Pair<C> u) { return u.high; }
 
+template <typename C> __device__ inline Pair<C> two_sum(C a, C b) {
+    const C total = a + b, of_b = total - a;
+    return {total, (a - (total - of_b)) + (b - of_b)};
+}
 template <typename C> __device__ inline Pair<C> quick_two_sum(C a, C b) {
     const C total = a + b;
     return {total, b - (total - a)};
@@ -187,6 +218,13 @@ template <typename C> __device__ inline Pair<C> two_product(C a, C b) {
     const Pair<C> x = split(a), y = split(b);
     return {product, ((x.high * y.high - product) + x.high * y.low + x.low * y.high) + x.low * y.low};
 }
+template <typename C> __device__ inline Pair<C> operator+(Pair<C> u, Pair<C> v) {
+    const Pair<C> total = two_sum(u.high, v.high), low = two_sum(u.low, v.low);
+    const Pair<C> sum = quick_two_sum(total.high, total.low + low.high);
+    return quick_two_sum(sum.high, sum.low + low.low);
+}
+template <typename C> __device__ inline Pair<C> operator-(Pair<C> u) { return {-u.high, -u.low}; }
+template <typename C> __device__ inline Pair<C> operator-(Pair<C> u, Pair<C> v) { return u + -v; }
 template <typename C> __device__ inline Pair<C> operator*(Pair<C> u, Pair<C> v) {
     const Pair<C> product = two_product(u.high, v.high);
     return quick_two_sum(product.high, product.low + (u.high * v.low + u.low * v.high));
@@ -202,8 +240,9 @@ template <typename C> __device__ inline Pair<C> operator/(Pair<C> u, Pair<C> v) 
 template <typename C> struct Scalars {
     bool is_update;
     C inverse_gradient_accumulation_steps;
+    C weight_decay;
     C weight_decay_times_learning_rate;
-    C learning_rate;
+    C rate;
     C epsilon;
 };
 
@@ -217,11 +256,16 @@ template <typename C> __device__ inline Scalars<C> advance(AdagradRow &row, int6
     row.t += 1;
     const Pair<C> learning_rate = pair<C>(row.learning_rate);
     const Pair<C> epsilon = pair<C>(row.epsilon);
+    const Pair<C> learning_rate_decay = pair<C>(row.learning_rate_decay);
     const Pair<C> weight_decay = pair<C>(row.weight_decay);
     const Pair<C> gradient_accumulation_steps = pair<C>(double(row.gradient_accumulation_steps));
     k.inverse_gradient_accumulation_steps = rounded(pair<C>(1) / gradient_accumulation_steps);
+    k.weight_decay = rounded(weight_decay);
     k.weight_decay_times_learning_rate = rounded(weight_decay * learning_rate);
-    k.learning_rate = rounded(learning_rate);
+    k.rate =
+        rounded((options & ADAGRAD_LEARNING_RATE_DECAY)
+        ? learning_rate / (pair<C>(1) + (pair<C>(double(row.t)) - pair<C>(1)) * learning_rate_decay)
+        : learning_rate);
     k.epsilon = rounded(epsilon);
     return k;
 }
@@ -240,17 +284,19 @@ __device__ inline void every_call(C g, C &accumulated_gradient) {
 }
 
 // One element, in a call that updates.
-template <bool gradient_accumulation_steps, bool weight_decay, typename C>
+template <bool gradient_accumulation_steps, bool weight_decay, bool decoupled_weight_decay,
+    bool epsilon_in_root, typename C>
 __device__ inline void update(const Scalars<C> &k, C &w, C g, C &accumulator, C &accumulated_gradient) {
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
         new_accumulated_gradient = accumulated_gradient + g;
         g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps;
     }
-    if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
+    if constexpr (weight_decay && !decoupled_weight_decay) g = g + k.weight_decay * w;
+    if constexpr (weight_decay && decoupled_weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     accumulator = accumulator + square(g);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
-    w = w - k.learning_rate * g / sqrt(accumulator + k.epsilon);
+    w = w - k.rate * g / (epsilon_in_root ? sqrt(accumulator + k.epsilon) : sqrt(accumulator) + k.epsilon);
 }
 
 constexpr int64 block_size = 4096;
@@ -310,7 +356,8 @@ __device__ inline void every_call_elements(const AdagradTensor &x, int64 i) {
 }
 
 // `width` elements from the i-th on.
-template <bool gradient_accumulation_steps, bool weight_decay, typename T, typename C, int width>
+template <bool gradient_accumulation_steps, bool weight_decay, bool decoupled_weight_decay,
+    bool epsilon_in_root, typename T, typename C, int width>
 __device__ inline void update_elements(const Scalars<C> &k, const AdagradTensor &x, int64 i) {
     Pack<T, width> w_ = read<T, width>(x.w, i);
     Pack<T, width> g_ = read<T, width>(x.g, i);
@@ -324,7 +371,8 @@ __device__ inline void update_elements(const Scalars<C> &k, const AdagradTensor 
         C g = load(g_.x[j]);
         C accumulator = load(accumulator_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
-        update<gradient_accumulation_steps, weight_decay>(k, w, g, accumulator, accumulated_gradient);
+        update<gradient_accumulation_steps, weight_decay, decoupled_weight_decay, epsilon_in_root>(k, w, g,
+            accumulator, accumulated_gradient);
         store(w_.x[j], w);
         store(accumulator_.x[j], accumulator);
         store(accumulated_gradient_.x[j], accumulated_gradient);
@@ -350,7 +398,8 @@ __global__ void start_blocks(const AdagradRow *rows, const AdagradTensor *tensor
 }
 
 // A thread block takes one block.
-template <bool gradient_accumulation_steps, bool weight_decay, typename T, typename C>
+template <bool gradient_accumulation_steps, bool weight_decay, bool decoupled_weight_decay,
+    bool epsilon_in_root, typename T, typename C>
 __global__ void update_blocks(const Scalars<C> *scalars, const AdagradTensor *tensor,
         const AdagradBlock *blocks) {
     const AdagradBlock block = blocks[blockIdx.x];
@@ -360,10 +409,11 @@ __global__ void update_blocks(const Scalars<C> *scalars, const AdagradTensor *te
     const int packs = is_aligned(x) ? int(block.size) / width : 0;
     if (k.is_update) {
         for (int i = threadIdx.x; i < packs; i += blockDim.x)
-            update_elements<gradient_accumulation_steps, weight_decay, T, C, width>(k, x,
-                block.begin + i * width);
+            update_elements<gradient_accumulation_steps, weight_decay, decoupled_weight_decay,
+                epsilon_in_root, T, C, width>(k, x, block.begin + i * width);
         for (int i = packs * width + threadIdx.x; i < block.size; i += blockDim.x)
-            update_elements<gradient_accumulation_steps, weight_decay, T, C, 1>(k, x, block.begin + i);
+            update_elements<gradient_accumulation_steps, weight_decay, decoupled_weight_decay,
+                epsilon_in_root, T, C, 1>(k, x, block.begin + i);
     } else {
         for (int i = threadIdx.x; i < packs; i += blockDim.x)
             every_call_elements<gradient_accumulation_steps, T, C, width>(x, block.begin + i * width);
@@ -376,11 +426,15 @@ __global__ void update_blocks(const Scalars<C> *scalars, const AdagradTensor *te
 template <bool value> struct Constant {
     constexpr operator bool() const { return value; }
 };
-template <typename Body> void choose(bool option, Body body) {
-    if (option)
+template <int64 option, typename Body> void choose([[maybe_unused]] int64 options, Body body) {
+#ifdef OPTLOOM_OPTIONS
+    body(Constant<((OPTLOOM_OPTIONS) & option) != 0>{});
+#else
+    if (options & option)
         body(Constant<true>{});
     else
         body(Constant<false>{});
+#endif
 }
 
 // Without nvcc, a header that emulates the device runs the kernel on the host.
@@ -398,8 +452,8 @@ void launch(void (*kernel)(Parameters...), int64 blocks, int threads, [[maybe_un
 template <typename T>
 int start_tensors(int64 options, const AdagradRow *rows, const AdagradTensor *tensor, int64 blocks,
         const AdagradBlock *block, cudaStream_t stream) {
-    using C = typename Compute<T>::type;
-    choose(options & ADAGRAD_GRADIENT_ACCUMULATION_STEPS, [&](auto gradient_accumulation_steps) {
+    using C = Compute<T>;
+    choose<ADAGRAD_GRADIENT_ACCUMULATION_STEPS>(options, [&](auto gradient_accumulation_steps) {
         launch(start_blocks<gradient_accumulation_steps, T, C>, blocks, 256, stream, rows, tensor, block);
     });
     return cudaGetLastError();
@@ -409,14 +463,16 @@ template <typename T>
 int step(int64 options, int64 rows, AdagradRow *row, [[maybe_unused]] int64 tensors,
         const AdagradTensor *tensor, int64 blocks, const AdagradBlock *block, void *workspace,
         cudaStream_t stream) {
-    using C = typename Compute<T>::type;
+    using C = Compute<T>;
     Scalars<C> *const scalars = static_cast<Scalars<C> *>(workspace);
     launch(advance_rows<C>, (rows + 31) / 32, 32, stream, options, rows, row, scalars);
-    choose(options & ADAGRAD_GRADIENT_ACCUMULATION_STEPS, [&](auto gradient_accumulation_steps) {
-    choose(options & ADAGRAD_WEIGHT_DECAY, [&](auto weight_decay) {
-        launch(update_blocks<gradient_accumulation_steps, weight_decay, T, C>, blocks, 256, stream, scalars,
-            tensor, block);
-    }); });
+    choose<ADAGRAD_GRADIENT_ACCUMULATION_STEPS>(options, [&](auto gradient_accumulation_steps) {
+    choose<ADAGRAD_WEIGHT_DECAY>(options, [&](auto weight_decay) {
+    choose<ADAGRAD_DECOUPLED_WEIGHT_DECAY>(options, [&](auto decoupled_weight_decay) {
+    choose<ADAGRAD_EPSILON_IN_ROOT>(options, [&](auto epsilon_in_root) {
+        launch(update_blocks<gradient_accumulation_steps, weight_decay, decoupled_weight_decay,
+            epsilon_in_root, T, C>, blocks, 256, stream, scalars, tensor, block);
+    }); }); }); });
     return cudaGetLastError();
 }
 

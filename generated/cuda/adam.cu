@@ -7,9 +7,12 @@
 //
 //     m = beta_1 * m + (1 - beta_1) * g
 //     v = beta_2 * v + (1 - beta_2) * g**2
-//     v_hat = maximum(v_hat, v)
+//     v_hat = maximum(v_hat, v / (1 - beta_2**t) if corrected_amsgrad else v)
 //     alpha = learning_rate * sqrt(1 - beta_2**t) / (1 - beta_1**t)
-//     w = w - alpha * m / (sqrt(v_hat if amsgrad else v) + epsilon)
+//     added = epsilon if epsilon_hat else epsilon * sqrt(1 - beta_2**t)
+//     w = w
+//         - alpha * m
+//         / (sqrt((v_hat * (1 - beta_2**t) if corrected_amsgrad else v_hat) if amsgrad else v) + added)
 //
 // Build: nvcc -std=c++17 -O3 -arch=native -shared -Xcompiler -fPIC
 // Every operation is rounded once, in the order written, whatever the flags and the size of a launch.
@@ -40,7 +43,9 @@ struct AdamTensor {
     int64 size;
     int64 row;
     void *w;
-    const void *g;
+    void *g;  // read only, unless built to write it back
+    void *copy;  // w in another dtype, if built to write that
+    double *step;  // a counter that follows the row's t; null for none
     void *m;  // first moment
     void *v;  // second moment
     void *v_hat;  // largest second moment so far
@@ -52,6 +57,9 @@ enum AdamOption {
     ADAM_AMSGRAD = 1,
     ADAM_GRADIENT_ACCUMULATION_STEPS = 2,
     ADAM_WEIGHT_DECAY = 4,
+    ADAM_DECOUPLED_WEIGHT_DECAY = 8,
+    ADAM_CORRECTED_AMSGRAD = 16,
+    ADAM_EPSILON_HAT = 32,
 };
 
 // The same for bindings.
@@ -69,12 +77,18 @@ extern "C" const char *const adam_interface = R"({
     {"name": "t"}
   ],
   "options": [
-    {"name": "amsgrad", "default": false}
+    {"name": "amsgrad", "default": false},
+    {"name": "epsilon_hat", "default": true},
+    {"name": "corrected_amsgrad", "default": false},
+    {"name": "decoupled_weight_decay", "default": true}
   ],
   "switches": [
     {"name": "amsgrad", "option": "amsgrad", "value": true},
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
-    {"name": "weight_decay", "given": "weight_decay", "off": null}
+    {"name": "weight_decay", "given": "weight_decay", "off": null},
+    {"name": "decoupled_weight_decay", "option": "decoupled_weight_decay", "value": true},
+    {"name": "corrected_amsgrad", "option": "corrected_amsgrad", "value": true},
+    {"name": "epsilon_hat", "option": "epsilon_hat", "value": true}
   ],
   "slots": [
     {"name": "m", "when": []},
@@ -82,6 +96,19 @@ extern "C" const char *const adam_interface = R"({
     {"name": "v_hat", "when": ["amsgrad"]},
     {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]}
   ],
+  "tensor": [
+    "size",
+    "row",
+    "w",
+    "g",
+    "copy",
+    "step",
+    "m",
+    "v",
+    "v_hat",
+    "accumulated_gradient"
+  ],
+  "sums": [],
   "scalar_slots": []
 })";
 
@@ -140,12 +167,13 @@ struct bfloat16 {
 };
 
 // The dtype of the arithmetic, and of the slots, of a parameter of type T.
-template <typename T> struct Compute {
+template <typename T> struct ComputeOf {
     using type = Float32;
 };
-template <> struct Compute<Float64> {
+template <> struct ComputeOf<Float64> {
     using type = Float64;
 };
+template <typename T> using Compute = typename ComputeOf<T>::type;
 
 __device__ inline Float32 load(const Float32 &x) { return x; }
 __device__ inline Float64 load(const Float64 &x) { return x; }
@@ -246,13 +274,16 @@ template <typename C> __device__ inline Pair<C> one_minus_power(Pair<C> u, int64
 template <typename C> struct Scalars {
     bool is_update;
     C inverse_gradient_accumulation_steps;
+    C weight_decay;
     C weight_decay_times_learning_rate;
     C beta_1;
     C one_minus_beta_1;
     C beta_2;
     C one_minus_beta_2;
+    C inverse_one_minus_power_of_beta_2;
     C alpha;
-    C epsilon;
+    C added;
+    C one_minus_power_of_beta_2;
 };
 
 // Counts the call, and computes its scalars in double words, rounded once.
@@ -270,13 +301,18 @@ template <typename C> __device__ inline Scalars<C> advance(AdamRow &row, int64 o
     const Pair<C> weight_decay = pair<C>(row.weight_decay);
     const Pair<C> gradient_accumulation_steps = pair<C>(double(row.gradient_accumulation_steps));
     k.inverse_gradient_accumulation_steps = rounded(pair<C>(1) / gradient_accumulation_steps);
+    k.weight_decay = rounded(weight_decay);
     k.weight_decay_times_learning_rate = rounded(weight_decay * learning_rate);
     k.beta_1 = rounded(beta_1);
     k.one_minus_beta_1 = rounded(pair<C>(1) - beta_1);
     k.beta_2 = rounded(beta_2);
     k.one_minus_beta_2 = rounded(pair<C>(1) - beta_2);
-    k.alpha = rounded(learning_rate * sqrt(one_minus_power(beta_2, row.t)) / one_minus_power(beta_1, row.t));
-    k.epsilon = rounded(epsilon);
+    const Pair<C> one_minus_power_of_beta_2_2 = one_minus_power(beta_2, row.t);
+    k.inverse_one_minus_power_of_beta_2 = rounded(pair<C>(1) / one_minus_power_of_beta_2_2);
+    const Pair<C> root_of_one_minus_power_of_beta_2 = sqrt(one_minus_power_of_beta_2_2);
+    k.alpha = rounded(learning_rate * root_of_one_minus_power_of_beta_2 / one_minus_power(beta_1, row.t));
+    k.added = rounded((options & ADAM_EPSILON_HAT) ? epsilon : epsilon * root_of_one_minus_power_of_beta_2);
+    k.one_minus_power_of_beta_2 = rounded(one_minus_power_of_beta_2_2);
     return k;
 }
 
@@ -296,19 +332,24 @@ __device__ inline void every_call(C g, C &accumulated_gradient) {
 }
 
 // One element, in a call that updates.
-template <bool amsgrad, bool gradient_accumulation_steps, bool weight_decay, typename C>
+template <bool amsgrad, bool gradient_accumulation_steps, bool weight_decay, bool decoupled_weight_decay,
+    bool corrected_amsgrad, typename C>
 __device__ inline void update(const Scalars<C> &k, C &w, C g, C &m, C &v, C &v_hat, C &accumulated_gradient) {
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
         new_accumulated_gradient = accumulated_gradient + g;
         g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps;
     }
-    if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
+    if constexpr (weight_decay && !decoupled_weight_decay) g = g + k.weight_decay * w;
+    if constexpr (weight_decay && decoupled_weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     m = k.beta_1 * m + k.one_minus_beta_1 * g;
     v = k.beta_2 * v + k.one_minus_beta_2 * square(g);
-    if constexpr (amsgrad) v_hat = maximum(v_hat, v);
+    if constexpr (amsgrad) v_hat =
+        maximum(v_hat, corrected_amsgrad ? v * k.inverse_one_minus_power_of_beta_2 : v);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
-    w = w - k.alpha * m / (sqrt(amsgrad ? v_hat : v) + k.epsilon);
+    w = w
+        - k.alpha * m
+        / (sqrt(amsgrad ? (corrected_amsgrad ? v_hat * k.one_minus_power_of_beta_2 : v_hat) : v) + k.added);
 }
 
 constexpr int64 block_size = 4096;
@@ -377,8 +418,8 @@ __device__ inline void every_call_elements(const AdamTensor &x, int64 i) {
 }
 
 // `width` elements from the i-th on.
-template <bool amsgrad, bool gradient_accumulation_steps, bool weight_decay, typename T, typename C,
-    int width>
+template <bool amsgrad, bool gradient_accumulation_steps, bool weight_decay, bool decoupled_weight_decay,
+    bool corrected_amsgrad, typename T, typename C, int width>
 __device__ inline void update_elements(const Scalars<C> &k, const AdamTensor &x, int64 i) {
     Pack<T, width> w_ = read<T, width>(x.w, i);
     Pack<T, width> g_ = read<T, width>(x.g, i);
@@ -397,8 +438,8 @@ __device__ inline void update_elements(const Scalars<C> &k, const AdamTensor &x,
         C v = load(v_.x[j]);
         C v_hat = load(v_hat_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
-        update<amsgrad, gradient_accumulation_steps, weight_decay>(k, w, g, m, v, v_hat,
-            accumulated_gradient);
+        update<amsgrad, gradient_accumulation_steps, weight_decay, decoupled_weight_decay,
+            corrected_amsgrad>(k, w, g, m, v, v_hat, accumulated_gradient);
         store(w_.x[j], w);
         store(m_.x[j], m);
         store(v_.x[j], v);
@@ -427,7 +468,8 @@ __global__ void start_blocks(const AdamRow *rows, const AdamTensor *tensor, cons
 }
 
 // A thread block takes one block.
-template <bool amsgrad, bool gradient_accumulation_steps, bool weight_decay, typename T, typename C>
+template <bool amsgrad, bool gradient_accumulation_steps, bool weight_decay, bool decoupled_weight_decay,
+    bool corrected_amsgrad, typename T, typename C>
 __global__ void update_blocks(const Scalars<C> *scalars, const AdamTensor *tensor, const AdamBlock *blocks) {
     const AdamBlock block = blocks[blockIdx.x];
     const AdamTensor x = tensor[block.tensor];
@@ -436,11 +478,11 @@ __global__ void update_blocks(const Scalars<C> *scalars, const AdamTensor *tenso
     const int packs = is_aligned(x) ? int(block.size) / width : 0;
     if (k.is_update) {
         for (int i = threadIdx.x; i < packs; i += blockDim.x)
-            update_elements<amsgrad, gradient_accumulation_steps, weight_decay, T, C, width>(k, x,
-                block.begin + i * width);
+            update_elements<amsgrad, gradient_accumulation_steps, weight_decay, decoupled_weight_decay,
+                corrected_amsgrad, T, C, width>(k, x, block.begin + i * width);
         for (int i = packs * width + threadIdx.x; i < block.size; i += blockDim.x)
-            update_elements<amsgrad, gradient_accumulation_steps, weight_decay, T, C, 1>(k, x,
-                block.begin + i);
+            update_elements<amsgrad, gradient_accumulation_steps, weight_decay, decoupled_weight_decay,
+                corrected_amsgrad, T, C, 1>(k, x, block.begin + i);
     } else {
         for (int i = threadIdx.x; i < packs; i += blockDim.x)
             every_call_elements<gradient_accumulation_steps, T, C, width>(x, block.begin + i * width);
@@ -453,11 +495,15 @@ __global__ void update_blocks(const Scalars<C> *scalars, const AdamTensor *tenso
 template <bool value> struct Constant {
     constexpr operator bool() const { return value; }
 };
-template <typename Body> void choose(bool option, Body body) {
-    if (option)
+template <int64 option, typename Body> void choose([[maybe_unused]] int64 options, Body body) {
+#ifdef OPTLOOM_OPTIONS
+    body(Constant<((OPTLOOM_OPTIONS) & option) != 0>{});
+#else
+    if (options & option)
         body(Constant<true>{});
     else
         body(Constant<false>{});
+#endif
 }
 
 // Without nvcc, a header that emulates the device runs the kernel on the host.
@@ -475,9 +521,9 @@ void launch(void (*kernel)(Parameters...), int64 blocks, int threads, [[maybe_un
 template <typename T>
 int start_tensors(int64 options, const AdamRow *rows, const AdamTensor *tensor, int64 blocks,
         const AdamBlock *block, cudaStream_t stream) {
-    using C = typename Compute<T>::type;
-    choose(options & ADAM_AMSGRAD, [&](auto amsgrad) {
-    choose(options & ADAM_GRADIENT_ACCUMULATION_STEPS, [&](auto gradient_accumulation_steps) {
+    using C = Compute<T>;
+    choose<ADAM_AMSGRAD>(options, [&](auto amsgrad) {
+    choose<ADAM_GRADIENT_ACCUMULATION_STEPS>(options, [&](auto gradient_accumulation_steps) {
         launch(start_blocks<amsgrad, gradient_accumulation_steps, T, C>, blocks, 256, stream, rows, tensor,
             block);
     }); });
@@ -487,15 +533,17 @@ int start_tensors(int64 options, const AdamRow *rows, const AdamTensor *tensor, 
 template <typename T>
 int step(int64 options, int64 rows, AdamRow *row, [[maybe_unused]] int64 tensors, const AdamTensor *tensor,
         int64 blocks, const AdamBlock *block, void *workspace, cudaStream_t stream) {
-    using C = typename Compute<T>::type;
+    using C = Compute<T>;
     Scalars<C> *const scalars = static_cast<Scalars<C> *>(workspace);
     launch(advance_rows<C>, (rows + 31) / 32, 32, stream, options, rows, row, scalars);
-    choose(options & ADAM_AMSGRAD, [&](auto amsgrad) {
-    choose(options & ADAM_GRADIENT_ACCUMULATION_STEPS, [&](auto gradient_accumulation_steps) {
-    choose(options & ADAM_WEIGHT_DECAY, [&](auto weight_decay) {
-        launch(update_blocks<amsgrad, gradient_accumulation_steps, weight_decay, T, C>, blocks, 256, stream,
-            scalars, tensor, block);
-    }); }); });
+    choose<ADAM_AMSGRAD>(options, [&](auto amsgrad) {
+    choose<ADAM_GRADIENT_ACCUMULATION_STEPS>(options, [&](auto gradient_accumulation_steps) {
+    choose<ADAM_WEIGHT_DECAY>(options, [&](auto weight_decay) {
+    choose<ADAM_DECOUPLED_WEIGHT_DECAY>(options, [&](auto decoupled_weight_decay) {
+    choose<ADAM_CORRECTED_AMSGRAD>(options, [&](auto corrected_amsgrad) {
+        launch(update_blocks<amsgrad, gradient_accumulation_steps, weight_decay, decoupled_weight_decay,
+            corrected_amsgrad, T, C>, blocks, 256, stream, scalars, tensor, block);
+    }); }); }); }); });
     return cudaGetLastError();
 }
 

@@ -4,9 +4,9 @@
 // Adam on the infinity norm (Kingma & Ba 2015, section 7.1).
 //
 //     m = beta_1 * m + (1 - beta_1) * g
-//     u = maximum(beta_2 * u, |g|)
+//     u = maximum(beta_2 * u, |g| + epsilon if epsilon_in_maximum else |g|)
 //     rate = learning_rate / (1 - beta_1**t)
-//     w = w - rate * m / (u + epsilon)
+//     w = w - rate * m / (u if epsilon_in_maximum else u + epsilon)
 //
 // Build: nvcc -std=c++17 -O3 -arch=native -shared -Xcompiler -fPIC
 // Every operation is rounded once, in the order written, whatever the flags and the size of a launch.
@@ -37,7 +37,9 @@ struct AdamaxTensor {
     int64 size;
     int64 row;
     void *w;
-    const void *g;
+    void *g;  // read only, unless built to write it back
+    void *copy;  // w in another dtype, if built to write that
+    double *step;  // a counter that follows the row's t; null for none
     void *m;  // first moment
     void *u;  // infinity norm
     void *accumulated_gradient;  // sum of the gradients since the last update
@@ -47,6 +49,8 @@ struct AdamaxTensor {
 enum AdamaxOption {
     ADAMAX_GRADIENT_ACCUMULATION_STEPS = 1,
     ADAMAX_WEIGHT_DECAY = 2,
+    ADAMAX_DECOUPLED_WEIGHT_DECAY = 4,
+    ADAMAX_EPSILON_IN_MAXIMUM = 8,
 };
 
 // The same for bindings.
@@ -63,16 +67,33 @@ extern "C" const char *const adamax_interface = R"({
     {"name": "iterations"},
     {"name": "t"}
   ],
-  "options": [],
+  "options": [
+    {"name": "epsilon_in_maximum", "default": false},
+    {"name": "decoupled_weight_decay", "default": true}
+  ],
   "switches": [
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
-    {"name": "weight_decay", "given": "weight_decay", "off": null}
+    {"name": "weight_decay", "given": "weight_decay", "off": null},
+    {"name": "decoupled_weight_decay", "option": "decoupled_weight_decay", "value": true},
+    {"name": "epsilon_in_maximum", "option": "epsilon_in_maximum", "value": true}
   ],
   "slots": [
     {"name": "m", "when": []},
     {"name": "u", "when": []},
     {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]}
   ],
+  "tensor": [
+    "size",
+    "row",
+    "w",
+    "g",
+    "copy",
+    "step",
+    "m",
+    "u",
+    "accumulated_gradient"
+  ],
+  "sums": [],
   "scalar_slots": []
 })";
 
@@ -133,12 +154,13 @@ struct bfloat16 {
 };
 
 // The dtype of the arithmetic, and of the slots, of a parameter of type T.
-template <typename T> struct Compute {
+template <typename T> struct ComputeOf {
     using type = Float32;
 };
-template <> struct Compute<Float64> {
+template <> struct ComputeOf<Float64> {
     using type = Float64;
 };
+template <typename T> using Compute = typename ComputeOf<T>::type;
 
 __device__ inline Float32 load(const Float32 &x) { return x; }
 __device__ inline Float64 load(const Float64 &x) { return x; }
@@ -231,12 +253,13 @@ template <typename C> __device__ inline Pair<C> one_minus_power(Pair<C> u, int64
 template <typename C> struct Scalars {
     bool is_update;
     C inverse_gradient_accumulation_steps;
+    C weight_decay;
     C weight_decay_times_learning_rate;
     C beta_1;
     C one_minus_beta_1;
     C beta_2;
-    C rate;
     C epsilon;
+    C rate;
 };
 
 // Counts the call, and computes its scalars in double words, rounded once.
@@ -254,12 +277,13 @@ template <typename C> __device__ inline Scalars<C> advance(AdamaxRow &row, int64
     const Pair<C> weight_decay = pair<C>(row.weight_decay);
     const Pair<C> gradient_accumulation_steps = pair<C>(double(row.gradient_accumulation_steps));
     k.inverse_gradient_accumulation_steps = rounded(pair<C>(1) / gradient_accumulation_steps);
+    k.weight_decay = rounded(weight_decay);
     k.weight_decay_times_learning_rate = rounded(weight_decay * learning_rate);
     k.beta_1 = rounded(beta_1);
     k.one_minus_beta_1 = rounded(pair<C>(1) - beta_1);
     k.beta_2 = rounded(beta_2);
-    k.rate = rounded(learning_rate / one_minus_power(beta_1, row.t));
     k.epsilon = rounded(epsilon);
+    k.rate = rounded(learning_rate / one_minus_power(beta_1, row.t));
     return k;
 }
 
@@ -278,18 +302,20 @@ __device__ inline void every_call(C g, C &accumulated_gradient) {
 }
 
 // One element, in a call that updates.
-template <bool gradient_accumulation_steps, bool weight_decay, typename C>
+template <bool gradient_accumulation_steps, bool weight_decay, bool decoupled_weight_decay,
+    bool epsilon_in_maximum, typename C>
 __device__ inline void update(const Scalars<C> &k, C &w, C g, C &m, C &u, C &accumulated_gradient) {
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
         new_accumulated_gradient = accumulated_gradient + g;
         g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps;
     }
-    if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
+    if constexpr (weight_decay && !decoupled_weight_decay) g = g + k.weight_decay * w;
+    if constexpr (weight_decay && decoupled_weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     m = k.beta_1 * m + k.one_minus_beta_1 * g;
-    u = maximum(k.beta_2 * u, abs(g));
+    u = maximum(k.beta_2 * u, epsilon_in_maximum ? abs(g) + k.epsilon : abs(g));
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
-    w = w - k.rate * m / (u + k.epsilon);
+    w = w - k.rate * m / (epsilon_in_maximum ? u : u + k.epsilon);
 }
 
 constexpr int64 block_size = 4096;
@@ -353,7 +379,8 @@ __device__ inline void every_call_elements(const AdamaxTensor &x, int64 i) {
 }
 
 // `width` elements from the i-th on.
-template <bool gradient_accumulation_steps, bool weight_decay, typename T, typename C, int width>
+template <bool gradient_accumulation_steps, bool weight_decay, bool decoupled_weight_decay,
+    bool epsilon_in_maximum, typename T, typename C, int width>
 __device__ inline void update_elements(const Scalars<C> &k, const AdamaxTensor &x, int64 i) {
     Pack<T, width> w_ = read<T, width>(x.w, i);
     Pack<T, width> g_ = read<T, width>(x.g, i);
@@ -369,7 +396,8 @@ __device__ inline void update_elements(const Scalars<C> &k, const AdamaxTensor &
         C m = load(m_.x[j]);
         C u = load(u_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
-        update<gradient_accumulation_steps, weight_decay>(k, w, g, m, u, accumulated_gradient);
+        update<gradient_accumulation_steps, weight_decay, decoupled_weight_decay, epsilon_in_maximum>(k, w, g,
+            m, u, accumulated_gradient);
         store(w_.x[j], w);
         store(m_.x[j], m);
         store(u_.x[j], u);
@@ -396,7 +424,8 @@ __global__ void start_blocks(const AdamaxRow *rows, const AdamaxTensor *tensor, 
 }
 
 // A thread block takes one block.
-template <bool gradient_accumulation_steps, bool weight_decay, typename T, typename C>
+template <bool gradient_accumulation_steps, bool weight_decay, bool decoupled_weight_decay,
+    bool epsilon_in_maximum, typename T, typename C>
 __global__ void update_blocks(const Scalars<C> *scalars, const AdamaxTensor *tensor,
         const AdamaxBlock *blocks) {
     const AdamaxBlock block = blocks[blockIdx.x];
@@ -406,10 +435,11 @@ __global__ void update_blocks(const Scalars<C> *scalars, const AdamaxTensor *ten
     const int packs = is_aligned(x) ? int(block.size) / width : 0;
     if (k.is_update) {
         for (int i = threadIdx.x; i < packs; i += blockDim.x)
-            update_elements<gradient_accumulation_steps, weight_decay, T, C, width>(k, x,
-                block.begin + i * width);
+            update_elements<gradient_accumulation_steps, weight_decay, decoupled_weight_decay,
+                epsilon_in_maximum, T, C, width>(k, x, block.begin + i * width);
         for (int i = packs * width + threadIdx.x; i < block.size; i += blockDim.x)
-            update_elements<gradient_accumulation_steps, weight_decay, T, C, 1>(k, x, block.begin + i);
+            update_elements<gradient_accumulation_steps, weight_decay, decoupled_weight_decay,
+                epsilon_in_maximum, T, C, 1>(k, x, block.begin + i);
     } else {
         for (int i = threadIdx.x; i < packs; i += blockDim.x)
             every_call_elements<gradient_accumulation_steps, T, C, width>(x, block.begin + i * width);
@@ -422,11 +452,15 @@ __global__ void update_blocks(const Scalars<C> *scalars, const AdamaxTensor *ten
 template <bool value> struct Constant {
     constexpr operator bool() const { return value; }
 };
-template <typename Body> void choose(bool option, Body body) {
-    if (option)
+template <int64 option, typename Body> void choose([[maybe_unused]] int64 options, Body body) {
+#ifdef OPTLOOM_OPTIONS
+    body(Constant<((OPTLOOM_OPTIONS) & option) != 0>{});
+#else
+    if (options & option)
         body(Constant<true>{});
     else
         body(Constant<false>{});
+#endif
 }
 
 // Without nvcc, a header that emulates the device runs the kernel on the host.
@@ -444,8 +478,8 @@ void launch(void (*kernel)(Parameters...), int64 blocks, int threads, [[maybe_un
 template <typename T>
 int start_tensors(int64 options, const AdamaxRow *rows, const AdamaxTensor *tensor, int64 blocks,
         const AdamaxBlock *block, cudaStream_t stream) {
-    using C = typename Compute<T>::type;
-    choose(options & ADAMAX_GRADIENT_ACCUMULATION_STEPS, [&](auto gradient_accumulation_steps) {
+    using C = Compute<T>;
+    choose<ADAMAX_GRADIENT_ACCUMULATION_STEPS>(options, [&](auto gradient_accumulation_steps) {
         launch(start_blocks<gradient_accumulation_steps, T, C>, blocks, 256, stream, rows, tensor, block);
     });
     return cudaGetLastError();
@@ -455,14 +489,16 @@ template <typename T>
 int step(int64 options, int64 rows, AdamaxRow *row, [[maybe_unused]] int64 tensors,
         const AdamaxTensor *tensor, int64 blocks, const AdamaxBlock *block, void *workspace,
         cudaStream_t stream) {
-    using C = typename Compute<T>::type;
+    using C = Compute<T>;
     Scalars<C> *const scalars = static_cast<Scalars<C> *>(workspace);
     launch(advance_rows<C>, (rows + 31) / 32, 32, stream, options, rows, row, scalars);
-    choose(options & ADAMAX_GRADIENT_ACCUMULATION_STEPS, [&](auto gradient_accumulation_steps) {
-    choose(options & ADAMAX_WEIGHT_DECAY, [&](auto weight_decay) {
-        launch(update_blocks<gradient_accumulation_steps, weight_decay, T, C>, blocks, 256, stream, scalars,
-            tensor, block);
-    }); });
+    choose<ADAMAX_GRADIENT_ACCUMULATION_STEPS>(options, [&](auto gradient_accumulation_steps) {
+    choose<ADAMAX_WEIGHT_DECAY>(options, [&](auto weight_decay) {
+    choose<ADAMAX_DECOUPLED_WEIGHT_DECAY>(options, [&](auto decoupled_weight_decay) {
+    choose<ADAMAX_EPSILON_IN_MAXIMUM>(options, [&](auto epsilon_in_maximum) {
+        launch(update_blocks<gradient_accumulation_steps, weight_decay, decoupled_weight_decay,
+            epsilon_in_maximum, T, C>, blocks, 256, stream, scalars, tensor, block);
+    }); }); }); });
     return cudaGetLastError();
 }
 

@@ -7,7 +7,8 @@
 //     v = beta_2 * v + (1 - beta_2) * g**2
 //     v_hat = maximum(v_hat, v)
 //     alpha = learning_rate * sqrt(1 - beta_2**t) / (1 - beta_1**t)
-//     w = w - alpha * m / (sqrt(v_hat if amsgrad else v) + epsilon)
+//     added = epsilon if epsilon_hat else epsilon * sqrt(1 - beta_2**t)
+//     w = w - alpha * m / (sqrt(v_hat if amsgrad else v) + added)
 //
 // Build: nvcc -std=c++17 -O3 -arch=native -shared -Xcompiler -fPIC
 // Every operation is rounded once, in the order written, whatever the flags and the size of a launch.
@@ -39,7 +40,9 @@ struct AdamWTensor {
     int64 size;
     int64 row;
     void *w;
-    const void *g;
+    void *g;  // read only, unless built to write it back
+    void *copy;  // w in another dtype, if built to write that
+    double *step;  // a counter that follows the row's t; null for none
     void *m;  // first moment
     void *v;  // second moment
     void *v_hat;  // largest second moment so far
@@ -51,6 +54,7 @@ enum AdamWOption {
     ADAMW_AMSGRAD = 1,
     ADAMW_GRADIENT_ACCUMULATION_STEPS = 2,
     ADAMW_WEIGHT_DECAY = 4,
+    ADAMW_EPSILON_HAT = 8,
 };
 
 // The same for bindings.
@@ -68,12 +72,14 @@ extern "C" const char *const adamw_interface = R"({
     {"name": "t"}
   ],
   "options": [
-    {"name": "amsgrad", "default": false}
+    {"name": "amsgrad", "default": false},
+    {"name": "epsilon_hat", "default": true}
   ],
   "switches": [
     {"name": "amsgrad", "option": "amsgrad", "value": true},
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
-    {"name": "weight_decay", "given": "weight_decay", "off": null}
+    {"name": "weight_decay", "given": "weight_decay", "off": null},
+    {"name": "epsilon_hat", "option": "epsilon_hat", "value": true}
   ],
   "slots": [
     {"name": "m", "when": []},
@@ -81,6 +87,19 @@ extern "C" const char *const adamw_interface = R"({
     {"name": "v_hat", "when": ["amsgrad"]},
     {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]}
   ],
+  "tensor": [
+    "size",
+    "row",
+    "w",
+    "g",
+    "copy",
+    "step",
+    "m",
+    "v",
+    "v_hat",
+    "accumulated_gradient"
+  ],
+  "sums": [],
   "scalar_slots": []
 })";
 
@@ -139,12 +158,13 @@ struct bfloat16 {
 };
 
 // The dtype of the arithmetic, and of the slots, of a parameter of type T.
-template <typename T> struct Compute {
+template <typename T> struct ComputeOf {
     using type = Float32;
 };
-template <> struct Compute<Float64> {
+template <> struct ComputeOf<Float64> {
     using type = Float64;
 };
+template <typename T> using Compute = typename ComputeOf<T>::type;
 
 __device__ inline Float32 load(const Float32 &x) { return x; }
 __device__ inline Float64 load(const Float64 &x) { return x; }
@@ -251,7 +271,7 @@ template <typename C> struct Scalars {
     C beta_2;
     C one_minus_beta_2;
     C alpha;
-    C epsilon;
+    C added;
 };
 
 // Counts the call, and computes its scalars in double words, rounded once.
@@ -274,8 +294,9 @@ template <typename C> __device__ inline Scalars<C> advance(AdamWRow &row, int64 
     k.one_minus_beta_1 = rounded(pair<C>(1) - beta_1);
     k.beta_2 = rounded(beta_2);
     k.one_minus_beta_2 = rounded(pair<C>(1) - beta_2);
-    k.alpha = rounded(learning_rate * sqrt(one_minus_power(beta_2, row.t)) / one_minus_power(beta_1, row.t));
-    k.epsilon = rounded(epsilon);
+    const Pair<C> root_of_one_minus_power_of_beta_2 = sqrt(one_minus_power(beta_2, row.t));
+    k.alpha = rounded(learning_rate * root_of_one_minus_power_of_beta_2 / one_minus_power(beta_1, row.t));
+    k.added = rounded((options & ADAMW_EPSILON_HAT) ? epsilon : epsilon * root_of_one_minus_power_of_beta_2);
     return k;
 }
 
@@ -307,7 +328,7 @@ __device__ inline void update(const Scalars<C> &k, C &w, C g, C &m, C &v, C &v_h
     v = k.beta_2 * v + k.one_minus_beta_2 * square(g);
     if constexpr (amsgrad) v_hat = maximum(v_hat, v);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
-    w = w - k.alpha * m / (sqrt(amsgrad ? v_hat : v) + k.epsilon);
+    w = w - k.alpha * m / (sqrt(amsgrad ? v_hat : v) + k.added);
 }
 
 constexpr int64 block_size = 4096;
@@ -453,11 +474,15 @@ __global__ void update_blocks(const Scalars<C> *scalars, const AdamWTensor *tens
 template <bool value> struct Constant {
     constexpr operator bool() const { return value; }
 };
-template <typename Body> void choose(bool option, Body body) {
-    if (option)
+template <int64 option, typename Body> void choose([[maybe_unused]] int64 options, Body body) {
+#ifdef OPTLOOM_OPTIONS
+    body(Constant<((OPTLOOM_OPTIONS) & option) != 0>{});
+#else
+    if (options & option)
         body(Constant<true>{});
     else
         body(Constant<false>{});
+#endif
 }
 
 // Without nvcc, a header that emulates the device runs the kernel on the host.
@@ -475,9 +500,9 @@ void launch(void (*kernel)(Parameters...), int64 blocks, int threads, [[maybe_un
 template <typename T>
 int start_tensors(int64 options, const AdamWRow *rows, const AdamWTensor *tensor, int64 blocks,
         const AdamWBlock *block, cudaStream_t stream) {
-    using C = typename Compute<T>::type;
-    choose(options & ADAMW_AMSGRAD, [&](auto amsgrad) {
-    choose(options & ADAMW_GRADIENT_ACCUMULATION_STEPS, [&](auto gradient_accumulation_steps) {
+    using C = Compute<T>;
+    choose<ADAMW_AMSGRAD>(options, [&](auto amsgrad) {
+    choose<ADAMW_GRADIENT_ACCUMULATION_STEPS>(options, [&](auto gradient_accumulation_steps) {
         launch(start_blocks<amsgrad, gradient_accumulation_steps, T, C>, blocks, 256, stream, rows, tensor,
             block);
     }); });
@@ -487,12 +512,12 @@ int start_tensors(int64 options, const AdamWRow *rows, const AdamWTensor *tensor
 template <typename T>
 int step(int64 options, int64 rows, AdamWRow *row, [[maybe_unused]] int64 tensors, const AdamWTensor *tensor,
         int64 blocks, const AdamWBlock *block, void *workspace, cudaStream_t stream) {
-    using C = typename Compute<T>::type;
+    using C = Compute<T>;
     Scalars<C> *const scalars = static_cast<Scalars<C> *>(workspace);
     launch(advance_rows<C>, (rows + 31) / 32, 32, stream, options, rows, row, scalars);
-    choose(options & ADAMW_AMSGRAD, [&](auto amsgrad) {
-    choose(options & ADAMW_GRADIENT_ACCUMULATION_STEPS, [&](auto gradient_accumulation_steps) {
-    choose(options & ADAMW_WEIGHT_DECAY, [&](auto weight_decay) {
+    choose<ADAMW_AMSGRAD>(options, [&](auto amsgrad) {
+    choose<ADAMW_GRADIENT_ACCUMULATION_STEPS>(options, [&](auto gradient_accumulation_steps) {
+    choose<ADAMW_WEIGHT_DECAY>(options, [&](auto weight_decay) {
         launch(update_blocks<amsgrad, gradient_accumulation_steps, weight_decay, T, C>, blocks, 256, stream,
             scalars, tensor, block);
     }); }); });

@@ -40,7 +40,9 @@ struct LambTensor {
     int64 size;
     int64 row;
     void *w;
-    const void *g;
+    void *g;  // read only, unless built to write it back
+    void *copy;  // w in another dtype, if built to write that
+    double *step;  // a counter that follows the row's t; null for none
     void *m;  // first moment
     void *v;  // second moment
     void *accumulated_gradient;  // sum of the gradients since the last update
@@ -75,6 +77,21 @@ extern "C" const char *const lamb_interface = R"({
     {"name": "m", "when": []},
     {"name": "v", "when": []},
     {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]}
+  ],
+  "tensor": [
+    "size",
+    "row",
+    "w",
+    "g",
+    "copy",
+    "step",
+    "m",
+    "v",
+    "accumulated_gradient"
+  ],
+  "sums": [
+    "w_norm_sum",
+    "direction_norm_sum"
   ],
   "scalar_slots": []
 })";
@@ -134,12 +151,13 @@ struct bfloat16 {
 };
 
 // The dtype of the arithmetic, and of the slots, of a parameter of type T.
-template <typename T> struct Compute {
+template <typename T> struct ComputeOf {
     using type = Float32;
 };
-template <> struct Compute<Float64> {
+template <> struct ComputeOf<Float64> {
     using type = Float64;
 };
+template <typename T> using Compute = typename ComputeOf<T>::type;
 
 __device__ inline Float32 load(const Float32 &x) { return x; }
 __device__ inline Float64 load(const Float64 &x) { return x; }
@@ -519,11 +537,15 @@ __global__ void add_blocks(int64 blocks, const LambBlock *block, const Float64 *
 template <bool value> struct Constant {
     constexpr operator bool() const { return value; }
 };
-template <typename Body> void choose(bool option, Body body) {
-    if (option)
+template <int64 option, typename Body> void choose([[maybe_unused]] int64 options, Body body) {
+#ifdef OPTLOOM_OPTIONS
+    body(Constant<((OPTLOOM_OPTIONS) & option) != 0>{});
+#else
+    if (options & option)
         body(Constant<true>{});
     else
         body(Constant<false>{});
+#endif
 }
 
 // Without nvcc, a header that emulates the device runs the kernel on the host.
@@ -541,8 +563,8 @@ void launch(void (*kernel)(Parameters...), int64 blocks, int threads, [[maybe_un
 template <typename T>
 int start_tensors(int64 options, const LambRow *rows, const LambTensor *tensor, int64 blocks,
         const LambBlock *block, cudaStream_t stream) {
-    using C = typename Compute<T>::type;
-    choose(options & LAMB_GRADIENT_ACCUMULATION_STEPS, [&](auto gradient_accumulation_steps) {
+    using C = Compute<T>;
+    choose<LAMB_GRADIENT_ACCUMULATION_STEPS>(options, [&](auto gradient_accumulation_steps) {
         launch(start_blocks<gradient_accumulation_steps, T, C>, blocks, 256, stream, rows, tensor, block);
     });
     return cudaGetLastError();
@@ -551,14 +573,14 @@ int start_tensors(int64 options, const LambRow *rows, const LambTensor *tensor, 
 template <typename T>
 int step(int64 options, int64 rows, LambRow *row, int64 tensors, const LambTensor *tensor, int64 blocks,
         const LambBlock *block, void *workspace, cudaStream_t stream) {
-    using C = typename Compute<T>::type;
+    using C = Compute<T>;
     Float64 *const tensor_sums = static_cast<Float64 *>(workspace);
     Float64 *const block_sums = tensor_sums + tensors * sums;
     Float64 *const lane_sums = block_sums + blocks * sums;
     Scalars<C> *const scalars = reinterpret_cast<Scalars<C> *>(lane_sums + blocks * sums * lanes);
     launch(advance_rows<C>, (rows + 31) / 32, 32, stream, options, rows, row, scalars);
-    choose(options & LAMB_GRADIENT_ACCUMULATION_STEPS, [&](auto gradient_accumulation_steps) {
-    choose(options & LAMB_WEIGHT_DECAY, [&](auto weight_decay) {
+    choose<LAMB_GRADIENT_ACCUMULATION_STEPS>(options, [&](auto gradient_accumulation_steps) {
+    choose<LAMB_WEIGHT_DECAY>(options, [&](auto weight_decay) {
         launch(update_1_blocks<gradient_accumulation_steps, weight_decay, T, C>, blocks, lanes, stream,
             scalars, tensor, block, lane_sums);
         launch(add_lanes, (blocks * sums + 127) / 128, 128, stream, blocks, lane_sums, block_sums);

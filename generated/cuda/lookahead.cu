@@ -43,7 +43,9 @@ struct LookaheadTensor {
     int64 size;
     int64 row;
     void *w;
-    const void *g;
+    void *g;  // read only, unless built to write it back
+    void *copy;  // w in another dtype, if built to write that
+    double *step;  // a counter that follows the row's t; null for none
     void *m;  // first moment
     void *v;  // second moment
     void *v_hat;  // largest second moment so far
@@ -89,6 +91,20 @@ extern "C" const char *const lookahead_interface = R"({
     {"name": "slow", "when": []},
     {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]}
   ],
+  "tensor": [
+    "size",
+    "row",
+    "w",
+    "g",
+    "copy",
+    "step",
+    "m",
+    "v",
+    "v_hat",
+    "slow",
+    "accumulated_gradient"
+  ],
+  "sums": [],
   "scalar_slots": []
 })";
 
@@ -147,12 +163,13 @@ struct bfloat16 {
 };
 
 // The dtype of the arithmetic, and of the slots, of a parameter of type T.
-template <typename T> struct Compute {
+template <typename T> struct ComputeOf {
     using type = Float32;
 };
-template <> struct Compute<Float64> {
+template <> struct ComputeOf<Float64> {
     using type = Float64;
 };
+template <typename T> using Compute = typename ComputeOf<T>::type;
 
 __device__ inline Float32 load(const Float32 &x) { return x; }
 __device__ inline Float64 load(const Float64 &x) { return x; }
@@ -487,11 +504,15 @@ __global__ void update_blocks(const Scalars<C> *scalars, const LookaheadTensor *
 template <bool value> struct Constant {
     constexpr operator bool() const { return value; }
 };
-template <typename Body> void choose(bool option, Body body) {
-    if (option)
+template <int64 option, typename Body> void choose([[maybe_unused]] int64 options, Body body) {
+#ifdef OPTLOOM_OPTIONS
+    body(Constant<((OPTLOOM_OPTIONS) & option) != 0>{});
+#else
+    if (options & option)
         body(Constant<true>{});
     else
         body(Constant<false>{});
+#endif
 }
 
 // Without nvcc, a header that emulates the device runs the kernel on the host.
@@ -509,9 +530,9 @@ void launch(void (*kernel)(Parameters...), int64 blocks, int threads, [[maybe_un
 template <typename T>
 int start_tensors(int64 options, const LookaheadRow *rows, const LookaheadTensor *tensor, int64 blocks,
         const LookaheadBlock *block, cudaStream_t stream) {
-    using C = typename Compute<T>::type;
-    choose(options & LOOKAHEAD_AMSGRAD, [&](auto amsgrad) {
-    choose(options & LOOKAHEAD_GRADIENT_ACCUMULATION_STEPS, [&](auto gradient_accumulation_steps) {
+    using C = Compute<T>;
+    choose<LOOKAHEAD_AMSGRAD>(options, [&](auto amsgrad) {
+    choose<LOOKAHEAD_GRADIENT_ACCUMULATION_STEPS>(options, [&](auto gradient_accumulation_steps) {
         launch(start_blocks<amsgrad, gradient_accumulation_steps, T, C>, blocks, 256, stream, rows, tensor,
             block);
     }); });
@@ -522,12 +543,12 @@ template <typename T>
 int step(int64 options, int64 rows, LookaheadRow *row, [[maybe_unused]] int64 tensors,
         const LookaheadTensor *tensor, int64 blocks, const LookaheadBlock *block, void *workspace,
         cudaStream_t stream) {
-    using C = typename Compute<T>::type;
+    using C = Compute<T>;
     Scalars<C> *const scalars = static_cast<Scalars<C> *>(workspace);
     launch(advance_rows<C>, (rows + 31) / 32, 32, stream, options, rows, row, scalars);
-    choose(options & LOOKAHEAD_AMSGRAD, [&](auto amsgrad) {
-    choose(options & LOOKAHEAD_GRADIENT_ACCUMULATION_STEPS, [&](auto gradient_accumulation_steps) {
-    choose(options & LOOKAHEAD_WEIGHT_DECAY, [&](auto weight_decay) {
+    choose<LOOKAHEAD_AMSGRAD>(options, [&](auto amsgrad) {
+    choose<LOOKAHEAD_GRADIENT_ACCUMULATION_STEPS>(options, [&](auto gradient_accumulation_steps) {
+    choose<LOOKAHEAD_WEIGHT_DECAY>(options, [&](auto weight_decay) {
         launch(update_blocks<amsgrad, gradient_accumulation_steps, weight_decay, T, C>, blocks, 256, stream,
             scalars, tensor, block);
     }); }); });

@@ -3,14 +3,15 @@
 //
 // Adam with Nesterov momentum (Dozat 2016, algorithm 2), whose momentum grows step by step.
 //
-//     decay = 0.96**t
-//     decay_next = 0.96 * decay
-//     mu_now = beta_1 * (1 - 0.5 * decay)
-//     mu_next = beta_1 * (1 - 0.5 * decay_next)
+//     decay = 0.96**(t * momentum_decay) if momentum_decay given else 0.96**t
+//     decay_next = 0.96**((t + 1) * momentum_decay) if momentum_decay given else 0.96 * decay
+//     mu_now = beta_1 * (1 - 0.5 * decay) if growing_momentum else beta_1
+//     mu_next = beta_1 * (1 - 0.5 * decay_next) if growing_momentum else beta_1
 //     product = product * mu_now
 //     m = beta_1 * m + (1 - beta_1) * g
 //     v = beta_2 * v + (1 - beta_2) * g**2
-//     m_hat = mu_next / (1 - product * mu_next) * m + (1 - mu_now) / (1 - product) * g
+//     m_hat = mu_next / (1 - product * mu_next if growing_momentum else 1 - beta_1 * beta_1**t) * m
+//         + (1 - mu_now) / (1 - product if growing_momentum else 1 - beta_1**t) * g
 //     v_hat = v / (1 - beta_2**t)
 //     w = w - learning_rate * m_hat / (sqrt(v_hat) + epsilon)
 //
@@ -31,6 +32,7 @@ struct NadamRow {
     double beta_1;  // decay rate of the first moment, 0.9 by default
     double beta_2;  // decay rate of the second moment, 0.999 by default
     double epsilon;  // added to the root of the corrected second moment, 1e-07 by default
+    double momentum_decay;  // how fast momentum grows; None is as fast as 1
     double weight_decay;  // share of the weights, times the learning rate, taken off; None for none
     int64 gradient_accumulation_steps;  // calls per update; None for one
     int64 iterations;  // calls
@@ -44,16 +46,22 @@ struct NadamTensor {
     int64 size;
     int64 row;
     void *w;
-    const void *g;
+    void *g;  // read only, unless built to write it back
+    void *copy;  // w in another dtype, if built to write that
+    double *step;  // a counter that follows the row's t; null for none
     void *m;  // first moment
     void *v;  // second moment
     void *accumulated_gradient;  // sum of the gradients since the last update
+    void *product;  // a number that follows the row's; null for none
 };
 
 // What `options` is made of. The bit of a hyperparameter says that it is given.
 enum NadamOption {
-    NADAM_GRADIENT_ACCUMULATION_STEPS = 1,
-    NADAM_WEIGHT_DECAY = 2,
+    NADAM_GROWING_MOMENTUM = 1,
+    NADAM_GRADIENT_ACCUMULATION_STEPS = 2,
+    NADAM_WEIGHT_DECAY = 4,
+    NADAM_DECOUPLED_WEIGHT_DECAY = 8,
+    NADAM_MOMENTUM_DECAY = 16,
 };
 
 // The same for bindings.
@@ -63,6 +71,7 @@ extern "C" const char *const nadam_interface = R"({
     {"name": "beta_1", "type": "float64", "default": 0.9},
     {"name": "beta_2", "type": "float64", "default": 0.999},
     {"name": "epsilon", "type": "float64", "default": 1e-07},
+    {"name": "momentum_decay", "type": "float64", "default": null},
     {"name": "weight_decay", "type": "float64", "default": null},
     {"name": "gradient_accumulation_steps", "type": "int64", "default": null}
   ],
@@ -70,18 +79,37 @@ extern "C" const char *const nadam_interface = R"({
     {"name": "iterations"},
     {"name": "t"}
   ],
-  "options": [],
+  "options": [
+    {"name": "growing_momentum", "default": true},
+    {"name": "decoupled_weight_decay", "default": true}
+  ],
   "switches": [
+    {"name": "growing_momentum", "option": "growing_momentum", "value": true},
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
-    {"name": "weight_decay", "given": "weight_decay", "off": null}
+    {"name": "weight_decay", "given": "weight_decay", "off": null},
+    {"name": "decoupled_weight_decay", "option": "decoupled_weight_decay", "value": true},
+    {"name": "momentum_decay", "given": "momentum_decay", "off": null}
   ],
   "slots": [
     {"name": "m", "when": []},
     {"name": "v", "when": []},
     {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]}
   ],
+  "tensor": [
+    "size",
+    "row",
+    "w",
+    "g",
+    "copy",
+    "step",
+    "m",
+    "v",
+    "accumulated_gradient",
+    "product"
+  ],
+  "sums": [],
   "scalar_slots": [
-    {"name": "product", "when": [], "start": 1.0}
+    {"name": "product", "when": ["growing_momentum"], "start": 1.0}
   ]
 })";
 
@@ -140,12 +168,13 @@ struct bfloat16 {
 };
 
 // The dtype of the arithmetic, and of the slots, of a parameter of type T.
-template <typename T> struct Compute {
+template <typename T> struct ComputeOf {
     using type = Float32;
 };
-template <> struct Compute<Float64> {
+template <> struct ComputeOf<Float64> {
     using type = Float64;
 };
+template <typename T> using Compute = typename ComputeOf<T>::type;
 
 __device__ inline Float32 load(const Float32 &x) { return x; }
 __device__ inline Float64 load(const Float64 &x) { return x; }
@@ -229,6 +258,12 @@ template <typename C> __device__ inline Pair<C> power(Pair<C> u, int64 t) {
         if (t & 1) result = result * u;
     return result;
 }
+// In float64: the only scalar whose last bits are a library's.
+template <typename C> __device__ inline double sum(Pair<C> u) {
+    return double(u.high.x) + double(u.low.x);
+}
+template <typename C> __device__ inline Pair<C> real_power(Pair<C> u,
+    Pair<C> v) { return pair<C>(pow(sum(u), sum(v))); }
 template <typename C> __device__ inline Pair<C> one_minus_power(Pair<C> u, int64 t) {
     return pair<C>(1) - power(u, t);
 }
@@ -237,13 +272,14 @@ template <typename C> __device__ inline Pair<C> one_minus_power(Pair<C> u, int64
 template <typename C> struct Scalars {
     bool is_update;
     C inverse_gradient_accumulation_steps;
+    C weight_decay;
     C weight_decay_times_learning_rate;
     C beta_1;
     C one_minus_beta_1;
     C beta_2;
     C one_minus_beta_2;
-    C mu_next_over_one_minus_product_times_mu_next;
-    C one_minus_mu_now_over_one_minus_product;
+    C mu_next_over_one_minus_product_times_mu_next_if_growing_momentum;
+    C one_minus_mu_now_over_one_minus_product_if_growing_momentum;
     C inverse_one_minus_power_of_beta_2;
     C learning_rate;
     C epsilon;
@@ -261,23 +297,35 @@ template <typename C> __device__ inline Scalars<C> advance(NadamRow &row, int64 
     const Pair<C> beta_1 = pair<C>(row.beta_1);
     const Pair<C> beta_2 = pair<C>(row.beta_2);
     const Pair<C> epsilon = pair<C>(row.epsilon);
+    const Pair<C> momentum_decay = pair<C>(row.momentum_decay);
     const Pair<C> weight_decay = pair<C>(row.weight_decay);
     const Pair<C> gradient_accumulation_steps = pair<C>(double(row.gradient_accumulation_steps));
     k.inverse_gradient_accumulation_steps = rounded(pair<C>(1) / gradient_accumulation_steps);
+    k.weight_decay = rounded(weight_decay);
     k.weight_decay_times_learning_rate = rounded(weight_decay * learning_rate);
-    const Pair<C> decay = power(pair<C>(24) / pair<C>(25), row.t);
-    const Pair<C> decay_next = pair<C>(24) / pair<C>(25) * decay;
-    const Pair<C> mu_now = beta_1 * (pair<C>(1) - pair<C>(0.5) * decay);
-    const Pair<C> mu_next = beta_1 * (pair<C>(1) - pair<C>(0.5) * decay_next);
-    row.product = double(rounded(pair<C>(row.product) * mu_now).x);
+    const Pair<C> decay = (options & NADAM_MOMENTUM_DECAY)
+        ? real_power(pair<C>(24) / pair<C>(25), pair<C>(double(row.t)) * momentum_decay)
+        : power(pair<C>(24) / pair<C>(25), row.t);
+    const Pair<C> decay_next = (options & NADAM_MOMENTUM_DECAY)
+        ? real_power(pair<C>(24) / pair<C>(25), (pair<C>(double(row.t)) + pair<C>(1)) * momentum_decay)
+        : pair<C>(24) / pair<C>(25) * decay;
+    const Pair<C> mu_now = (options & NADAM_GROWING_MOMENTUM) ? beta_1 * (pair<C>(1) - pair<C>(0.5) * decay)
+        : beta_1;
+    const Pair<C> mu_next = (options & NADAM_GROWING_MOMENTUM)
+        ? beta_1 * (pair<C>(1) - pair<C>(0.5) * decay_next) : beta_1;
+    if ((options & NADAM_GROWING_MOMENTUM)) row.product = double(rounded(pair<C>(row.product) * mu_now).x);
     k.beta_1 = rounded(beta_1);
     k.one_minus_beta_1 = rounded(pair<C>(1) - beta_1);
     k.beta_2 = rounded(beta_2);
     k.one_minus_beta_2 = rounded(pair<C>(1) - beta_2);
-    k.mu_next_over_one_minus_product_times_mu_next =
-        rounded(mu_next / (pair<C>(1) - pair<C>(row.product) * mu_next));
-    k.one_minus_mu_now_over_one_minus_product =
-        rounded((pair<C>(1) - mu_now) / (pair<C>(1) - pair<C>(row.product)));
+    k.mu_next_over_one_minus_product_times_mu_next_if_growing_momentum =
+        rounded(mu_next
+        / ((options & NADAM_GROWING_MOMENTUM) ? pair<C>(1) - pair<C>(row.product) * mu_next
+        : pair<C>(1) - beta_1 * power(beta_1, row.t)));
+    k.one_minus_mu_now_over_one_minus_product_if_growing_momentum =
+        rounded((pair<C>(1) - mu_now)
+        / ((options & NADAM_GROWING_MOMENTUM) ? pair<C>(1) - pair<C>(row.product)
+        : one_minus_power(beta_1, row.t)));
     k.inverse_one_minus_power_of_beta_2 = rounded(pair<C>(1) / one_minus_power(beta_2, row.t));
     k.learning_rate = rounded(learning_rate);
     k.epsilon = rounded(epsilon);
@@ -299,18 +347,19 @@ __device__ inline void every_call(C g, C &accumulated_gradient) {
 }
 
 // One element, in a call that updates.
-template <bool gradient_accumulation_steps, bool weight_decay, typename C>
+template <bool gradient_accumulation_steps, bool weight_decay, bool decoupled_weight_decay, typename C>
 __device__ inline void update(const Scalars<C> &k, C &w, C g, C &m, C &v, C &accumulated_gradient) {
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
         new_accumulated_gradient = accumulated_gradient + g;
         g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps;
     }
-    if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
+    if constexpr (weight_decay && !decoupled_weight_decay) g = g + k.weight_decay * w;
+    if constexpr (weight_decay && decoupled_weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     m = k.beta_1 * m + k.one_minus_beta_1 * g;
     v = k.beta_2 * v + k.one_minus_beta_2 * square(g);
-    const C m_hat = k.mu_next_over_one_minus_product_times_mu_next * m
-        + k.one_minus_mu_now_over_one_minus_product * g;
+    const C m_hat = k.mu_next_over_one_minus_product_times_mu_next_if_growing_momentum * m
+        + k.one_minus_mu_now_over_one_minus_product_if_growing_momentum * g;
     const C v_hat = v * k.inverse_one_minus_power_of_beta_2;
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     w = w - k.learning_rate * m_hat / (sqrt(v_hat) + k.epsilon);
@@ -377,7 +426,8 @@ __device__ inline void every_call_elements(const NadamTensor &x, int64 i) {
 }
 
 // `width` elements from the i-th on.
-template <bool gradient_accumulation_steps, bool weight_decay, typename T, typename C, int width>
+template <bool gradient_accumulation_steps, bool weight_decay, bool decoupled_weight_decay, typename T,
+    typename C, int width>
 __device__ inline void update_elements(const Scalars<C> &k, const NadamTensor &x, int64 i) {
     Pack<T, width> w_ = read<T, width>(x.w, i);
     Pack<T, width> g_ = read<T, width>(x.g, i);
@@ -393,7 +443,8 @@ __device__ inline void update_elements(const Scalars<C> &k, const NadamTensor &x
         C m = load(m_.x[j]);
         C v = load(v_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
-        update<gradient_accumulation_steps, weight_decay>(k, w, g, m, v, accumulated_gradient);
+        update<gradient_accumulation_steps, weight_decay, decoupled_weight_decay>(k, w, g, m, v,
+            accumulated_gradient);
         store(w_.x[j], w);
         store(m_.x[j], m);
         store(v_.x[j], v);
@@ -420,7 +471,8 @@ __global__ void start_blocks(const NadamRow *rows, const NadamTensor *tensor, co
 }
 
 // A thread block takes one block.
-template <bool gradient_accumulation_steps, bool weight_decay, typename T, typename C>
+template <bool gradient_accumulation_steps, bool weight_decay, bool decoupled_weight_decay, typename T,
+    typename C>
 __global__ void update_blocks(const Scalars<C> *scalars, const NadamTensor *tensor,
         const NadamBlock *blocks) {
     const NadamBlock block = blocks[blockIdx.x];
@@ -430,10 +482,11 @@ __global__ void update_blocks(const Scalars<C> *scalars, const NadamTensor *tens
     const int packs = is_aligned(x) ? int(block.size) / width : 0;
     if (k.is_update) {
         for (int i = threadIdx.x; i < packs; i += blockDim.x)
-            update_elements<gradient_accumulation_steps, weight_decay, T, C, width>(k, x,
-                block.begin + i * width);
+            update_elements<gradient_accumulation_steps, weight_decay, decoupled_weight_decay, T, C, width>(k,
+                x, block.begin + i * width);
         for (int i = packs * width + threadIdx.x; i < block.size; i += blockDim.x)
-            update_elements<gradient_accumulation_steps, weight_decay, T, C, 1>(k, x, block.begin + i);
+            update_elements<gradient_accumulation_steps, weight_decay, decoupled_weight_decay, T, C, 1>(k, x,
+                block.begin + i);
     } else {
         for (int i = threadIdx.x; i < packs; i += blockDim.x)
             every_call_elements<gradient_accumulation_steps, T, C, width>(x, block.begin + i * width);
@@ -446,11 +499,15 @@ __global__ void update_blocks(const Scalars<C> *scalars, const NadamTensor *tens
 template <bool value> struct Constant {
     constexpr operator bool() const { return value; }
 };
-template <typename Body> void choose(bool option, Body body) {
-    if (option)
+template <int64 option, typename Body> void choose([[maybe_unused]] int64 options, Body body) {
+#ifdef OPTLOOM_OPTIONS
+    body(Constant<((OPTLOOM_OPTIONS) & option) != 0>{});
+#else
+    if (options & option)
         body(Constant<true>{});
     else
         body(Constant<false>{});
+#endif
 }
 
 // Without nvcc, a header that emulates the device runs the kernel on the host.
@@ -468,8 +525,8 @@ void launch(void (*kernel)(Parameters...), int64 blocks, int threads, [[maybe_un
 template <typename T>
 int start_tensors(int64 options, const NadamRow *rows, const NadamTensor *tensor, int64 blocks,
         const NadamBlock *block, cudaStream_t stream) {
-    using C = typename Compute<T>::type;
-    choose(options & NADAM_GRADIENT_ACCUMULATION_STEPS, [&](auto gradient_accumulation_steps) {
+    using C = Compute<T>;
+    choose<NADAM_GRADIENT_ACCUMULATION_STEPS>(options, [&](auto gradient_accumulation_steps) {
         launch(start_blocks<gradient_accumulation_steps, T, C>, blocks, 256, stream, rows, tensor, block);
     });
     return cudaGetLastError();
@@ -478,14 +535,15 @@ int start_tensors(int64 options, const NadamRow *rows, const NadamTensor *tensor
 template <typename T>
 int step(int64 options, int64 rows, NadamRow *row, [[maybe_unused]] int64 tensors, const NadamTensor *tensor,
         int64 blocks, const NadamBlock *block, void *workspace, cudaStream_t stream) {
-    using C = typename Compute<T>::type;
+    using C = Compute<T>;
     Scalars<C> *const scalars = static_cast<Scalars<C> *>(workspace);
     launch(advance_rows<C>, (rows + 31) / 32, 32, stream, options, rows, row, scalars);
-    choose(options & NADAM_GRADIENT_ACCUMULATION_STEPS, [&](auto gradient_accumulation_steps) {
-    choose(options & NADAM_WEIGHT_DECAY, [&](auto weight_decay) {
-        launch(update_blocks<gradient_accumulation_steps, weight_decay, T, C>, blocks, 256, stream, scalars,
-            tensor, block);
-    }); });
+    choose<NADAM_GRADIENT_ACCUMULATION_STEPS>(options, [&](auto gradient_accumulation_steps) {
+    choose<NADAM_WEIGHT_DECAY>(options, [&](auto weight_decay) {
+    choose<NADAM_DECOUPLED_WEIGHT_DECAY>(options, [&](auto decoupled_weight_decay) {
+        launch(update_blocks<gradient_accumulation_steps, weight_decay, decoupled_weight_decay, T, C>, blocks,
+            256, stream, scalars, tensor, block);
+    }); }); });
     return cudaGetLastError();
 }
 

@@ -12,7 +12,8 @@
 //     rectification = sqrt(numerator / denominator)
 //     m_hat = m / (1 - beta_1**t)
 //     v_hat = v / (1 - beta_2**t)
-//     adaptive = rectification * m_hat / (sqrt(v_hat) + epsilon)
+//     added = epsilon / sqrt(1 - beta_2**t) if epsilon_hat else epsilon
+//     adaptive = rectification * m_hat / (sqrt(v_hat) + added)
 //     w = w - learning_rate * where(5 < rho, adaptive, m_hat)
 //
 // Build: nvcc -std=c++17 -O3 -arch=native -shared -Xcompiler -fPIC
@@ -44,7 +45,9 @@ struct RAdamTensor {
     int64 size;
     int64 row;
     void *w;
-    const void *g;
+    void *g;  // read only, unless built to write it back
+    void *copy;  // w in another dtype, if built to write that
+    double *step;  // a counter that follows the row's t; null for none
     void *m;  // first moment
     void *v;  // second moment
     void *accumulated_gradient;  // sum of the gradients since the last update
@@ -54,6 +57,8 @@ struct RAdamTensor {
 enum RAdamOption {
     RADAM_GRADIENT_ACCUMULATION_STEPS = 1,
     RADAM_WEIGHT_DECAY = 2,
+    RADAM_DECOUPLED_WEIGHT_DECAY = 4,
+    RADAM_EPSILON_HAT = 8,
 };
 
 // The same for bindings.
@@ -70,16 +75,33 @@ extern "C" const char *const radam_interface = R"({
     {"name": "iterations"},
     {"name": "t"}
   ],
-  "options": [],
+  "options": [
+    {"name": "epsilon_hat", "default": false},
+    {"name": "decoupled_weight_decay", "default": true}
+  ],
   "switches": [
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
-    {"name": "weight_decay", "given": "weight_decay", "off": null}
+    {"name": "weight_decay", "given": "weight_decay", "off": null},
+    {"name": "decoupled_weight_decay", "option": "decoupled_weight_decay", "value": true},
+    {"name": "epsilon_hat", "option": "epsilon_hat", "value": true}
   ],
   "slots": [
     {"name": "m", "when": []},
     {"name": "v", "when": []},
     {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]}
   ],
+  "tensor": [
+    "size",
+    "row",
+    "w",
+    "g",
+    "copy",
+    "step",
+    "m",
+    "v",
+    "accumulated_gradient"
+  ],
+  "sums": [],
   "scalar_slots": []
 })";
 
@@ -138,12 +160,13 @@ struct bfloat16 {
 };
 
 // The dtype of the arithmetic, and of the slots, of a parameter of type T.
-template <typename T> struct Compute {
+template <typename T> struct ComputeOf {
     using type = Float32;
 };
-template <> struct Compute<Float64> {
+template <> struct ComputeOf<Float64> {
     using type = Float64;
 };
+template <typename T> using Compute = typename ComputeOf<T>::type;
 
 __device__ inline Float32 load(const Float32 &x) { return x; }
 __device__ inline Float64 load(const Float64 &x) { return x; }
@@ -247,6 +270,7 @@ template <typename C> __device__ inline bool operator<=(Pair<C> u, Pair<C> v) { 
 template <typename C> struct Scalars {
     bool is_update;
     C inverse_gradient_accumulation_steps;
+    C weight_decay;
     C weight_decay_times_learning_rate;
     C beta_1;
     C one_minus_beta_1;
@@ -255,7 +279,7 @@ template <typename C> struct Scalars {
     C rectification;
     C inverse_one_minus_power_of_beta_1;
     C inverse_one_minus_power_of_beta_2;
-    C epsilon;
+    C added;
     C learning_rate;
     bool five_below_rho;
 };
@@ -275,6 +299,7 @@ template <typename C> __device__ inline Scalars<C> advance(RAdamRow &row, int64 
     const Pair<C> weight_decay = pair<C>(row.weight_decay);
     const Pair<C> gradient_accumulation_steps = pair<C>(double(row.gradient_accumulation_steps));
     k.inverse_gradient_accumulation_steps = rounded(pair<C>(1) / gradient_accumulation_steps);
+    k.weight_decay = rounded(weight_decay);
     k.weight_decay_times_learning_rate = rounded(weight_decay * learning_rate);
     k.beta_1 = rounded(beta_1);
     k.one_minus_beta_1 = rounded(pair<C>(1) - beta_1);
@@ -289,7 +314,7 @@ template <typename C> __device__ inline Scalars<C> advance(RAdamRow &row, int64 
     k.rectification = rounded(sqrt(numerator / denominator));
     k.inverse_one_minus_power_of_beta_1 = rounded(pair<C>(1) / one_minus_power(beta_1, row.t));
     k.inverse_one_minus_power_of_beta_2 = rounded(pair<C>(1) / one_minus_power_of_beta_2);
-    k.epsilon = rounded(epsilon);
+    k.added = rounded((options & RADAM_EPSILON_HAT) ? epsilon / sqrt(one_minus_power_of_beta_2) : epsilon);
     k.learning_rate = rounded(learning_rate);
     k.five_below_rho = pair<C>(5) < rho;
     return k;
@@ -310,19 +335,20 @@ __device__ inline void every_call(C g, C &accumulated_gradient) {
 }
 
 // One element, in a call that updates.
-template <bool gradient_accumulation_steps, bool weight_decay, typename C>
+template <bool gradient_accumulation_steps, bool weight_decay, bool decoupled_weight_decay, typename C>
 __device__ inline void update(const Scalars<C> &k, C &w, C g, C &m, C &v, C &accumulated_gradient) {
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
         new_accumulated_gradient = accumulated_gradient + g;
         g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps;
     }
-    if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
+    if constexpr (weight_decay && !decoupled_weight_decay) g = g + k.weight_decay * w;
+    if constexpr (weight_decay && decoupled_weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     m = k.beta_1 * m + k.one_minus_beta_1 * g;
     v = k.beta_2 * v + k.one_minus_beta_2 * square(g);
     const C m_hat = m * k.inverse_one_minus_power_of_beta_1;
     const C v_hat = v * k.inverse_one_minus_power_of_beta_2;
-    const C adaptive = k.rectification * m_hat / (sqrt(v_hat) + k.epsilon);
+    const C adaptive = k.rectification * m_hat / (sqrt(v_hat) + k.added);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     w = w - k.learning_rate * (k.five_below_rho ? adaptive : m_hat);
 }
@@ -388,7 +414,8 @@ __device__ inline void every_call_elements(const RAdamTensor &x, int64 i) {
 }
 
 // `width` elements from the i-th on.
-template <bool gradient_accumulation_steps, bool weight_decay, typename T, typename C, int width>
+template <bool gradient_accumulation_steps, bool weight_decay, bool decoupled_weight_decay, typename T,
+    typename C, int width>
 __device__ inline void update_elements(const Scalars<C> &k, const RAdamTensor &x, int64 i) {
     Pack<T, width> w_ = read<T, width>(x.w, i);
     Pack<T, width> g_ = read<T, width>(x.g, i);
@@ -404,7 +431,8 @@ __device__ inline void update_elements(const Scalars<C> &k, const RAdamTensor &x
         C m = load(m_.x[j]);
         C v = load(v_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
-        update<gradient_accumulation_steps, weight_decay>(k, w, g, m, v, accumulated_gradient);
+        update<gradient_accumulation_steps, weight_decay, decoupled_weight_decay>(k, w, g, m, v,
+            accumulated_gradient);
         store(w_.x[j], w);
         store(m_.x[j], m);
         store(v_.x[j], v);
@@ -431,7 +459,8 @@ __global__ void start_blocks(const RAdamRow *rows, const RAdamTensor *tensor, co
 }
 
 // A thread block takes one block.
-template <bool gradient_accumulation_steps, bool weight_decay, typename T, typename C>
+template <bool gradient_accumulation_steps, bool weight_decay, bool decoupled_weight_decay, typename T,
+    typename C>
 __global__ void update_blocks(const Scalars<C> *scalars, const RAdamTensor *tensor,
         const RAdamBlock *blocks) {
     const RAdamBlock block = blocks[blockIdx.x];
@@ -441,10 +470,11 @@ __global__ void update_blocks(const Scalars<C> *scalars, const RAdamTensor *tens
     const int packs = is_aligned(x) ? int(block.size) / width : 0;
     if (k.is_update) {
         for (int i = threadIdx.x; i < packs; i += blockDim.x)
-            update_elements<gradient_accumulation_steps, weight_decay, T, C, width>(k, x,
-                block.begin + i * width);
+            update_elements<gradient_accumulation_steps, weight_decay, decoupled_weight_decay, T, C, width>(k,
+                x, block.begin + i * width);
         for (int i = packs * width + threadIdx.x; i < block.size; i += blockDim.x)
-            update_elements<gradient_accumulation_steps, weight_decay, T, C, 1>(k, x, block.begin + i);
+            update_elements<gradient_accumulation_steps, weight_decay, decoupled_weight_decay, T, C, 1>(k, x,
+                block.begin + i);
     } else {
         for (int i = threadIdx.x; i < packs; i += blockDim.x)
             every_call_elements<gradient_accumulation_steps, T, C, width>(x, block.begin + i * width);
@@ -457,11 +487,15 @@ __global__ void update_blocks(const Scalars<C> *scalars, const RAdamTensor *tens
 template <bool value> struct Constant {
     constexpr operator bool() const { return value; }
 };
-template <typename Body> void choose(bool option, Body body) {
-    if (option)
+template <int64 option, typename Body> void choose([[maybe_unused]] int64 options, Body body) {
+#ifdef OPTLOOM_OPTIONS
+    body(Constant<((OPTLOOM_OPTIONS) & option) != 0>{});
+#else
+    if (options & option)
         body(Constant<true>{});
     else
         body(Constant<false>{});
+#endif
 }
 
 // Without nvcc, a header that emulates the device runs the kernel on the host.
@@ -479,8 +513,8 @@ void launch(void (*kernel)(Parameters...), int64 blocks, int threads, [[maybe_un
 template <typename T>
 int start_tensors(int64 options, const RAdamRow *rows, const RAdamTensor *tensor, int64 blocks,
         const RAdamBlock *block, cudaStream_t stream) {
-    using C = typename Compute<T>::type;
-    choose(options & RADAM_GRADIENT_ACCUMULATION_STEPS, [&](auto gradient_accumulation_steps) {
+    using C = Compute<T>;
+    choose<RADAM_GRADIENT_ACCUMULATION_STEPS>(options, [&](auto gradient_accumulation_steps) {
         launch(start_blocks<gradient_accumulation_steps, T, C>, blocks, 256, stream, rows, tensor, block);
     });
     return cudaGetLastError();
@@ -489,14 +523,15 @@ int start_tensors(int64 options, const RAdamRow *rows, const RAdamTensor *tensor
 template <typename T>
 int step(int64 options, int64 rows, RAdamRow *row, [[maybe_unused]] int64 tensors, const RAdamTensor *tensor,
         int64 blocks, const RAdamBlock *block, void *workspace, cudaStream_t stream) {
-    using C = typename Compute<T>::type;
+    using C = Compute<T>;
     Scalars<C> *const scalars = static_cast<Scalars<C> *>(workspace);
     launch(advance_rows<C>, (rows + 31) / 32, 32, stream, options, rows, row, scalars);
-    choose(options & RADAM_GRADIENT_ACCUMULATION_STEPS, [&](auto gradient_accumulation_steps) {
-    choose(options & RADAM_WEIGHT_DECAY, [&](auto weight_decay) {
-        launch(update_blocks<gradient_accumulation_steps, weight_decay, T, C>, blocks, 256, stream, scalars,
-            tensor, block);
-    }); });
+    choose<RADAM_GRADIENT_ACCUMULATION_STEPS>(options, [&](auto gradient_accumulation_steps) {
+    choose<RADAM_WEIGHT_DECAY>(options, [&](auto weight_decay) {
+    choose<RADAM_DECOUPLED_WEIGHT_DECAY>(options, [&](auto decoupled_weight_decay) {
+        launch(update_blocks<gradient_accumulation_steps, weight_decay, decoupled_weight_decay, T, C>, blocks,
+            256, stream, scalars, tensor, block);
+    }); }); });
     return cudaGetLastError();
 }
 

@@ -8,9 +8,13 @@
 //     v = rho * v + (1 - rho) * g**2
 //     mean = rho * mean + (1 - rho) * g
 //     square = v - mean**2 if centered else v
-//     change = learning_rate * g / sqrt(square + epsilon)
-//     m = momentum * m + change
-//     w = w - m if momentum given else w - change
+//     change = (learning_rate * g if rate_in_momentum else g)
+//         / (sqrt(square + epsilon) if epsilon_in_root else sqrt(square) + epsilon)
+//     m = momentum * m - change if downhill_momentum else momentum * m + change
+//     w =
+//         (w + (m if rate_in_momentum else learning_rate * m) if downhill_momentum else w
+//         - (m if rate_in_momentum else learning_rate * m)) if momentum given else w
+//         - (change if rate_in_momentum else learning_rate * change)
 //
 // Build: nvcc -std=c++17 -O3 -arch=native -shared -Xcompiler -fPIC
 // Every operation is rounded once, in the order written, whatever the flags and the size of a launch.
@@ -41,7 +45,9 @@ struct RMSpropTensor {
     int64 size;
     int64 row;
     void *w;
-    const void *g;
+    void *g;  // read only, unless built to write it back
+    void *copy;  // w in another dtype, if built to write that
+    double *step;  // a counter that follows the row's t; null for none
     void *v;  // mean square of the gradient
     void *m;  // velocity
     void *mean;  // mean of the gradient
@@ -54,6 +60,10 @@ enum RMSpropOption {
     RMSPROP_CENTERED = 2,
     RMSPROP_GRADIENT_ACCUMULATION_STEPS = 4,
     RMSPROP_WEIGHT_DECAY = 8,
+    RMSPROP_DECOUPLED_WEIGHT_DECAY = 16,
+    RMSPROP_RATE_IN_MOMENTUM = 32,
+    RMSPROP_EPSILON_IN_ROOT = 64,
+    RMSPROP_DOWNHILL_MOMENTUM = 128,
 };
 
 // The same for bindings.
@@ -71,13 +81,21 @@ extern "C" const char *const rmsprop_interface = R"({
     {"name": "t"}
   ],
   "options": [
-    {"name": "centered", "default": false}
+    {"name": "centered", "default": false},
+    {"name": "epsilon_in_root", "default": true},
+    {"name": "rate_in_momentum", "default": true},
+    {"name": "downhill_momentum", "default": false},
+    {"name": "decoupled_weight_decay", "default": true}
   ],
   "switches": [
     {"name": "momentum", "given": "momentum", "off": 0},
     {"name": "centered", "option": "centered", "value": true},
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
-    {"name": "weight_decay", "given": "weight_decay", "off": null}
+    {"name": "weight_decay", "given": "weight_decay", "off": null},
+    {"name": "decoupled_weight_decay", "option": "decoupled_weight_decay", "value": true},
+    {"name": "rate_in_momentum", "option": "rate_in_momentum", "value": true},
+    {"name": "epsilon_in_root", "option": "epsilon_in_root", "value": true},
+    {"name": "downhill_momentum", "option": "downhill_momentum", "value": true}
   ],
   "slots": [
     {"name": "v", "when": []},
@@ -85,6 +103,19 @@ extern "C" const char *const rmsprop_interface = R"({
     {"name": "mean", "when": ["centered"]},
     {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]}
   ],
+  "tensor": [
+    "size",
+    "row",
+    "w",
+    "g",
+    "copy",
+    "step",
+    "v",
+    "m",
+    "mean",
+    "accumulated_gradient"
+  ],
+  "sums": [],
   "scalar_slots": []
 })";
 
@@ -143,12 +174,13 @@ struct bfloat16 {
 };
 
 // The dtype of the arithmetic, and of the slots, of a parameter of type T.
-template <typename T> struct Compute {
+template <typename T> struct ComputeOf {
     using type = Float32;
 };
-template <> struct Compute<Float64> {
+template <> struct ComputeOf<Float64> {
     using type = Float64;
 };
+template <typename T> using Compute = typename ComputeOf<T>::type;
 
 __device__ inline Float32 load(const Float32 &x) { return x; }
 __device__ inline Float64 load(const Float64 &x) { return x; }
@@ -231,6 +263,7 @@ template <typename C> __device__ inline Pair<C> operator/(Pair<C> u, Pair<C> v) 
 template <typename C> struct Scalars {
     bool is_update;
     C inverse_gradient_accumulation_steps;
+    C weight_decay;
     C weight_decay_times_learning_rate;
     C rho;
     C one_minus_rho;
@@ -254,6 +287,7 @@ template <typename C> __device__ inline Scalars<C> advance(RMSpropRow &row, int6
     const Pair<C> weight_decay = pair<C>(row.weight_decay);
     const Pair<C> gradient_accumulation_steps = pair<C>(double(row.gradient_accumulation_steps));
     k.inverse_gradient_accumulation_steps = rounded(pair<C>(1) / gradient_accumulation_steps);
+    k.weight_decay = rounded(weight_decay);
     k.weight_decay_times_learning_rate = rounded(weight_decay * learning_rate);
     k.rho = rounded(rho);
     k.one_minus_rho = rounded(pair<C>(1) - rho);
@@ -279,21 +313,28 @@ __device__ inline void every_call(C g, C &accumulated_gradient) {
 }
 
 // One element, in a call that updates.
-template <bool momentum, bool centered, bool gradient_accumulation_steps, bool weight_decay, typename C>
+template <bool momentum, bool centered, bool gradient_accumulation_steps, bool weight_decay,
+    bool decoupled_weight_decay, bool rate_in_momentum, bool epsilon_in_root, bool downhill_momentum,
+    typename C>
 __device__ inline void update(const Scalars<C> &k, C &w, C g, C &v, C &m, C &mean, C &accumulated_gradient) {
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
         new_accumulated_gradient = accumulated_gradient + g;
         g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps;
     }
-    if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
+    if constexpr (weight_decay && !decoupled_weight_decay) g = g + k.weight_decay * w;
+    if constexpr (weight_decay && decoupled_weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     v = k.rho * v + k.one_minus_rho * square(g);
     if constexpr (centered) mean = k.rho * mean + k.one_minus_rho * g;
     const C the_square = centered ? v - square(mean) : v;
-    const C change = k.learning_rate * g / sqrt(the_square + k.epsilon);
-    if constexpr (momentum) m = k.momentum * m + change;
+    const C change = (rate_in_momentum ? k.learning_rate * g : g)
+        / (epsilon_in_root ? sqrt(the_square + k.epsilon) : sqrt(the_square) + k.epsilon);
+    if constexpr (momentum) m = downhill_momentum ? k.momentum * m - change : k.momentum * m + change;
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
-    w = momentum ? w - m : w - change;
+    w = momentum
+        ? (downhill_momentum ? w + (rate_in_momentum ? m : k.learning_rate * m)
+        : w - (rate_in_momentum ? m : k.learning_rate * m))
+        : w - (rate_in_momentum ? change : k.learning_rate * change);
 }
 
 constexpr int64 block_size = 4096;
@@ -362,8 +403,9 @@ __device__ inline void every_call_elements(const RMSpropTensor &x, int64 i) {
 }
 
 // `width` elements from the i-th on.
-template <bool momentum, bool centered, bool gradient_accumulation_steps, bool weight_decay, typename T,
-    typename C, int width>
+template <bool momentum, bool centered, bool gradient_accumulation_steps, bool weight_decay,
+    bool decoupled_weight_decay, bool rate_in_momentum, bool epsilon_in_root, bool downhill_momentum,
+    typename T, typename C, int width>
 __device__ inline void update_elements(const Scalars<C> &k, const RMSpropTensor &x, int64 i) {
     Pack<T, width> w_ = read<T, width>(x.w, i);
     Pack<T, width> g_ = read<T, width>(x.g, i);
@@ -383,8 +425,8 @@ __device__ inline void update_elements(const Scalars<C> &k, const RMSpropTensor 
         C m = load(m_.x[j]);
         C mean = load(mean_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
-        update<momentum, centered, gradient_accumulation_steps, weight_decay>(k, w, g, v, m, mean,
-            accumulated_gradient);
+        update<momentum, centered, gradient_accumulation_steps, weight_decay, decoupled_weight_decay,
+            rate_in_momentum, epsilon_in_root, downhill_momentum>(k, w, g, v, m, mean, accumulated_gradient);
         store(w_.x[j], w);
         store(v_.x[j], v);
         store(m_.x[j], m);
@@ -415,8 +457,9 @@ __global__ void start_blocks(const RMSpropRow *rows, const RMSpropTensor *tensor
 }
 
 // A thread block takes one block.
-template <bool momentum, bool centered, bool gradient_accumulation_steps, bool weight_decay, typename T,
-    typename C>
+template <bool momentum, bool centered, bool gradient_accumulation_steps, bool weight_decay,
+    bool decoupled_weight_decay, bool rate_in_momentum, bool epsilon_in_root, bool downhill_momentum,
+    typename T, typename C>
 __global__ void update_blocks(const Scalars<C> *scalars, const RMSpropTensor *tensor,
         const RMSpropBlock *blocks) {
     const RMSpropBlock block = blocks[blockIdx.x];
@@ -426,10 +469,12 @@ __global__ void update_blocks(const Scalars<C> *scalars, const RMSpropTensor *te
     const int packs = is_aligned(x) ? int(block.size) / width : 0;
     if (k.is_update) {
         for (int i = threadIdx.x; i < packs; i += blockDim.x)
-            update_elements<momentum, centered, gradient_accumulation_steps, weight_decay, T, C, width>(k, x,
-                block.begin + i * width);
+            update_elements<momentum, centered, gradient_accumulation_steps, weight_decay,
+                decoupled_weight_decay, rate_in_momentum, epsilon_in_root, downhill_momentum, T, C, width>(k,
+                x, block.begin + i * width);
         for (int i = packs * width + threadIdx.x; i < block.size; i += blockDim.x)
-            update_elements<momentum, centered, gradient_accumulation_steps, weight_decay, T, C, 1>(k, x,
+            update_elements<momentum, centered, gradient_accumulation_steps, weight_decay,
+                decoupled_weight_decay, rate_in_momentum, epsilon_in_root, downhill_momentum, T, C, 1>(k, x,
                 block.begin + i);
     } else {
         for (int i = threadIdx.x; i < packs; i += blockDim.x)
@@ -443,11 +488,15 @@ __global__ void update_blocks(const Scalars<C> *scalars, const RMSpropTensor *te
 template <bool value> struct Constant {
     constexpr operator bool() const { return value; }
 };
-template <typename Body> void choose(bool option, Body body) {
-    if (option)
+template <int64 option, typename Body> void choose([[maybe_unused]] int64 options, Body body) {
+#ifdef OPTLOOM_OPTIONS
+    body(Constant<((OPTLOOM_OPTIONS) & option) != 0>{});
+#else
+    if (options & option)
         body(Constant<true>{});
     else
         body(Constant<false>{});
+#endif
 }
 
 // Without nvcc, a header that emulates the device runs the kernel on the host.
@@ -465,10 +514,10 @@ void launch(void (*kernel)(Parameters...), int64 blocks, int threads, [[maybe_un
 template <typename T>
 int start_tensors(int64 options, const RMSpropRow *rows, const RMSpropTensor *tensor, int64 blocks,
         const RMSpropBlock *block, cudaStream_t stream) {
-    using C = typename Compute<T>::type;
-    choose(options & RMSPROP_MOMENTUM, [&](auto momentum) {
-    choose(options & RMSPROP_CENTERED, [&](auto centered) {
-    choose(options & RMSPROP_GRADIENT_ACCUMULATION_STEPS, [&](auto gradient_accumulation_steps) {
+    using C = Compute<T>;
+    choose<RMSPROP_MOMENTUM>(options, [&](auto momentum) {
+    choose<RMSPROP_CENTERED>(options, [&](auto centered) {
+    choose<RMSPROP_GRADIENT_ACCUMULATION_STEPS>(options, [&](auto gradient_accumulation_steps) {
         launch(start_blocks<momentum, centered, gradient_accumulation_steps, T, C>, blocks, 256, stream, rows,
             tensor, block);
     }); }); });
@@ -479,16 +528,21 @@ template <typename T>
 int step(int64 options, int64 rows, RMSpropRow *row, [[maybe_unused]] int64 tensors,
         const RMSpropTensor *tensor, int64 blocks, const RMSpropBlock *block, void *workspace,
         cudaStream_t stream) {
-    using C = typename Compute<T>::type;
+    using C = Compute<T>;
     Scalars<C> *const scalars = static_cast<Scalars<C> *>(workspace);
     launch(advance_rows<C>, (rows + 31) / 32, 32, stream, options, rows, row, scalars);
-    choose(options & RMSPROP_MOMENTUM, [&](auto momentum) {
-    choose(options & RMSPROP_CENTERED, [&](auto centered) {
-    choose(options & RMSPROP_GRADIENT_ACCUMULATION_STEPS, [&](auto gradient_accumulation_steps) {
-    choose(options & RMSPROP_WEIGHT_DECAY, [&](auto weight_decay) {
-        launch(update_blocks<momentum, centered, gradient_accumulation_steps, weight_decay, T, C>, blocks,
-            256, stream, scalars, tensor, block);
-    }); }); }); });
+    choose<RMSPROP_MOMENTUM>(options, [&](auto momentum) {
+    choose<RMSPROP_CENTERED>(options, [&](auto centered) {
+    choose<RMSPROP_GRADIENT_ACCUMULATION_STEPS>(options, [&](auto gradient_accumulation_steps) {
+    choose<RMSPROP_WEIGHT_DECAY>(options, [&](auto weight_decay) {
+    choose<RMSPROP_DECOUPLED_WEIGHT_DECAY>(options, [&](auto decoupled_weight_decay) {
+    choose<RMSPROP_RATE_IN_MOMENTUM>(options, [&](auto rate_in_momentum) {
+    choose<RMSPROP_EPSILON_IN_ROOT>(options, [&](auto epsilon_in_root) {
+    choose<RMSPROP_DOWNHILL_MOMENTUM>(options, [&](auto downhill_momentum) {
+        launch(update_blocks<momentum, centered, gradient_accumulation_steps, weight_decay,
+            decoupled_weight_decay, rate_in_momentum, epsilon_in_root, downhill_momentum, T, C>, blocks, 256,
+            stream, scalars, tensor, block);
+    }); }); }); }); }); }); }); });
     return cudaGetLastError();
 }
 

@@ -45,10 +45,13 @@ struct ScheduleFreeAdamWTensor {
     int64 size;
     int64 row;
     void *w;
-    const void *g;
+    void *g;  // read only, unless built to write it back
+    void *copy;  // w in another dtype, if built to write that
+    double *step;  // a counter that follows the row's t; null for none
     void *z;  // the iterate that gradients move
     void *v;  // second moment
     void *accumulated_gradient;  // sum of the gradients since the last update
+    void *weight_sum;  // a number that follows the row's; null for none
 };
 
 // What `options` is made of. The bit of a hyperparameter says that it is given.
@@ -79,6 +82,19 @@ extern "C" const char *const schedule_free_adamw_interface = R"({
     {"name": "v", "when": []},
     {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]}
   ],
+  "tensor": [
+    "size",
+    "row",
+    "w",
+    "g",
+    "copy",
+    "step",
+    "z",
+    "v",
+    "accumulated_gradient",
+    "weight_sum"
+  ],
+  "sums": [],
   "scalar_slots": [
     {"name": "weight_sum", "when": [], "start": 0.0}
   ]
@@ -139,12 +155,13 @@ struct bfloat16 {
 };
 
 // The dtype of the arithmetic, and of the slots, of a parameter of type T.
-template <typename T> struct Compute {
+template <typename T> struct ComputeOf {
     using type = Float32;
 };
-template <> struct Compute<Float64> {
+template <> struct ComputeOf<Float64> {
     using type = Float64;
 };
+template <typename T> using Compute = typename ComputeOf<T>::type;
 
 __device__ inline Float32 load(const Float32 &x) { return x; }
 __device__ inline Float64 load(const Float64 &x) { return x; }
@@ -450,11 +467,15 @@ __global__ void update_blocks(const Scalars<C> *scalars, const ScheduleFreeAdamW
 template <bool value> struct Constant {
     constexpr operator bool() const { return value; }
 };
-template <typename Body> void choose(bool option, Body body) {
-    if (option)
+template <int64 option, typename Body> void choose([[maybe_unused]] int64 options, Body body) {
+#ifdef OPTLOOM_OPTIONS
+    body(Constant<((OPTLOOM_OPTIONS) & option) != 0>{});
+#else
+    if (options & option)
         body(Constant<true>{});
     else
         body(Constant<false>{});
+#endif
 }
 
 // Without nvcc, a header that emulates the device runs the kernel on the host.
@@ -472,8 +493,8 @@ void launch(void (*kernel)(Parameters...), int64 blocks, int threads, [[maybe_un
 template <typename T>
 int start_tensors(int64 options, const ScheduleFreeAdamWRow *rows, const ScheduleFreeAdamWTensor *tensor,
         int64 blocks, const ScheduleFreeAdamWBlock *block, cudaStream_t stream) {
-    using C = typename Compute<T>::type;
-    choose(options & SCHEDULE_FREE_ADAMW_GRADIENT_ACCUMULATION_STEPS, [&](auto gradient_accumulation_steps) {
+    using C = Compute<T>;
+    choose<SCHEDULE_FREE_ADAMW_GRADIENT_ACCUMULATION_STEPS>(options, [&](auto gradient_accumulation_steps) {
         launch(start_blocks<gradient_accumulation_steps, T, C>, blocks, 256, stream, rows, tensor, block);
     });
     return cudaGetLastError();
@@ -483,10 +504,10 @@ template <typename T>
 int step(int64 options, int64 rows, ScheduleFreeAdamWRow *row, [[maybe_unused]] int64 tensors,
         const ScheduleFreeAdamWTensor *tensor, int64 blocks, const ScheduleFreeAdamWBlock *block,
         void *workspace, cudaStream_t stream) {
-    using C = typename Compute<T>::type;
+    using C = Compute<T>;
     Scalars<C> *const scalars = static_cast<Scalars<C> *>(workspace);
     launch(advance_rows<C>, (rows + 31) / 32, 32, stream, options, rows, row, scalars);
-    choose(options & SCHEDULE_FREE_ADAMW_GRADIENT_ACCUMULATION_STEPS, [&](auto gradient_accumulation_steps) {
+    choose<SCHEDULE_FREE_ADAMW_GRADIENT_ACCUMULATION_STEPS>(options, [&](auto gradient_accumulation_steps) {
         launch(update_blocks<gradient_accumulation_steps, T, C>, blocks, 256, stream, scalars, tensor, block);
     });
     return cudaGetLastError();

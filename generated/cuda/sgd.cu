@@ -3,8 +3,12 @@
 //
 // Stochastic gradient descent with momentum (Polyak 1964; Sutskever et al. 2013, equations 3 and 4).
 //
-//     m = momentum * m - learning_rate * g
-//     w = (w + momentum * m - learning_rate * g if nesterov else w + m) if momentum given else w
+//     share = where(1 < t, 1 - dampening, 1)
+//     taken = share * g if dampening given else g
+//     m = momentum * m - learning_rate * taken if rate_in_momentum else momentum * m + taken
+//     w =
+//         ((w + momentum * m - learning_rate * g if nesterov else w + m) if rate_in_momentum else w
+//         - learning_rate * (g + momentum * m if nesterov else m)) if momentum given else w
 //         - learning_rate * g
 //
 // Build: nvcc -std=c++17 -O3 -arch=native -shared -Xcompiler -fPIC
@@ -22,6 +26,7 @@ using uint16 = unsigned short;
 struct SGDRow {
     double learning_rate;  // 0.01 by default
     double momentum;  // decay rate of the velocity; 0 for none, 0 by default
+    double dampening;  // share of later gradients left out of the velocity, 0 by default
     double weight_decay;  // share of the weights, times the learning rate, taken off; None for none
     int64 gradient_accumulation_steps;  // calls per update; None for one
     int64 iterations;  // calls
@@ -34,7 +39,9 @@ struct SGDTensor {
     int64 size;
     int64 row;
     void *w;
-    const void *g;
+    void *g;  // read only, unless built to write it back
+    void *copy;  // w in another dtype, if built to write that
+    double *step;  // a counter that follows the row's t; null for none
     void *m;  // velocity
     void *accumulated_gradient;  // sum of the gradients since the last update
 };
@@ -44,7 +51,10 @@ enum SGDOption {
     SGD_MOMENTUM = 1,
     SGD_GRADIENT_ACCUMULATION_STEPS = 2,
     SGD_WEIGHT_DECAY = 4,
-    SGD_NESTEROV = 8,
+    SGD_DECOUPLED_WEIGHT_DECAY = 8,
+    SGD_DAMPENING = 16,
+    SGD_RATE_IN_MOMENTUM = 32,
+    SGD_NESTEROV = 64,
 };
 
 // The same for bindings.
@@ -52,6 +62,7 @@ extern "C" const char *const sgd_interface = R"({
   "hypers": [
     {"name": "learning_rate", "type": "float64", "default": 0.01},
     {"name": "momentum", "type": "float64", "default": 0.0},
+    {"name": "dampening", "type": "float64", "default": 0.0},
     {"name": "weight_decay", "type": "float64", "default": null},
     {"name": "gradient_accumulation_steps", "type": "int64", "default": null}
   ],
@@ -60,18 +71,34 @@ extern "C" const char *const sgd_interface = R"({
     {"name": "t"}
   ],
   "options": [
-    {"name": "nesterov", "default": false}
+    {"name": "nesterov", "default": false},
+    {"name": "rate_in_momentum", "default": true},
+    {"name": "decoupled_weight_decay", "default": true}
   ],
   "switches": [
     {"name": "momentum", "given": "momentum", "off": 0},
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
     {"name": "weight_decay", "given": "weight_decay", "off": null},
+    {"name": "decoupled_weight_decay", "option": "decoupled_weight_decay", "value": true},
+    {"name": "dampening", "given": "dampening", "off": 0},
+    {"name": "rate_in_momentum", "option": "rate_in_momentum", "value": true},
     {"name": "nesterov", "option": "nesterov", "value": true}
   ],
   "slots": [
     {"name": "m", "when": ["momentum"]},
     {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]}
   ],
+  "tensor": [
+    "size",
+    "row",
+    "w",
+    "g",
+    "copy",
+    "step",
+    "m",
+    "accumulated_gradient"
+  ],
+  "sums": [],
   "scalar_slots": []
 })";
 
@@ -130,12 +157,13 @@ struct bfloat16 {
 };
 
 // The dtype of the arithmetic, and of the slots, of a parameter of type T.
-template <typename T> struct Compute {
+template <typename T> struct ComputeOf {
     using type = Float32;
 };
-template <> struct Compute<Float64> {
+template <> struct ComputeOf<Float64> {
     using type = Float64;
 };
+template <typename T> using Compute = typename ComputeOf<T>::type;
 
 __device__ inline Float32 load(const Float32 &x) { return x; }
 __device__ inline Float64 load(const Float64 &x) { return x; }
@@ -177,6 +205,10 @@ template <typename C> __device__ inline Pair<C> pair(double x) {
 }
 template <typename C> __device__ inline C rounded(Pair<C> u) { return u.high; }
 
+template <typename C> __device__ inline Pair<C> two_sum(C a, C b) {
+    const C total = a + b, of_b = total - a;
+    return {total, (a - (total - of_b)) + (b - of_b)};
+}
 template <typename C> __device__ inline Pair<C> quick_two_sum(C a, C b) {
     const C total = a + b;
     return {total, b - (total - a)};
@@ -190,6 +222,13 @@ template <typename C> __device__ inline Pair<C> two_product(C a, C b) {
     const Pair<C> x = split(a), y = split(b);
     return {product, ((x.high * y.high - product) + x.high * y.low + x.low * y.high) + x.low * y.low};
 }
+template <typename C> __device__ inline Pair<C> operator+(Pair<C> u, Pair<C> v) {
+    const Pair<C> total = two_sum(u.high, v.high), low = two_sum(u.low, v.low);
+    const Pair<C> sum = quick_two_sum(total.high, total.low + low.high);
+    return quick_two_sum(sum.high, sum.low + low.low);
+}
+template <typename C> __device__ inline Pair<C> operator-(Pair<C> u) { return {-u.high, -u.low}; }
+template <typename C> __device__ inline Pair<C> operator-(Pair<C> u, Pair<C> v) { return u + -v; }
 template <typename C> __device__ inline Pair<C> operator*(Pair<C> u, Pair<C> v) {
     const Pair<C> product = two_product(u.high, v.high);
     return quick_two_sum(product.high, product.low + (u.high * v.low + u.low * v.high));
@@ -200,12 +239,20 @@ template <typename C> __device__ inline Pair<C> operator/(Pair<C> u, Pair<C> v) 
     const C rest = ((u.high - product.high) - product.low) + (u.low - quotient * v.low);
     return quick_two_sum(quotient, rest / v.high);
 }
+template <typename C> __device__ inline bool operator==(Pair<C> u, Pair<C> v) { return u.high == v.high
+    && u.low == v.low; }
+template <typename C> __device__ inline bool operator<(Pair<C> u, Pair<C> v) {
+    return u.high < v.high || (u.high == v.high && u.low < v.low);
+}
+template <typename C> __device__ inline bool operator<=(Pair<C> u, Pair<C> v) { return u < v || u == v; }
 
 // What all elements of a row share in a step.
 template <typename C> struct Scalars {
     bool is_update;
     C inverse_gradient_accumulation_steps;
+    C weight_decay;
     C weight_decay_times_learning_rate;
+    C share;
     C momentum;
     C learning_rate;
 };
@@ -220,10 +267,13 @@ template <typename C> __device__ inline Scalars<C> advance(SGDRow &row, int64 op
     row.t += 1;
     const Pair<C> learning_rate = pair<C>(row.learning_rate);
     const Pair<C> momentum = pair<C>(row.momentum);
+    const Pair<C> dampening = pair<C>(row.dampening);
     const Pair<C> weight_decay = pair<C>(row.weight_decay);
     const Pair<C> gradient_accumulation_steps = pair<C>(double(row.gradient_accumulation_steps));
     k.inverse_gradient_accumulation_steps = rounded(pair<C>(1) / gradient_accumulation_steps);
+    k.weight_decay = rounded(weight_decay);
     k.weight_decay_times_learning_rate = rounded(weight_decay * learning_rate);
+    k.share = rounded(pair<C>(1) < pair<C>(double(row.t)) ? pair<C>(1) - dampening : pair<C>(1));
     k.momentum = rounded(momentum);
     k.learning_rate = rounded(learning_rate);
     return k;
@@ -243,17 +293,23 @@ __device__ inline void every_call(C g, C &accumulated_gradient) {
 }
 
 // One element, in a call that updates.
-template <bool momentum, bool gradient_accumulation_steps, bool weight_decay, bool nesterov, typename C>
+template <bool momentum, bool gradient_accumulation_steps, bool weight_decay, bool decoupled_weight_decay,
+    bool dampening, bool rate_in_momentum, bool nesterov, typename C>
 __device__ inline void update(const Scalars<C> &k, C &w, C g, C &m, C &accumulated_gradient) {
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
         new_accumulated_gradient = accumulated_gradient + g;
         g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps;
     }
-    if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
-    if constexpr (momentum) m = k.momentum * m - k.learning_rate * g;
+    if constexpr (weight_decay && !decoupled_weight_decay) g = g + k.weight_decay * w;
+    if constexpr (weight_decay && decoupled_weight_decay) w = w - k.weight_decay_times_learning_rate * w;
+    const C taken = dampening ? k.share * g : g;
+    if constexpr (momentum) m = rate_in_momentum ? k.momentum * m - k.learning_rate * taken
+        : k.momentum * m + taken;
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
-    w = momentum ? (nesterov ? w + k.momentum * m - k.learning_rate * g : w + m) : w - k.learning_rate * g;
+    w = momentum
+        ? (rate_in_momentum ? (nesterov ? w + k.momentum * m - k.learning_rate * g : w + m)
+        : w - k.learning_rate * (nesterov ? g + k.momentum * m : m)) : w - k.learning_rate * g;
 }
 
 constexpr int64 block_size = 4096;
@@ -313,8 +369,8 @@ __device__ inline void every_call_elements(const SGDTensor &x, int64 i) {
 }
 
 // `width` elements from the i-th on.
-template <bool momentum, bool gradient_accumulation_steps, bool weight_decay, bool nesterov, typename T,
-    typename C, int width>
+template <bool momentum, bool gradient_accumulation_steps, bool weight_decay, bool decoupled_weight_decay,
+    bool dampening, bool rate_in_momentum, bool nesterov, typename T, typename C, int width>
 __device__ inline void update_elements(const Scalars<C> &k, const SGDTensor &x, int64 i) {
     Pack<T, width> w_ = read<T, width>(x.w, i);
     Pack<T, width> g_ = read<T, width>(x.g, i);
@@ -329,8 +385,8 @@ __device__ inline void update_elements(const Scalars<C> &k, const SGDTensor &x, 
         C g = load(g_.x[j]);
         C m = load(m_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
-        update<momentum, gradient_accumulation_steps, weight_decay, nesterov>(k, w, g, m,
-            accumulated_gradient);
+        update<momentum, gradient_accumulation_steps, weight_decay, decoupled_weight_decay, dampening,
+            rate_in_momentum, nesterov>(k, w, g, m, accumulated_gradient);
         store(w_.x[j], w);
         store(m_.x[j], m);
         store(accumulated_gradient_.x[j], accumulated_gradient);
@@ -355,8 +411,8 @@ __global__ void start_blocks(const SGDRow *rows, const SGDTensor *tensor, const 
 }
 
 // A thread block takes one block.
-template <bool momentum, bool gradient_accumulation_steps, bool weight_decay, bool nesterov, typename T,
-    typename C>
+template <bool momentum, bool gradient_accumulation_steps, bool weight_decay, bool decoupled_weight_decay,
+    bool dampening, bool rate_in_momentum, bool nesterov, typename T, typename C>
 __global__ void update_blocks(const Scalars<C> *scalars, const SGDTensor *tensor, const SGDBlock *blocks) {
     const SGDBlock block = blocks[blockIdx.x];
     const SGDTensor x = tensor[block.tensor];
@@ -365,11 +421,11 @@ __global__ void update_blocks(const Scalars<C> *scalars, const SGDTensor *tensor
     const int packs = is_aligned(x) ? int(block.size) / width : 0;
     if (k.is_update) {
         for (int i = threadIdx.x; i < packs; i += blockDim.x)
-            update_elements<momentum, gradient_accumulation_steps, weight_decay, nesterov, T, C, width>(k, x,
-                block.begin + i * width);
+            update_elements<momentum, gradient_accumulation_steps, weight_decay, decoupled_weight_decay,
+                dampening, rate_in_momentum, nesterov, T, C, width>(k, x, block.begin + i * width);
         for (int i = packs * width + threadIdx.x; i < block.size; i += blockDim.x)
-            update_elements<momentum, gradient_accumulation_steps, weight_decay, nesterov, T, C, 1>(k, x,
-                block.begin + i);
+            update_elements<momentum, gradient_accumulation_steps, weight_decay, decoupled_weight_decay,
+                dampening, rate_in_momentum, nesterov, T, C, 1>(k, x, block.begin + i);
     } else {
         for (int i = threadIdx.x; i < packs; i += blockDim.x)
             every_call_elements<gradient_accumulation_steps, T, C, width>(x, block.begin + i * width);
@@ -382,11 +438,15 @@ __global__ void update_blocks(const Scalars<C> *scalars, const SGDTensor *tensor
 template <bool value> struct Constant {
     constexpr operator bool() const { return value; }
 };
-template <typename Body> void choose(bool option, Body body) {
-    if (option)
+template <int64 option, typename Body> void choose([[maybe_unused]] int64 options, Body body) {
+#ifdef OPTLOOM_OPTIONS
+    body(Constant<((OPTLOOM_OPTIONS) & option) != 0>{});
+#else
+    if (options & option)
         body(Constant<true>{});
     else
         body(Constant<false>{});
+#endif
 }
 
 // Without nvcc, a header that emulates the device runs the kernel on the host.
@@ -404,9 +464,9 @@ void launch(void (*kernel)(Parameters...), int64 blocks, int threads, [[maybe_un
 template <typename T>
 int start_tensors(int64 options, const SGDRow *rows, const SGDTensor *tensor, int64 blocks,
         const SGDBlock *block, cudaStream_t stream) {
-    using C = typename Compute<T>::type;
-    choose(options & SGD_MOMENTUM, [&](auto momentum) {
-    choose(options & SGD_GRADIENT_ACCUMULATION_STEPS, [&](auto gradient_accumulation_steps) {
+    using C = Compute<T>;
+    choose<SGD_MOMENTUM>(options, [&](auto momentum) {
+    choose<SGD_GRADIENT_ACCUMULATION_STEPS>(options, [&](auto gradient_accumulation_steps) {
         launch(start_blocks<momentum, gradient_accumulation_steps, T, C>, blocks, 256, stream, rows, tensor,
             block);
     }); });
@@ -416,16 +476,19 @@ int start_tensors(int64 options, const SGDRow *rows, const SGDTensor *tensor, in
 template <typename T>
 int step(int64 options, int64 rows, SGDRow *row, [[maybe_unused]] int64 tensors, const SGDTensor *tensor,
         int64 blocks, const SGDBlock *block, void *workspace, cudaStream_t stream) {
-    using C = typename Compute<T>::type;
+    using C = Compute<T>;
     Scalars<C> *const scalars = static_cast<Scalars<C> *>(workspace);
     launch(advance_rows<C>, (rows + 31) / 32, 32, stream, options, rows, row, scalars);
-    choose(options & SGD_MOMENTUM, [&](auto momentum) {
-    choose(options & SGD_GRADIENT_ACCUMULATION_STEPS, [&](auto gradient_accumulation_steps) {
-    choose(options & SGD_WEIGHT_DECAY, [&](auto weight_decay) {
-    choose(options & SGD_NESTEROV, [&](auto nesterov) {
-        launch(update_blocks<momentum, gradient_accumulation_steps, weight_decay, nesterov, T, C>, blocks,
-            256, stream, scalars, tensor, block);
-    }); }); }); });
+    choose<SGD_MOMENTUM>(options, [&](auto momentum) {
+    choose<SGD_GRADIENT_ACCUMULATION_STEPS>(options, [&](auto gradient_accumulation_steps) {
+    choose<SGD_WEIGHT_DECAY>(options, [&](auto weight_decay) {
+    choose<SGD_DECOUPLED_WEIGHT_DECAY>(options, [&](auto decoupled_weight_decay) {
+    choose<SGD_DAMPENING>(options, [&](auto dampening) {
+    choose<SGD_RATE_IN_MOMENTUM>(options, [&](auto rate_in_momentum) {
+    choose<SGD_NESTEROV>(options, [&](auto nesterov) {
+        launch(update_blocks<momentum, gradient_accumulation_steps, weight_decay, decoupled_weight_decay,
+            dampening, rate_in_momentum, nesterov, T, C>, blocks, 256, stream, scalars, tensor, block);
+    }); }); }); }); }); }); });
     return cudaGetLastError();
 }
 

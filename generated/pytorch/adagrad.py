@@ -38,7 +38,8 @@ class Adagrad(_support.Optimizer):
         epsilon_in_root: epsilon is added to the sum, else to its root
         decoupled_weight_decay: weights shrink by themselves; else weight_decay * w is added to the
             gradient; to be chosen by those who want it
-        params, sparse, maximize, foreach, capturable, differentiable, fused: as in _support.Optimizer
+        params, sparse, maximize, foreach, capturable, differentiable, fused, write_back_grad: as in
+            _support.Optimizer
     """
 
     @staticmethod
@@ -105,6 +106,7 @@ class Adagrad(_support.Optimizer):
         capturable: bool = False,
         differentiable: bool = False,
         fused: bool | None = None,
+        write_back_grad: bool = True,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -121,12 +123,22 @@ class Adagrad(_support.Optimizer):
             "capturable": capturable,
             "differentiable": differentiable,
             "fused": fused,
+            "write_back_grad": write_back_grad,
         }
         super().__init__(params, defaults)
 
     _slot_names: ClassVar[dict[str, str]] = {
         "accumulator": "sum",
         "accumulated_gradient": "accumulated_gradient",
+    }
+    _file = __file__
+    _hypers: ClassVar[dict[str, Any]] = {
+        "learning_rate": ("lr", None),
+        "initial_accumulator_value": ("initial_accumulator_value", None),
+        "epsilon": ("eps", None),
+        "learning_rate_decay": ("lr_decay", None),
+        "weight_decay": ("weight_decay", None),
+        "gradient_accumulation_steps": ("gradient_accumulation_steps", None),
     }
     _dialect: ClassVar[dict[str, Any]] = {"epsilon_in_root": False, "decoupled_weight_decay": False}
     _every = "gradient_accumulation_steps"

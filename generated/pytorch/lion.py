@@ -29,7 +29,8 @@ class Lion(_support.Optimizer):
         betas: share of the moment in the direction; decay rate of the moment
         weight_decay: share of the weights, times the learning rate, taken off; None for none
         gradient_accumulation_steps: calls per update; None for one
-        params, sparse, maximize, foreach, capturable, differentiable, fused: as in _support.Optimizer
+        params, sparse, maximize, foreach, capturable, differentiable, fused, write_back_grad: as in
+            _support.Optimizer
     """
 
     @staticmethod
@@ -84,6 +85,7 @@ class Lion(_support.Optimizer):
         capturable: bool = False,
         differentiable: bool = False,
         fused: bool | None = None,
+        write_back_grad: bool = True,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -96,10 +98,19 @@ class Lion(_support.Optimizer):
             "capturable": capturable,
             "differentiable": differentiable,
             "fused": fused,
+            "write_back_grad": write_back_grad,
         }
         super().__init__(params, defaults)
 
     _slot_names: ClassVar[dict[str, str]] = {"m": "m", "accumulated_gradient": "accumulated_gradient"}
+    _file = __file__
+    _hypers: ClassVar[dict[str, Any]] = {
+        "learning_rate": ("lr", None),
+        "beta_1": ("betas", 0),
+        "beta_2": ("betas", 1),
+        "weight_decay": ("weight_decay", None),
+        "gradient_accumulation_steps": ("gradient_accumulation_steps", None),
+    }
     _every = "gradient_accumulation_steps"
 
     @staticmethod

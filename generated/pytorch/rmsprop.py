@@ -48,7 +48,8 @@ class RMSprop(_support.Optimizer):
         rate_in_momentum: the velocity carries the learning rate, else its steps do
         decoupled_weight_decay: weights shrink by themselves; else weight_decay * w is added to the
             gradient; to be chosen by those who want it
-        params, sparse, maximize, foreach, capturable, differentiable, fused: as in _support.Optimizer
+        params, sparse, maximize, foreach, capturable, differentiable, fused, write_back_grad: as in
+            _support.Optimizer
     """
 
     @staticmethod
@@ -132,6 +133,7 @@ class RMSprop(_support.Optimizer):
         capturable: bool = False,
         differentiable: bool = False,
         fused: bool | None = None,
+        write_back_grad: bool = True,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -150,6 +152,7 @@ class RMSprop(_support.Optimizer):
             "capturable": capturable,
             "differentiable": differentiable,
             "fused": fused,
+            "write_back_grad": write_back_grad,
         }
         super().__init__(params, defaults)
 
@@ -158,6 +161,15 @@ class RMSprop(_support.Optimizer):
         "m": "momentum_buffer",
         "mean": "grad_avg",
         "accumulated_gradient": "accumulated_gradient",
+    }
+    _file = __file__
+    _hypers: ClassVar[dict[str, Any]] = {
+        "learning_rate": ("lr", None),
+        "rho": ("alpha", None),
+        "momentum": ("momentum", None),
+        "epsilon": ("eps", None),
+        "weight_decay": ("weight_decay", None),
+        "gradient_accumulation_steps": ("gradient_accumulation_steps", None),
     }
     _dialect: ClassVar[dict[str, Any]] = {
         "epsilon_in_root": False,

@@ -39,7 +39,8 @@ class SGD(_support.Optimizer):
         rate_in_momentum: the velocity carries the learning rate, else its steps do
         decoupled_weight_decay: weights shrink by themselves; else weight_decay * w is added to the
             gradient; to be chosen by those who want it
-        params, sparse, maximize, foreach, capturable, differentiable, fused: as in _support.Optimizer
+        params, sparse, maximize, foreach, capturable, differentiable, fused, write_back_grad: as in
+            _support.Optimizer
     """
 
     @staticmethod
@@ -116,6 +117,7 @@ class SGD(_support.Optimizer):
         capturable: bool = False,
         differentiable: bool = False,
         fused: bool | None = None,
+        write_back_grad: bool = True,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -132,12 +134,21 @@ class SGD(_support.Optimizer):
             "capturable": capturable,
             "differentiable": differentiable,
             "fused": fused,
+            "write_back_grad": write_back_grad,
         }
         super().__init__(params, defaults)
 
     _slot_names: ClassVar[dict[str, str]] = {
         "m": "momentum_buffer",
         "accumulated_gradient": "accumulated_gradient",
+    }
+    _file = __file__
+    _hypers: ClassVar[dict[str, Any]] = {
+        "learning_rate": ("lr", None),
+        "momentum": ("momentum", None),
+        "dampening": ("dampening", None),
+        "weight_decay": ("weight_decay", None),
+        "gradient_accumulation_steps": ("gradient_accumulation_steps", None),
     }
     _dialect: ClassVar[dict[str, Any]] = {"rate_in_momentum": False, "decoupled_weight_decay": False}
     _every = "gradient_accumulation_steps"

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from kernels import DTYPES, SHAPES, bits, episode, job, printed, rendered, variants
-from optloom.codegen.c_family.native import State, run
+from optloom.codegen.c_family.native import State, built_for, run
 from optloom.codegen.compiler import discover, program_for, render
 from optloom.codegen.conformance.protocol import Dtype
 from optloom.codegen.printing import UnsupportedOperation
@@ -44,9 +44,9 @@ def test_bits_are_the_references(name: str, dtype: Dtype, folder: Path) -> None:
 def test_the_order_of_threads_does_not_count(name: str, folder: Path) -> None:
     """No thread reads what another one of its launch writes."""
     file, made = rendered(name, "cuda", folder), episode("float32", [(9001,), (3,), (4096,)], 3)
-    reversed_order = runner.library(file, "-DOPTLOOM_REVERSED")
-    (backward,) = run(job(file, name, "float32", made, ({"weight_decay": 0.01}, {})), reversed_order, runner.call)
-    (forward,) = runner.run(job(file, name, "float32", made, ({"weight_decay": 0.01}, {})))
+    made_job = job(file, name, "float32", made, ({"weight_decay": 0.01}, {}))
+    (backward,) = run(made_job, runner.library(file, "-DOPTLOOM_REVERSED", built_for(made_job)), runner.call)
+    (forward,) = runner.run(made_job)
     assert bits(backward) == bits(forward)
 
 
@@ -54,8 +54,8 @@ def test_the_order_of_threads_does_not_count(name: str, folder: Path) -> None:
 @pytest.mark.parametrize("name", RULES)
 def test_alignment_does_not_count(name: str, dtype: Dtype, folder: Path) -> None:
     """Arrays that wide accesses cannot take give the bits of those that they can; neighbours stay untouched."""
-    library = runner.library(rendered(name, "cuda", folder))
-    made = episode(dtype, [(4103,)], 1)
+    file, made = rendered(name, "cuda", folder), episode(dtype, [(4103,)], 1)
+    library = runner.library(file, built_for(job(file, name, dtype, made, ({}, {}))))
     w, g = made.parameters[0], made.gradients[0][0]
     existing = State(library, {}, {}, []).existing()
     found = []

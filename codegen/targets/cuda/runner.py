@@ -20,7 +20,7 @@ class Block(ctypes.Structure):
 def library(file: str, *flags: str) -> native.Library:
     """`file`, compiled with further `flags`."""
     command = ("g++", *FLAGS.split(), *flags, "-include", str(HEADER), "-x", "c++")
-    return native.Library(native.compiled(Path(file), command, HEADER), Path(file).stem)
+    return native.Library(Path(file), native.compiled(Path(file), command, HEADER))
 
 
 def call(state: native.State, name: str) -> None:
@@ -37,4 +37,4 @@ def call(state: native.State, name: str) -> None:
 
 
 def run(job: Job) -> list[list[Snapshot]]:
-    return native.run(job, library(job.file), call)
+    return native.run(job, library(job.file, native.built_for(job)), call)

@@ -12,6 +12,7 @@ from typing import Literal as OneOf
 from optloom.spec.declarations import Peer
 from optloom.spec.guards import ALWAYS
 
+from ... import c_family
 from ...ir.nodes import Kind, Literal, Program, Ref, SlotInfo
 from ...passes.legalise import Nestings
 from ...passes.locality import locality
@@ -19,11 +20,11 @@ from ...printing import UnsupportedOperation
 from ...target import Templates
 from .arguments import Signature
 from .multi_tensor import vocabulary
-from .names import Names
+from .names import OFF, Names
 from .printer import GroupPrinter
 from .statements import scalar_lines, sums, update_lines, uses_one_minus_power
 
-TEMPLATES = Templates(Path(__file__).parent / "templates")
+TEMPLATES = Templates(Path(__file__).parent / "templates", (c_family.TEMPLATES,))
 
 
 class PytorchTarget:
@@ -43,6 +44,9 @@ class PytorchTarget:
         return {
             program.source: TEMPLATES.render("rule.py.jinja", _Module(program).context()),
             "_support.py": TEMPLATES.render("_support.py.jinja", vocabulary()),
+            "_kernels.py": TEMPLATES.render("kernels.py.jinja", {}),
+            "_fused.py": TEMPLATES.render("fused.py.jinja", {"off": OFF}),
+            "_tensors.cpp": TEMPLATES.render("tensors.cpp.jinja", {}),
         }
 
 
@@ -81,6 +85,7 @@ class _Module:
             "not_lazy": locality(program),
             "dialect": signature.dialect(),
             "every": program.update.predicate.hyper if program.update.predicate else "",
+            "hypers": {hyper.name: self.names.place(hyper.name) for hyper in program.hypers},
             "scalars": scalar_lines(program, self.names),
             "scalars_doc": self._scalars_doc(),
             "update": update_lines(program, self.names),
