@@ -3,7 +3,7 @@
 """Adam for PyTorch."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -226,6 +226,7 @@ class Adam(_support.Optimizer):
         fused: bool | None = None,
         write_back_grad: bool = True,
     ) -> None:
+<<<<<<< HEAD
         defaults = dict(
             lr=lr,
             betas=betas,
@@ -250,9 +251,28 @@ class Adam(_support.Optimizer):
             fused=fused,
             write_back_grad=write_back_grad,
         )
+=======
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "amsgrad": amsgrad,
+            "gradient_accumulation_steps": gradient_accumulation_steps,
+            "epsilon_hat": epsilon_hat,
+            "decoupled_weight_decay": decoupled_weight_decay,
+            "sparse": sparse,
+            "maximize": maximize,
+            "foreach": foreach,
+            "capturable": capturable,
+            "differentiable": differentiable,
+            "fused": fused,
+            "write_back_grad": write_back_grad,
+        }
+>>>>>>> main
         super().__init__(params, defaults)
 
-    _slot_names = {
+    _slot_names: ClassVar[dict[str, str]] = {
         "m": "exp_avg",
         "v": "exp_avg_sq",
         "v_hat": "max_exp_avg_sq",
@@ -260,7 +280,7 @@ class Adam(_support.Optimizer):
         "weight_average": "weight_average",
     }
     _file = __file__
-    _hypers = {
+    _hypers: ClassVar[dict[str, Any]] = {
         "learning_rate": ("lr", None),
         "beta_1": ("betas", 0),
         "beta_2": ("betas", 1),
@@ -274,11 +294,15 @@ class Adam(_support.Optimizer):
         "ema_momentum": ("ema_momentum", None),
         "ema_overwrite_frequency": ("ema_overwrite_frequency", None),
     }
+<<<<<<< HEAD
     _passes = (
         "_sums",
         "_update",
     )
     _dialect = {"epsilon_hat": False, "decoupled_weight_decay": False}
+=======
+    _dialect: ClassVar[dict[str, Any]] = {"epsilon_hat": False, "decoupled_weight_decay": False}
+>>>>>>> main
     _every = "gradient_accumulation_steps"
     _of_optimizer = (
         "use_ema",

@@ -3,7 +3,7 @@
 """Nadam for PyTorch."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -238,6 +238,7 @@ class Nadam(_support.Optimizer):
         fused: bool | None = None,
         write_back_grad: bool = True,
     ) -> None:
+<<<<<<< HEAD
         defaults = dict(
             lr=lr,
             betas=betas,
@@ -268,9 +269,33 @@ class Nadam(_support.Optimizer):
         "v": "exp_avg_sq",
         "accumulated_gradient": "accumulated_gradient",
         "weight_average": "weight_average",
+=======
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "momentum_decay": momentum_decay,
+            "decoupled_weight_decay": decoupled_weight_decay,
+            "gradient_accumulation_steps": gradient_accumulation_steps,
+            "sparse": sparse,
+            "maximize": maximize,
+            "foreach": foreach,
+            "capturable": capturable,
+            "differentiable": differentiable,
+            "fused": fused,
+            "write_back_grad": write_back_grad,
+        }
+        super().__init__(params, defaults)
+
+    _slot_names: ClassVar[dict[str, str]] = {
+        "m": "exp_avg",
+        "v": "exp_avg_sq",
+        "accumulated_gradient": "accumulated_gradient",
+>>>>>>> main
     }
     _file = __file__
-    _hypers = {
+    _hypers: ClassVar[dict[str, Any]] = {
         "learning_rate": ("lr", None),
         "beta_1": ("betas", 0),
         "beta_2": ("betas", 1),
@@ -285,13 +310,17 @@ class Nadam(_support.Optimizer):
         "ema_momentum": ("ema_momentum", None),
         "ema_overwrite_frequency": ("ema_overwrite_frequency", None),
     }
+<<<<<<< HEAD
     _scalar_names = {"product": "mu_product"}
     _passes = (
         "_sums",
         "_update",
     )
+=======
+    _scalar_names: ClassVar[dict[str, str]] = {"product": "mu_product"}
+>>>>>>> main
     _not_lazy = "`product` is not of the parameter's shape"
-    _dialect = {"decoupled_weight_decay": False}
+    _dialect: ClassVar[dict[str, Any]] = {"decoupled_weight_decay": False}
     _every = "gradient_accumulation_steps"
     _of_optimizer = (
         "use_ema",
