@@ -157,8 +157,8 @@ class Optimizer(torch.optim.Optimizer):
     ) -> None:
         """Takes parameters out of weight decay: they become groups of their own, whose weight_decay is 0.
 
-        patterns: regular expressions, searched for in a parameter's name with "/" for ".". They need parameters
-        that were passed with their names (`model.named_parameters()`); ValueError otherwise.
+        patterns: regular expressions, searched for in a parameter's name with "/" for ".". They need names:
+        parameters passed as `model.named_parameters()`; ValueError otherwise.
         """
         chosen, expressions = {id(w) for w in parameters}, list(patterns)
         for group in list(self.param_groups):
@@ -416,14 +416,8 @@ class Optimizer(torch.optim.Optimizer):
     ) -> Any:
         slots = [state.get(name) for name in self._slot_names.values()]
         if g.is_sparse:
-<<<<<<< HEAD
-            with rows_of(g, w, *slots) as (g, w, *slots):
-                return update(group, w, g, *slots, *inputs, k)
-=======
             with rows_of(g, w, *slots) as (g_rows, w_rows, *rows):
-                self._update(group, w_rows, g_rows, *rows, k)
-            return
->>>>>>> main
+                return update(group, w_rows, g_rows, *rows, *inputs, k)
         wide = real(w)
         found = update(group, wide, real(g), *map(real, slots), *inputs, k)
         if w.dtype in WIDENED:
@@ -607,7 +601,7 @@ def is_set(x: Any, off: float = 0.0) -> bool:
 
 
 def gradient(w: Tensor, group: Mapping[str, Any], whole: str) -> Tensor:
-    """The gradient of `w` to go down; zeros if it has none now. `whole`: what changes all rows, if any does."""
+    """The gradient of `w` to go down; zeros if it has none now. `whole`: what changes all rows, if any."""
     g = w.grad
     if g is None:
         return torch.zeros_like(w)

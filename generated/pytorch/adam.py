@@ -226,41 +226,22 @@ class Adam(_support.Optimizer):
         fused: bool | None = None,
         write_back_grad: bool = True,
     ) -> None:
-<<<<<<< HEAD
-        defaults = dict(
-            lr=lr,
-            betas=betas,
-            eps=eps,
-            weight_decay=weight_decay,
-            amsgrad=amsgrad,
-            global_clipnorm=global_clipnorm,
-            clipnorm=clipnorm,
-            clipvalue=clipvalue,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-            loss_scale_factor=loss_scale_factor,
-            ema_momentum=ema_momentum,
-            ema_overwrite_frequency=ema_overwrite_frequency,
-            epsilon_hat=epsilon_hat,
-            decoupled_weight_decay=decoupled_weight_decay,
-            use_ema=use_ema,
-            sparse=sparse,
-            maximize=maximize,
-            foreach=foreach,
-            capturable=capturable,
-            differentiable=differentiable,
-            fused=fused,
-            write_back_grad=write_back_grad,
-        )
-=======
         defaults = {
             "lr": lr,
             "betas": betas,
             "eps": eps,
             "weight_decay": weight_decay,
             "amsgrad": amsgrad,
+            "global_clipnorm": global_clipnorm,
+            "clipnorm": clipnorm,
+            "clipvalue": clipvalue,
             "gradient_accumulation_steps": gradient_accumulation_steps,
+            "loss_scale_factor": loss_scale_factor,
+            "ema_momentum": ema_momentum,
+            "ema_overwrite_frequency": ema_overwrite_frequency,
             "epsilon_hat": epsilon_hat,
             "decoupled_weight_decay": decoupled_weight_decay,
+            "use_ema": use_ema,
             "sparse": sparse,
             "maximize": maximize,
             "foreach": foreach,
@@ -269,7 +250,6 @@ class Adam(_support.Optimizer):
             "fused": fused,
             "write_back_grad": write_back_grad,
         }
->>>>>>> main
         super().__init__(params, defaults)
 
     _slot_names: ClassVar[dict[str, str]] = {
@@ -294,15 +274,11 @@ class Adam(_support.Optimizer):
         "ema_momentum": ("ema_momentum", None),
         "ema_overwrite_frequency": ("ema_overwrite_frequency", None),
     }
-<<<<<<< HEAD
     _passes = (
         "_sums",
         "_update",
     )
-    _dialect = {"epsilon_hat": False, "decoupled_weight_decay": False}
-=======
     _dialect: ClassVar[dict[str, Any]] = {"epsilon_hat": False, "decoupled_weight_decay": False}
->>>>>>> main
     _every = "gradient_accumulation_steps"
     _of_optimizer = (
         "use_ema",

@@ -217,39 +217,21 @@ class AdamW(_support.Optimizer):
         fused: bool | None = None,
         write_back_grad: bool = True,
     ) -> None:
-<<<<<<< HEAD
-        defaults = dict(
-            lr=lr,
-            betas=betas,
-            eps=eps,
-            weight_decay=weight_decay,
-            amsgrad=amsgrad,
-            global_clipnorm=global_clipnorm,
-            clipnorm=clipnorm,
-            clipvalue=clipvalue,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-            loss_scale_factor=loss_scale_factor,
-            ema_momentum=ema_momentum,
-            ema_overwrite_frequency=ema_overwrite_frequency,
-            epsilon_hat=epsilon_hat,
-            use_ema=use_ema,
-            sparse=sparse,
-            maximize=maximize,
-            foreach=foreach,
-            capturable=capturable,
-            differentiable=differentiable,
-            fused=fused,
-            write_back_grad=write_back_grad,
-        )
-=======
         defaults = {
             "lr": lr,
             "betas": betas,
             "eps": eps,
             "weight_decay": weight_decay,
             "amsgrad": amsgrad,
+            "global_clipnorm": global_clipnorm,
+            "clipnorm": clipnorm,
+            "clipvalue": clipvalue,
             "gradient_accumulation_steps": gradient_accumulation_steps,
+            "loss_scale_factor": loss_scale_factor,
+            "ema_momentum": ema_momentum,
+            "ema_overwrite_frequency": ema_overwrite_frequency,
             "epsilon_hat": epsilon_hat,
+            "use_ema": use_ema,
             "sparse": sparse,
             "maximize": maximize,
             "foreach": foreach,
@@ -258,7 +240,6 @@ class AdamW(_support.Optimizer):
             "fused": fused,
             "write_back_grad": write_back_grad,
         }
->>>>>>> main
         super().__init__(params, defaults)
 
     _slot_names: ClassVar[dict[str, str]] = {
@@ -283,15 +264,11 @@ class AdamW(_support.Optimizer):
         "ema_momentum": ("ema_momentum", None),
         "ema_overwrite_frequency": ("ema_overwrite_frequency", None),
     }
-<<<<<<< HEAD
     _passes = (
         "_sums",
         "_update",
     )
-    _dialect = {"epsilon_hat": False}
-=======
     _dialect: ClassVar[dict[str, Any]] = {"epsilon_hat": False}
->>>>>>> main
     _every = "gradient_accumulation_steps"
     _of_optimizer = (
         "use_ema",

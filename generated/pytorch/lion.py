@@ -190,40 +190,18 @@ class Lion(_support.Optimizer):
         fused: bool | None = None,
         write_back_grad: bool = True,
     ) -> None:
-<<<<<<< HEAD
-        defaults = dict(
-            lr=lr,
-            betas=betas,
-            weight_decay=weight_decay,
-            global_clipnorm=global_clipnorm,
-            clipnorm=clipnorm,
-            clipvalue=clipvalue,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-            loss_scale_factor=loss_scale_factor,
-            ema_momentum=ema_momentum,
-            ema_overwrite_frequency=ema_overwrite_frequency,
-            use_ema=use_ema,
-            sparse=sparse,
-            maximize=maximize,
-            foreach=foreach,
-            capturable=capturable,
-            differentiable=differentiable,
-            fused=fused,
-            write_back_grad=write_back_grad,
-        )
-        super().__init__(params, defaults)
-
-    _slot_names = {
-        "m": "m",
-        "accumulated_gradient": "accumulated_gradient",
-        "weight_average": "weight_average",
-    }
-=======
         defaults = {
             "lr": lr,
             "betas": betas,
             "weight_decay": weight_decay,
+            "global_clipnorm": global_clipnorm,
+            "clipnorm": clipnorm,
+            "clipvalue": clipvalue,
             "gradient_accumulation_steps": gradient_accumulation_steps,
+            "loss_scale_factor": loss_scale_factor,
+            "ema_momentum": ema_momentum,
+            "ema_overwrite_frequency": ema_overwrite_frequency,
+            "use_ema": use_ema,
             "sparse": sparse,
             "maximize": maximize,
             "foreach": foreach,
@@ -234,8 +212,11 @@ class Lion(_support.Optimizer):
         }
         super().__init__(params, defaults)
 
-    _slot_names: ClassVar[dict[str, str]] = {"m": "m", "accumulated_gradient": "accumulated_gradient"}
->>>>>>> main
+    _slot_names: ClassVar[dict[str, str]] = {
+        "m": "m",
+        "accumulated_gradient": "accumulated_gradient",
+        "weight_average": "weight_average",
+    }
     _file = __file__
     _hypers: ClassVar[dict[str, Any]] = {
         "learning_rate": ("lr", None),

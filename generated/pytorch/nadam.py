@@ -238,38 +238,6 @@ class Nadam(_support.Optimizer):
         fused: bool | None = None,
         write_back_grad: bool = True,
     ) -> None:
-<<<<<<< HEAD
-        defaults = dict(
-            lr=lr,
-            betas=betas,
-            eps=eps,
-            weight_decay=weight_decay,
-            momentum_decay=momentum_decay,
-            decoupled_weight_decay=decoupled_weight_decay,
-            global_clipnorm=global_clipnorm,
-            clipnorm=clipnorm,
-            clipvalue=clipvalue,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-            loss_scale_factor=loss_scale_factor,
-            ema_momentum=ema_momentum,
-            ema_overwrite_frequency=ema_overwrite_frequency,
-            use_ema=use_ema,
-            sparse=sparse,
-            maximize=maximize,
-            foreach=foreach,
-            capturable=capturable,
-            differentiable=differentiable,
-            fused=fused,
-            write_back_grad=write_back_grad,
-        )
-        super().__init__(params, defaults)
-
-    _slot_names = {
-        "m": "exp_avg",
-        "v": "exp_avg_sq",
-        "accumulated_gradient": "accumulated_gradient",
-        "weight_average": "weight_average",
-=======
         defaults = {
             "lr": lr,
             "betas": betas,
@@ -277,7 +245,14 @@ class Nadam(_support.Optimizer):
             "weight_decay": weight_decay,
             "momentum_decay": momentum_decay,
             "decoupled_weight_decay": decoupled_weight_decay,
+            "global_clipnorm": global_clipnorm,
+            "clipnorm": clipnorm,
+            "clipvalue": clipvalue,
             "gradient_accumulation_steps": gradient_accumulation_steps,
+            "loss_scale_factor": loss_scale_factor,
+            "ema_momentum": ema_momentum,
+            "ema_overwrite_frequency": ema_overwrite_frequency,
+            "use_ema": use_ema,
             "sparse": sparse,
             "maximize": maximize,
             "foreach": foreach,
@@ -292,7 +267,7 @@ class Nadam(_support.Optimizer):
         "m": "exp_avg",
         "v": "exp_avg_sq",
         "accumulated_gradient": "accumulated_gradient",
->>>>>>> main
+        "weight_average": "weight_average",
     }
     _file = __file__
     _hypers: ClassVar[dict[str, Any]] = {
@@ -310,15 +285,11 @@ class Nadam(_support.Optimizer):
         "ema_momentum": ("ema_momentum", None),
         "ema_overwrite_frequency": ("ema_overwrite_frequency", None),
     }
-<<<<<<< HEAD
-    _scalar_names = {"product": "mu_product"}
+    _scalar_names: ClassVar[dict[str, str]] = {"product": "mu_product"}
     _passes = (
         "_sums",
         "_update",
     )
-=======
-    _scalar_names: ClassVar[dict[str, str]] = {"product": "mu_product"}
->>>>>>> main
     _not_lazy = "`product` is not of the parameter's shape"
     _dialect: ClassVar[dict[str, Any]] = {"decoupled_weight_decay": False}
     _every = "gradient_accumulation_steps"

@@ -3,7 +3,7 @@
 """QHAdam for PyTorch."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -212,39 +212,39 @@ class QHAdam(_support.Optimizer):
         fused: bool | None = None,
         write_back_grad: bool = True,
     ) -> None:
-        defaults = dict(
-            lr=lr,
-            betas=betas,
-            nu_1=nu_1,
-            nu_2=nu_2,
-            eps=eps,
-            weight_decay=weight_decay,
-            global_clipnorm=global_clipnorm,
-            clipnorm=clipnorm,
-            clipvalue=clipvalue,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-            loss_scale_factor=loss_scale_factor,
-            ema_momentum=ema_momentum,
-            ema_overwrite_frequency=ema_overwrite_frequency,
-            use_ema=use_ema,
-            sparse=sparse,
-            maximize=maximize,
-            foreach=foreach,
-            capturable=capturable,
-            differentiable=differentiable,
-            fused=fused,
-            write_back_grad=write_back_grad,
-        )
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "nu_1": nu_1,
+            "nu_2": nu_2,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "global_clipnorm": global_clipnorm,
+            "clipnorm": clipnorm,
+            "clipvalue": clipvalue,
+            "gradient_accumulation_steps": gradient_accumulation_steps,
+            "loss_scale_factor": loss_scale_factor,
+            "ema_momentum": ema_momentum,
+            "ema_overwrite_frequency": ema_overwrite_frequency,
+            "use_ema": use_ema,
+            "sparse": sparse,
+            "maximize": maximize,
+            "foreach": foreach,
+            "capturable": capturable,
+            "differentiable": differentiable,
+            "fused": fused,
+            "write_back_grad": write_back_grad,
+        }
         super().__init__(params, defaults)
 
-    _slot_names = {
+    _slot_names: ClassVar[dict[str, str]] = {
         "m": "m",
         "v": "v",
         "accumulated_gradient": "accumulated_gradient",
         "weight_average": "weight_average",
     }
     _file = __file__
-    _hypers = {
+    _hypers: ClassVar[dict[str, Any]] = {
         "learning_rate": ("lr", None),
         "beta_1": ("betas", 0),
         "beta_2": ("betas", 1),

@@ -232,46 +232,21 @@ class RAdam(_support.Optimizer):
         fused: bool | None = None,
         write_back_grad: bool = True,
     ) -> None:
-<<<<<<< HEAD
-        defaults = dict(
-            lr=lr,
-            betas=betas,
-            eps=eps,
-            weight_decay=weight_decay,
-            global_clipnorm=global_clipnorm,
-            clipnorm=clipnorm,
-            clipvalue=clipvalue,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-            loss_scale_factor=loss_scale_factor,
-            ema_momentum=ema_momentum,
-            ema_overwrite_frequency=ema_overwrite_frequency,
-            epsilon_hat=epsilon_hat,
-            decoupled_weight_decay=decoupled_weight_decay,
-            use_ema=use_ema,
-            sparse=sparse,
-            maximize=maximize,
-            foreach=foreach,
-            capturable=capturable,
-            differentiable=differentiable,
-            fused=fused,
-            write_back_grad=write_back_grad,
-        )
-        super().__init__(params, defaults)
-
-    _slot_names = {
-        "m": "exp_avg",
-        "v": "exp_avg_sq",
-        "accumulated_gradient": "accumulated_gradient",
-        "weight_average": "weight_average",
-=======
         defaults = {
             "lr": lr,
             "betas": betas,
             "eps": eps,
             "weight_decay": weight_decay,
+            "global_clipnorm": global_clipnorm,
+            "clipnorm": clipnorm,
+            "clipvalue": clipvalue,
             "gradient_accumulation_steps": gradient_accumulation_steps,
+            "loss_scale_factor": loss_scale_factor,
+            "ema_momentum": ema_momentum,
+            "ema_overwrite_frequency": ema_overwrite_frequency,
             "epsilon_hat": epsilon_hat,
             "decoupled_weight_decay": decoupled_weight_decay,
+            "use_ema": use_ema,
             "sparse": sparse,
             "maximize": maximize,
             "foreach": foreach,
@@ -286,7 +261,7 @@ class RAdam(_support.Optimizer):
         "m": "exp_avg",
         "v": "exp_avg_sq",
         "accumulated_gradient": "accumulated_gradient",
->>>>>>> main
+        "weight_average": "weight_average",
     }
     _file = __file__
     _hypers: ClassVar[dict[str, Any]] = {
@@ -303,15 +278,11 @@ class RAdam(_support.Optimizer):
         "ema_momentum": ("ema_momentum", None),
         "ema_overwrite_frequency": ("ema_overwrite_frequency", None),
     }
-<<<<<<< HEAD
     _passes = (
         "_sums",
         "_update",
     )
-    _dialect = {"epsilon_hat": True, "decoupled_weight_decay": False}
-=======
     _dialect: ClassVar[dict[str, Any]] = {"epsilon_hat": True, "decoupled_weight_decay": False}
->>>>>>> main
     _every = "gradient_accumulation_steps"
     _of_optimizer = (
         "use_ema",

@@ -237,34 +237,6 @@ class RMSprop(_support.Optimizer):
         fused: bool | None = None,
         write_back_grad: bool = True,
     ) -> None:
-<<<<<<< HEAD
-        defaults = dict(
-            lr=lr,
-            alpha=alpha,
-            eps=eps,
-            weight_decay=weight_decay,
-            momentum=momentum,
-            centered=centered,
-            global_clipnorm=global_clipnorm,
-            clipnorm=clipnorm,
-            clipvalue=clipvalue,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-            loss_scale_factor=loss_scale_factor,
-            ema_momentum=ema_momentum,
-            ema_overwrite_frequency=ema_overwrite_frequency,
-            epsilon_in_root=epsilon_in_root,
-            rate_in_momentum=rate_in_momentum,
-            decoupled_weight_decay=decoupled_weight_decay,
-            use_ema=use_ema,
-            sparse=sparse,
-            maximize=maximize,
-            foreach=foreach,
-            capturable=capturable,
-            differentiable=differentiable,
-            fused=fused,
-            write_back_grad=write_back_grad,
-        )
-=======
         defaults = {
             "lr": lr,
             "alpha": alpha,
@@ -272,10 +244,17 @@ class RMSprop(_support.Optimizer):
             "weight_decay": weight_decay,
             "momentum": momentum,
             "centered": centered,
+            "global_clipnorm": global_clipnorm,
+            "clipnorm": clipnorm,
+            "clipvalue": clipvalue,
             "gradient_accumulation_steps": gradient_accumulation_steps,
+            "loss_scale_factor": loss_scale_factor,
+            "ema_momentum": ema_momentum,
+            "ema_overwrite_frequency": ema_overwrite_frequency,
             "epsilon_in_root": epsilon_in_root,
             "rate_in_momentum": rate_in_momentum,
             "decoupled_weight_decay": decoupled_weight_decay,
+            "use_ema": use_ema,
             "sparse": sparse,
             "maximize": maximize,
             "foreach": foreach,
@@ -284,7 +263,6 @@ class RMSprop(_support.Optimizer):
             "fused": fused,
             "write_back_grad": write_back_grad,
         }
->>>>>>> main
         super().__init__(params, defaults)
 
     _slot_names: ClassVar[dict[str, str]] = {
@@ -309,19 +287,15 @@ class RMSprop(_support.Optimizer):
         "ema_momentum": ("ema_momentum", None),
         "ema_overwrite_frequency": ("ema_overwrite_frequency", None),
     }
-<<<<<<< HEAD
     _passes = (
         "_sums",
         "_update",
     )
-    _dialect = {"epsilon_in_root": False, "rate_in_momentum": False, "decoupled_weight_decay": False}
-=======
     _dialect: ClassVar[dict[str, Any]] = {
         "epsilon_in_root": False,
         "rate_in_momentum": False,
         "decoupled_weight_decay": False,
     }
->>>>>>> main
     _every = "gradient_accumulation_steps"
     _of_optimizer = (
         "use_ema",

@@ -222,47 +222,22 @@ class SGD(_support.Optimizer):
         fused: bool | None = None,
         write_back_grad: bool = True,
     ) -> None:
-<<<<<<< HEAD
-        defaults = dict(
-            lr=lr,
-            momentum=momentum,
-            dampening=dampening,
-            weight_decay=weight_decay,
-            nesterov=nesterov,
-            global_clipnorm=global_clipnorm,
-            clipnorm=clipnorm,
-            clipvalue=clipvalue,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-            loss_scale_factor=loss_scale_factor,
-            ema_momentum=ema_momentum,
-            ema_overwrite_frequency=ema_overwrite_frequency,
-            rate_in_momentum=rate_in_momentum,
-            decoupled_weight_decay=decoupled_weight_decay,
-            use_ema=use_ema,
-            sparse=sparse,
-            maximize=maximize,
-            foreach=foreach,
-            capturable=capturable,
-            differentiable=differentiable,
-            fused=fused,
-            write_back_grad=write_back_grad,
-        )
-        super().__init__(params, defaults)
-
-    _slot_names = {
-        "m": "momentum_buffer",
-        "accumulated_gradient": "accumulated_gradient",
-        "weight_average": "weight_average",
-=======
         defaults = {
             "lr": lr,
             "momentum": momentum,
             "dampening": dampening,
             "weight_decay": weight_decay,
             "nesterov": nesterov,
+            "global_clipnorm": global_clipnorm,
+            "clipnorm": clipnorm,
+            "clipvalue": clipvalue,
             "gradient_accumulation_steps": gradient_accumulation_steps,
+            "loss_scale_factor": loss_scale_factor,
+            "ema_momentum": ema_momentum,
+            "ema_overwrite_frequency": ema_overwrite_frequency,
             "rate_in_momentum": rate_in_momentum,
             "decoupled_weight_decay": decoupled_weight_decay,
+            "use_ema": use_ema,
             "sparse": sparse,
             "maximize": maximize,
             "foreach": foreach,
@@ -276,7 +251,7 @@ class SGD(_support.Optimizer):
     _slot_names: ClassVar[dict[str, str]] = {
         "m": "momentum_buffer",
         "accumulated_gradient": "accumulated_gradient",
->>>>>>> main
+        "weight_average": "weight_average",
     }
     _file = __file__
     _hypers: ClassVar[dict[str, Any]] = {
@@ -292,15 +267,11 @@ class SGD(_support.Optimizer):
         "ema_momentum": ("ema_momentum", None),
         "ema_overwrite_frequency": ("ema_overwrite_frequency", None),
     }
-<<<<<<< HEAD
     _passes = (
         "_sums",
         "_update",
     )
-    _dialect = {"rate_in_momentum": False, "decoupled_weight_decay": False}
-=======
     _dialect: ClassVar[dict[str, Any]] = {"rate_in_momentum": False, "decoupled_weight_decay": False}
->>>>>>> main
     _every = "gradient_accumulation_steps"
     _of_optimizer = (
         "use_ema",
