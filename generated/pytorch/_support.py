@@ -326,7 +326,8 @@ class Optimizer(torch.optim.Optimizer):
         every = groups[0][self._every] if self._every else None
         if every is None:
             return None, True
-        iterations = max((state.get("iterations", 0) for state in self.state.values()), default=0) + 1
+        parameters = [w for group in self.param_groups for w in group["params"] if w in self.state]
+        iterations = max([0, *[self.state[w].get("iterations", 0) for w in parameters]]) + 1
         return iterations, iterations % every == 0
 
     def _state_of(self, w: Tensor, group: dict[str, Any]) -> dict[str, Any]:
