@@ -338,7 +338,7 @@ class Optimizer(torch.optim.Optimizer):
 
 @dataclass
 class Unit:
-    """Parameters that the formula runs on at once: (w, g, state, inputs) of each. k: their update's numbers."""
+    """Parameters that the formula runs on at once: (w, g, state, inputs) of each. k: the update's numbers."""
 
     group: dict[str, Any]
     parts: list[Any]
@@ -448,6 +448,11 @@ def root(x: Any) -> Any:
     if isinstance(x, Tensor):
         return x.sqrt()
     return math.sqrt(x) if x >= 0 else math.nan
+
+
+def quotient(x: Any, y: Any) -> Any:
+    """The quotient of a step's numbers; NaN where a float is divided by zero."""
+    return x / y if isinstance(x, Tensor) or isinstance(y, Tensor) or y else math.nan
 
 
 def maximum(x: Any, y: Any) -> Any:

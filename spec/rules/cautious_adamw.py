@@ -8,4 +8,4 @@ from .adamw import AdamW
 class CautiousAdamW(Cautious, AdamW):
     """AdamW that moves only where the gradient agrees (Liang et al. 2024, algorithm 2)."""
 
-    peers = ()
+    peers = ()  # type: ignore[assignment]

@@ -8,4 +8,4 @@ from .lion import Lion
 class CautiousLion(Cautious, Lion):
     """Lion that moves only where the gradient agrees (Liang et al. 2024, algorithm 1)."""
 
-    peers = ()
+    peers = ()  # type: ignore[assignment]

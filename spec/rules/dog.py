@@ -18,6 +18,8 @@ class DoG(Rule):
         Peer(
             "optax.contrib.dog",
             slots={"start": "init_params", "distance": "max_dist", "squares": "sum_sq_norm_grads"},
+            dialect={"decoupled_weight_decay": False},
+            differs=("weight decay is decoupled",),
         ),
     )
 

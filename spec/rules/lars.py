@@ -22,5 +22,5 @@ class Lars(Rule):
         self.g_norm = norm(self.decayed)
         ratio = self.trust_coefficient * self.w_norm / (self.g_norm + self.epsilon)
         self.trust = where(both(self.w_norm > 0, self.g_norm > 0), ratio, 1)
-        self.m = self.momentum * self.m + self.learning_rate * self.trust * self.decayed
-        return w - self.m
+        self.m = self.momentum * self.m - self.learning_rate * self.trust * self.decayed
+        return w + self.m

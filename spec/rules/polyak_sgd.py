@@ -18,6 +18,7 @@ class PolyakSGD(Rule):
             "optax.polyak_sgd",
             arguments=("max_learning_rate", "scaling", "f_min", "eps"),
             names={"learning_rate": "max_learning_rate", "loss": "value"},
+            otherwise={"scaling": "the gradient is scaled before its norm is taken"},
         ),
     )
 

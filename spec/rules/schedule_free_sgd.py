@@ -16,7 +16,13 @@ class ScheduleFreeSGD(Rule):
     z = Slot("the iterate that gradients move", init="parameter")
     weight_sum = Slot("sum of squared learning rates", shape="scalar")
 
-    peers = (Peer("optax.contrib.schedule_free_sgd", slots={"z": "z", "weight_sum": "weight_sum"}),)
+    peers = (
+        Peer(
+            "optax.contrib.schedule_free_sgd",
+            slots={"z": "z", "weight_sum": "weight_sum"},
+            otherwise={"step": "iterates weigh as the largest rate so far, squared; decay is outside the rate"},
+        ),
+    )
 
     def step(self, w: Value, g: Value, t: Value) -> Value:
         self.weight_sum = self.weight_sum + self.learning_rate**2

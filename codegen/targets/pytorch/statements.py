@@ -66,14 +66,15 @@ def passes(program: Program, names: Names) -> list[Pass]:
         lines = [*(head if number == 1 else [])]
         if len(split) > 1:
             lines = [line.replace("return", "return {}") if line == "    return" else line for line in lines]
-        parts = []
+        parts: list[Guarded] = []
+        moves = any(isinstance(s, Store) and s.slot == "w" for s in phase.statements)
         for position, statement in enumerate((*phase.statements, None)):
             for total in phase.sums:
                 if total.position == position:
                     text = printer.reduction(Reduce(total.argument, "tensor"))
                     parts.append((total.guard, [f"{total.name} = {text}"]))
             if statement is not None:
-                parts.append((statement.guard, _statement(printer, statement)))
+                parts.append((statement.guard, _statement(printer, statement, moves)))
         lines += _under_guards(printer, parts)
         if phase.sums:
             lines.append("return {" + ", ".join(f'"{total.name}": {total.name}' for total in phase.sums) + "}")
@@ -90,8 +91,9 @@ def _of_all_tensors(printer: TensorPrinter, statement: Statement) -> str:
     return f"k.{printer.names.variable(statement.slot)} = {value}.to(k.dtype)"
 
 
-def _statement(printer: TensorPrinter, statement: Statement) -> list[str]:
-    if isinstance(statement, Let) and statement.rebinds != "w":
+def _statement(printer: TensorPrinter, statement: Statement, moves: bool = True) -> list[str]:
+    """`moves`: whether the parameter itself is written here; else what takes its place is another tensor."""
+    if isinstance(statement, Let) and (statement.rebinds != "w" or not moves):
         per_tensor = printer.rate(statement.value).is_per_tensor
         return [f"{statement.name} = {(printer.of_tensor() if per_tensor else printer).print(statement.value)}"]
     if isinstance(statement, Store) and printer.rate(statement.value).is_per_tensor and not _is_built(statement.value):
