@@ -5,6 +5,7 @@
 import ctypes
 import functools
 import hashlib
+import inspect
 from collections.abc import Mapping, Sequence
 from operator import is_, itemgetter
 from pathlib import Path
@@ -18,6 +19,7 @@ from . import _kernels
 from ._kernels import KernelError, Source, Variant
 
 OFF: Mapping[str, float] = {"weight_decay": 0.0}  # what stands for None
+WAYS = ("maximize", "foreach", "capturable", "differentiable", "fused", "write_back_grad")
 NAMES = {
     torch.float16: "float16",
     torch.bfloat16: "bfloat16",
@@ -130,6 +132,7 @@ class Plans:
             (index, w) for index, w in enumerate(self.params)
             if w.grad is not None or optimizer.state.get(w, {}).get("pending")
         ]  # fmt: skip
+        check_known(self.source, optimizer, group)
         parts = [Part(f"parameter {_name(group, index)}", w, w.grad, self.source) for index, w in active]
         names = {slot: key for slot, key in named_slots(optimizer).items() if key in self.slots}
         for part in parts:
@@ -172,6 +175,25 @@ class Plans:
         iterations, is_update = optimizer._counted(self.group)
         for plan, library in zip(self.plans, libraries, strict=True):
             plan.run(library, values, 1.0 if scale is None else float(scale), iterations, is_update)
+
+
+def check_known(source: Source, optimizer: Any, group: Mapping[str, Any]) -> None:
+    """Raises Refused for what a group asks for and the kernel does not have."""
+    interface = source.interface
+    known = {hyper["name"] for hyper in interface["hypers"]} | {
+        option["name"] for option in interface["options"]
+    }
+    keys = {key: name for name, (key, _) in optimizer._hypers.items() if name not in known}
+    keys |= {key: key for key, x in group.items() if isinstance(x, bool) and key not in {*known, *WAYS}}
+    for key, parameter in inspect.signature(type(optimizer)).parameters.items():
+        if (
+            key in keys
+            and parameter.default in (None, False)
+            and group[key] not in (None, False, OFF.get(keys[key]))
+        ):
+            raise Refused(
+                f"{key}={group[key]!r}: the fused kernel {source.file} does not have it; pass fused=False"
+            )
 
 
 class Part:
