@@ -297,6 +297,7 @@ class Plan:
         self.columns = numpy.array([columns.index(name) for name in keys], numpy.int64)
         tensors = [[part.w for part in parts], *self.kept.values()]
         self.impl = numpy.array([[x._cdata for x in row] for row in zip(*tensors, strict=True)], numpy.uint64)
+        self.gradients = numpy.zeros(len(parts), numpy.uint64)  # their addresses, to find them sooner
         self.gradient_dtype = parts[0].gradient_dtype
         for part in parts:
             if part.is_lasting:
@@ -400,7 +401,7 @@ class Checker:
         number, pointer = ctypes.c_int64, ctypes.c_void_p
         self._is_current = library.optloom_is_current
         kinds = ctypes.c_int32, ctypes.c_int32
-        self._is_current.argtypes = pointer, number, number, pointer, number, *kinds, number, pointer, pointer
+        self._is_current.argtypes = pointer, number, number, pointer, number, *kinds, number, *[pointer] * 3
         self._have_no_gradient = library.optloom_have_no_gradient
         self._have_no_gradient.argtypes = (pointer, number, pointer)
         self.strided = self.torch.aoti_torch_layout_strided()
@@ -412,7 +413,7 @@ class Checker:
         return bool(
             self._is_current(
                 self.table, *plan.table.shape, plan.table.ctypes.data, gradient, dtype, self.strided,
-                len(plan.columns), plan.columns.ctypes.data, plan.impl.ctypes.data,
+                len(plan.columns), plan.columns.ctypes.data, plan.impl.ctypes.data, plan.gradients.ctypes.data,
             )
         )  # fmt: skip
 
@@ -430,7 +431,7 @@ def checker() -> Checker | None:
         places = [folder / "tensors.so" for folder in _kernels.folders(source)]
         file = next((place for place in [*places, cache] if place.exists()), None)
         if file is None:
-            _kernels.compiled(source, file := cache, ("-std=c++17", "-O2", "-shared", "-fPIC"))
+            _kernels.compiled(source, file := cache, ("-std=c++17", "-O2", "-fopenmp", "-shared", "-fPIC"))
         return Checker(file)
     except (OSError, AttributeError, KernelError):
         return None
