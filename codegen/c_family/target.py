@@ -46,10 +46,14 @@ class CTarget:
         stem = Path(program.source).stem
         templates = Templates(self.folder / "templates", (TEMPLATES,))
         try:
-            context = _context(program, self.dialect, stem)
+            context = self.context(program, stem)
         except UnsupportedOperation as error:
             raise UnsupportedOperation(error.what, self.name, error.location) from error
         return {f"{stem}{self.dialect.suffix}": fitted(templates.render(f"rule{self.dialect.suffix}.jinja", context))}
+
+    def context(self, program: Program, stem: str) -> dict[str, Any]:
+        """What the templates read."""
+        return _context(program, self.dialect, stem)
 
 
 def _context(program: Program, dialect: Dialect, prefix: str) -> dict[str, Any]:
