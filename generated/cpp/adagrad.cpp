@@ -415,7 +415,7 @@ int start_tensors(int64_t options, const AdagradRow *rows, int64_t tensors, cons
     return DONE;
 }
 
-// Processors foresee accesses within an array, not the next tensor's: its beginning is asked for ahead of time.
+// Processors foresee accesses within an array, not the next tensor's: its beginning is asked for ahead.
 inline void fetch(const AdagradTensor &x) {
     const void *const arrays[] = {x.w, x.g, x.accumulator, x.accumulated_gradient};
     for (const void *array : arrays)

@@ -439,7 +439,7 @@ int start_tensors(int64_t options, [[maybe_unused]] const AdamaxRow *rows, int64
     return DONE;
 }
 
-// Processors foresee accesses within an array, not the next tensor's: its beginning is asked for ahead of time.
+// Processors foresee accesses within an array, not the next tensor's: its beginning is asked for ahead.
 inline void fetch(const AdamaxTensor &x) {
     const void *const arrays[] = {x.w, x.g, x.m, x.u, x.accumulated_gradient};
     for (const void *array : arrays)

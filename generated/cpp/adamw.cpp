@@ -461,7 +461,7 @@ int start_tensors(int64_t options, [[maybe_unused]] const AdamWRow *rows, int64_
     return DONE;
 }
 
-// Processors foresee accesses within an array, not the next tensor's: its beginning is asked for ahead of time.
+// Processors foresee accesses within an array, not the next tensor's: its beginning is asked for ahead.
 inline void fetch(const AdamWTensor &x) {
     const void *const arrays[] = {x.w, x.g, x.m, x.v, x.v_hat, x.accumulated_gradient};
     for (const void *array : arrays)

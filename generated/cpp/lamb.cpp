@@ -505,7 +505,7 @@ int start_tensors(int64_t options, [[maybe_unused]] const LambRow *rows, int64_t
     return DONE;
 }
 
-// Processors foresee accesses within an array, not the next tensor's: its beginning is asked for ahead of time.
+// Processors foresee accesses within an array, not the next tensor's: its beginning is asked for ahead.
 inline void fetch(const LambTensor &x) {
     const void *const arrays[] = {x.w, x.g, x.m, x.v, x.accumulated_gradient};
     for (const void *array : arrays)

@@ -402,7 +402,7 @@ int start_tensors(int64_t options, [[maybe_unused]] const LionRow *rows, int64_t
     return DONE;
 }
 
-// Processors foresee accesses within an array, not the next tensor's: its beginning is asked for ahead of time.
+// Processors foresee accesses within an array, not the next tensor's: its beginning is asked for ahead.
 inline void fetch(const LionTensor &x) {
     const void *const arrays[] = {x.w, x.g, x.m, x.accumulated_gradient};
     for (const void *array : arrays)

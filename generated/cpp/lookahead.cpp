@@ -488,7 +488,7 @@ int start_tensors(int64_t options, [[maybe_unused]] const LookaheadRow *rows, in
     return DONE;
 }
 
-// Processors foresee accesses within an array, not the next tensor's: its beginning is asked for ahead of time.
+// Processors foresee accesses within an array, not the next tensor's: its beginning is asked for ahead.
 inline void fetch(const LookaheadTensor &x) {
     const void *const arrays[] = {x.w, x.g, x.m, x.v, x.v_hat, x.slow, x.accumulated_gradient};
     for (const void *array : arrays)

@@ -471,7 +471,7 @@ int start_tensors(int64_t options, [[maybe_unused]] const RMSpropRow *rows, int6
     return DONE;
 }
 
-// Processors foresee accesses within an array, not the next tensor's: its beginning is asked for ahead of time.
+// Processors foresee accesses within an array, not the next tensor's: its beginning is asked for ahead.
 inline void fetch(const RMSpropTensor &x) {
     const void *const arrays[] = {x.w, x.g, x.v, x.m, x.mean, x.accumulated_gradient};
     for (const void *array : arrays)

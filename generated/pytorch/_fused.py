@@ -410,12 +410,12 @@ class Checker:
         """Whether the table holds; new gradients are taken over."""
         dtype = getattr(self.torch, f"aoti_torch_dtype_{str(plan.gradient_dtype).removeprefix('torch.')}")()
         gradient = plan.source.interface["tensor"].index("g")
-        return bool(
-            self._is_current(
-                self.table, *plan.table.shape, plan.table.ctypes.data, gradient, dtype, self.strided,
-                len(plan.columns), plan.columns.ctypes.data, plan.impl.ctypes.data, plan.gradients.ctypes.data,
-            )
-        )  # fmt: skip
+        table, columns, impl, kept = (
+            x.ctypes.data for x in (plan.table, plan.columns, plan.impl, plan.gradients)
+        )
+        place = *plan.table.shape, table, gradient
+        count = len(plan.columns)
+        return bool(self._is_current(self.table, *place, dtype, self.strided, count, columns, impl, kept))
 
     def have_no_gradient(self, impl: numpy.ndarray) -> bool:
         return bool(self._have_no_gradient(self.table, len(impl), impl.ctypes.data))

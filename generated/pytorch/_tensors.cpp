@@ -51,8 +51,8 @@ void fetch(const void *impl) {
 }
 constexpr int64_t far = 16, near = 8;
 
-// A TensorImpl begins with a pointer to functions, two counters, its storage and what autograd keeps. Were that to
-// change, the wrong lines were asked for, and nothing else.
+// A TensorImpl begins with a pointer to functions, two counters, its storage and what autograd keeps. Were
+// that to change, the wrong lines would be asked for, and nothing else.
 void fetch_behind(const void *impl) {
     const void *const *const words = static_cast<const void *const *>(impl);
     __builtin_prefetch(words[2]);
@@ -63,10 +63,10 @@ void fetch_behind(const void *impl) {
 
 extern "C" {
 
-// Whether each of `count` rows of `table` (`width` addresses, `gradient` is the gradient's column) is current;
-// gradients that are new, but alike, are taken over. `impl`: for each row the TensorImpl of the tensors whose
-// addresses are in the columns `column[0..columns)`; the first is the parameter. `last_gradient`: where the
-// gradients' are kept from call to call, zeros at first.
+// Whether each of `count` rows of `table` is current, of `width` addresses; gradients, in column `gradient`,
+// that are new, but alike, are taken over. `impl`: for each row the TensorImpl of the tensors whose addresses
+// are in the columns `column[0..columns)`; the first is the parameter. `last_gradient`: where the gradients'
+// are kept from call to call, zeros at first.
 int optloom_is_current(const Functions *torch, int64_t count, int64_t width, const void **table,
         int64_t gradient, int32_t gradient_dtype, int32_t strided, int64_t columns, const int64_t *column,
         const void *const *impl, const void **last_gradient) {
@@ -82,7 +82,8 @@ int optloom_is_current(const Functions *torch, int64_t count, int64_t width, con
         if (i + near < count)
             for (int64_t j = 0; j < columns; ++j) fetch_behind(tensors[near * columns + j]);
         bool is_same = true;
-        for (int64_t j = 0; j < columns; ++j) is_same = is_same && has_data(*torch, tensors + j, row[column[j]]);
+        for (int64_t j = 0; j < columns; ++j)
+            is_same = is_same && has_data(*torch, tensors + j, row[column[j]]);
         const Tensor g = torch->grad(tensors[0]);
         is_current = is_current && is_same && is_gradient(*torch, g, tensors, gradient_dtype, strided);
         if (is_current) is_current = torch->data_ptr(g, const_cast<void **>(row + gradient)) == 0;
