@@ -20,6 +20,10 @@ Open = Literal["own", "all"] | frozenset[str]
 """Which conventions stay arguments: those of the target's own peers, all, or those named."""
 
 
+EVERY = "*"
+"""The ecosystem of a target that serves all of them."""
+
+
 class UnknownPeer(Exception):
     """A rule has no peer of that path; the message offers the nearest ones."""
 
@@ -43,7 +47,7 @@ def binding(program: Program, left_open: Open, ecosystem: str = "") -> Binding:
     if left_open == "all":
         return Binding({}, frozenset())
     if left_open == "own":
-        peers = [peer for peer in program.peers if peer.ecosystem == ecosystem]
+        peers = [peer for peer in program.peers if ecosystem in (peer.ecosystem, EVERY)]
         left_open = frozenset().union(*(named_by(program, peer) for peer in peers))
     return Binding(
         {o.name: o.default for o in program.options if o.convention and o.name not in left_open},

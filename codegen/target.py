@@ -23,7 +23,8 @@ class Target(Protocol):
     nestings: Nestings
     """(outer, inner) operations that the target's compiler would contract or regroup: guarded in strict code."""
     ecosystem: str
-    """The package whose optimizers are the target's own peers; their conventions stay arguments. Empty for none."""
+    """The package whose optimizers are the target's own peers; their conventions stay arguments. "*" for all, empty for
+    none."""
 
     missing_stages: frozenset[str]
     """The stages that it does not print yet, by name."""

@@ -50,22 +50,59 @@ def compiled(source: Path, command: Sequence[str], *headers: Path) -> Path:
     return library
 
 
+Interface = dict[str, list[Any]]
+"""What a rule file says of itself: a list for each of its parts."""
+
+
+def interface_of(source: Path) -> Interface:
+    """The interface that the file describes."""
+    text = source.read_text().partition('_interface = R"(')[2].partition(')";')[0]
+    described: Interface = json.loads(text)
+    return described
+
+
+def switches_of(
+    interface: Interface, hypers: Mapping[str, float | int | None], options: Mapping[str, bool | str]
+) -> dict[str, bool]:
+    """The bits of `options`, from the lowest on, and whether they are set."""
+    given: dict[str, Any] = {hyper["name"]: hyper["default"] for hyper in interface["hypers"]} | dict(hypers)
+    chosen: dict[str, Any] = {option["name"]: option["default"] for option in interface["options"]} | dict(options)
+
+    def is_set(switch: dict[str, Any]) -> bool:
+        if "given" in switch:
+            return given[switch["given"]] not in (None, switch["off"])
+        return bool(chosen[switch["option"]] == switch["value"])
+
+    return {switch["name"]: is_set(switch) for switch in interface["switches"]}
+
+
+def bits_of(switches: Mapping[str, bool]) -> int:
+    return sum(1 << bit for bit, is_set in enumerate(switches.values()) if is_set)
+
+
+def built_for(job: Job) -> str:
+    """The compiler's flag that fixes the options of a job: building for all of them takes long."""
+    return f"-DOPTLOOM_OPTIONS={bits_of(switches_of(interface_of(Path(job.file)), job.hypers, job.options))}"
+
+
 @dataclass(frozen=True)
 class Library:
-    """A compiled rule file: its functions, and the interface that it describes itself."""
+    """A compiled rule file."""
 
+    source: Path
     path: Path
-    prefix: str
+
+    @property
+    def prefix(self) -> str:
+        return self.source.stem
 
     @cached_property
     def functions(self) -> ctypes.CDLL:
         return ctypes.CDLL(str(self.path))
 
     @cached_property
-    def interface(self) -> dict[str, list[dict[str, Any]]]:
-        text = ctypes.c_char_p.in_dll(self.functions, f"{self.prefix}_interface").value or b""
-        described: dict[str, list[dict[str, Any]]] = json.loads(text)
-        return described
+    def interface(self) -> Interface:
+        return interface_of(self.source)
 
     @cached_property
     def row(self) -> type[ctypes.Structure]:
@@ -76,8 +113,8 @@ class Library:
 
     @cached_property
     def tensor(self) -> type[ctypes.Structure]:
-        names = ["w", "g", *(slot["name"] for slot in self.interface["slots"])]
-        fields = [("size", ctypes.c_int64), ("row", ctypes.c_int64), *((name, ctypes.c_void_p) for name in names)]
+        numbers = ("size", "row")
+        fields = [(name, ctypes.c_int64 if name in numbers else ctypes.c_void_p) for name in self.interface["tensor"]]
         return type("Tensor", (ctypes.Structure,), {"_fields_": fields})
 
     def call(self, name: str, *arguments: Any, returns: Any = None) -> Any:
@@ -99,8 +136,8 @@ class State:
     slots: Slots = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.switches = {switch["name"]: self._is_set(switch) for switch in self.library.interface["switches"]}
-        self.bits = sum(1 << bit for bit, is_set in enumerate(self.switches.values()) if is_set)
+        self.switches = switches_of(self.library.interface, self.hypers, self.options)
+        self.bits = bits_of(self.switches)
         self.row = self.library.row()
         for hyper in self.library.interface["hypers"]:
             setattr(self.row, hyper["name"], self.hypers.get(hyper["name"], hyper["default"]) or 0)
@@ -110,14 +147,6 @@ class State:
         for name, arrays in self.slots.items():
             for tensor, array in zip(self.tensors, arrays, strict=True):
                 setattr(tensor, name, array.ctypes.data)
-
-    def _is_set(self, switch: dict[str, Any]) -> bool:
-        if "given" in switch:
-            default = {hyper["name"]: hyper["default"] for hyper in self.library.interface["hypers"]}[switch["given"]]
-            value = self.hypers.get(switch["given"], default)
-            return value is not None and value != switch["off"]
-        default = {option["name"]: option["default"] for option in self.library.interface["options"]}[switch["option"]]
-        return bool(self.options.get(switch["option"], default) == switch["value"])
 
     def existing(self, kind: str = "slots") -> list[str]:
         """The slots (or `scalar_slots`) that these switches call for."""

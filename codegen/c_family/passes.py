@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from optloom.spec.guards import ALWAYS, Guard
 
@@ -46,7 +46,8 @@ class PerTensor:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """A function of one element and the loop around it. `given`: what it needs beside its operands, (type, name)."""
+    """A function of one element and the loop around it. `given`: what it needs beside its operands, (type, name).
+    `writes_back`: it is the last of its call to read the gradient."""
 
     name: str
     doc: str
@@ -56,6 +57,16 @@ class Pass:
     lines: tuple[str, ...]
     sums: tuple[str, ...] = ()
     per_tensor: PerTensor | None = None
+    writes_back: bool = False
+
+    @property
+    def reads_gradient(self) -> bool:
+        return any(operand.member == "g" for operand in self.operands)
+
+    @property
+    def copies(self) -> bool:
+        """Whether the parameter is written."""
+        return any(operand.member == "w" and operand.is_stored for operand in self.operands)
 
 
 @dataclass(frozen=True)
@@ -83,12 +94,15 @@ class PassBuilder:
             return None
         printer = ElementPrinter(self.switches.constant, self.helpers, frozenset())
         doc = "One element, in a call that does not update."
-        return self._pass("every_call", doc, prelude, printer, _read(prelude), ("Scalars<C>", "k"))
+        made = self._pass("every_call", doc, prelude, printer, _read(prelude), ("Scalars<C>", "k"))
+        return replace(made, writes_back=made.reads_gradient)
 
     def updates(self) -> tuple[Pass, ...]:
         """The update: a pass for each phase."""
         split = phases(self.program, joined(self.program))
-        return tuple(self._update(number, phase, len(split)) for number, phase in enumerate(split, 1))
+        made = [self._update(number, phase, len(split)) for number, phase in enumerate(split, 1)]
+        last = max((index for index, each in enumerate(made) if each.reads_gradient), default=None)
+        return tuple(replace(each, writes_back=index == last) for index, each in enumerate(made))
 
     def _prelude(self) -> tuple[Statement, ...]:
         earlier = self.program.regions[:-1]
@@ -149,7 +163,7 @@ class PassBuilder:
         for name, guard in guards.items():
             if name in reads | stores:
                 yield Operand(
-                    local(name), name, "T" if name in ("w", "g") else "C",
+                    local(name), name, {"w": "T", "g": "G"}.get(name, "C"),
                     "" if guard == ALWAYS else self.switches.constant(guard), name in reads, name in stores,
                 )  # fmt: skip
 

@@ -98,7 +98,8 @@ class ScalarPrinter(CPrinter):
     """A step's scalars: pairs of `C`, by operators on pairs. `integers`: the hyperparameters that are whole numbers."""
 
     calls = {
-        Fn.SQRT: "sqrt({0})", Fn.SQUARE: "square({0})", Fn.POWER: "power({0}, {1})",
+        Fn.SQRT: "sqrt({0})", Fn.SQUARE: "square({0})", Fn.POW: "real_power({0}, {1})",
+        Fn.POWER: "power({0}, {1})",
         Fn.ONE_MINUS_POWER: "one_minus_power({0}, {1})",
     }  # fmt: skip
 
@@ -149,7 +150,7 @@ KEYWORDS = """
     thread_local throw true try typedef typeid typename union unsigned using virtual void volatile wchar_t while xor
     xor_eq"""
 OWN_NAMES = """
-    C T abs block every_call i j k lane load maximum minimum n one_minus_power options pair power rounded row
+    C T abs block every_call i j k lane load maximum minimum n one_minus_power options pair power real_power rounded row
     sign size sqrt square start step store sum sums term update x"""
 RESERVED = frozenset((KEYWORDS + OWN_NAMES).split())
 """What a variable of a rule may not be called: C++'s words, and those of the templates."""

@@ -12,28 +12,29 @@ from typing import Literal as OneOf
 
 from optloom.spec.guards import ALWAYS, And, Guard, Not
 
+from ..dialects import EVERY
 from ..double_word import functions_for
 from ..ir.nodes import Hyperparameter, Literal, Program, Ref, Store
 from ..passes.legalise import Nestings
 from ..printing import UnsupportedOperation
 from ..target import Templates
+from . import TEMPLATES
 from .layout import Dialect, Switches
 from .passes import PassBuilder
 from .scalars import scalars
 from .text import WIDTH, fitted, wrapped
 
-SHARED = Path(__file__).parent / "templates"
-
 
 @dataclass(frozen=True)
 class CTarget:
-    """One file for each rule. C++ and CUDA are strict always: nothing is contracted, so it costs nothing."""
+    """One file for each rule, for the bindings of all frameworks: conventions of all peers stay options. C++ and CUDA
+    are strict always: nothing is contracted, so it costs nothing."""
 
     dialect: Dialect
     folder: Path
     numerics: OneOf["strict", "fast"] = "strict"
     nestings: Nestings = frozenset()
-    ecosystem: str = ""
+    ecosystem: str = EVERY
     missing_stages: frozenset[str] = frozenset({"unscale", "clip", "ema"})
 
     @property
@@ -43,12 +44,16 @@ class CTarget:
     def render(self, program: Program) -> Mapping[str, str]:
         """`<rule>.<suffix>`. Raises UnsupportedOperation for state and sums that are not per element or tensor."""
         stem = Path(program.source).stem
-        templates = Templates(self.folder / "templates", (SHARED,))
+        templates = Templates(self.folder / "templates", (TEMPLATES,))
         try:
-            context = _context(program, self.dialect, stem)
+            context = self.context(program, stem)
         except UnsupportedOperation as error:
             raise UnsupportedOperation(error.what, self.name, error.location) from error
         return {f"{stem}{self.dialect.suffix}": fitted(templates.render(f"rule{self.dialect.suffix}.jinja", context))}
+
+    def context(self, program: Program, stem: str) -> dict[str, Any]:
+        """What the templates read."""
+        return _context(program, self.dialect, stem)
 
 
 def _context(program: Program, dialect: Dialect, prefix: str) -> dict[str, Any]:
@@ -59,6 +64,7 @@ def _context(program: Program, dialect: Dialect, prefix: str) -> dict[str, Any]:
     arrays = tuple(slot for slot in program.slots if slot.shape == "parameter")
     passes = PassBuilder(replace(program, slots=arrays), switches, dialect, helpers)
     start, every_call, updates = passes.start(), passes.every_call(), passes.updates()
+    sums = tuple(name for update in updates for name in update.sums)
     scalar_helpers: set[str] = set()
     computed = scalars(program, switches, dialect, scalar_helpers)
     return {
@@ -67,13 +73,13 @@ def _context(program: Program, dialect: Dialect, prefix: str) -> dict[str, Any]:
         "formula": [part for line in program.formula for part in wrapped(line, 7)],
         "hypers": program.hypers, "slots": arrays,
         "scalar_slots": tuple(slot for slot in program.slots if slot.shape == "scalar"),
-        "switches": tuple(switches.all.values()), "interface": _interface(program, switches),
+        "switches": tuple(switches.all.values()), "interface": _interface(program, switches, sums),
         "scalars": computed, "scalar_helpers": scalar_helpers,
         "double_words": functions_for(scalar for region in program.regions for scalar in region.scalars),
         "helpers": helpers,
         "start": start, "every_call": every_call, "updates": updates,
         "passes": tuple(each for each in (start, every_call, *updates) if each),
-        "sums": tuple(name for update in updates for name in update.sums), "note": _note,
+        "sums": sums, "note": _note,
         "chosen": switches.of(*(name for each in (every_call, *updates) if each for name in each.switches)),
         "chosen_at_start": switches.of(*start.switches) if start else (),
     }  # fmt: skip
@@ -104,7 +110,7 @@ def _start(init: Literal | Ref) -> float | str:
     return init.name if isinstance(init, Ref) else float(init.value)
 
 
-def _interface(program: Program, switches: Switches) -> str:
+def _interface(program: Program, switches: Switches, sums: tuple[str, ...]) -> str:
     """The file's interface as JSON, a line for each part."""
 
     def conjuncts(guard: Guard) -> list[str]:
@@ -121,6 +127,11 @@ def _interface(program: Program, switches: Switches) -> str:
         "slots": [
             {"name": s.name, "when": conjuncts(s.when)} for s in program.slots if s.shape == "parameter"
         ],
+        "tensor": [
+            *("size", "row", "w", "g", "copy", "step"),
+            *(slot.name for shape in ("parameter", "scalar") for slot in program.slots if slot.shape == shape),
+        ],
+        "sums": list(sums),
         "scalar_slots": [
             {"name": s.name, "when": conjuncts(s.when), "start": _start(s.init)}
             for s in program.slots if s.shape == "scalar"

@@ -3,23 +3,31 @@
 //
 // Adam with Nesterov momentum (Dozat 2016, algorithm 2), whose momentum grows step by step.
 //
-//     decay = 0.96**t
-//     decay_next = 0.96 * decay
-//     mu_now = beta_1 * (1 - 0.5 * decay)
-//     mu_next = beta_1 * (1 - 0.5 * decay_next)
+//     decay = 0.96**(t * momentum_decay) if momentum_decay given else 0.96**t
+//     decay_next = 0.96**((t + 1) * momentum_decay) if momentum_decay given else 0.96 * decay
+//     mu_now = beta_1 * (1 - 0.5 * decay) if growing_momentum else beta_1
+//     mu_next = beta_1 * (1 - 0.5 * decay_next) if growing_momentum else beta_1
 //     product = product * mu_now
 //     m = beta_1 * m + (1 - beta_1) * g
 //     v = beta_2 * v + (1 - beta_2) * g**2
-//     m_hat = mu_next / (1 - product * mu_next) * m + (1 - mu_now) / (1 - product) * g
+//     m_hat = mu_next / (1 - product * mu_next if growing_momentum else 1 - beta_1 * beta_1**t) * m
+//         + (1 - mu_now) / (1 - product if growing_momentum else 1 - beta_1**t) * g
 //     v_hat = v / (1 - beta_2**t)
 //     w = w - learning_rate * m_hat / (sqrt(v_hat) + epsilon)
 //
 // Build: g++ -std=c++17 -O3 -fopenmp -fno-math-errno -fno-trapping-math -ffp-contract=off -shared -fPIC
 // Every operation is rounded once, in the order written: any -march, any number of threads, the same bits.
+//
+// As it is, the library takes all options, and parameters with gradients of their dtype. Built for one
+// choice it is smaller: -DOPTLOOM_OPTIONS=<options>; -DOPTLOOM_PARAMETER=float32
+// -DOPTLOOM_GRADIENT=bfloat16 for dtypes, then -DOPTLOOM_COPY=bfloat16 for a copy of each parameter,
+// written with it; -DOPTLOOM_GRADIENTS= the sum of 1 to go up the gradient, 2 to divide it by
+// `gradient_scale`, 4 to write it back divided.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <vector>
 
 #if defined(__FAST_MATH__)
@@ -36,6 +44,7 @@ struct NadamRow {
     double beta_1;  // decay rate of the first moment, 0.9 by default
     double beta_2;  // decay rate of the second moment, 0.999 by default
     double epsilon;  // added to the root of the corrected second moment, 1e-07 by default
+    double momentum_decay;  // how fast momentum grows; None is as fast as 1
     double weight_decay;  // share of the weights, times the learning rate, taken off; None for none
     int64_t gradient_accumulation_steps;  // calls per update; None for one
     int64_t iterations;  // calls
@@ -49,16 +58,22 @@ struct NadamTensor {
     int64_t size;
     int64_t row;
     void *w;
-    const void *g;
+    void *g;  // read only, unless built to write it back
+    void *copy;  // w in another dtype, if built to write that
+    double *step;  // a counter that follows the row's t; null for none
     void *m;  // first moment
     void *v;  // second moment
     void *accumulated_gradient;  // sum of the gradients since the last update
+    void *product;  // a number that follows the row's; null for none
 };
 
 // What `options` is made of. The bit of a hyperparameter says that it is given.
 enum NadamOption {
-    NADAM_GRADIENT_ACCUMULATION_STEPS = 1,
-    NADAM_WEIGHT_DECAY = 2,
+    NADAM_GROWING_MOMENTUM = 1,
+    NADAM_GRADIENT_ACCUMULATION_STEPS = 2,
+    NADAM_WEIGHT_DECAY = 4,
+    NADAM_DECOUPLED_WEIGHT_DECAY = 8,
+    NADAM_MOMENTUM_DECAY = 16,
 };
 
 // The same for bindings.
@@ -68,6 +83,7 @@ extern "C" const char *const nadam_interface = R"({
     {"name": "beta_1", "type": "float64", "default": 0.9},
     {"name": "beta_2", "type": "float64", "default": 0.999},
     {"name": "epsilon", "type": "float64", "default": 1e-07},
+    {"name": "momentum_decay", "type": "float64", "default": null},
     {"name": "weight_decay", "type": "float64", "default": null},
     {"name": "gradient_accumulation_steps", "type": "int64", "default": null}
   ],
@@ -75,22 +91,55 @@ extern "C" const char *const nadam_interface = R"({
     {"name": "iterations"},
     {"name": "t"}
   ],
-  "options": [],
+  "options": [
+    {"name": "growing_momentum", "default": true},
+    {"name": "decoupled_weight_decay", "default": true}
+  ],
   "switches": [
+    {"name": "growing_momentum", "option": "growing_momentum", "value": true},
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
-    {"name": "weight_decay", "given": "weight_decay", "off": null}
+    {"name": "weight_decay", "given": "weight_decay", "off": null},
+    {"name": "decoupled_weight_decay", "option": "decoupled_weight_decay", "value": true},
+    {"name": "momentum_decay", "given": "momentum_decay", "off": null}
   ],
   "slots": [
     {"name": "m", "when": []},
     {"name": "v", "when": []},
     {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]}
   ],
+  "tensor": [
+    "size",
+    "row",
+    "w",
+    "g",
+    "copy",
+    "step",
+    "m",
+    "v",
+    "accumulated_gradient",
+    "product"
+  ],
+  "sums": [],
   "scalar_slots": [
-    {"name": "product", "when": [], "start": 1.0}
+    {"name": "product", "when": ["growing_momentum"], "start": 1.0}
   ]
 })";
 
+#ifndef OPTLOOM_GRADIENTS
+#define OPTLOOM_GRADIENTS 0
+#endif
+
 namespace {
+
+enum Refusal { DONE, OTHER_OPTIONS, OTHER_COUNTERS };
+
+bool is_built_for([[maybe_unused]] int64_t options) {
+#ifdef OPTLOOM_OPTIONS
+    return options == (OPTLOOM_OPTIONS);
+#else
+    return true;
+#endif
+}
 
 using std::sqrt;
 
@@ -105,6 +154,9 @@ inline float from_bits(uint32_t bits) {
     return x;
 }
 
+using float32 = float;
+using float64 = double;
+
 struct float16 {
     uint16_t bits;
 };
@@ -113,12 +165,13 @@ struct bfloat16 {
 };
 
 // The dtype of the arithmetic, and of the slots, of a parameter of type T.
-template <typename T> struct Compute {
+template <typename T> struct ComputeOf {
     using type = float;
 };
-template <> struct Compute<double> {
+template <> struct ComputeOf<double> {
     using type = double;
 };
+template <typename T> using Compute = typename ComputeOf<T>::type;
 
 inline float load(const float &x) { return x; }
 inline double load(const double &x) { return x; }
@@ -147,6 +200,21 @@ inline void store(float16 &x, float value) {
     const uint32_t special = rest > 0x7f800000u ? 0x7e00u : 0x7c00u;  // NaN or infinity
     x.bits = uint16_t(sign | (rest < 0x477ff000u ? finite : special));
 }
+
+// How gradients are read.
+constexpr bool negates = (OPTLOOM_GRADIENTS) & 1, unscales = (OPTLOOM_GRADIENTS) & 2,
+    writes_back = (OPTLOOM_GRADIENTS) & 4;
+
+template <typename G> using Gradient = std::conditional_t<writes_back, G, const G>;
+
+template <typename C, typename G> inline C gradient(const G &x, [[maybe_unused]] C scale) {
+    const C g = unscales ? C(load(x)) / scale : C(load(x));
+    return negates ? -g : g;
+}
+
+// The dtype of a parameter's copy if it has none.
+struct Nothing {};
+template <typename L> constexpr bool copies = !std::is_same_v<L, Nothing>;
 
 template <typename X> inline X square(X x) { return x * x; }
 
@@ -202,6 +270,11 @@ template <typename C> inline Pair<C> power(Pair<C> u, int64_t t) {
         if (t & 1) result = result * u;
     return result;
 }
+// In float64: the only scalar whose last bits are a library's.
+template <typename C> inline double sum(Pair<C> u) {
+    return u.high + u.low;
+}
+template <typename C> inline Pair<C> real_power(Pair<C> u, Pair<C> v) { return pair<C>(pow(sum(u), sum(v))); }
 template <typename C> inline Pair<C> one_minus_power(Pair<C> u, int64_t t) {
     return pair<C>(1) - power(u, t);
 }
@@ -210,13 +283,14 @@ template <typename C> inline Pair<C> one_minus_power(Pair<C> u, int64_t t) {
 template <typename C> struct Scalars {
     bool is_update;
     C inverse_gradient_accumulation_steps;
+    C weight_decay;
     C weight_decay_times_learning_rate;
     C beta_1;
     C one_minus_beta_1;
     C beta_2;
     C one_minus_beta_2;
-    C mu_next_over_one_minus_product_times_mu_next;
-    C one_minus_mu_now_over_one_minus_product;
+    C mu_next_over_one_minus_product_times_mu_next_if_growing_momentum;
+    C one_minus_mu_now_over_one_minus_product_if_growing_momentum;
     C inverse_one_minus_power_of_beta_2;
     C learning_rate;
     C epsilon;
@@ -234,23 +308,35 @@ template <typename C> inline Scalars<C> advance(NadamRow &row, int64_t options) 
     const Pair<C> beta_1 = pair<C>(row.beta_1);
     const Pair<C> beta_2 = pair<C>(row.beta_2);
     const Pair<C> epsilon = pair<C>(row.epsilon);
+    const Pair<C> momentum_decay = pair<C>(row.momentum_decay);
     const Pair<C> weight_decay = pair<C>(row.weight_decay);
     const Pair<C> gradient_accumulation_steps = pair<C>(double(row.gradient_accumulation_steps));
     k.inverse_gradient_accumulation_steps = rounded(pair<C>(1) / gradient_accumulation_steps);
+    k.weight_decay = rounded(weight_decay);
     k.weight_decay_times_learning_rate = rounded(weight_decay * learning_rate);
-    const Pair<C> decay = power(pair<C>(24) / pair<C>(25), row.t);
-    const Pair<C> decay_next = pair<C>(24) / pair<C>(25) * decay;
-    const Pair<C> mu_now = beta_1 * (pair<C>(1) - pair<C>(0.5) * decay);
-    const Pair<C> mu_next = beta_1 * (pair<C>(1) - pair<C>(0.5) * decay_next);
-    row.product = rounded(pair<C>(row.product) * mu_now);
+    const Pair<C> decay = (options & NADAM_MOMENTUM_DECAY)
+        ? real_power(pair<C>(24) / pair<C>(25), pair<C>(double(row.t)) * momentum_decay)
+        : power(pair<C>(24) / pair<C>(25), row.t);
+    const Pair<C> decay_next = (options & NADAM_MOMENTUM_DECAY)
+        ? real_power(pair<C>(24) / pair<C>(25), (pair<C>(double(row.t)) + pair<C>(1)) * momentum_decay)
+        : pair<C>(24) / pair<C>(25) * decay;
+    const Pair<C> mu_now = (options & NADAM_GROWING_MOMENTUM) ? beta_1 * (pair<C>(1) - pair<C>(0.5) * decay)
+        : beta_1;
+    const Pair<C> mu_next = (options & NADAM_GROWING_MOMENTUM)
+        ? beta_1 * (pair<C>(1) - pair<C>(0.5) * decay_next) : beta_1;
+    if ((options & NADAM_GROWING_MOMENTUM)) row.product = rounded(pair<C>(row.product) * mu_now);
     k.beta_1 = rounded(beta_1);
     k.one_minus_beta_1 = rounded(pair<C>(1) - beta_1);
     k.beta_2 = rounded(beta_2);
     k.one_minus_beta_2 = rounded(pair<C>(1) - beta_2);
-    k.mu_next_over_one_minus_product_times_mu_next =
-        rounded(mu_next / (pair<C>(1) - pair<C>(row.product) * mu_next));
-    k.one_minus_mu_now_over_one_minus_product =
-        rounded((pair<C>(1) - mu_now) / (pair<C>(1) - pair<C>(row.product)));
+    k.mu_next_over_one_minus_product_times_mu_next_if_growing_momentum =
+        rounded(mu_next
+        / ((options & NADAM_GROWING_MOMENTUM) ? pair<C>(1) - pair<C>(row.product) * mu_next
+        : pair<C>(1) - beta_1 * power(beta_1, row.t)));
+    k.one_minus_mu_now_over_one_minus_product_if_growing_momentum =
+        rounded((pair<C>(1) - mu_now)
+        / ((options & NADAM_GROWING_MOMENTUM) ? pair<C>(1) - pair<C>(row.product)
+        : one_minus_power(beta_1, row.t)));
     k.inverse_one_minus_power_of_beta_2 = rounded(pair<C>(1) / one_minus_power(beta_2, row.t));
     k.learning_rate = rounded(learning_rate);
     k.epsilon = rounded(epsilon);
@@ -272,18 +358,19 @@ inline void every_call(C g, C &accumulated_gradient) {
 }
 
 // One element, in a call that updates.
-template <bool gradient_accumulation_steps, bool weight_decay, typename C>
+template <bool gradient_accumulation_steps, bool weight_decay, bool decoupled_weight_decay, typename C>
 inline void update(const Scalars<C> &k, C &w, C g, C &m, C &v, C &accumulated_gradient) {
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
         new_accumulated_gradient = accumulated_gradient + g;
         g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps;
     }
-    if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
+    if constexpr (weight_decay && !decoupled_weight_decay) g = g + k.weight_decay * w;
+    if constexpr (weight_decay && decoupled_weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     m = k.beta_1 * m + k.one_minus_beta_1 * g;
     v = k.beta_2 * v + k.one_minus_beta_2 * square(g);
-    const C m_hat = k.mu_next_over_one_minus_product_times_mu_next * m
-        + k.one_minus_mu_now_over_one_minus_product * g;
+    const C m_hat = k.mu_next_over_one_minus_product_times_mu_next_if_growing_momentum * m
+        + k.one_minus_mu_now_over_one_minus_product_if_growing_momentum * g;
     const C v_hat = v * k.inverse_one_minus_power_of_beta_2;
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     w = w - k.learning_rate * m_hat / (sqrt(v_hat) + k.epsilon);
@@ -303,8 +390,9 @@ std::vector<Block> blocks_of(int64_t tensors, const NadamTensor *tensor) {
     return blocks;
 }
 
-template <bool gradient_accumulation_steps, typename T, typename C>
+template <bool gradient_accumulation_steps, typename T, typename G, typename L>
 void start_block(const NadamTensor &x, const Block &block) {
+    using C = Compute<T>;
     C *__restrict__ const m_ = static_cast<C *>(x.m) + block.begin;
     C *__restrict__ const v_ = static_cast<C *>(x.v) + block.begin;
     C *__restrict__ const accumulated_gradient_ = gradient_accumulation_steps
@@ -321,42 +409,50 @@ void start_block(const NadamTensor &x, const Block &block) {
     }
 }
 
-template <bool gradient_accumulation_steps, typename T, typename C>
-void every_call_block(const NadamTensor &x, const Block &block) {
-    const T *__restrict__ const g_ = static_cast<const T *>(x.g) + block.begin;
+template <bool gradient_accumulation_steps, typename T, typename G, typename L>
+void every_call_block(const NadamTensor &x, const Block &block, Compute<T> scale) {
+    using C = Compute<T>;
+    Gradient<G> *__restrict__ const g_ = static_cast<Gradient<G> *>(x.g) + block.begin;
     C *__restrict__ const accumulated_gradient_ = gradient_accumulation_steps
         ? static_cast<C *>(x.accumulated_gradient) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
-        const C g = load(g_[i]);
+        const C g = gradient<C>(g_[i], scale);
         C accumulated_gradient = {};
         if constexpr (gradient_accumulation_steps) accumulated_gradient = load(accumulated_gradient_[i]);
         every_call<gradient_accumulation_steps>(g, accumulated_gradient);
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
+        if constexpr (writes_back) store(g_[i], negates ? -g : g);
     }
 }
 
-template <bool gradient_accumulation_steps, bool weight_decay, typename T, typename C>
-void update_block(const Scalars<C> &k, const NadamTensor &x, const Block &block) {
+template <bool gradient_accumulation_steps, bool weight_decay, bool decoupled_weight_decay, typename T,
+    typename G, typename L>
+void update_block(const Scalars<Compute<T>> &k, const NadamTensor &x, const Block &block, Compute<T> scale) {
+    using C = Compute<T>;
     T *__restrict__ const w_ = static_cast<T *>(x.w) + block.begin;
-    const T *__restrict__ const g_ = static_cast<const T *>(x.g) + block.begin;
+    Gradient<G> *__restrict__ const g_ = static_cast<Gradient<G> *>(x.g) + block.begin;
     C *__restrict__ const m_ = static_cast<C *>(x.m) + block.begin;
     C *__restrict__ const v_ = static_cast<C *>(x.v) + block.begin;
     C *__restrict__ const accumulated_gradient_ = gradient_accumulation_steps
         ? static_cast<C *>(x.accumulated_gradient) + block.begin : nullptr;
+    L *__restrict__ const copy_ = copies<L> ? static_cast<L *>(x.copy) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
         C w = load(w_[i]);
-        const C g = load(g_[i]);
+        const C g = gradient<C>(g_[i], scale);
         C m = load(m_[i]);
         C v = load(v_[i]);
         C accumulated_gradient = {};
         if constexpr (gradient_accumulation_steps) accumulated_gradient = load(accumulated_gradient_[i]);
-        update<gradient_accumulation_steps, weight_decay>(k, w, g, m, v, accumulated_gradient);
+        update<gradient_accumulation_steps, weight_decay, decoupled_weight_decay>(k, w, g, m, v,
+            accumulated_gradient);
         store(w_[i], w);
         store(m_[i], m);
         store(v_[i], v);
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
+        if constexpr (copies<L>) store(copy_[i], w);
+        if constexpr (writes_back) store(g_[i], negates ? -g : g);
     }
 }
 
@@ -364,81 +460,143 @@ void update_block(const Scalars<C> &k, const NadamTensor &x, const Block &block)
 template <bool value> struct Constant {
     constexpr operator bool() const { return value; }
 };
-template <typename Body> void choose(bool option, Body body) {
-    if (option)
+template <int64_t option, typename Body> void choose([[maybe_unused]] int64_t options, Body body) {
+#ifdef OPTLOOM_OPTIONS
+    body(Constant<((OPTLOOM_OPTIONS) & option) != 0>{});
+#else
+    if (options & option)
         body(Constant<true>{});
     else
         body(Constant<false>{});
+#endif
 }
 
 template <typename T>
-void start_tensors(int64_t options, [[maybe_unused]] const NadamRow *rows, int64_t tensors,
+int start_tensors(int64_t options, [[maybe_unused]] const NadamRow *rows, int64_t tensors,
         const NadamTensor *tensor) {
-    using C = typename Compute<T>::type;
+    if (!is_built_for(options)) return OTHER_OPTIONS;
     const std::vector<Block> blocks = blocks_of(tensors, tensor);
-    choose(options & NADAM_GRADIENT_ACCUMULATION_STEPS, [&](auto gradient_accumulation_steps) {
-#pragma omp parallel for schedule(static)
+    choose<NADAM_GRADIENT_ACCUMULATION_STEPS>(options, [&](auto gradient_accumulation_steps) {
+#pragma omp parallel for schedule(static) if (blocks.size() > 1)
         for (size_t i = 0; i < blocks.size(); ++i) {
             const NadamTensor &x = tensor[blocks[i].tensor];
-            start_block<gradient_accumulation_steps, T, C>(x, blocks[i]);
+            start_block<gradient_accumulation_steps, T, T, Nothing>(x, blocks[i]);
         }
     });
+    return DONE;
 }
 
-template <typename T>
-void step(int64_t options, int64_t rows, NadamRow *row, int64_t tensors, const NadamTensor *tensor) {
-    using C = typename Compute<T>::type;
+// Processors foresee accesses within an array, not the next tensor's: its beginning is asked for ahead.
+inline void fetch(const NadamTensor &x) {
+    const void *const arrays[] = {x.w, x.g, x.m, x.v, x.accumulated_gradient};
+    for (const void *array : arrays)
+        for (int line = 0; array && line < 8; ++line)
+            __builtin_prefetch(static_cast<const char *>(array) + 64 * line);
+}
+constexpr int64_t far = 16;  // how many tensors ahead their counters are asked for
+
+// A caller that keeps counters with its tensors has them checked first, and written in the end.
+bool is_current(int64_t tensors, const NadamTensor *tensor, const NadamRow *row) {
+    for (int64_t i = 0; i < tensors; ++i) {
+        if (i + far < tensors) __builtin_prefetch(tensor[i + far].step, 1);
+        if (tensor[i].step && *tensor[i].step != double(row[tensor[i].row].t)) return false;
+    }
+    return true;
+}
+
+template <typename C> void write_counters(int64_t tensors, const NadamTensor *tensor, const NadamRow *row) {
+    for (int64_t i = 0; i < tensors; ++i) {
+        const NadamRow &own = row[tensor[i].row];
+        if (tensor[i].step) *tensor[i].step = double(own.t);
+        if (tensor[i].product) *static_cast<C *>(tensor[i].product) = C(own.product);
+    }
+}
+
+template <typename T, typename G, typename L>
+int step(int64_t options, int64_t rows, NadamRow *row, int64_t tensors, const NadamTensor *tensor,
+        double gradient_scale) {
+    using C = Compute<T>;
+    if (!is_built_for(options)) return OTHER_OPTIONS;
+    if (!is_current(tensors, tensor, row)) return OTHER_COUNTERS;
+    const C scale = C(gradient_scale);
     std::vector<Scalars<C>> scalars;
     for (int64_t i = 0; i < rows; ++i) scalars.push_back(advance<C>(row[i], options));
     const std::vector<Block> blocks = blocks_of(tensors, tensor);
-    choose(options & NADAM_GRADIENT_ACCUMULATION_STEPS, [&](auto gradient_accumulation_steps) {
-    choose(options & NADAM_WEIGHT_DECAY, [&](auto weight_decay) {
-#pragma omp parallel for schedule(static)
-        for (size_t i = 0; i < blocks.size(); ++i) {
-            const NadamTensor &x = tensor[blocks[i].tensor];
-            const Scalars<C> &k = scalars[x.row];
-            if (!k.is_update) {
-                every_call_block<gradient_accumulation_steps, T, C>(x, blocks[i]);
-                continue;
+    choose<NADAM_GRADIENT_ACCUMULATION_STEPS>(options, [&](auto gradient_accumulation_steps) {
+    choose<NADAM_WEIGHT_DECAY>(options, [&](auto weight_decay) {
+    choose<NADAM_DECOUPLED_WEIGHT_DECAY>(options, [&](auto decoupled_weight_decay) {
+#pragma omp parallel if (blocks.size() > 1)
+        {
+#pragma omp for schedule(static)
+            for (size_t i = 0; i < blocks.size(); ++i) {
+                const NadamTensor &x = tensor[blocks[i].tensor];
+                const Scalars<C> &k = scalars[x.row];
+                if (i + 1 < blocks.size() && blocks[i + 1].begin == 0) fetch(tensor[blocks[i + 1].tensor]);
+                if (!k.is_update) {
+                    every_call_block<gradient_accumulation_steps, T, G, L>(x, blocks[i], scale);
+                    continue;
+                }
+                update_block<gradient_accumulation_steps, weight_decay, decoupled_weight_decay, T, G, L>(k, x,
+                    blocks[i], scale);
             }
-            update_block<gradient_accumulation_steps, weight_decay, T, C>(k, x, blocks[i]);
         }
-    }); });
+    }); }); });
+    write_counters<C>(tensors, tensor, row);
+    return DONE;
 }
 
 }  // namespace
 
+// A call's result is 0, or a Refusal: then nothing was written. `gradient_scale` counts if built to unscale.
 extern "C" {
+#ifdef OPTLOOM_PARAMETER
 
-void nadam_start_float32(int64_t options, NadamRow *row, int64_t tensors, const NadamTensor *tensor) {
-    start_tensors<float>(options, row, tensors, tensor);
+#ifndef OPTLOOM_COPY
+#define OPTLOOM_COPY Nothing
+#endif
+extern const char *const nadam_digest;
+const char *const nadam_digest = OPTLOOM_DIGEST;
+
+int nadam_start(int64_t options, NadamRow *row, int64_t tensors, const NadamTensor *tensor) {
+    return start_tensors<OPTLOOM_PARAMETER>(options, row, tensors, tensor);
 }
-void nadam_step_float32(int64_t options, int64_t rows, NadamRow *row, int64_t tensors,
-        const NadamTensor *tensor) {
-    step<float>(options, rows, row, tensors, tensor);
+int nadam_step(int64_t options, int64_t rows, NadamRow *row, int64_t tensors, const NadamTensor *tensor,
+        double gradient_scale) {
+    return step<OPTLOOM_PARAMETER, OPTLOOM_GRADIENT, OPTLOOM_COPY>(options, rows, row, tensors, tensor,
+        gradient_scale);
+}
+#else
+
+int nadam_start_float32(int64_t options, NadamRow *row, int64_t tensors, const NadamTensor *tensor) {
+    return start_tensors<float32>(options, row, tensors, tensor);
+}
+int nadam_step_float32(int64_t options, int64_t rows, NadamRow *row, int64_t tensors,
+        const NadamTensor *tensor, double gradient_scale) {
+    return step<float32, float32, Nothing>(options, rows, row, tensors, tensor, gradient_scale);
 }
 
-void nadam_start_float64(int64_t options, NadamRow *row, int64_t tensors, const NadamTensor *tensor) {
-    start_tensors<double>(options, row, tensors, tensor);
+int nadam_start_float64(int64_t options, NadamRow *row, int64_t tensors, const NadamTensor *tensor) {
+    return start_tensors<float64>(options, row, tensors, tensor);
 }
-void nadam_step_float64(int64_t options, int64_t rows, NadamRow *row, int64_t tensors,
-        const NadamTensor *tensor) {
-    step<double>(options, rows, row, tensors, tensor);
-}
-
-void nadam_start_float16(int64_t options, NadamRow *row, int64_t tensors, const NadamTensor *tensor) {
-    start_tensors<float16>(options, row, tensors, tensor);
-}
-void nadam_step_float16(int64_t options, int64_t rows, NadamRow *row, int64_t tensors,
-        const NadamTensor *tensor) {
-    step<float16>(options, rows, row, tensors, tensor);
+int nadam_step_float64(int64_t options, int64_t rows, NadamRow *row, int64_t tensors,
+        const NadamTensor *tensor, double gradient_scale) {
+    return step<float64, float64, Nothing>(options, rows, row, tensors, tensor, gradient_scale);
 }
 
-void nadam_start_bfloat16(int64_t options, NadamRow *row, int64_t tensors, const NadamTensor *tensor) {
-    start_tensors<bfloat16>(options, row, tensors, tensor);
+int nadam_start_float16(int64_t options, NadamRow *row, int64_t tensors, const NadamTensor *tensor) {
+    return start_tensors<float16>(options, row, tensors, tensor);
 }
-void nadam_step_bfloat16(int64_t options, int64_t rows, NadamRow *row, int64_t tensors,
-        const NadamTensor *tensor) {
-    step<bfloat16>(options, rows, row, tensors, tensor);
+int nadam_step_float16(int64_t options, int64_t rows, NadamRow *row, int64_t tensors,
+        const NadamTensor *tensor, double gradient_scale) {
+    return step<float16, float16, Nothing>(options, rows, row, tensors, tensor, gradient_scale);
 }
+
+int nadam_start_bfloat16(int64_t options, NadamRow *row, int64_t tensors, const NadamTensor *tensor) {
+    return start_tensors<bfloat16>(options, row, tensors, tensor);
+}
+int nadam_step_bfloat16(int64_t options, int64_t rows, NadamRow *row, int64_t tensors,
+        const NadamTensor *tensor, double gradient_scale) {
+    return step<bfloat16, bfloat16, Nothing>(options, rows, row, tensors, tensor, gradient_scale);
+}
+#endif
 }

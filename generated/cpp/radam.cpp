@@ -12,15 +12,23 @@
 //     rectification = sqrt(numerator / denominator)
 //     m_hat = m / (1 - beta_1**t)
 //     v_hat = v / (1 - beta_2**t)
-//     adaptive = rectification * m_hat / (sqrt(v_hat) + epsilon)
+//     added = epsilon / sqrt(1 - beta_2**t) if epsilon_hat else epsilon
+//     adaptive = rectification * m_hat / (sqrt(v_hat) + added)
 //     w = w - learning_rate * where(5 < rho, adaptive, m_hat)
 //
 // Build: g++ -std=c++17 -O3 -fopenmp -fno-math-errno -fno-trapping-math -ffp-contract=off -shared -fPIC
 // Every operation is rounded once, in the order written: any -march, any number of threads, the same bits.
+//
+// As it is, the library takes all options, and parameters with gradients of their dtype. Built for one
+// choice it is smaller: -DOPTLOOM_OPTIONS=<options>; -DOPTLOOM_PARAMETER=float32
+// -DOPTLOOM_GRADIENT=bfloat16 for dtypes, then -DOPTLOOM_COPY=bfloat16 for a copy of each parameter,
+// written with it; -DOPTLOOM_GRADIENTS= the sum of 1 to go up the gradient, 2 to divide it by
+// `gradient_scale`, 4 to write it back divided.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <vector>
 
 #if defined(__FAST_MATH__)
@@ -49,7 +57,9 @@ struct RAdamTensor {
     int64_t size;
     int64_t row;
     void *w;
-    const void *g;
+    void *g;  // read only, unless built to write it back
+    void *copy;  // w in another dtype, if built to write that
+    double *step;  // a counter that follows the row's t; null for none
     void *m;  // first moment
     void *v;  // second moment
     void *accumulated_gradient;  // sum of the gradients since the last update
@@ -59,6 +69,8 @@ struct RAdamTensor {
 enum RAdamOption {
     RADAM_GRADIENT_ACCUMULATION_STEPS = 1,
     RADAM_WEIGHT_DECAY = 2,
+    RADAM_DECOUPLED_WEIGHT_DECAY = 4,
+    RADAM_EPSILON_HAT = 8,
 };
 
 // The same for bindings.
@@ -75,20 +87,51 @@ extern "C" const char *const radam_interface = R"({
     {"name": "iterations"},
     {"name": "t"}
   ],
-  "options": [],
+  "options": [
+    {"name": "epsilon_hat", "default": false},
+    {"name": "decoupled_weight_decay", "default": true}
+  ],
   "switches": [
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
-    {"name": "weight_decay", "given": "weight_decay", "off": null}
+    {"name": "weight_decay", "given": "weight_decay", "off": null},
+    {"name": "decoupled_weight_decay", "option": "decoupled_weight_decay", "value": true},
+    {"name": "epsilon_hat", "option": "epsilon_hat", "value": true}
   ],
   "slots": [
     {"name": "m", "when": []},
     {"name": "v", "when": []},
     {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]}
   ],
+  "tensor": [
+    "size",
+    "row",
+    "w",
+    "g",
+    "copy",
+    "step",
+    "m",
+    "v",
+    "accumulated_gradient"
+  ],
+  "sums": [],
   "scalar_slots": []
 })";
 
+#ifndef OPTLOOM_GRADIENTS
+#define OPTLOOM_GRADIENTS 0
+#endif
+
 namespace {
+
+enum Refusal { DONE, OTHER_OPTIONS, OTHER_COUNTERS };
+
+bool is_built_for([[maybe_unused]] int64_t options) {
+#ifdef OPTLOOM_OPTIONS
+    return options == (OPTLOOM_OPTIONS);
+#else
+    return true;
+#endif
+}
 
 using std::sqrt;
 
@@ -103,6 +146,9 @@ inline float from_bits(uint32_t bits) {
     return x;
 }
 
+using float32 = float;
+using float64 = double;
+
 struct float16 {
     uint16_t bits;
 };
@@ -111,12 +157,13 @@ struct bfloat16 {
 };
 
 // The dtype of the arithmetic, and of the slots, of a parameter of type T.
-template <typename T> struct Compute {
+template <typename T> struct ComputeOf {
     using type = float;
 };
-template <> struct Compute<double> {
+template <> struct ComputeOf<double> {
     using type = double;
 };
+template <typename T> using Compute = typename ComputeOf<T>::type;
 
 inline float load(const float &x) { return x; }
 inline double load(const double &x) { return x; }
@@ -145,6 +192,21 @@ inline void store(float16 &x, float value) {
     const uint32_t special = rest > 0x7f800000u ? 0x7e00u : 0x7c00u;  // NaN or infinity
     x.bits = uint16_t(sign | (rest < 0x477ff000u ? finite : special));
 }
+
+// How gradients are read.
+constexpr bool negates = (OPTLOOM_GRADIENTS) & 1, unscales = (OPTLOOM_GRADIENTS) & 2,
+    writes_back = (OPTLOOM_GRADIENTS) & 4;
+
+template <typename G> using Gradient = std::conditional_t<writes_back, G, const G>;
+
+template <typename C, typename G> inline C gradient(const G &x, [[maybe_unused]] C scale) {
+    const C g = unscales ? C(load(x)) / scale : C(load(x));
+    return negates ? -g : g;
+}
+
+// The dtype of a parameter's copy if it has none.
+struct Nothing {};
+template <typename L> constexpr bool copies = !std::is_same_v<L, Nothing>;
 
 template <typename X> inline X square(X x) { return x * x; }
 
@@ -220,6 +282,7 @@ template <typename C> inline bool operator<=(Pair<C> u, Pair<C> v) { return u < 
 template <typename C> struct Scalars {
     bool is_update;
     C inverse_gradient_accumulation_steps;
+    C weight_decay;
     C weight_decay_times_learning_rate;
     C beta_1;
     C one_minus_beta_1;
@@ -228,7 +291,7 @@ template <typename C> struct Scalars {
     C rectification;
     C inverse_one_minus_power_of_beta_1;
     C inverse_one_minus_power_of_beta_2;
-    C epsilon;
+    C added;
     C learning_rate;
     bool five_below_rho;
 };
@@ -248,6 +311,7 @@ template <typename C> inline Scalars<C> advance(RAdamRow &row, int64_t options) 
     const Pair<C> weight_decay = pair<C>(row.weight_decay);
     const Pair<C> gradient_accumulation_steps = pair<C>(double(row.gradient_accumulation_steps));
     k.inverse_gradient_accumulation_steps = rounded(pair<C>(1) / gradient_accumulation_steps);
+    k.weight_decay = rounded(weight_decay);
     k.weight_decay_times_learning_rate = rounded(weight_decay * learning_rate);
     k.beta_1 = rounded(beta_1);
     k.one_minus_beta_1 = rounded(pair<C>(1) - beta_1);
@@ -262,7 +326,7 @@ template <typename C> inline Scalars<C> advance(RAdamRow &row, int64_t options) 
     k.rectification = rounded(sqrt(numerator / denominator));
     k.inverse_one_minus_power_of_beta_1 = rounded(pair<C>(1) / one_minus_power(beta_1, row.t));
     k.inverse_one_minus_power_of_beta_2 = rounded(pair<C>(1) / one_minus_power_of_beta_2);
-    k.epsilon = rounded(epsilon);
+    k.added = rounded((options & RADAM_EPSILON_HAT) ? epsilon / sqrt(one_minus_power_of_beta_2) : epsilon);
     k.learning_rate = rounded(learning_rate);
     k.five_below_rho = pair<C>(5) < rho;
     return k;
@@ -283,19 +347,20 @@ inline void every_call(C g, C &accumulated_gradient) {
 }
 
 // One element, in a call that updates.
-template <bool gradient_accumulation_steps, bool weight_decay, typename C>
+template <bool gradient_accumulation_steps, bool weight_decay, bool decoupled_weight_decay, typename C>
 inline void update(const Scalars<C> &k, C &w, C g, C &m, C &v, C &accumulated_gradient) {
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
         new_accumulated_gradient = accumulated_gradient + g;
         g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps;
     }
-    if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
+    if constexpr (weight_decay && !decoupled_weight_decay) g = g + k.weight_decay * w;
+    if constexpr (weight_decay && decoupled_weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     m = k.beta_1 * m + k.one_minus_beta_1 * g;
     v = k.beta_2 * v + k.one_minus_beta_2 * square(g);
     const C m_hat = m * k.inverse_one_minus_power_of_beta_1;
     const C v_hat = v * k.inverse_one_minus_power_of_beta_2;
-    const C adaptive = k.rectification * m_hat / (sqrt(v_hat) + k.epsilon);
+    const C adaptive = k.rectification * m_hat / (sqrt(v_hat) + k.added);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     w = w - k.learning_rate * (k.five_below_rho ? adaptive : m_hat);
 }
@@ -314,8 +379,9 @@ std::vector<Block> blocks_of(int64_t tensors, const RAdamTensor *tensor) {
     return blocks;
 }
 
-template <bool gradient_accumulation_steps, typename T, typename C>
+template <bool gradient_accumulation_steps, typename T, typename G, typename L>
 void start_block(const RAdamTensor &x, const Block &block) {
+    using C = Compute<T>;
     C *__restrict__ const m_ = static_cast<C *>(x.m) + block.begin;
     C *__restrict__ const v_ = static_cast<C *>(x.v) + block.begin;
     C *__restrict__ const accumulated_gradient_ = gradient_accumulation_steps
@@ -332,42 +398,50 @@ void start_block(const RAdamTensor &x, const Block &block) {
     }
 }
 
-template <bool gradient_accumulation_steps, typename T, typename C>
-void every_call_block(const RAdamTensor &x, const Block &block) {
-    const T *__restrict__ const g_ = static_cast<const T *>(x.g) + block.begin;
+template <bool gradient_accumulation_steps, typename T, typename G, typename L>
+void every_call_block(const RAdamTensor &x, const Block &block, Compute<T> scale) {
+    using C = Compute<T>;
+    Gradient<G> *__restrict__ const g_ = static_cast<Gradient<G> *>(x.g) + block.begin;
     C *__restrict__ const accumulated_gradient_ = gradient_accumulation_steps
         ? static_cast<C *>(x.accumulated_gradient) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
-        const C g = load(g_[i]);
+        const C g = gradient<C>(g_[i], scale);
         C accumulated_gradient = {};
         if constexpr (gradient_accumulation_steps) accumulated_gradient = load(accumulated_gradient_[i]);
         every_call<gradient_accumulation_steps>(g, accumulated_gradient);
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
+        if constexpr (writes_back) store(g_[i], negates ? -g : g);
     }
 }
 
-template <bool gradient_accumulation_steps, bool weight_decay, typename T, typename C>
-void update_block(const Scalars<C> &k, const RAdamTensor &x, const Block &block) {
+template <bool gradient_accumulation_steps, bool weight_decay, bool decoupled_weight_decay, typename T,
+    typename G, typename L>
+void update_block(const Scalars<Compute<T>> &k, const RAdamTensor &x, const Block &block, Compute<T> scale) {
+    using C = Compute<T>;
     T *__restrict__ const w_ = static_cast<T *>(x.w) + block.begin;
-    const T *__restrict__ const g_ = static_cast<const T *>(x.g) + block.begin;
+    Gradient<G> *__restrict__ const g_ = static_cast<Gradient<G> *>(x.g) + block.begin;
     C *__restrict__ const m_ = static_cast<C *>(x.m) + block.begin;
     C *__restrict__ const v_ = static_cast<C *>(x.v) + block.begin;
     C *__restrict__ const accumulated_gradient_ = gradient_accumulation_steps
         ? static_cast<C *>(x.accumulated_gradient) + block.begin : nullptr;
+    L *__restrict__ const copy_ = copies<L> ? static_cast<L *>(x.copy) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
         C w = load(w_[i]);
-        const C g = load(g_[i]);
+        const C g = gradient<C>(g_[i], scale);
         C m = load(m_[i]);
         C v = load(v_[i]);
         C accumulated_gradient = {};
         if constexpr (gradient_accumulation_steps) accumulated_gradient = load(accumulated_gradient_[i]);
-        update<gradient_accumulation_steps, weight_decay>(k, w, g, m, v, accumulated_gradient);
+        update<gradient_accumulation_steps, weight_decay, decoupled_weight_decay>(k, w, g, m, v,
+            accumulated_gradient);
         store(w_[i], w);
         store(m_[i], m);
         store(v_[i], v);
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
+        if constexpr (copies<L>) store(copy_[i], w);
+        if constexpr (writes_back) store(g_[i], negates ? -g : g);
     }
 }
 
@@ -375,81 +449,142 @@ void update_block(const Scalars<C> &k, const RAdamTensor &x, const Block &block)
 template <bool value> struct Constant {
     constexpr operator bool() const { return value; }
 };
-template <typename Body> void choose(bool option, Body body) {
-    if (option)
+template <int64_t option, typename Body> void choose([[maybe_unused]] int64_t options, Body body) {
+#ifdef OPTLOOM_OPTIONS
+    body(Constant<((OPTLOOM_OPTIONS) & option) != 0>{});
+#else
+    if (options & option)
         body(Constant<true>{});
     else
         body(Constant<false>{});
+#endif
 }
 
 template <typename T>
-void start_tensors(int64_t options, [[maybe_unused]] const RAdamRow *rows, int64_t tensors,
+int start_tensors(int64_t options, [[maybe_unused]] const RAdamRow *rows, int64_t tensors,
         const RAdamTensor *tensor) {
-    using C = typename Compute<T>::type;
+    if (!is_built_for(options)) return OTHER_OPTIONS;
     const std::vector<Block> blocks = blocks_of(tensors, tensor);
-    choose(options & RADAM_GRADIENT_ACCUMULATION_STEPS, [&](auto gradient_accumulation_steps) {
-#pragma omp parallel for schedule(static)
+    choose<RADAM_GRADIENT_ACCUMULATION_STEPS>(options, [&](auto gradient_accumulation_steps) {
+#pragma omp parallel for schedule(static) if (blocks.size() > 1)
         for (size_t i = 0; i < blocks.size(); ++i) {
             const RAdamTensor &x = tensor[blocks[i].tensor];
-            start_block<gradient_accumulation_steps, T, C>(x, blocks[i]);
+            start_block<gradient_accumulation_steps, T, T, Nothing>(x, blocks[i]);
         }
     });
+    return DONE;
 }
 
-template <typename T>
-void step(int64_t options, int64_t rows, RAdamRow *row, int64_t tensors, const RAdamTensor *tensor) {
-    using C = typename Compute<T>::type;
+// Processors foresee accesses within an array, not the next tensor's: its beginning is asked for ahead.
+inline void fetch(const RAdamTensor &x) {
+    const void *const arrays[] = {x.w, x.g, x.m, x.v, x.accumulated_gradient};
+    for (const void *array : arrays)
+        for (int line = 0; array && line < 8; ++line)
+            __builtin_prefetch(static_cast<const char *>(array) + 64 * line);
+}
+constexpr int64_t far = 16;  // how many tensors ahead their counters are asked for
+
+// A caller that keeps counters with its tensors has them checked first, and written in the end.
+bool is_current(int64_t tensors, const RAdamTensor *tensor, const RAdamRow *row) {
+    for (int64_t i = 0; i < tensors; ++i) {
+        if (i + far < tensors) __builtin_prefetch(tensor[i + far].step, 1);
+        if (tensor[i].step && *tensor[i].step != double(row[tensor[i].row].t)) return false;
+    }
+    return true;
+}
+
+template <typename C> void write_counters(int64_t tensors, const RAdamTensor *tensor, const RAdamRow *row) {
+    for (int64_t i = 0; i < tensors; ++i) {
+        const RAdamRow &own = row[tensor[i].row];
+        if (tensor[i].step) *tensor[i].step = double(own.t);
+    }
+}
+
+template <typename T, typename G, typename L>
+int step(int64_t options, int64_t rows, RAdamRow *row, int64_t tensors, const RAdamTensor *tensor,
+        double gradient_scale) {
+    using C = Compute<T>;
+    if (!is_built_for(options)) return OTHER_OPTIONS;
+    if (!is_current(tensors, tensor, row)) return OTHER_COUNTERS;
+    const C scale = C(gradient_scale);
     std::vector<Scalars<C>> scalars;
     for (int64_t i = 0; i < rows; ++i) scalars.push_back(advance<C>(row[i], options));
     const std::vector<Block> blocks = blocks_of(tensors, tensor);
-    choose(options & RADAM_GRADIENT_ACCUMULATION_STEPS, [&](auto gradient_accumulation_steps) {
-    choose(options & RADAM_WEIGHT_DECAY, [&](auto weight_decay) {
-#pragma omp parallel for schedule(static)
-        for (size_t i = 0; i < blocks.size(); ++i) {
-            const RAdamTensor &x = tensor[blocks[i].tensor];
-            const Scalars<C> &k = scalars[x.row];
-            if (!k.is_update) {
-                every_call_block<gradient_accumulation_steps, T, C>(x, blocks[i]);
-                continue;
+    choose<RADAM_GRADIENT_ACCUMULATION_STEPS>(options, [&](auto gradient_accumulation_steps) {
+    choose<RADAM_WEIGHT_DECAY>(options, [&](auto weight_decay) {
+    choose<RADAM_DECOUPLED_WEIGHT_DECAY>(options, [&](auto decoupled_weight_decay) {
+#pragma omp parallel if (blocks.size() > 1)
+        {
+#pragma omp for schedule(static)
+            for (size_t i = 0; i < blocks.size(); ++i) {
+                const RAdamTensor &x = tensor[blocks[i].tensor];
+                const Scalars<C> &k = scalars[x.row];
+                if (i + 1 < blocks.size() && blocks[i + 1].begin == 0) fetch(tensor[blocks[i + 1].tensor]);
+                if (!k.is_update) {
+                    every_call_block<gradient_accumulation_steps, T, G, L>(x, blocks[i], scale);
+                    continue;
+                }
+                update_block<gradient_accumulation_steps, weight_decay, decoupled_weight_decay, T, G, L>(k, x,
+                    blocks[i], scale);
             }
-            update_block<gradient_accumulation_steps, weight_decay, T, C>(k, x, blocks[i]);
         }
-    }); });
+    }); }); });
+    write_counters<C>(tensors, tensor, row);
+    return DONE;
 }
 
 }  // namespace
 
+// A call's result is 0, or a Refusal: then nothing was written. `gradient_scale` counts if built to unscale.
 extern "C" {
+#ifdef OPTLOOM_PARAMETER
 
-void radam_start_float32(int64_t options, RAdamRow *row, int64_t tensors, const RAdamTensor *tensor) {
-    start_tensors<float>(options, row, tensors, tensor);
+#ifndef OPTLOOM_COPY
+#define OPTLOOM_COPY Nothing
+#endif
+extern const char *const radam_digest;
+const char *const radam_digest = OPTLOOM_DIGEST;
+
+int radam_start(int64_t options, RAdamRow *row, int64_t tensors, const RAdamTensor *tensor) {
+    return start_tensors<OPTLOOM_PARAMETER>(options, row, tensors, tensor);
 }
-void radam_step_float32(int64_t options, int64_t rows, RAdamRow *row, int64_t tensors,
-        const RAdamTensor *tensor) {
-    step<float>(options, rows, row, tensors, tensor);
+int radam_step(int64_t options, int64_t rows, RAdamRow *row, int64_t tensors, const RAdamTensor *tensor,
+        double gradient_scale) {
+    return step<OPTLOOM_PARAMETER, OPTLOOM_GRADIENT, OPTLOOM_COPY>(options, rows, row, tensors, tensor,
+        gradient_scale);
+}
+#else
+
+int radam_start_float32(int64_t options, RAdamRow *row, int64_t tensors, const RAdamTensor *tensor) {
+    return start_tensors<float32>(options, row, tensors, tensor);
+}
+int radam_step_float32(int64_t options, int64_t rows, RAdamRow *row, int64_t tensors,
+        const RAdamTensor *tensor, double gradient_scale) {
+    return step<float32, float32, Nothing>(options, rows, row, tensors, tensor, gradient_scale);
 }
 
-void radam_start_float64(int64_t options, RAdamRow *row, int64_t tensors, const RAdamTensor *tensor) {
-    start_tensors<double>(options, row, tensors, tensor);
+int radam_start_float64(int64_t options, RAdamRow *row, int64_t tensors, const RAdamTensor *tensor) {
+    return start_tensors<float64>(options, row, tensors, tensor);
 }
-void radam_step_float64(int64_t options, int64_t rows, RAdamRow *row, int64_t tensors,
-        const RAdamTensor *tensor) {
-    step<double>(options, rows, row, tensors, tensor);
-}
-
-void radam_start_float16(int64_t options, RAdamRow *row, int64_t tensors, const RAdamTensor *tensor) {
-    start_tensors<float16>(options, row, tensors, tensor);
-}
-void radam_step_float16(int64_t options, int64_t rows, RAdamRow *row, int64_t tensors,
-        const RAdamTensor *tensor) {
-    step<float16>(options, rows, row, tensors, tensor);
+int radam_step_float64(int64_t options, int64_t rows, RAdamRow *row, int64_t tensors,
+        const RAdamTensor *tensor, double gradient_scale) {
+    return step<float64, float64, Nothing>(options, rows, row, tensors, tensor, gradient_scale);
 }
 
-void radam_start_bfloat16(int64_t options, RAdamRow *row, int64_t tensors, const RAdamTensor *tensor) {
-    start_tensors<bfloat16>(options, row, tensors, tensor);
+int radam_start_float16(int64_t options, RAdamRow *row, int64_t tensors, const RAdamTensor *tensor) {
+    return start_tensors<float16>(options, row, tensors, tensor);
 }
-void radam_step_bfloat16(int64_t options, int64_t rows, RAdamRow *row, int64_t tensors,
-        const RAdamTensor *tensor) {
-    step<bfloat16>(options, rows, row, tensors, tensor);
+int radam_step_float16(int64_t options, int64_t rows, RAdamRow *row, int64_t tensors,
+        const RAdamTensor *tensor, double gradient_scale) {
+    return step<float16, float16, Nothing>(options, rows, row, tensors, tensor, gradient_scale);
 }
+
+int radam_start_bfloat16(int64_t options, RAdamRow *row, int64_t tensors, const RAdamTensor *tensor) {
+    return start_tensors<bfloat16>(options, row, tensors, tensor);
+}
+int radam_step_bfloat16(int64_t options, int64_t rows, RAdamRow *row, int64_t tensors,
+        const RAdamTensor *tensor, double gradient_scale) {
+    return step<bfloat16, bfloat16, Nothing>(options, rows, row, tensors, tensor, gradient_scale);
+}
+#endif
 }

@@ -3,16 +3,27 @@
 //
 // Stochastic gradient descent with momentum (Polyak 1964; Sutskever et al. 2013, equations 3 and 4).
 //
-//     m = momentum * m - learning_rate * g
-//     w = (w + momentum * m - learning_rate * g if nesterov else w + m) if momentum given else w
+//     share = where(1 < t, 1 - dampening, 1)
+//     taken = share * g if dampening given else g
+//     m = momentum * m - learning_rate * taken if rate_in_momentum else momentum * m + taken
+//     w =
+//         ((w + momentum * m - learning_rate * g if nesterov else w + m) if rate_in_momentum else w
+//         - learning_rate * (g + momentum * m if nesterov else m)) if momentum given else w
 //         - learning_rate * g
 //
 // Build: g++ -std=c++17 -O3 -fopenmp -fno-math-errno -fno-trapping-math -ffp-contract=off -shared -fPIC
 // Every operation is rounded once, in the order written: any -march, any number of threads, the same bits.
+//
+// As it is, the library takes all options, and parameters with gradients of their dtype. Built for one
+// choice it is smaller: -DOPTLOOM_OPTIONS=<options>; -DOPTLOOM_PARAMETER=float32
+// -DOPTLOOM_GRADIENT=bfloat16 for dtypes, then -DOPTLOOM_COPY=bfloat16 for a copy of each parameter,
+// written with it; -DOPTLOOM_GRADIENTS= the sum of 1 to go up the gradient, 2 to divide it by
+// `gradient_scale`, 4 to write it back divided.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <vector>
 
 #if defined(__FAST_MATH__)
@@ -27,6 +38,7 @@
 struct SGDRow {
     double learning_rate;  // 0.01 by default
     double momentum;  // decay rate of the velocity; 0 for none, 0 by default
+    double dampening;  // share of later gradients left out of the velocity, 0 by default
     double weight_decay;  // share of the weights, times the learning rate, taken off; None for none
     int64_t gradient_accumulation_steps;  // calls per update; None for one
     int64_t iterations;  // calls
@@ -39,7 +51,9 @@ struct SGDTensor {
     int64_t size;
     int64_t row;
     void *w;
-    const void *g;
+    void *g;  // read only, unless built to write it back
+    void *copy;  // w in another dtype, if built to write that
+    double *step;  // a counter that follows the row's t; null for none
     void *m;  // velocity
     void *accumulated_gradient;  // sum of the gradients since the last update
 };
@@ -49,7 +63,10 @@ enum SGDOption {
     SGD_MOMENTUM = 1,
     SGD_GRADIENT_ACCUMULATION_STEPS = 2,
     SGD_WEIGHT_DECAY = 4,
-    SGD_NESTEROV = 8,
+    SGD_DECOUPLED_WEIGHT_DECAY = 8,
+    SGD_DAMPENING = 16,
+    SGD_RATE_IN_MOMENTUM = 32,
+    SGD_NESTEROV = 64,
 };
 
 // The same for bindings.
@@ -57,6 +74,7 @@ extern "C" const char *const sgd_interface = R"({
   "hypers": [
     {"name": "learning_rate", "type": "float64", "default": 0.01},
     {"name": "momentum", "type": "float64", "default": 0.0},
+    {"name": "dampening", "type": "float64", "default": 0.0},
     {"name": "weight_decay", "type": "float64", "default": null},
     {"name": "gradient_accumulation_steps", "type": "int64", "default": null}
   ],
@@ -65,22 +83,52 @@ extern "C" const char *const sgd_interface = R"({
     {"name": "t"}
   ],
   "options": [
-    {"name": "nesterov", "default": false}
+    {"name": "nesterov", "default": false},
+    {"name": "rate_in_momentum", "default": true},
+    {"name": "decoupled_weight_decay", "default": true}
   ],
   "switches": [
     {"name": "momentum", "given": "momentum", "off": 0},
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
     {"name": "weight_decay", "given": "weight_decay", "off": null},
+    {"name": "decoupled_weight_decay", "option": "decoupled_weight_decay", "value": true},
+    {"name": "dampening", "given": "dampening", "off": 0},
+    {"name": "rate_in_momentum", "option": "rate_in_momentum", "value": true},
     {"name": "nesterov", "option": "nesterov", "value": true}
   ],
   "slots": [
     {"name": "m", "when": ["momentum"]},
     {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]}
   ],
+  "tensor": [
+    "size",
+    "row",
+    "w",
+    "g",
+    "copy",
+    "step",
+    "m",
+    "accumulated_gradient"
+  ],
+  "sums": [],
   "scalar_slots": []
 })";
 
+#ifndef OPTLOOM_GRADIENTS
+#define OPTLOOM_GRADIENTS 0
+#endif
+
 namespace {
+
+enum Refusal { DONE, OTHER_OPTIONS, OTHER_COUNTERS };
+
+bool is_built_for([[maybe_unused]] int64_t options) {
+#ifdef OPTLOOM_OPTIONS
+    return options == (OPTLOOM_OPTIONS);
+#else
+    return true;
+#endif
+}
 
 using std::sqrt;
 
@@ -95,6 +143,9 @@ inline float from_bits(uint32_t bits) {
     return x;
 }
 
+using float32 = float;
+using float64 = double;
+
 struct float16 {
     uint16_t bits;
 };
@@ -103,12 +154,13 @@ struct bfloat16 {
 };
 
 // The dtype of the arithmetic, and of the slots, of a parameter of type T.
-template <typename T> struct Compute {
+template <typename T> struct ComputeOf {
     using type = float;
 };
-template <> struct Compute<double> {
+template <> struct ComputeOf<double> {
     using type = double;
 };
+template <typename T> using Compute = typename ComputeOf<T>::type;
 
 inline float load(const float &x) { return x; }
 inline double load(const double &x) { return x; }
@@ -138,6 +190,21 @@ inline void store(float16 &x, float value) {
     x.bits = uint16_t(sign | (rest < 0x477ff000u ? finite : special));
 }
 
+// How gradients are read.
+constexpr bool negates = (OPTLOOM_GRADIENTS) & 1, unscales = (OPTLOOM_GRADIENTS) & 2,
+    writes_back = (OPTLOOM_GRADIENTS) & 4;
+
+template <typename G> using Gradient = std::conditional_t<writes_back, G, const G>;
+
+template <typename C, typename G> inline C gradient(const G &x, [[maybe_unused]] C scale) {
+    const C g = unscales ? C(load(x)) / scale : C(load(x));
+    return negates ? -g : g;
+}
+
+// The dtype of a parameter's copy if it has none.
+struct Nothing {};
+template <typename L> constexpr bool copies = !std::is_same_v<L, Nothing>;
+
 // Double words: a number as the unevaluated sum of two (Dekker 1971; Joldes, Muller & Popescu 2017). Every
 // operation is one correctly rounded operation of C, in this order; so all targets compute the same bits.
 template <typename C> struct Pair {
@@ -150,6 +217,10 @@ template <typename C> inline Pair<C> pair(double x) {
 }
 template <typename C> inline C rounded(Pair<C> u) { return u.high; }
 
+template <typename C> inline Pair<C> two_sum(C a, C b) {
+    const C total = a + b, of_b = total - a;
+    return {total, (a - (total - of_b)) + (b - of_b)};
+}
 template <typename C> inline Pair<C> quick_two_sum(C a, C b) {
     const C total = a + b;
     return {total, b - (total - a)};
@@ -163,6 +234,13 @@ template <typename C> inline Pair<C> two_product(C a, C b) {
     const Pair<C> x = split(a), y = split(b);
     return {product, ((x.high * y.high - product) + x.high * y.low + x.low * y.high) + x.low * y.low};
 }
+template <typename C> inline Pair<C> operator+(Pair<C> u, Pair<C> v) {
+    const Pair<C> total = two_sum(u.high, v.high), low = two_sum(u.low, v.low);
+    const Pair<C> sum = quick_two_sum(total.high, total.low + low.high);
+    return quick_two_sum(sum.high, sum.low + low.low);
+}
+template <typename C> inline Pair<C> operator-(Pair<C> u) { return {-u.high, -u.low}; }
+template <typename C> inline Pair<C> operator-(Pair<C> u, Pair<C> v) { return u + -v; }
 template <typename C> inline Pair<C> operator*(Pair<C> u, Pair<C> v) {
     const Pair<C> product = two_product(u.high, v.high);
     return quick_two_sum(product.high, product.low + (u.high * v.low + u.low * v.high));
@@ -173,12 +251,20 @@ template <typename C> inline Pair<C> operator/(Pair<C> u, Pair<C> v) {
     const C rest = ((u.high - product.high) - product.low) + (u.low - quotient * v.low);
     return quick_two_sum(quotient, rest / v.high);
 }
+template <typename C> inline bool operator==(Pair<C> u, Pair<C> v) { return u.high == v.high
+    && u.low == v.low; }
+template <typename C> inline bool operator<(Pair<C> u, Pair<C> v) {
+    return u.high < v.high || (u.high == v.high && u.low < v.low);
+}
+template <typename C> inline bool operator<=(Pair<C> u, Pair<C> v) { return u < v || u == v; }
 
 // What all elements of a row share in a step.
 template <typename C> struct Scalars {
     bool is_update;
     C inverse_gradient_accumulation_steps;
+    C weight_decay;
     C weight_decay_times_learning_rate;
+    C share;
     C momentum;
     C learning_rate;
 };
@@ -193,10 +279,13 @@ template <typename C> inline Scalars<C> advance(SGDRow &row, int64_t options) {
     row.t += 1;
     const Pair<C> learning_rate = pair<C>(row.learning_rate);
     const Pair<C> momentum = pair<C>(row.momentum);
+    const Pair<C> dampening = pair<C>(row.dampening);
     const Pair<C> weight_decay = pair<C>(row.weight_decay);
     const Pair<C> gradient_accumulation_steps = pair<C>(double(row.gradient_accumulation_steps));
     k.inverse_gradient_accumulation_steps = rounded(pair<C>(1) / gradient_accumulation_steps);
+    k.weight_decay = rounded(weight_decay);
     k.weight_decay_times_learning_rate = rounded(weight_decay * learning_rate);
+    k.share = rounded(pair<C>(1) < pair<C>(double(row.t)) ? pair<C>(1) - dampening : pair<C>(1));
     k.momentum = rounded(momentum);
     k.learning_rate = rounded(learning_rate);
     return k;
@@ -216,17 +305,23 @@ inline void every_call(C g, C &accumulated_gradient) {
 }
 
 // One element, in a call that updates.
-template <bool momentum, bool gradient_accumulation_steps, bool weight_decay, bool nesterov, typename C>
+template <bool momentum, bool gradient_accumulation_steps, bool weight_decay, bool decoupled_weight_decay,
+    bool dampening, bool rate_in_momentum, bool nesterov, typename C>
 inline void update(const Scalars<C> &k, C &w, C g, C &m, C &accumulated_gradient) {
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
         new_accumulated_gradient = accumulated_gradient + g;
         g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps;
     }
-    if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
-    if constexpr (momentum) m = k.momentum * m - k.learning_rate * g;
+    if constexpr (weight_decay && !decoupled_weight_decay) g = g + k.weight_decay * w;
+    if constexpr (weight_decay && decoupled_weight_decay) w = w - k.weight_decay_times_learning_rate * w;
+    const C taken = dampening ? k.share * g : g;
+    if constexpr (momentum) m = rate_in_momentum ? k.momentum * m - k.learning_rate * taken
+        : k.momentum * m + taken;
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
-    w = momentum ? (nesterov ? w + k.momentum * m - k.learning_rate * g : w + m) : w - k.learning_rate * g;
+    w = momentum
+        ? (rate_in_momentum ? (nesterov ? w + k.momentum * m - k.learning_rate * g : w + m)
+        : w - k.learning_rate * (nesterov ? g + k.momentum * m : m)) : w - k.learning_rate * g;
 }
 
 // At most block_size elements of one tensor: what a thread takes at a time.
@@ -243,8 +338,9 @@ std::vector<Block> blocks_of(int64_t tensors, const SGDTensor *tensor) {
     return blocks;
 }
 
-template <bool momentum, bool gradient_accumulation_steps, typename T, typename C>
+template <bool momentum, bool gradient_accumulation_steps, typename T, typename G, typename L>
 void start_block(const SGDTensor &x, const Block &block) {
+    using C = Compute<T>;
     C *__restrict__ const m_ = momentum ? static_cast<C *>(x.m) + block.begin : nullptr;
     C *__restrict__ const accumulated_gradient_ = gradient_accumulation_steps
         ? static_cast<C *>(x.accumulated_gradient) + block.begin : nullptr;
@@ -258,42 +354,48 @@ void start_block(const SGDTensor &x, const Block &block) {
     }
 }
 
-template <bool gradient_accumulation_steps, typename T, typename C>
-void every_call_block(const SGDTensor &x, const Block &block) {
-    const T *__restrict__ const g_ = static_cast<const T *>(x.g) + block.begin;
+template <bool gradient_accumulation_steps, typename T, typename G, typename L>
+void every_call_block(const SGDTensor &x, const Block &block, Compute<T> scale) {
+    using C = Compute<T>;
+    Gradient<G> *__restrict__ const g_ = static_cast<Gradient<G> *>(x.g) + block.begin;
     C *__restrict__ const accumulated_gradient_ = gradient_accumulation_steps
         ? static_cast<C *>(x.accumulated_gradient) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
-        const C g = load(g_[i]);
+        const C g = gradient<C>(g_[i], scale);
         C accumulated_gradient = {};
         if constexpr (gradient_accumulation_steps) accumulated_gradient = load(accumulated_gradient_[i]);
         every_call<gradient_accumulation_steps>(g, accumulated_gradient);
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
+        if constexpr (writes_back) store(g_[i], negates ? -g : g);
     }
 }
 
-template <bool momentum, bool gradient_accumulation_steps, bool weight_decay, bool nesterov, typename T,
-    typename C>
-void update_block(const Scalars<C> &k, const SGDTensor &x, const Block &block) {
+template <bool momentum, bool gradient_accumulation_steps, bool weight_decay, bool decoupled_weight_decay,
+    bool dampening, bool rate_in_momentum, bool nesterov, typename T, typename G, typename L>
+void update_block(const Scalars<Compute<T>> &k, const SGDTensor &x, const Block &block, Compute<T> scale) {
+    using C = Compute<T>;
     T *__restrict__ const w_ = static_cast<T *>(x.w) + block.begin;
-    const T *__restrict__ const g_ = static_cast<const T *>(x.g) + block.begin;
+    Gradient<G> *__restrict__ const g_ = static_cast<Gradient<G> *>(x.g) + block.begin;
     C *__restrict__ const m_ = momentum ? static_cast<C *>(x.m) + block.begin : nullptr;
     C *__restrict__ const accumulated_gradient_ = gradient_accumulation_steps
         ? static_cast<C *>(x.accumulated_gradient) + block.begin : nullptr;
+    L *__restrict__ const copy_ = copies<L> ? static_cast<L *>(x.copy) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
         C w = load(w_[i]);
-        const C g = load(g_[i]);
+        const C g = gradient<C>(g_[i], scale);
         C m = {};
         if constexpr (momentum) m = load(m_[i]);
         C accumulated_gradient = {};
         if constexpr (gradient_accumulation_steps) accumulated_gradient = load(accumulated_gradient_[i]);
-        update<momentum, gradient_accumulation_steps, weight_decay, nesterov>(k, w, g, m,
-            accumulated_gradient);
+        update<momentum, gradient_accumulation_steps, weight_decay, decoupled_weight_decay, dampening,
+            rate_in_momentum, nesterov>(k, w, g, m, accumulated_gradient);
         store(w_[i], w);
         if constexpr (momentum) store(m_[i], m);
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
+        if constexpr (copies<L>) store(copy_[i], w);
+        if constexpr (writes_back) store(g_[i], negates ? -g : g);
     }
 }
 
@@ -301,81 +403,147 @@ void update_block(const Scalars<C> &k, const SGDTensor &x, const Block &block) {
 template <bool value> struct Constant {
     constexpr operator bool() const { return value; }
 };
-template <typename Body> void choose(bool option, Body body) {
-    if (option)
+template <int64_t option, typename Body> void choose([[maybe_unused]] int64_t options, Body body) {
+#ifdef OPTLOOM_OPTIONS
+    body(Constant<((OPTLOOM_OPTIONS) & option) != 0>{});
+#else
+    if (options & option)
         body(Constant<true>{});
     else
         body(Constant<false>{});
+#endif
 }
 
 template <typename T>
-void start_tensors(int64_t options, [[maybe_unused]] const SGDRow *rows, int64_t tensors,
+int start_tensors(int64_t options, [[maybe_unused]] const SGDRow *rows, int64_t tensors,
         const SGDTensor *tensor) {
-    using C = typename Compute<T>::type;
+    if (!is_built_for(options)) return OTHER_OPTIONS;
     const std::vector<Block> blocks = blocks_of(tensors, tensor);
-    choose(options & SGD_MOMENTUM, [&](auto momentum) {
-    choose(options & SGD_GRADIENT_ACCUMULATION_STEPS, [&](auto gradient_accumulation_steps) {
-#pragma omp parallel for schedule(static)
+    choose<SGD_MOMENTUM>(options, [&](auto momentum) {
+    choose<SGD_GRADIENT_ACCUMULATION_STEPS>(options, [&](auto gradient_accumulation_steps) {
+#pragma omp parallel for schedule(static) if (blocks.size() > 1)
         for (size_t i = 0; i < blocks.size(); ++i) {
             const SGDTensor &x = tensor[blocks[i].tensor];
-            start_block<momentum, gradient_accumulation_steps, T, C>(x, blocks[i]);
+            start_block<momentum, gradient_accumulation_steps, T, T, Nothing>(x, blocks[i]);
         }
     }); });
+    return DONE;
 }
 
-template <typename T>
-void step(int64_t options, int64_t rows, SGDRow *row, int64_t tensors, const SGDTensor *tensor) {
-    using C = typename Compute<T>::type;
+// Processors foresee accesses within an array, not the next tensor's: its beginning is asked for ahead.
+inline void fetch(const SGDTensor &x) {
+    const void *const arrays[] = {x.w, x.g, x.m, x.accumulated_gradient};
+    for (const void *array : arrays)
+        for (int line = 0; array && line < 8; ++line)
+            __builtin_prefetch(static_cast<const char *>(array) + 64 * line);
+}
+constexpr int64_t far = 16;  // how many tensors ahead their counters are asked for
+
+// A caller that keeps counters with its tensors has them checked first, and written in the end.
+bool is_current(int64_t tensors, const SGDTensor *tensor, const SGDRow *row) {
+    for (int64_t i = 0; i < tensors; ++i) {
+        if (i + far < tensors) __builtin_prefetch(tensor[i + far].step, 1);
+        if (tensor[i].step && *tensor[i].step != double(row[tensor[i].row].t)) return false;
+    }
+    return true;
+}
+
+template <typename C> void write_counters(int64_t tensors, const SGDTensor *tensor, const SGDRow *row) {
+    for (int64_t i = 0; i < tensors; ++i) {
+        const SGDRow &own = row[tensor[i].row];
+        if (tensor[i].step) *tensor[i].step = double(own.t);
+    }
+}
+
+template <typename T, typename G, typename L>
+int step(int64_t options, int64_t rows, SGDRow *row, int64_t tensors, const SGDTensor *tensor,
+        double gradient_scale) {
+    using C = Compute<T>;
+    if (!is_built_for(options)) return OTHER_OPTIONS;
+    if (!is_current(tensors, tensor, row)) return OTHER_COUNTERS;
+    const C scale = C(gradient_scale);
     std::vector<Scalars<C>> scalars;
     for (int64_t i = 0; i < rows; ++i) scalars.push_back(advance<C>(row[i], options));
     const std::vector<Block> blocks = blocks_of(tensors, tensor);
-    choose(options & SGD_MOMENTUM, [&](auto momentum) {
-    choose(options & SGD_GRADIENT_ACCUMULATION_STEPS, [&](auto gradient_accumulation_steps) {
-    choose(options & SGD_WEIGHT_DECAY, [&](auto weight_decay) {
-    choose(options & SGD_NESTEROV, [&](auto nesterov) {
-#pragma omp parallel for schedule(static)
-        for (size_t i = 0; i < blocks.size(); ++i) {
-            const SGDTensor &x = tensor[blocks[i].tensor];
-            const Scalars<C> &k = scalars[x.row];
-            if (!k.is_update) {
-                every_call_block<gradient_accumulation_steps, T, C>(x, blocks[i]);
-                continue;
+    choose<SGD_MOMENTUM>(options, [&](auto momentum) {
+    choose<SGD_GRADIENT_ACCUMULATION_STEPS>(options, [&](auto gradient_accumulation_steps) {
+    choose<SGD_WEIGHT_DECAY>(options, [&](auto weight_decay) {
+    choose<SGD_DECOUPLED_WEIGHT_DECAY>(options, [&](auto decoupled_weight_decay) {
+    choose<SGD_DAMPENING>(options, [&](auto dampening) {
+    choose<SGD_RATE_IN_MOMENTUM>(options, [&](auto rate_in_momentum) {
+    choose<SGD_NESTEROV>(options, [&](auto nesterov) {
+#pragma omp parallel if (blocks.size() > 1)
+        {
+#pragma omp for schedule(static)
+            for (size_t i = 0; i < blocks.size(); ++i) {
+                const SGDTensor &x = tensor[blocks[i].tensor];
+                const Scalars<C> &k = scalars[x.row];
+                if (i + 1 < blocks.size() && blocks[i + 1].begin == 0) fetch(tensor[blocks[i + 1].tensor]);
+                if (!k.is_update) {
+                    every_call_block<gradient_accumulation_steps, T, G, L>(x, blocks[i], scale);
+                    continue;
+                }
+                update_block<momentum, gradient_accumulation_steps, weight_decay, decoupled_weight_decay,
+                    dampening, rate_in_momentum, nesterov, T, G, L>(k, x, blocks[i], scale);
             }
-            update_block<momentum, gradient_accumulation_steps, weight_decay, nesterov, T, C>(k, x,
-                blocks[i]);
         }
-    }); }); }); });
+    }); }); }); }); }); }); });
+    write_counters<C>(tensors, tensor, row);
+    return DONE;
 }
 
 }  // namespace
 
+// A call's result is 0, or a Refusal: then nothing was written. `gradient_scale` counts if built to unscale.
 extern "C" {
+#ifdef OPTLOOM_PARAMETER
 
-void sgd_start_float32(int64_t options, SGDRow *row, int64_t tensors, const SGDTensor *tensor) {
-    start_tensors<float>(options, row, tensors, tensor);
+#ifndef OPTLOOM_COPY
+#define OPTLOOM_COPY Nothing
+#endif
+extern const char *const sgd_digest;
+const char *const sgd_digest = OPTLOOM_DIGEST;
+
+int sgd_start(int64_t options, SGDRow *row, int64_t tensors, const SGDTensor *tensor) {
+    return start_tensors<OPTLOOM_PARAMETER>(options, row, tensors, tensor);
 }
-void sgd_step_float32(int64_t options, int64_t rows, SGDRow *row, int64_t tensors, const SGDTensor *tensor) {
-    step<float>(options, rows, row, tensors, tensor);
+int sgd_step(int64_t options, int64_t rows, SGDRow *row, int64_t tensors, const SGDTensor *tensor,
+        double gradient_scale) {
+    return step<OPTLOOM_PARAMETER, OPTLOOM_GRADIENT, OPTLOOM_COPY>(options, rows, row, tensors, tensor,
+        gradient_scale);
+}
+#else
+
+int sgd_start_float32(int64_t options, SGDRow *row, int64_t tensors, const SGDTensor *tensor) {
+    return start_tensors<float32>(options, row, tensors, tensor);
+}
+int sgd_step_float32(int64_t options, int64_t rows, SGDRow *row, int64_t tensors, const SGDTensor *tensor,
+        double gradient_scale) {
+    return step<float32, float32, Nothing>(options, rows, row, tensors, tensor, gradient_scale);
 }
 
-void sgd_start_float64(int64_t options, SGDRow *row, int64_t tensors, const SGDTensor *tensor) {
-    start_tensors<double>(options, row, tensors, tensor);
+int sgd_start_float64(int64_t options, SGDRow *row, int64_t tensors, const SGDTensor *tensor) {
+    return start_tensors<float64>(options, row, tensors, tensor);
 }
-void sgd_step_float64(int64_t options, int64_t rows, SGDRow *row, int64_t tensors, const SGDTensor *tensor) {
-    step<double>(options, rows, row, tensors, tensor);
-}
-
-void sgd_start_float16(int64_t options, SGDRow *row, int64_t tensors, const SGDTensor *tensor) {
-    start_tensors<float16>(options, row, tensors, tensor);
-}
-void sgd_step_float16(int64_t options, int64_t rows, SGDRow *row, int64_t tensors, const SGDTensor *tensor) {
-    step<float16>(options, rows, row, tensors, tensor);
+int sgd_step_float64(int64_t options, int64_t rows, SGDRow *row, int64_t tensors, const SGDTensor *tensor,
+        double gradient_scale) {
+    return step<float64, float64, Nothing>(options, rows, row, tensors, tensor, gradient_scale);
 }
 
-void sgd_start_bfloat16(int64_t options, SGDRow *row, int64_t tensors, const SGDTensor *tensor) {
-    start_tensors<bfloat16>(options, row, tensors, tensor);
+int sgd_start_float16(int64_t options, SGDRow *row, int64_t tensors, const SGDTensor *tensor) {
+    return start_tensors<float16>(options, row, tensors, tensor);
 }
-void sgd_step_bfloat16(int64_t options, int64_t rows, SGDRow *row, int64_t tensors, const SGDTensor *tensor) {
-    step<bfloat16>(options, rows, row, tensors, tensor);
+int sgd_step_float16(int64_t options, int64_t rows, SGDRow *row, int64_t tensors, const SGDTensor *tensor,
+        double gradient_scale) {
+    return step<float16, float16, Nothing>(options, rows, row, tensors, tensor, gradient_scale);
 }
+
+int sgd_start_bfloat16(int64_t options, SGDRow *row, int64_t tensors, const SGDTensor *tensor) {
+    return start_tensors<bfloat16>(options, row, tensors, tensor);
+}
+int sgd_step_bfloat16(int64_t options, int64_t rows, SGDRow *row, int64_t tensors, const SGDTensor *tensor,
+        double gradient_scale) {
+    return step<bfloat16, bfloat16, Nothing>(options, rows, row, tensors, tensor, gradient_scale);
+}
+#endif
 }

@@ -3,14 +3,37 @@
 //
 // Adaptive subgradient method (Duchi, Hazan & Singer 2011, figure 1, diagonal matrices).
 //
+//     rate = learning_rate
+//         / (1 + (t - 1) * learning_rate_decay) if learning_rate_decay given else learning_rate
 //     accumulator = accumulator + g**2
-//     w = w - learning_rate * g / sqrt(accumulator + epsilon)
+//     w = w - rate * g / (sqrt(accumulator + epsilon) if epsilon_in_root else sqrt(accumulator) + epsilon)
 //
-// Build: nvcc -std=c++17 -O3 -arch=native -shared -Xcompiler -fPIC
+// A build is for one choice of options and dtypes:
+//     nvcc -std=c++17 -O3 -cubin -arch=sm_90 -DOPTLOOM_OPTIONS=<options> -DOPTLOOM_PARAMETER=float32
+// -DOPTLOOM_GRADIENT=bfloat16 is for gradients of another dtype, -DOPTLOOM_COPY=bfloat16 for a copy of each
+// parameter, written with it; -DOPTLOOM_GRADIENTS= is the sum of 1 to go up the gradient, 2 to divide it by
+// `gradient_scale`, 4 to write it back divided. Pointers are to device memory. Nothing is read back, so that
+// a graph can hold a step, which is these kernels:
+//     adagrad_prologue, adagrad_update
 // Every operation is rounded once, in the order written, whatever the flags and the size of a launch.
 
-#ifdef __NVCC__
+#ifdef __CUDACC__
 #pragma nv_diag_suppress 177  // not every rule uses every operator
+#endif
+#ifndef OPTLOOM_OPTIONS
+#define OPTLOOM_OPTIONS 0
+#endif
+#ifndef OPTLOOM_PARAMETER
+#define OPTLOOM_PARAMETER float32
+#endif
+#ifndef OPTLOOM_GRADIENT
+#define OPTLOOM_GRADIENT OPTLOOM_PARAMETER
+#endif
+#ifndef OPTLOOM_COPY
+#define OPTLOOM_COPY Nothing
+#endif
+#ifndef OPTLOOM_GRADIENTS
+#define OPTLOOM_GRADIENTS 0
 #endif
 
 using int64 = long long;
@@ -22,6 +45,7 @@ struct AdagradRow {
     double learning_rate;  // 0.001 by default
     double initial_accumulator_value;  // what the sum of squares starts from, 0.1 by default
     double epsilon;  // added to the sum of squares, 1e-07 by default
+    double learning_rate_decay;  // the rate is divided by 1 + (t - 1) of it, 0 by default
     double weight_decay;  // share of the weights, times the learning rate, taken off; None for none
     int64 gradient_accumulation_steps;  // calls per update; None for one
     int64 iterations;  // calls
@@ -34,7 +58,9 @@ struct AdagradTensor {
     int64 size;
     int64 row;
     void *w;
-    const void *g;
+    void *g;  // read only, unless built to write it back
+    void *copy;  // w in another dtype, if built to write that
+    double *step;  // a counter that follows the row's t; null for none
     void *accumulator;  // sum of squared gradients
     void *accumulated_gradient;  // sum of the gradients since the last update
 };
@@ -43,6 +69,9 @@ struct AdagradTensor {
 enum AdagradOption {
     ADAGRAD_GRADIENT_ACCUMULATION_STEPS = 1,
     ADAGRAD_WEIGHT_DECAY = 2,
+    ADAGRAD_DECOUPLED_WEIGHT_DECAY = 4,
+    ADAGRAD_LEARNING_RATE_DECAY = 8,
+    ADAGRAD_EPSILON_IN_ROOT = 16,
 };
 
 // The same for bindings.
@@ -51,6 +80,7 @@ extern "C" const char *const adagrad_interface = R"({
     {"name": "learning_rate", "type": "float64", "default": 0.001},
     {"name": "initial_accumulator_value", "type": "float64", "default": 0.1},
     {"name": "epsilon", "type": "float64", "default": 1e-07},
+    {"name": "learning_rate_decay", "type": "float64", "default": 0.0},
     {"name": "weight_decay", "type": "float64", "default": null},
     {"name": "gradient_accumulation_steps", "type": "int64", "default": null}
   ],
@@ -58,22 +88,49 @@ extern "C" const char *const adagrad_interface = R"({
     {"name": "iterations"},
     {"name": "t"}
   ],
-  "options": [],
+  "options": [
+    {"name": "epsilon_in_root", "default": true},
+    {"name": "decoupled_weight_decay", "default": true}
+  ],
   "switches": [
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
-    {"name": "weight_decay", "given": "weight_decay", "off": null}
+    {"name": "weight_decay", "given": "weight_decay", "off": null},
+    {"name": "decoupled_weight_decay", "option": "decoupled_weight_decay", "value": true},
+    {"name": "learning_rate_decay", "given": "learning_rate_decay", "off": 0},
+    {"name": "epsilon_in_root", "option": "epsilon_in_root", "value": true}
   ],
   "slots": [
     {"name": "accumulator", "when": []},
     {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]}
   ],
+  "tensor": [
+    "size",
+    "row",
+    "w",
+    "g",
+    "copy",
+    "step",
+    "accumulator",
+    "accumulated_gradient"
+  ],
+  "sums": [],
   "scalar_slots": []
 })";
 
-// At most block_size elements of one tensor: what a thread block takes.
-struct AdagradBlock {
-    int64 tensor, begin, size;
-};
+// The launches of a call, for bindings: a block of 256 threads for each chunk, tensor or call; if it
+// `packs`, of as many fewer as a pack has elements. Buffers: 64-bit numbers for each row, tensor or block.
+extern "C" const char *const adagrad_launches = R"({
+  "start": [
+    {"kernel": "adagrad_start", "grid": "chunk", "packs": false}
+  ],
+  "step": [
+    {"kernel": "adagrad_prologue", "grid": "call", "packs": false},
+    {"kernel": "adagrad_update", "grid": "chunk", "packs": false}
+  ],
+  "buffers": [
+    {"name": "scalars", "per": "row", "words": 6}
+  ]
+})";
 
 namespace {
 
@@ -117,6 +174,9 @@ struct Float32 {
 __device__ inline uint32 bits_of(Float32 value) { return __float_as_uint(value.x); }
 __device__ inline Float32 from_bits(uint32 bits) { return Float32(__uint_as_float(bits)); }
 
+using float32 = Float32;
+using float64 = Float64;
+
 struct float16 {
     uint16 bits;
 };
@@ -125,12 +185,13 @@ struct bfloat16 {
 };
 
 // The dtype of the arithmetic, and of the slots, of a parameter of type T.
-template <typename T> struct Compute {
+template <typename T> struct ComputeOf {
     using type = Float32;
 };
-template <> struct Compute<Float64> {
+template <> struct ComputeOf<Float64> {
     using type = Float64;
 };
+template <typename T> using Compute = typename ComputeOf<T>::type;
 
 __device__ inline Float32 load(const Float32 &x) { return x; }
 __device__ inline Float64 load(const Float64 &x) { return x; }
@@ -160,6 +221,10 @@ __device__ inline void store(float16 &x, Float32 value) {
     x.bits = uint16(sign | (rest < 0x477ff000u ? finite : special));
 }
 
+// The dtype of a parameter's copy if it has none.
+struct Nothing {};
+template <typename X> __device__ inline void store(Nothing &, X) {}
+
 template <typename X> __device__ inline X square(X x) { return x * x; }
 
 // Double words: a number as the unevaluated sum of two (Dekker 1971; Joldes, Muller & Popescu 2017). Every
@@ -174,6 +239,10 @@ template <typename C> __device__ inline Pair<C> pair(double x) {
 }
 template <typename C> __device__ inline C rounded(Pair<C> u) { return u.high; }
 
+template <typename C> __device__ inline Pair<C> two_sum(C a, C b) {
+    const C total = a + b, of_b = total - a;
+    return {total, (a - (total - of_b)) + (b - of_b)};
+}
 template <typename C> __device__ inline Pair<C> quick_two_sum(C a, C b) {
     const C total = a + b;
     return {total, b - (total - a)};
@@ -187,6 +256,13 @@ template <typename C> __device__ inline Pair<C> two_product(C a, C b) {
     const Pair<C> x = split(a), y = split(b);
     return {product, ((x.high * y.high - product) + x.high * y.low + x.low * y.high) + x.low * y.low};
 }
+template <typename C> __device__ inline Pair<C> operator+(Pair<C> u, Pair<C> v) {
+    const Pair<C> total = two_sum(u.high, v.high), low = two_sum(u.low, v.low);
+    const Pair<C> sum = quick_two_sum(total.high, total.low + low.high);
+    return quick_two_sum(sum.high, sum.low + low.low);
+}
+template <typename C> __device__ inline Pair<C> operator-(Pair<C> u) { return {-u.high, -u.low}; }
+template <typename C> __device__ inline Pair<C> operator-(Pair<C> u, Pair<C> v) { return u + -v; }
 template <typename C> __device__ inline Pair<C> operator*(Pair<C> u, Pair<C> v) {
     const Pair<C> product = two_product(u.high, v.high);
     return quick_two_sum(product.high, product.low + (u.high * v.low + u.low * v.high));
@@ -202,8 +278,9 @@ template <typename C> __device__ inline Pair<C> operator/(Pair<C> u, Pair<C> v) 
 template <typename C> struct Scalars {
     bool is_update;
     C inverse_gradient_accumulation_steps;
+    C weight_decay;
     C weight_decay_times_learning_rate;
-    C learning_rate;
+    C rate;
     C epsilon;
 };
 
@@ -217,11 +294,16 @@ template <typename C> __device__ inline Scalars<C> advance(AdagradRow &row, int6
     row.t += 1;
     const Pair<C> learning_rate = pair<C>(row.learning_rate);
     const Pair<C> epsilon = pair<C>(row.epsilon);
+    const Pair<C> learning_rate_decay = pair<C>(row.learning_rate_decay);
     const Pair<C> weight_decay = pair<C>(row.weight_decay);
     const Pair<C> gradient_accumulation_steps = pair<C>(double(row.gradient_accumulation_steps));
     k.inverse_gradient_accumulation_steps = rounded(pair<C>(1) / gradient_accumulation_steps);
+    k.weight_decay = rounded(weight_decay);
     k.weight_decay_times_learning_rate = rounded(weight_decay * learning_rate);
-    k.learning_rate = rounded(learning_rate);
+    k.rate =
+        rounded((options & ADAGRAD_LEARNING_RATE_DECAY)
+        ? learning_rate / (pair<C>(1) + (pair<C>(double(row.t)) - pair<C>(1)) * learning_rate_decay)
+        : learning_rate);
     k.epsilon = rounded(epsilon);
     return k;
 }
@@ -240,43 +322,145 @@ __device__ inline void every_call(C g, C &accumulated_gradient) {
 }
 
 // One element, in a call that updates.
-template <bool gradient_accumulation_steps, bool weight_decay, typename C>
+template <bool gradient_accumulation_steps, bool weight_decay, bool decoupled_weight_decay,
+    bool epsilon_in_root, typename C>
 __device__ inline void update(const Scalars<C> &k, C &w, C g, C &accumulator, C &accumulated_gradient) {
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
         new_accumulated_gradient = accumulated_gradient + g;
         g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps;
     }
-    if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
+    if constexpr (weight_decay && !decoupled_weight_decay) g = g + k.weight_decay * w;
+    if constexpr (weight_decay && decoupled_weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     accumulator = accumulator + square(g);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
-    w = w - k.learning_rate * g / sqrt(accumulator + k.epsilon);
+    w = w - k.rate * g / (epsilon_in_root ? sqrt(accumulator + k.epsilon) : sqrt(accumulator) + k.epsilon);
 }
 
-constexpr int64 block_size = 4096;
+// What this build is for.
+constexpr int64 options = OPTLOOM_OPTIONS;
+constexpr bool gradient_accumulation_steps = options & ADAGRAD_GRADIENT_ACCUMULATION_STEPS;
+constexpr bool weight_decay = options & ADAGRAD_WEIGHT_DECAY;
+constexpr bool decoupled_weight_decay = options & ADAGRAD_DECOUPLED_WEIGHT_DECAY;
+constexpr bool learning_rate_decay = options & ADAGRAD_LEARNING_RATE_DECAY;
+constexpr bool epsilon_in_root = options & ADAGRAD_EPSILON_IN_ROOT;
+constexpr bool negates = (OPTLOOM_GRADIENTS) & 1, divides = (OPTLOOM_GRADIENTS) & 2,
+    writes_back = (OPTLOOM_GRADIENTS) & 4;
+using T = OPTLOOM_PARAMETER;
+using G = OPTLOOM_GRADIENT;
+using L = OPTLOOM_COPY;
+using C = Compute<T>;
+constexpr bool copies = sizeof(L) > sizeof(Nothing);
 
-template <typename C>
-__global__ void advance_rows(int64 options, int64 rows, AdagradRow *row, Scalars<C> *scalars) {
-    const int64 i = int64(blockIdx.x) * blockDim.x + threadIdx.x;
-    if (i < rows) scalars[i] = advance<C>(row[i], options);
+// A thread block takes a chunk: at most chunk_size elements of a tensor. An empty tensor has one without any.
+constexpr int chunk_size = 16384;
+
+// A tensor as it stands in a table; its arrays are in global memory, which a compiler cannot see.
+__device__ inline AdagradTensor in_global_memory(const AdagradTensor &x) {
+    const AdagradTensor copied = x;
+    __builtin_assume(__isGlobal(copied.w));
+    __builtin_assume(__isGlobal(copied.g));
+    __builtin_assume(__isGlobal(copied.copy));
+    __builtin_assume(__isGlobal(copied.step));
+    __builtin_assume(__isGlobal(copied.accumulator));
+    __builtin_assume(__isGlobal(copied.accumulated_gradient));
+    return copied;
 }
+
+struct Chunk {
+    int64 number, tensor, begin;
+    int size;
+};
+__device__ inline Chunk chunk_of(const AdagradTensor &x, int64 number, int64 tensor, int64 first) {
+    const int64 begin = (number - first) * chunk_size, rest = x.size - begin;
+    return {number, tensor, begin, int(rest < chunk_size ? rest : chunk_size)};
+}
+
+// The tensors of a call as a table in device memory: any number of them in one launch.
+struct AdagradTable {
+    int64 tensors;
+    const AdagradTensor *tensor;
+    const int64 *first;  // the number of each tensor's first chunk, then that of all chunks
+    const int *owner;  // of each chunk: its tensor
+
+    __device__ Chunk chunk(int64 block) const {
+        const int64 i = owner[block];
+        return chunk_of(tensor[i], block, i, first[i]);
+    }
+    __device__ AdagradTensor at(int64 i) const { return in_global_memory(tensor[i]); }
+    __device__ int64 number_of(int64 i) const { return i; }
+    __device__ int64 first_of(int64 i) const { return first[i]; }
+};
+
+// The same as an argument of a launch, for as many as it holds: nothing is copied to the device before.
+struct AdagradTensors {
+    static constexpr int capacity = (4096 - 256) / (sizeof(AdagradTensor) + sizeof(int64));
+    int64 tensors;
+    int64 number;  // of the first of these tensors, among all of the call
+    int64 first[capacity + 1];
+    AdagradTensor tensor[capacity];
+
+    __device__ Chunk chunk(int64 block) const {
+        int i = 0;
+        while (first[i + 1] <= first[0] + block) ++i;
+        return chunk_of(tensor[i], first[0] + block, number + i, first[i]);
+    }
+    __device__ AdagradTensor at(int64 i) const { return in_global_memory(tensor[i - number]); }
+    __device__ int64 number_of(int64 i) const { return number + i; }
+    __device__ int64 first_of(int64 i) const { return first[i - number]; }
+};
+
+// What the launches of a call share. From `scalars` on it is theirs; the rows are kept from call to call.
+struct AdagradState {
+    AdagradRow *row;
+    const float *gradient_scale;  // gradients are divided by it, if built to do so
+    const float *found_inf;  // a call in which it is not 0 changes nothing; null for none
+    Scalars<C> *scalars;  // of each row
+
+    __device__ bool is_skipped() const { return found_inf && *found_inf != 0; }
+    __device__ C scale() const { return divides ? C(Float32(*gradient_scale)) : C(1); }
+};
 
 // `width` elements in a row, moved by as few accesses as they take, of at most 128 bits.
-template <typename T, int width> struct alignas(sizeof(T) * width < 16 ? sizeof(T) * width : 16) Pack {
-    T x[width];
+template <typename X, int width> struct alignas(sizeof(X) * width < 16 ? sizeof(X) * width : 16) Pack {
+    X x[width];
 };
-template <typename T, int width> __device__ inline Pack<T, width> read(const void *from, int64 i) {
-    return *reinterpret_cast<const Pack<T, width> *>(static_cast<const T *>(from) + i);
+template <typename X, int width> __device__ inline Pack<X, width> read(const void *from, int64 i) {
+    return *reinterpret_cast<const Pack<X, width> *>(static_cast<const X *>(from) + i);
 }
-template <typename T, int width> __device__ inline void write(void *to, int64 i, const Pack<T, width> &pack) {
-    *reinterpret_cast<Pack<T, width> *>(static_cast<T *>(to) + i) = pack;
+template <typename X, int width> __device__ inline void write(void *to, int64 i, const Pack<X, width> &pack) {
+    if constexpr (sizeof(X) == 2 && width > 1) {  // as words, which compilers join
+        Pack<uint32, width / 2> words;
+#pragma unroll
+        for (int j = 0; j < width / 2; ++j) words.x[j] = pack.x[2 * j].bits
+            | uint32(pack.x[2 * j + 1].bits) << 16;
+        write(to, i / 2, words);
+    } else {
+        *reinterpret_cast<Pack<X, width> *>(static_cast<X *>(to) + i) = pack;
+    }
 }
+
+// A full pack takes 128 bits of the narrowest array.
+constexpr int narrower = sizeof(T) < sizeof(G) ? sizeof(T) : sizeof(G);
+constexpr int narrowest = copies && sizeof(L) < narrower ? sizeof(L) : narrower;
+constexpr int pack_size = 16 / narrowest;
 __device__ inline bool is_aligned(const AdagradTensor &x) {
-    return (int64(x.w) | int64(x.g) | int64(x.accumulator) | int64(x.accumulated_gradient)) % 16 == 0;
+    return (int64(x.w) | int64(x.g) | int64(x.copy) | int64(x.accumulator) | int64(x.accumulated_gradient))
+        % 16 == 0;
+}
+
+__device__ inline C gradient(const G &x, C scale) {
+    const C g = divides ? C(load(x)) / scale : C(load(x));
+    return negates ? -g : g;
+}
+
+// A caller may keep counters with its tensors.
+__device__ inline void write_counters(const AdagradTensor &x, const AdagradRow &row) {
+    if (x.step) write(x.step, 0, Pack<double, 1>{double(row.t)});
 }
 
 // `width` elements from the i-th on.
-template <bool gradient_accumulation_steps, typename T, typename C, int width>
+template <int width>
 __device__ inline void start_elements(const AdagradRow &row, const AdagradTensor &x, int64 i) {
     Pack<C, width> accumulator_ = {};
     Pack<C, width> accumulated_gradient_ = {};
@@ -293,188 +477,121 @@ __device__ inline void start_elements(const AdagradRow &row, const AdagradTensor
 }
 
 // `width` elements from the i-th on.
-template <bool gradient_accumulation_steps, typename T, typename C, int width>
-__device__ inline void every_call_elements(const AdagradTensor &x, int64 i) {
-    Pack<T, width> g_ = read<T, width>(x.g, i);
+template <int width>
+__device__ inline void every_call_elements(const AdagradTensor &x, int64 i, C scale) {
+    Pack<G, width> g_ = read<G, width>(x.g, i);
     Pack<C, width> accumulated_gradient_ = {};
     if constexpr (gradient_accumulation_steps) accumulated_gradient_ =
         read<C, width>(x.accumulated_gradient, i);
 #pragma unroll
     for (int j = 0; j < width; ++j) {
-        C g = load(g_.x[j]);
+        C g = gradient(g_.x[j], scale);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         every_call<gradient_accumulation_steps>(g, accumulated_gradient);
         store(accumulated_gradient_.x[j], accumulated_gradient);
+        if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
     }
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
+    if constexpr (writes_back) write(x.g, i, g_);
 }
 
 // `width` elements from the i-th on.
-template <bool gradient_accumulation_steps, bool weight_decay, typename T, typename C, int width>
-__device__ inline void update_elements(const Scalars<C> &k, const AdagradTensor &x, int64 i) {
+template <int width>
+__device__ inline void update_elements(const Scalars<C> &k, const AdagradTensor &x, int64 i, C scale) {
     Pack<T, width> w_ = read<T, width>(x.w, i);
-    Pack<T, width> g_ = read<T, width>(x.g, i);
+    Pack<G, width> g_ = read<G, width>(x.g, i);
     Pack<C, width> accumulator_ = read<C, width>(x.accumulator, i);
     Pack<C, width> accumulated_gradient_ = {};
     if constexpr (gradient_accumulation_steps) accumulated_gradient_ =
         read<C, width>(x.accumulated_gradient, i);
+    Pack<L, width> copy_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
         C w = load(w_.x[j]);
-        C g = load(g_.x[j]);
+        C g = gradient(g_.x[j], scale);
         C accumulator = load(accumulator_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
-        update<gradient_accumulation_steps, weight_decay>(k, w, g, accumulator, accumulated_gradient);
+        update<gradient_accumulation_steps, weight_decay, decoupled_weight_decay, epsilon_in_root>(k, w, g,
+            accumulator, accumulated_gradient);
         store(w_.x[j], w);
         store(accumulator_.x[j], accumulator);
         store(accumulated_gradient_.x[j], accumulated_gradient);
+        store(copy_.x[j], w);
+        if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
     }
     write(x.w, i, w_);
     write(x.accumulator, i, accumulator_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
+    if constexpr (copies) write(x.copy, i, copy_);
+    if constexpr (writes_back) write(x.g, i, g_);
 }
 
-// A thread block takes one block.
-template <bool gradient_accumulation_steps, typename T, typename C>
-__global__ void start_blocks(const AdagradRow *rows, const AdagradTensor *tensor,
-        const AdagradBlock *blocks) {
-    const AdagradBlock block = blocks[blockIdx.x];
-    const AdagradTensor x = tensor[block.tensor];
-    [[maybe_unused]] const AdagradRow &row = rows[x.row];
-    constexpr int width = 16 / sizeof(T);
-    const int packs = is_aligned(x) ? int(block.size) / width : 0;
+template <typename Table> __device__ inline void start_chunk(const Table &table, const AdagradState &state) {
+    const Chunk chunk = table.chunk(blockIdx.x);
+    const AdagradTensor x = table.at(chunk.tensor);
+    const AdagradRow &row = state.row[x.row];
+    const int packs = is_aligned(x) ? chunk.size / pack_size : 0;
+    #pragma unroll 1
     for (int i = threadIdx.x; i < packs; i += blockDim.x)
-        start_elements<gradient_accumulation_steps, T, C, width>(row, x, block.begin + i * width);
-    for (int i = packs * width + threadIdx.x; i < block.size; i += blockDim.x)
-        start_elements<gradient_accumulation_steps, T, C, 1>(row, x, block.begin + i);
+        start_elements<pack_size>(row, x, chunk.begin + i * pack_size);
+    #pragma unroll 1
+    for (int i = packs * pack_size + threadIdx.x; i < chunk.size; i += blockDim.x)
+        start_elements<1>(row, x, chunk.begin + i);
 }
 
-// A thread block takes one block.
-template <bool gradient_accumulation_steps, bool weight_decay, typename T, typename C>
-__global__ void update_blocks(const Scalars<C> *scalars, const AdagradTensor *tensor,
-        const AdagradBlock *blocks) {
-    const AdagradBlock block = blocks[blockIdx.x];
-    const AdagradTensor x = tensor[block.tensor];
-    const Scalars<C> k = scalars[x.row];
-    constexpr int width = 16 / sizeof(T);
-    const int packs = is_aligned(x) ? int(block.size) / width : 0;
-    if (k.is_update) {
+template <typename Table> __device__ inline void update_chunk(const Table &table, const AdagradState &state) {
+    if (state.is_skipped()) return;
+    const Chunk chunk = table.chunk(blockIdx.x);
+    const AdagradTensor x = table.at(chunk.tensor);
+    const Scalars<C> k = state.scalars[x.row];
+    const C scale = state.scale();
+    if (chunk.begin == 0 && threadIdx.x == 0) write_counters(x, state.row[x.row]);
+    const int packs = is_aligned(x) ? chunk.size / pack_size : 0;
+    if (gradient_accumulation_steps && !k.is_update) {
+        #pragma unroll 1
         for (int i = threadIdx.x; i < packs; i += blockDim.x)
-            update_elements<gradient_accumulation_steps, weight_decay, T, C, width>(k, x,
-                block.begin + i * width);
-        for (int i = packs * width + threadIdx.x; i < block.size; i += blockDim.x)
-            update_elements<gradient_accumulation_steps, weight_decay, T, C, 1>(k, x, block.begin + i);
-    } else {
-        for (int i = threadIdx.x; i < packs; i += blockDim.x)
-            every_call_elements<gradient_accumulation_steps, T, C, width>(x, block.begin + i * width);
-        for (int i = packs * width + threadIdx.x; i < block.size; i += blockDim.x)
-            every_call_elements<gradient_accumulation_steps, T, C, 1>(x, block.begin + i);
+            every_call_elements<pack_size>(x, chunk.begin + i * pack_size, scale);
+        #pragma unroll 1
+        for (int i = packs * pack_size + threadIdx.x; i < chunk.size; i += blockDim.x)
+            every_call_elements<1>(x, chunk.begin + i, scale);
+        return;
     }
-}
-
-// Calls `body` with an option as a constant of the compiler's.
-template <bool value> struct Constant {
-    constexpr operator bool() const { return value; }
-};
-template <typename Body> void choose(bool option, Body body) {
-    if (option)
-        body(Constant<true>{});
-    else
-        body(Constant<false>{});
-}
-
-// Without nvcc, a header that emulates the device runs the kernel on the host.
-template <typename... Parameters, typename... Arguments>
-void launch(void (*kernel)(Parameters...), int64 blocks, int threads, [[maybe_unused]] cudaStream_t stream,
-        Arguments... arguments) {
-    if (blocks == 0) return;
-#ifdef __CUDACC__
-    kernel<<<unsigned(blocks), threads, 0, stream>>>(arguments...);
-#else
-    emulate(kernel, unsigned(blocks), threads, arguments...);
-#endif
-}
-
-template <typename T>
-int start_tensors(int64 options, const AdagradRow *rows, const AdagradTensor *tensor, int64 blocks,
-        const AdagradBlock *block, cudaStream_t stream) {
-    using C = typename Compute<T>::type;
-    choose(options & ADAGRAD_GRADIENT_ACCUMULATION_STEPS, [&](auto gradient_accumulation_steps) {
-        launch(start_blocks<gradient_accumulation_steps, T, C>, blocks, 256, stream, rows, tensor, block);
-    });
-    return cudaGetLastError();
-}
-
-template <typename T>
-int step(int64 options, int64 rows, AdagradRow *row, [[maybe_unused]] int64 tensors,
-        const AdagradTensor *tensor, int64 blocks, const AdagradBlock *block, void *workspace,
-        cudaStream_t stream) {
-    using C = typename Compute<T>::type;
-    Scalars<C> *const scalars = static_cast<Scalars<C> *>(workspace);
-    launch(advance_rows<C>, (rows + 31) / 32, 32, stream, options, rows, row, scalars);
-    choose(options & ADAGRAD_GRADIENT_ACCUMULATION_STEPS, [&](auto gradient_accumulation_steps) {
-    choose(options & ADAGRAD_WEIGHT_DECAY, [&](auto weight_decay) {
-        launch(update_blocks<gradient_accumulation_steps, weight_decay, T, C>, blocks, 256, stream, scalars,
-            tensor, block);
-    }); });
-    return cudaGetLastError();
+    #pragma unroll 1
+    for (int i = threadIdx.x; i < packs; i += blockDim.x)
+        update_elements<pack_size>(k, x, chunk.begin + i * pack_size, scale);
+    #pragma unroll 1
+    for (int i = packs * pack_size + threadIdx.x; i < chunk.size; i += blockDim.x)
+        update_elements<1>(k, x, chunk.begin + i, scale);
 }
 
 }  // namespace
 
 extern "C" {
 
-// Writes the blocks of tensors (here in host memory) and returns their number; with `blocks` null, only that.
-int64 adagrad_blocks(int64 tensors, const AdagradTensor *tensor, AdagradBlock *blocks) {
-    int64 count = 0;
-    for (int64 i = 0; i < tensors; ++i)
-        for (int64 begin = 0; begin < tensor[i].size; begin += block_size, ++count) {
-            const int64 rest = tensor[i].size - begin;
-            if (blocks) blocks[count] = {i, begin, rest < block_size ? rest : block_size};
-        }
-    return count;
+// One thread block: counts the call, and computes what the elements of each row share.
+__global__ void __launch_bounds__(256)
+adagrad_prologue(int64 rows, const AdagradState state) {
+    if (state.is_skipped()) return;
+    for (int64 i = threadIdx.x; i < rows; i += blockDim.x)
+        state.scalars[i] = advance<C>(state.row[i], options);
 }
 
-// Bytes of device memory for `workspace`.
-int64 adagrad_workspace(int64 rows, int64, int64) {
-    return rows * int64(sizeof(Scalars<Float64>));
+__global__ void __launch_bounds__(256)
+adagrad_start(const AdagradTable table, const AdagradState state) {
+    start_chunk(table, state);
+}
+__global__ void __launch_bounds__(256)
+adagrad_start_by_value(const __grid_constant__ AdagradTensors table, const AdagradState state) {
+    start_chunk(table, state);
 }
 
-// Pointers point to device memory. The result is the launches' cudaError_t.
-int adagrad_start_float32(int64 options, const AdagradRow *row, const AdagradTensor *tensor, int64 blocks,
-        const AdagradBlock *block, cudaStream_t stream) {
-    return start_tensors<Float32>(options, row, tensor, blocks, block, stream);
+__global__ void __launch_bounds__(256)
+adagrad_update(const AdagradTable table, const AdagradState state) {
+    update_chunk(table, state);
 }
-int adagrad_step_float32(int64 options, int64 rows, AdagradRow *row, int64 tensors,
-        const AdagradTensor *tensor, int64 blocks, const AdagradBlock *block, void *workspace,
-        cudaStream_t stream) {
-    return step<Float32>(options, rows, row, tensors, tensor, blocks, block, workspace, stream);
+__global__ void __launch_bounds__(256)
+adagrad_update_by_value(const __grid_constant__ AdagradTensors table, const AdagradState state) {
+    update_chunk(table, state);
 }
-int adagrad_start_float64(int64 options, const AdagradRow *row, const AdagradTensor *tensor, int64 blocks,
-        const AdagradBlock *block, cudaStream_t stream) {
-    return start_tensors<Float64>(options, row, tensor, blocks, block, stream);
-}
-int adagrad_step_float64(int64 options, int64 rows, AdagradRow *row, int64 tensors,
-        const AdagradTensor *tensor, int64 blocks, const AdagradBlock *block, void *workspace,
-        cudaStream_t stream) {
-    return step<Float64>(options, rows, row, tensors, tensor, blocks, block, workspace, stream);
-}
-int adagrad_start_float16(int64 options, const AdagradRow *row, const AdagradTensor *tensor, int64 blocks,
-        const AdagradBlock *block, cudaStream_t stream) {
-    return start_tensors<float16>(options, row, tensor, blocks, block, stream);
-}
-int adagrad_step_float16(int64 options, int64 rows, AdagradRow *row, int64 tensors,
-        const AdagradTensor *tensor, int64 blocks, const AdagradBlock *block, void *workspace,
-        cudaStream_t stream) {
-    return step<float16>(options, rows, row, tensors, tensor, blocks, block, workspace, stream);
-}
-int adagrad_start_bfloat16(int64 options, const AdagradRow *row, const AdagradTensor *tensor, int64 blocks,
-        const AdagradBlock *block, cudaStream_t stream) {
-    return start_tensors<bfloat16>(options, row, tensor, blocks, block, stream);
-}
-int adagrad_step_bfloat16(int64 options, int64 rows, AdagradRow *row, int64 tensors,
-        const AdagradTensor *tensor, int64 blocks, const AdagradBlock *block, void *workspace,
-        cudaStream_t stream) {
-    return step<bfloat16>(options, rows, row, tensors, tensor, blocks, block, workspace, stream);
-}
+
 }

@@ -3,7 +3,7 @@
 """Adamax for PyTorch."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -39,7 +39,8 @@ class Adamax(_support.Optimizer):
         epsilon_in_maximum: epsilon is added to |g| before the maximum is taken
         decoupled_weight_decay: weights shrink by themselves; else weight_decay * w is added to the
             gradient; to be chosen by those who want it
-        params, sparse, maximize, foreach, capturable, differentiable, fused: as in _support.Optimizer
+        params, sparse, maximize, foreach, capturable, differentiable, fused, write_back_grad: as in
+            _support.Optimizer
     """
 
     @staticmethod
@@ -108,26 +109,41 @@ class Adamax(_support.Optimizer):
         capturable: bool = False,
         differentiable: bool = False,
         fused: bool | None = None,
+        write_back_grad: bool = True,
     ) -> None:
-        defaults = dict(
-            lr=lr,
-            betas=betas,
-            eps=eps,
-            weight_decay=weight_decay,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-            epsilon_in_maximum=epsilon_in_maximum,
-            decoupled_weight_decay=decoupled_weight_decay,
-            sparse=sparse,
-            maximize=maximize,
-            foreach=foreach,
-            capturable=capturable,
-            differentiable=differentiable,
-            fused=fused,
-        )
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "gradient_accumulation_steps": gradient_accumulation_steps,
+            "epsilon_in_maximum": epsilon_in_maximum,
+            "decoupled_weight_decay": decoupled_weight_decay,
+            "sparse": sparse,
+            "maximize": maximize,
+            "foreach": foreach,
+            "capturable": capturable,
+            "differentiable": differentiable,
+            "fused": fused,
+            "write_back_grad": write_back_grad,
+        }
         super().__init__(params, defaults)
 
-    _slot_names = {"m": "exp_avg", "u": "exp_inf", "accumulated_gradient": "accumulated_gradient"}
-    _dialect = {"epsilon_in_maximum": True, "decoupled_weight_decay": False}
+    _slot_names: ClassVar[dict[str, str]] = {
+        "m": "exp_avg",
+        "u": "exp_inf",
+        "accumulated_gradient": "accumulated_gradient",
+    }
+    _file = __file__
+    _hypers: ClassVar[dict[str, Any]] = {
+        "learning_rate": ("lr", None),
+        "beta_1": ("betas", 0),
+        "beta_2": ("betas", 1),
+        "epsilon": ("eps", None),
+        "weight_decay": ("weight_decay", None),
+        "gradient_accumulation_steps": ("gradient_accumulation_steps", None),
+    }
+    _dialect: ClassVar[dict[str, Any]] = {"epsilon_in_maximum": True, "decoupled_weight_decay": False}
     _every = "gradient_accumulation_steps"
 
     @staticmethod

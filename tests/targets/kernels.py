@@ -44,7 +44,7 @@ def rendered(name: str, target: str, folder: Path) -> str:
 
 def variants(name: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Hyperparameters and options: every boolean option, and some numbers that may be left out, on and off."""
-    program = program_for(discover()[name], "cpp")
+    program = program_for(discover()[name], "numpy")
     given = {"gradient_accumulation_steps": 3, "weight_decay": 0.01, "momentum": 0.9}
     free = [hyper.name for hyper in program.hypers if hyper.name in given]
     flags = [option.name for option in program.options if isinstance(option.default, bool) and not option.stage]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from kernels import DTYPES, SHAPES, bits, episode, job, printed, rendered, variants
-from optloom.codegen.c_family.native import Library, NotCompiled, State, run
+from optloom.codegen.c_family.native import Library, NotCompiled, State, built_for, run
 from optloom.codegen.compiler import Settings, discover, program_for, render
 from optloom.codegen.conformance.protocol import Dtype, Episode, numpy_dtype
 from optloom.codegen.printing import UnsupportedOperation
@@ -83,7 +84,8 @@ def test_flags_do_not_count(name: str, folder: Path) -> None:
     """Built for this processor, and without the flag against contraction: the file protects itself."""
     file, made = rendered(name, "cpp", folder), episode("float32", [(4321,)], 5)
     (plain,) = runner.run(job(file, name, "float32", made, ({}, {})))
-    careless = runner.library(file, "g++ -std=c++17 -O2 -march=native -shared -fPIC")
+    fixed = built_for(job(file, name, "float32", made, ({}, {})))
+    careless = runner.library(file, f"g++ -std=c++17 -O2 -march=native -shared -fPIC {fixed}")
     (same,) = run(job(file, name, "float32", made, ({}, {})), careless, runner.call)
     assert bits(same) == bits(plain)
 
@@ -95,7 +97,8 @@ def test_fast_math_is_refused(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", RULES)
 def test_no_warnings(name: str, folder: Path) -> None:
-    runner.library(rendered(name, "cpp", folder), f"g++ {runner.FLAGS} -Wall -Wextra -Werror -O0")
+    command = ["g++", *runner.FLAGS.split(), "-Wall", "-Wextra", "-Werror", "-fsyntax-only"]
+    subprocess.run([*command, rendered(name, "cpp", folder)], check=True)
 
 
 def _state(library: Library, arrays: dict[str, list[np.ndarray]], **hypers: float) -> State:
@@ -108,8 +111,8 @@ def _state(library: Library, arrays: dict[str, list[np.ndarray]], **hypers: floa
 @pytest.mark.parametrize("name", RULES)
 def test_rows_are_param_groups(name: str, folder: Path) -> None:
     """One call with a row for each of two groups does what two calls do."""
-    library = runner.library(rendered(name, "cpp", folder))
-    made = episode("float32", [(5000,), (77,)], 1)
+    file, made = rendered(name, "cpp", folder), episode("float32", [(5000,), (77,)], 1)
+    library = runner.library(file, f"g++ {runner.FLAGS} {built_for(job(file, name, 'float32', made, ({}, {})))}")
     names = State(library, {}, {}, []).existing()
 
     def arrays(which: slice) -> dict[str, list[np.ndarray]]:
@@ -125,7 +128,7 @@ def test_rows_are_param_groups(name: str, folder: Path) -> None:
     for i, row in enumerate(rows):
         ctypes.memmove(ctypes.byref(row), ctypes.byref(together.row), ctypes.sizeof(row))
         row.learning_rate, row.t, together.tensors[i].row = 0.1 * (i + 1), 5 * i, i
-    library.call("step_float32", together.bits, 2, rows, 2, together.tensors)
+    library.call("step_float32", together.bits, 2, rows, 2, together.tensors, ctypes.c_double(1))
     assert [row.t for row in rows] == [1, 6]
     for i, state in enumerate(apart):
         assert together.parameters[i].tobytes() == state.parameters[0].tobytes()
@@ -171,7 +174,7 @@ def test_a_store_rounds_to_nearest_even(dtype: Dtype, folder: Path) -> None:
 
 def test_stages_and_options_that_are_fixed_leave_no_trace(folder: Path) -> None:
     """Also the smallest file, with no switch at all, is complete."""
-    bare = Settings(stages=(), options={"amsgrad": True})
+    bare = Settings(stages=(), options={"amsgrad": True}, conventions=frozenset())
     text = render(discover()["adam"], "cpp", settings=bare)["cpp/adam.cpp"]
     code = [line for line in text.splitlines() if not line.startswith("//")]
     switched = ("amsgrad", "accumulat", "weight_decay", "choose", "options &", "iterations")

@@ -14,14 +14,14 @@ FLAGS = "-std=c++17 -O3 -fopenmp -fno-math-errno -fno-trapping-math -ffp-contrac
 
 def library(file: str, command: str = f"g++ {FLAGS}") -> native.Library:
     """`file`, compiled by `command`."""
-    return native.Library(native.compiled(Path(file), command.split()), Path(file).stem)
+    return native.Library(Path(file), native.compiled(Path(file), command.split()))
 
 
 def call(state: native.State, name: str) -> None:
-    rows = (1,) if name.startswith("step") else ()
-    count = len(state.parameters)
-    state.library.call(name, state.bits, *rows, ctypes.byref(state.row), count, state.tensors)
+    is_step, count = name.startswith("step"), len(state.parameters)
+    rows, scale = ((1,), (ctypes.c_double(1),)) if is_step else ((), ())
+    state.library.call(name, state.bits, *rows, ctypes.byref(state.row), count, state.tensors, *scale)
 
 
 def run(job: Job) -> list[list[Snapshot]]:
-    return native.run(job, library(job.file), call)
+    return native.run(job, library(job.file, f"g++ {FLAGS} {native.built_for(job)}"), call)

@@ -1,39 +1,45 @@
-"""Runs generated CUDA for the conformance suite on the host, compiled as C++ with the emulation header."""
+"""Runs generated CUDA for the conformance suite on the host, under emulation, by the launches that a device gets."""
 
 from __future__ import annotations
 
 import ctypes
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...c_family import native
 from ...conformance.protocol import Job, Mode, Snapshot
+from .emulation import launcher
+from .launcher import Choice, Launcher, Source
 
 MODES = (Mode("plain", numerics=("strict",), follows_tree=True),)
-HEADER = Path(__file__).parent / "emulation.h"
-FLAGS = "-std=c++17 -O1 -fno-math-errno -ffp-contract=off -shared -fPIC"
 
 
-class Block(ctypes.Structure):
-    _fields_ = [("tensor", ctypes.c_int64), ("begin", ctypes.c_int64), ("size", ctypes.c_int64)]
+@dataclass(frozen=True)
+class EmulatedLibrary(native.Library):
+    """A rule file, each choice of options and dtype compiled when it is asked for. `by_value` and `order`: how it is
+    launched, and in which order threads run."""
+
+    by_value: bool | None = None
+    order: int = 0
+    launchers: dict[Choice, Launcher] = field(default_factory=dict)
+
+    def launcher(self, choice: Choice) -> Launcher:
+        if choice not in self.launchers:
+            self.launchers[choice] = launcher(Source(self.source), choice, self.order)
+        return self.launchers[choice]
 
 
-def library(file: str, *flags: str) -> native.Library:
-    """`file`, compiled with further `flags`."""
-    command = ("g++", *FLAGS.split(), *flags, "-include", str(HEADER), "-x", "c++")
-    return native.Library(native.compiled(Path(file), command, HEADER), Path(file).stem)
+def library(file: str, by_value: bool | None = None, order: int = 0) -> EmulatedLibrary:
+    path = Path(file)
+    return EmulatedLibrary(path, path, by_value, order)
 
 
 def call(state: native.State, name: str) -> None:
-    """The host is the device here: its memory holds the tables, and there is no stream."""
-    function, tensors, row = state.library.call, len(state.parameters), ctypes.byref(state.row)
-    count = function("blocks", tensors, state.tensors, None, returns=ctypes.c_int64)
-    blocks = (Block * count)()
-    function("blocks", tensors, state.tensors, blocks, returns=ctypes.c_int64)
-    if name.startswith("start"):
-        function(name, state.bits, row, state.tensors, count, blocks, None)
+    part, dtype = name.split("_")
+    made = state.library.launcher(Choice(state.bits, dtype))  # type: ignore[attr-defined]
+    if part == "start" and not made.source.launches["start"]:
         return
-    workspace = (ctypes.c_double * (function("workspace", 1, tensors, count, returns=ctypes.c_int64) // 8 + 1))()
-    function(name, state.bits, 1, row, tensors, state.tensors, count, blocks, workspace, None)
+    made.run(part, 1, ctypes.addressof(state.row), state.tensors, by_value=state.library.by_value)  # type: ignore[attr-defined]
 
 
 def run(job: Job) -> list[list[Snapshot]]:

@@ -21,7 +21,7 @@ class Argument:
 WAYS = (
     Argument("maximize", "bool", "False", ""), Argument("foreach", "bool | None", "None", ""),
     Argument("capturable", "bool", "False", ""), Argument("differentiable", "bool", "False", ""),
-    Argument("fused", "bool | None", "None", ""),
+    Argument("fused", "bool | None", "None", ""), Argument("write_back_grad", "bool", "True", ""),
 )  # fmt: skip
 """What every optimizer of PyTorch has; the support module documents it."""
 

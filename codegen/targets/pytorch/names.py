@@ -40,6 +40,11 @@ class Names:
         argument = self.argument(name)
         return f'group["{argument}"]{self._index(name)}'
 
+    def place(self, name: str) -> tuple[str, int | None]:
+        """The key of a param group that holds a hyperparameter, and the place in a tuple."""
+        argument = self.argument(name)
+        return argument, TUPLES[argument].index(name) if argument in TUPLES else None
+
     def shown(self, name: str) -> str:
         """How users write a hyperparameter: `lr`, `betas[0]`."""
         return f"{self.argument(name)}{self._index(name)}"

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import inspect
+import os
+import shutil
 from collections.abc import Callable, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch._dynamo
 
-from ...compiler import program_for
-from ...conformance.protocol import Array, Episode, Job, Mode, Snapshot, load_module, numpy_dtype, rule_named
+from ...compiler import Settings, program_for, render
+from ...conformance.protocol import (
+    Array,
+    Episode,
+    Job,
+    Mode,
+    Skip,
+    Snapshot,
+    load_module,
+    numpy_dtype,
+    rule_named,
+)
 from ...ir.nodes import Program
+from ...printing import UnsupportedOperation
+from ..cpp.target import TARGET as KERNELS
 from .names import OFF, TUPLES, Names
 
 MODES = (
@@ -21,9 +36,12 @@ MODES = (
     Mode("compile", slow=True, follows_tree=True),
     Mode("foreach", follows_tree=True),
     Mode("capturable", numerics=("fast",)),
+    Mode("fused", slow=True, numerics=("strict",), follows_tree=True),
 )
 
 torch.set_num_threads(1)
+# Kernels that the suite builds are its own: an optimizer elsewhere that finds one would use it.
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "optloom" / "conformance"
 
 
 def run(job: Job) -> list[list[Snapshot]]:
@@ -34,11 +52,28 @@ def run(job: Job) -> list[list[Snapshot]]:
     scalars = {slot.name for slot in program.slots if slot.shape == "scalar"}
     kind = getattr(load_module(job.file), job.rule)
     parameters = [torch.nn.Parameter(_tensor(w)) for w in job.episodes[0].parameters]
-    ways = {"foreach": job.mode == "foreach", "capturable": job.mode == "capturable"}
+    ways = {way: job.mode == way for way in ("foreach", "capturable", "fused")}
+    if job.mode == "fused":
+        _kernel_beside(job)
     optimizer = kind(parameters, **_arguments(kind, program, names, job), **ways)
     torch._dynamo.reset()
     step = torch.compile(optimizer.step) if job.mode == "compile" else optimizer.step
     return [_episode(optimizer, parameters, step, slots, scalars, episode) for episode in job.episodes]
+
+
+def _kernel_beside(job: Job) -> None:
+    """Writes the kernel of the job's rule, with all conventions, where its optimizer looks for it."""
+    if shutil.which("g++") is None:
+        raise Skip("no g++")
+    os.environ["XDG_CACHE_HOME"] = str(CACHE)
+    try:
+        files = render(rule_named(job.rule, job.source), KERNELS.name, settings=Settings(conventions="all"))
+    except UnsupportedOperation as error:
+        raise Skip(str(error)) from error
+    (text,) = files.values()
+    place = Path(job.file).with_suffix(".cpp")
+    if not place.exists() or place.read_text() != text:
+        place.write_text(text)
 
 
 @cache

@@ -10,19 +10,21 @@ from typing import Any
 from typing import Literal as OneOf
 
 from optloom.spec.declarations import Peer
-from optloom.spec.guards import ALWAYS, HasAxes, atoms
+from optloom.spec.guards import ALWAYS
 
-from ...ir.nodes import Choose, Fn, Kind, Literal, Op, Program, Reduce, Ref, SlotInfo, walk
+from ... import c_family
+from ...ir.nodes import Kind, Literal, Program, Ref, SlotInfo
 from ...passes.legalise import Nestings
 from ...passes.locality import locality
+from ...printing import UnsupportedOperation
 from ...target import Templates
 from .arguments import Signature
 from .multi_tensor import vocabulary
-from .names import Names
+from .names import OFF, Names
 from .printer import GroupPrinter
-from .statements import passes, scalar_lines, sums, uses_one_minus_power
+from .statements import scalar_lines, sums, update_lines, uses_one_minus_power
 
-TEMPLATES = Templates(Path(__file__).parent / "templates")
+TEMPLATES = Templates(Path(__file__).parent / "templates", (c_family.TEMPLATES,))
 
 
 class PytorchTarget:
@@ -42,6 +44,9 @@ class PytorchTarget:
         return {
             program.source: TEMPLATES.render("rule.py.jinja", _Module(program).context()),
             "_support.py": TEMPLATES.render("_support.py.jinja", vocabulary()),
+            "_kernels.py": TEMPLATES.render("kernels.py.jinja", {}),
+            "_fused.py": TEMPLATES.render("fused.py.jinja", {"off": OFF}),
+            "_tensors.cpp": TEMPLATES.render("tensors.cpp.jinja", {}),
         }
 
 
@@ -49,6 +54,7 @@ class _Module:
     """What the template of one program lays out."""
 
     def __init__(self, program: Program) -> None:
+        _refuse_unsupported(program)
         self.program = program
         self.names = Names(program.peers, tuple(hyper.name for hyper in program.hypers))
         self.signature = Signature(program, self.names)
@@ -79,14 +85,11 @@ class _Module:
             "not_lazy": locality(program),
             "dialect": signature.dialect(),
             "every": program.update.predicate.hyper if program.update.predicate else "",
+            "hypers": {hyper.name: self.names.place(hyper.name) for hyper in program.hypers},
             "scalars": scalar_lines(program, self.names),
             "scalars_doc": self._scalars_doc(),
-            "passes": passes(program, self.names),
+            "update": update_lines(program, self.names),
             "update_doc": self._update_doc(),
-            "inputs": [*program.inputs],
-            "scalar_inputs": [source.name for source in program.inputs if source.shape == "scalar"],
-            "tensor_inputs": [source.name for source in program.inputs if source.shape == "parameter"],
-            "asks_for_axes": _asks_for_axes(program),
             "helpers": self._helpers(),
         }
 
@@ -125,9 +128,9 @@ class _Module:
             case Literal(value):
                 start = repr(float(value))
             case Ref(Kind.HYPER, name):
-                start = self.names.value(name)
+                start = f'group["{self.names.argument(name)}"]'
             case _:
-                start = "_support.COPY"
+                raise UnsupportedOperation(f"a slot that starts as a copy of the parameter ({slot.name})", "pytorch")
         variable, guard = self.names.variable(slot.name), "" if slot.when == ALWAYS else self.guards.guard(slot.when)
         return {
             "spec": slot.name,
@@ -136,7 +139,6 @@ class _Module:
             "argument": f"{variable}: {'Any' if guard else 'Tensor'}",
             "start": start,
             "guard": guard,
-            "shape": slot.shape,
         }
 
     def _scalars_doc(self) -> str:
@@ -163,17 +165,13 @@ def _listed(text: str) -> str:
     return textwrap.fill(text, 106, initial_indent=" " * 8, subsequent_indent=" " * 12)
 
 
-def _asks_for_axes(program: Program) -> bool:
-    """Whether the formula depends on the axes of a parameter, which complex ones have one more of."""
-    if any(slot.shape in ("rows", "columns") for slot in program.slots):
-        return True
-    return any(
-        (isinstance(node, Choose) and any(isinstance(atom, HasAxes) for atom in atoms(node.guard)))
-        or (isinstance(node, Op) and node.fn is Fn.MATMUL)
-        or (isinstance(node, Reduce) and node.over == "axis")
-        for s in program.update.statements
-        for node in walk(s.value)
-    )
+def _refuse_unsupported(program: Program) -> None:
+    if program.inputs:
+        raise UnsupportedOperation(f"extra inputs ({program.inputs[0].name})", "pytorch")
+    for slot in program.slots:
+        in_scalars = slot.name in {scalar.defines for scalar in program.update.scalars}
+        if slot.shape != "parameter" and not (slot.shape == "scalar" and in_scalars):
+            raise UnsupportedOperation(f"slots of shape '{slot.shape}' ({slot.name})", "pytorch")
 
 
 TARGET = PytorchTarget()

@@ -35,7 +35,8 @@ def test_positional_arguments_are_in_the_peers_order(name: str, rendered: Callab
 @pytest.mark.parametrize("name", RULES)
 def test_files_are_well_formed(name: str, numerics: str) -> None:
     files = render(discover()[name], "pytorch", numerics, Settings(stages=()))  # type: ignore[arg-type]
-    assert set(files) == {f"pytorch/{name}.py", "pytorch/_support.py"}
+    support = ("_support.py", "_kernels.py", "_fused.py", "_tensors.cpp")
+    assert set(files) == {f"pytorch/{file}" for file in (f"{name}.py", *support)}
     for text in files.values():
         assert max(map(len, text.splitlines())) <= 110
     if numerics == "fast":
@@ -61,7 +62,11 @@ def test_files_are_well_formed(name: str, numerics: str) -> None:
             ValueError,
             "gradient_accumulation_steps must be an integer, got 2.5",
         ),
-        ({"fused": True}, NotImplementedError, "fused=True is not implemented yet"),
+        (
+            {"fused": True, "foreach": True},
+            ValueError,
+            "fused=True cannot be together with foreach, capturable or differentiable",
+        ),
         ({"sparse": "rows"}, ValueError, "sparse must be 'lazy' or 'dense', got 'rows'"),
     ],
 )

@@ -1,0 +1,83 @@
+"""A device that is the host: kernels compiled as C++ behind the emulation header."""
+
+from __future__ import annotations
+
+import ctypes
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ...c_family import native
+from .launcher import Choice, Launcher, Source
+
+HEADER = Path(__file__).parent / "emulation.h"
+FLAGS = "-std=c++17 -O1 -fno-math-errno -ffp-contract=off -shared -fPIC"
+
+
+@dataclass
+class HostMemory:
+    """`size` bytes of the host, as far from zeros as they can be."""
+
+    size: int
+    _bytes: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._bytes = (ctypes.c_char * self.size)()
+        ctypes.memset(self._bytes, 0xFF, self.size)
+
+    @property
+    def address(self) -> int:
+        return ctypes.addressof(self._bytes)
+
+
+@dataclass(frozen=True)
+class EmulatedDevice:
+    """The kernels of one build. `order`: how threads are shuffled; 0 for not at all."""
+
+    functions: ctypes.CDLL
+    order: int = 0
+
+    def empty(self, size: int) -> HostMemory:
+        return HostMemory(size)
+
+    def write(self, address: int, data: bytes, stream: int) -> None:
+        ctypes.memmove(address, data, len(data))
+
+    def launch(self, kernel: str, blocks: int, threads: int, arguments: Sequence[Any], stream: int) -> None:
+        ctypes.c_ulonglong.in_dll(self.functions, "optloom_order").value = self.order
+        addresses = (ctypes.c_void_p * len(arguments))(*map(ctypes.addressof, arguments))
+        self.functions[f"emulated_{kernel}"](ctypes.c_uint(blocks), ctypes.c_uint(threads), addresses)
+
+
+def built(source: Source, choice: Choice, *flags: str) -> ctypes.CDLL:
+    """The kernels as functions of the host, `emulated_<kernel>(blocks, threads, arguments)`."""
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder) / f"{source.path.stem}.cpp"
+        program.write_text(_program(source))
+        command = ("g++", *FLAGS.split(), *flags, *choice.defines, f"-I{HEADER.parent}")
+        return ctypes.CDLL(str(native.compiled(program, command, HEADER)))
+
+
+def launcher(source: Source, choice: Choice, order: int = 0) -> Launcher:
+    return Launcher(source, choice, EmulatedDevice(_built(source.path, source.text, choice), order))
+
+
+@cache
+def _built(path: Path, text: str, choice: Choice) -> ctypes.CDLL:
+    return built(Source(path), choice)
+
+
+def _program(source: Source) -> str:
+    """The file behind the header, and for each kernel a function that runs it."""
+    lines = ['#include "emulation.h"', source.text, 'extern "C" {']
+    described = source.launches
+    for launch in described["start"] + described["step"]:
+        has_barriers = "true" if launch["packs"] or launch["grid"] == "tensor" else "false"
+        for kernel in [launch["kernel"]] + [f"{launch['kernel']}_by_value"] * (launch["grid"] != "call"):
+            lines.append(f"void emulated_{kernel}(unsigned blocks, unsigned threads, void **arguments) {{")
+            lines.append(f"    emulation::launch({kernel}, {has_barriers}, blocks, threads, arguments);")
+            lines.append("}")
+    return "\n".join([*lines, "}", ""])

@@ -1,0 +1,237 @@
+"""Launches the kernels of a generated .cu file: the tables of tensors, the arguments, the grids.
+
+It knows files by what they say of themselves, and devices by the protocol `Device`: the CUDA driver (see `loader`), or
+the host under emulation. It reads nothing back, and copies to the device only what has changed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+CHUNK, BLOCK, THREADS = 16384, 4096, 256
+ARGUMENT_BYTES = 4096 - 256
+"""Room for tensors among the arguments of a launch; the state's and the table's own numbers take the rest."""
+
+SIZES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
+FIELDS = {"float64": ctypes.c_double, "int64": ctypes.c_int64}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a build is for. `options`: bits of the file's options. Dtypes: of the parameters, of their gradients, and
+    of the copies of the parameters that are written with them; empty for the parameter's, and for no copy.
+    `gradients`: the sum of 1 to go up the gradient, 2 to divide it by a scale, 4 to write it back divided."""
+
+    options: int
+    parameter: str
+    gradient: str = ""
+    copy: str = ""
+    gradients: int = 0
+
+    @property
+    def defines(self) -> tuple[str, ...]:
+        """The compiler's arguments."""
+        values = {"OPTIONS": self.options, "PARAMETER": self.parameter, "GRADIENT": self.gradient, "COPY": self.copy}
+        values["GRADIENTS"] = self.gradients
+        return tuple(f"-DOPTLOOM_{name}={value}" for name, value in values.items() if value)
+
+    @property
+    def pack(self) -> int:
+        """Elements of 128 bits of the narrowest array."""
+        return 16 // min(SIZES[dtype] for dtype in (self.parameter, self.gradient, self.copy) if dtype)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A generated .cu file, and what it says of itself. Raises ValueError if it is none."""
+
+    path: Path
+
+    @cached_property
+    def text(self) -> str:
+        return self.path.read_text()
+
+    def _described(self, what: str) -> dict[str, list[Any]]:
+        found = re.search(rf'_{what} = R"\((.*?)\)"', self.text, re.DOTALL)
+        if found is None:
+            raise ValueError(f"{self.path} describes no {what}: it was not generated as a CUDA file of this version")
+        described: dict[str, list[Any]] = json.loads(found[1])
+        return described
+
+    @cached_property
+    def interface(self) -> dict[str, list[Any]]:
+        return self._described("interface")
+
+    @cached_property
+    def launches(self) -> dict[str, list[Any]]:
+        return self._described("launches")
+
+    @cached_property
+    def row(self) -> type[ctypes.Structure]:
+        """A param group at one step: its hyperparameters, counters and scalar slots."""
+        members = [(hyper["name"], FIELDS[hyper["type"]]) for hyper in self.interface["hypers"]]
+        members += [(counter["name"], ctypes.c_int64) for counter in self.interface["counters"]]
+        members += [(slot["name"], ctypes.c_double) for slot in self.interface["scalar_slots"]]
+        return _structure("Row", members)
+
+    @cached_property
+    def tensor(self) -> type[ctypes.Structure]:
+        """A parameter: its size, its row's index, and the addresses of its arrays."""
+        numbers = ("size", "row")
+        members = self.interface["tensor"]
+        return _structure(
+            "Tensor", [(name, ctypes.c_int64 if name in numbers else ctypes.c_void_p) for name in members]
+        )
+
+    @cached_property
+    def table(self) -> type[ctypes.Structure]:
+        """Tensors in device memory."""
+        pointers = [(name, ctypes.c_void_p) for name in ("tensor", "first", "owner")]
+        return _structure("Table", [("tensors", ctypes.c_int64), *pointers])
+
+    @cached_property
+    def capacity(self) -> int:
+        """The tensors that one launch takes by value."""
+        return ARGUMENT_BYTES // (ctypes.sizeof(self.tensor) + 8)
+
+    @cached_property
+    def tensors(self) -> type[ctypes.Structure]:
+        """Tensors as an argument."""
+        first, tensor = ctypes.c_int64 * (self.capacity + 1), self.tensor * self.capacity
+        return _structure(
+            "Tensors", [("tensors", ctypes.c_int64), ("number", ctypes.c_int64), ("first", first), ("tensor", tensor)]
+        )
+
+    @cached_property
+    def state(self) -> type[ctypes.Structure]:
+        """What the launches of a call share: addresses."""
+        names = ["row", "gradient_scale", "found_inf", *(buffer["name"] for buffer in self.launches["buffers"])]
+        return _structure("State", [(name, ctypes.c_void_p) for name in names])
+
+
+def _structure(name: str, members: list[Any]) -> type[ctypes.Structure]:
+    return type(name, (ctypes.Structure,), {"_fields_": members})
+
+
+class Memory(Protocol):
+    """An array on the device that lives as long as this object."""
+
+    @property
+    def address(self) -> int: ...
+
+
+class Device(Protocol):
+    """What runs kernels. `stream`: the address of one; 0 for the device's own."""
+
+    def empty(self, size: int) -> Memory:
+        """`size` bytes."""
+        ...
+
+    def write(self, address: int, data: bytes, stream: int) -> None:
+        """Copies `data` to `address`, after what is in `stream`."""
+        ...
+
+    def launch(self, kernel: str, blocks: int, threads: int, arguments: Sequence[Any], stream: int) -> None:
+        """Queues a kernel of the library that the device has loaded; `arguments` are ctypes objects."""
+        ...
+
+
+@dataclass
+class _Uploaded:
+    """A table on the device, and what it holds."""
+
+    tensors: bytes
+    table: ctypes.Structure
+    memory: Memory
+
+
+@dataclass
+class Launcher:
+    """The launches of one build's calls. One object serves one set of tensors at a time: it keeps their table."""
+
+    source: Source
+    choice: Choice
+    device: Device
+    _buffers: dict[str, Memory] = field(default_factory=dict)
+    _sizes: dict[str, int] = field(default_factory=dict)
+    _uploaded: _Uploaded | None = None
+
+    def run(
+        self, part: Literal["start", "step"], rows: int, row: int, tensors: Sequence[ctypes.Structure], *,
+        gradient_scale: int = 0, found_inf: int = 0, stream: int = 0, by_value: bool | None = None,
+    ) -> None:  # fmt: skip
+        """Queues the start of the slots, or a step.
+
+        rows: param groups. row: address of as many `source.row` on the device. tensors: a ctypes array of
+        `source.tensor`. gradient_scale, found_inf: addresses of float32 numbers on the device; 0 for none.
+        by_value: the tensors travel with the launches, as a graph wants it, in groups of `source.capacity`; None
+        chooses so if one launch takes all.
+        """
+        if by_value is None:
+            by_value = len(tensors) <= self.source.capacity
+        first = self._first_chunks(tensors)
+        state = self._state(rows, len(tensors), first[-1], row, gradient_scale, found_inf)
+        groups = list(self._by_value(tensors, first) if by_value else self._in_memory(tensors, first, stream))
+        for launch in self.source.launches[part]:
+            threads = THREADS // self.choice.pack if launch["packs"] else THREADS
+            if launch["grid"] == "call":
+                self.device.launch(launch["kernel"], 1, threads, (ctypes.c_int64(rows), state), stream)
+                continue
+            for table, count, chunks in groups:
+                kernel = launch["kernel"] + ("_by_value" if by_value else "")
+                blocks = chunks if launch["grid"] == "chunk" else count
+                self.device.launch(kernel, blocks, threads, (table, state), stream)
+
+    @staticmethod
+    def _first_chunks(tensors: Sequence[ctypes.Structure]) -> list[int]:
+        """The number of each tensor's first chunk, then that of all chunks. An empty tensor has one, too."""
+        first = [0]
+        for tensor in tensors:
+            first.append(first[-1] + max(1, -(-tensor.size // CHUNK)))
+        return first
+
+    def _by_value(
+        self, tensors: Sequence[ctypes.Structure], first: list[int]
+    ) -> Iterator[tuple[ctypes.Structure, int, int]]:
+        capacity = self.source.capacity
+        for begin in range(0, len(tensors), capacity):
+            count = min(capacity, len(tensors) - begin)
+            table = self.source.tensors(count, begin)
+            table.first[: count + 1] = first[begin : begin + count + 1]
+            size = ctypes.sizeof(self.source.tensor)
+            ctypes.memmove(table.tensor, ctypes.addressof(tensors[begin]), count * size)
+            yield table, count, first[begin + count] - first[begin]
+
+    def _in_memory(
+        self, tensors: Sequence[ctypes.Structure], first: list[int], stream: int
+    ) -> Iterator[tuple[ctypes.Structure, int, int]]:
+        if not tensors:
+            return
+        data = bytes(tensors)
+        if self._uploaded is None or self._uploaded.tensors != data:
+            chunks = (first[i + 1] - first[i] for i in range(len(tensors)))
+            owner = [i for i, count in enumerate(chunks) for _ in range(count)]
+            parts = (data, bytes((ctypes.c_int64 * len(first))(*first)), bytes((ctypes.c_int32 * len(owner))(*owner)))
+            memory = self.device.empty(sum(map(len, parts)))
+            self.device.write(memory.address, b"".join(parts), stream)
+            places = (memory.address, memory.address + len(data), memory.address + len(data) + len(parts[1]))
+            self._uploaded = _Uploaded(data, self.source.table(len(tensors), *places), memory)
+        yield self._uploaded.table, len(tensors), first[-1]
+
+    def _state(
+        self, rows: int, tensors: int, chunks: int, row: int, gradient_scale: int, found_inf: int
+    ) -> ctypes.Structure:
+        counts = {"row": rows, "tensor": tensors, "block": chunks * (CHUNK // BLOCK)}
+        for buffer in self.source.launches["buffers"]:
+            name, size = buffer["name"], max(1, counts[buffer["per"]]) * buffer["words"] * 8
+            if self._sizes.get(name, 0) < size:
+                self._buffers[name], self._sizes[name] = self.device.empty(size), size
+        addresses = [memory.address for memory in self._buffers.values()]
+        return self.source.state(row, gradient_scale, found_inf, *addresses)

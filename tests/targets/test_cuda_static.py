@@ -1,0 +1,137 @@
+"""What NVIDIA's compilers make of the CUDA target, without a device: registers, memory accesses, instructions."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import pytest
+from kernels import printed, rendered
+from optloom.codegen.c_family.native import bits_of, switches_of
+from optloom.codegen.compiler import discover, program_for
+from optloom.codegen.passes.fission import phases
+from optloom.codegen.passes.joined import joined
+from optloom.codegen.passes.traffic import bytes_moved
+from optloom.codegen.targets.cuda import nvrtc, static
+from optloom.codegen.targets.cuda.launcher import Choice, Source
+
+RULES = printed("cuda")
+ARCHITECTURES = (80, 90, 100)
+STREAMS = {
+    "sgd": {"update": (2, 1)}, "adagrad": {"update": (3, 2)}, "lion": {"update": (3, 2)}, "adam": {"update": (4, 3)},
+    "lamb": {"update_1": (4, 2), "update_2": (3, 1)},
+}  # fmt: skip
+"""Arrays that a pass reads and writes with the defaults, counted by hand: SGD 12 bytes, Adam 28, LAMB 40."""
+
+WIDE_LOAD, WIDE_STORE = r"LDG\.E(\.\w+)*\.128(\.\w+)*", r"STG\.E(\.\w+)*\.128"
+GENERIC = r"(LD|ST|ATOM|RED)(\.\w+)*"
+LOCAL = r"(LDL|STL)(\.\w+)*"
+FLOAT64 = r"D(ADD|MUL|FMA|SETP|MNMX)(\.\w+)*"
+ATOMICS = r"(ATOM|ATOMG|ATOMS|RED|REDG)(\.\w+)*"
+
+
+def missing() -> str:
+    """The tool that is not here; empty if all are."""
+    sgd = Source(Path(__file__).parents[2] / "generated" / "cuda" / "sgd.cu")
+    try:
+        assert static.build(sgd, Choice(0, "float32"), 80).instructions
+    except (nvrtc.NoCompiler, FileNotFoundError) as error:
+        return str(error)
+    return ""
+
+
+MISSING = missing()
+with_tools = pytest.mark.skipif(bool(MISSING), reason=MISSING)
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kernels")
+
+
+@cache
+def built(file: str, choice: Choice, architecture: int) -> static.Build:
+    return static.build(Source(Path(file)), choice, architecture)
+
+
+def by_default(file: str, architecture: int) -> static.Build:
+    return built(file, Choice(bits_of(switches_of(Source(Path(file)).interface, {}, {})), "float32"), architecture)
+
+
+@with_tools
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("name", RULES)
+def test_it_fits_into_registers(name: str, architecture: int, folder: Path) -> None:
+    """With the defaults; and, for one generation, with all options at once, also in packs of eight."""
+    file = rendered(name, "cuda", folder)
+    builds = [by_default(file, architecture)]
+    if architecture == 90:
+        every = (1 << len(Source(Path(file)).interface["switches"])) - 1
+        builds += [built(file, Choice(every, dtype), 90) for dtype in ("float32", "bfloat16")]
+    for each in builds:
+        assert "prologue" in each.resources
+        assert {(kernel.local, kernel.spilled) for kernel in each.resources.values()} == {(0, 0)}
+
+
+@with_tools
+@pytest.mark.parametrize(
+    ("name", "architecture"), [(name, each) for name in RULES for each in (ARCHITECTURES if name in STREAMS else (90,))]
+)
+def test_every_access_is_wide_and_global(name: str, architecture: int, folder: Path) -> None:
+    """An access of 128 bits for each array that a phase reads or writes, in each version of its loop."""
+    file = rendered(name, "cuda", folder)
+    found = by_default(file, architecture)
+    program = program_for(discover()[name], "cuda")
+    split = phases(program, joined(program))
+    for number, phase in enumerate(split, 1):
+        update = f"update_{number}" if len(split) > 1 else "update"
+        for kernel in (update, f"{update}_by_value"):
+            loads, stores = found.count(kernel, WIDE_LOAD), found.count(kernel, WIDE_STORE)
+            versions, rest = divmod((loads + stores) * 4, bytes_moved(program, phase))
+            assert versions
+            assert not rest
+            assert STREAMS.get(name, {}).get(update, (loads, stores)) == (loads, stores)
+            assert phase.sums or not found.count(kernel, FLOAT64)
+    for kernel in found.resources:
+        assert not any(found.count(kernel, kind) for kind in (GENERIC, ATOMICS, LOCAL))
+
+
+@with_tools
+def test_halves_take_packs_of_eight(folder: Path) -> None:
+    """bfloat16 parameters and gradients: one access for 8 elements of each, two for 8 of a float32 slot."""
+    file = rendered("adam", "cuda", folder)
+    halves = built(file, Choice(0, "bfloat16"), 90)
+    assert halves.count("update", WIDE_LOAD) == 2 * 1 + 2 * 2
+    assert halves.count("update", WIDE_STORE) == 1 + 2 * 2
+    mixed = built(file, Choice(0, "float32", "bfloat16", "bfloat16"), 90)
+    assert mixed.count("update", WIDE_LOAD) == mixed.count("update", WIDE_STORE) == 1 + 3 * 2
+
+
+@with_tools
+def test_flags_do_not_count(folder: Path) -> None:
+    """Even if they ask for fast arithmetic, every operation rounds to nearest by name."""
+    source = Source(Path(rendered("adam", "cuda", folder)))
+    flags = ("--fmad=true", "--prec-div=false", "--prec-sqrt=false")
+    plain, fast = (static.build(source, Choice(0, "float32"), 90, *each) for each in ((), flags))
+    assert plain.instructions == fast.instructions
+
+
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="no nvcc")
+def test_nvcc_takes_the_file_without_a_warning(folder: Path) -> None:
+    """The compiler of those who build ahead of time, for all generations at once."""
+    generations = [f"-gencode=arch=compute_{each},code=sm_{each}" for each in ARCHITECTURES]
+    flags = ["-std=c++17", "-O3", "-fatbin", "-Werror=all-warnings", "-Xptxas=-v", "--threads=0"]
+    file = rendered("lamb", "cuda", folder)
+    command = ["nvcc", *flags, *generations, file, "-o", str(folder / "lamb.fatbin")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {f"sm_{each}" for each in ARCHITECTURES} <= set(re.findall(r"for '(sm_\d+)a?'", done.stderr))
+
+
+@with_tools
+def test_what_is_refused_is_told() -> None:
+    with pytest.raises(nvrtc.NotCompiled, match=r"(?s)refused wrong\.cu for sm_90.*identifier"):
+        nvrtc.compiled("__global__ void f() { x = 1; }", "wrong.cu", 90)
