@@ -15,10 +15,17 @@
 //
 // Build: g++ -std=c++17 -O3 -fopenmp -fno-math-errno -fno-trapping-math -ffp-contract=off -shared -fPIC
 // Every operation is rounded once, in the order written: any -march, any number of threads, the same bits.
+//
+// As it is, the library takes all options, and parameters with gradients of their dtype. Built for one
+// choice it is smaller: -DOPTLOOM_OPTIONS=<options>; -DOPTLOOM_PARAMETER=float32
+// -DOPTLOOM_GRADIENT=bfloat16 for dtypes, then -DOPTLOOM_COPY=bfloat16 for a copy of each parameter,
+// written with it; -DOPTLOOM_GRADIENTS= the sum of 1 to go up the gradient, 2 to divide it by
+// `gradient_scale`, 4 to write it back divided.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <vector>
 
 #if defined(__FAST_MATH__)
@@ -48,7 +55,9 @@ struct YogiTensor {
     int64_t size;
     int64_t row;
     void *w;
-    const void *g;
+    void *g;  // read only, unless built to write it back
+    void *copy;  // w in another dtype, if built to write that
+    double *step;  // a counter that follows the row's t; null for none
     void *m;  // first moment
     void *v;  // second moment
     void *accumulated_gradient;  // sum of the gradients since the last update
@@ -85,10 +94,36 @@ extern "C" const char *const yogi_interface = R"({
     {"name": "v", "when": []},
     {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]}
   ],
+  "tensor": [
+    "size",
+    "row",
+    "w",
+    "g",
+    "copy",
+    "step",
+    "m",
+    "v",
+    "accumulated_gradient"
+  ],
+  "sums": [],
   "scalar_slots": []
 })";
 
+#ifndef OPTLOOM_GRADIENTS
+#define OPTLOOM_GRADIENTS 0
+#endif
+
 namespace {
+
+enum Refusal { DONE, OTHER_OPTIONS, OTHER_COUNTERS };
+
+bool is_built_for([[maybe_unused]] int64_t options) {
+#ifdef OPTLOOM_OPTIONS
+    return options == (OPTLOOM_OPTIONS);
+#else
+    return true;
+#endif
+}
 
 using std::sqrt;
 
@@ -103,6 +138,9 @@ inline float from_bits(uint32_t bits) {
     return x;
 }
 
+using float32 = float;
+using float64 = double;
+
 struct float16 {
     uint16_t bits;
 };
@@ -111,12 +149,13 @@ struct bfloat16 {
 };
 
 // The dtype of the arithmetic, and of the slots, of a parameter of type T.
-template <typename T> struct Compute {
+template <typename T> struct ComputeOf {
     using type = float;
 };
-template <> struct Compute<double> {
+template <> struct ComputeOf<double> {
     using type = double;
 };
+template <typename T> using Compute = typename ComputeOf<T>::type;
 
 inline float load(const float &x) { return x; }
 inline double load(const double &x) { return x; }
@@ -145,6 +184,21 @@ inline void store(float16 &x, float value) {
     const uint32_t special = rest > 0x7f800000u ? 0x7e00u : 0x7c00u;  // NaN or infinity
     x.bits = uint16_t(sign | (rest < 0x477ff000u ? finite : special));
 }
+
+// How gradients are read.
+constexpr bool negates = (OPTLOOM_GRADIENTS) & 1, unscales = (OPTLOOM_GRADIENTS) & 2,
+    writes_back = (OPTLOOM_GRADIENTS) & 4;
+
+template <typename G> using Gradient = std::conditional_t<writes_back, G, const G>;
+
+template <typename C, typename G> inline C gradient(const G &x, [[maybe_unused]] C scale) {
+    const C g = unscales ? C(load(x)) / scale : C(load(x));
+    return negates ? -g : g;
+}
+
+// The dtype of a parameter's copy if it has none.
+struct Nothing {};
+template <typename L> constexpr bool copies = !std::is_same_v<L, Nothing>;
 
 template <typename X> inline X square(X x) { return x * x; }
 
@@ -293,8 +347,9 @@ std::vector<Block> blocks_of(int64_t tensors, const YogiTensor *tensor) {
     return blocks;
 }
 
-template <bool gradient_accumulation_steps, typename T, typename C>
+template <bool gradient_accumulation_steps, typename T, typename G, typename L>
 void start_block(const YogiRow &row, const YogiTensor &x, const Block &block) {
+    using C = Compute<T>;
     C *__restrict__ const m_ = static_cast<C *>(x.m) + block.begin;
     C *__restrict__ const v_ = static_cast<C *>(x.v) + block.begin;
     C *__restrict__ const accumulated_gradient_ = gradient_accumulation_steps
@@ -311,33 +366,37 @@ void start_block(const YogiRow &row, const YogiTensor &x, const Block &block) {
     }
 }
 
-template <bool gradient_accumulation_steps, typename T, typename C>
-void every_call_block(const YogiTensor &x, const Block &block) {
-    const T *__restrict__ const g_ = static_cast<const T *>(x.g) + block.begin;
+template <bool gradient_accumulation_steps, typename T, typename G, typename L>
+void every_call_block(const YogiTensor &x, const Block &block, Compute<T> scale) {
+    using C = Compute<T>;
+    Gradient<G> *__restrict__ const g_ = static_cast<Gradient<G> *>(x.g) + block.begin;
     C *__restrict__ const accumulated_gradient_ = gradient_accumulation_steps
         ? static_cast<C *>(x.accumulated_gradient) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
-        const C g = load(g_[i]);
+        const C g = gradient<C>(g_[i], scale);
         C accumulated_gradient = {};
         if constexpr (gradient_accumulation_steps) accumulated_gradient = load(accumulated_gradient_[i]);
         every_call<gradient_accumulation_steps>(g, accumulated_gradient);
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
+        if constexpr (writes_back) store(g_[i], negates ? -g : g);
     }
 }
 
-template <bool gradient_accumulation_steps, bool weight_decay, typename T, typename C>
-void update_block(const Scalars<C> &k, const YogiTensor &x, const Block &block) {
+template <bool gradient_accumulation_steps, bool weight_decay, typename T, typename G, typename L>
+void update_block(const Scalars<Compute<T>> &k, const YogiTensor &x, const Block &block, Compute<T> scale) {
+    using C = Compute<T>;
     T *__restrict__ const w_ = static_cast<T *>(x.w) + block.begin;
-    const T *__restrict__ const g_ = static_cast<const T *>(x.g) + block.begin;
+    Gradient<G> *__restrict__ const g_ = static_cast<Gradient<G> *>(x.g) + block.begin;
     C *__restrict__ const m_ = static_cast<C *>(x.m) + block.begin;
     C *__restrict__ const v_ = static_cast<C *>(x.v) + block.begin;
     C *__restrict__ const accumulated_gradient_ = gradient_accumulation_steps
         ? static_cast<C *>(x.accumulated_gradient) + block.begin : nullptr;
+    L *__restrict__ const copy_ = copies<L> ? static_cast<L *>(x.copy) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
         C w = load(w_[i]);
-        const C g = load(g_[i]);
+        const C g = gradient<C>(g_[i], scale);
         C m = load(m_[i]);
         C v = load(v_[i]);
         C accumulated_gradient = {};
@@ -347,6 +406,8 @@ void update_block(const Scalars<C> &k, const YogiTensor &x, const Block &block) 
         store(m_[i], m);
         store(v_[i], v);
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
+        if constexpr (copies<L>) store(copy_[i], w);
+        if constexpr (writes_back) store(g_[i], negates ? -g : g);
     }
 }
 
@@ -354,80 +415,139 @@ void update_block(const Scalars<C> &k, const YogiTensor &x, const Block &block) 
 template <bool value> struct Constant {
     constexpr operator bool() const { return value; }
 };
-template <typename Body> void choose(bool option, Body body) {
-    if (option)
+template <int64_t option, typename Body> void choose([[maybe_unused]] int64_t options, Body body) {
+#ifdef OPTLOOM_OPTIONS
+    body(Constant<((OPTLOOM_OPTIONS) & option) != 0>{});
+#else
+    if (options & option)
         body(Constant<true>{});
     else
         body(Constant<false>{});
+#endif
 }
 
 template <typename T>
-void start_tensors(int64_t options, const YogiRow *rows, int64_t tensors, const YogiTensor *tensor) {
-    using C = typename Compute<T>::type;
+int start_tensors(int64_t options, const YogiRow *rows, int64_t tensors, const YogiTensor *tensor) {
+    if (!is_built_for(options)) return OTHER_OPTIONS;
     const std::vector<Block> blocks = blocks_of(tensors, tensor);
-    choose(options & YOGI_GRADIENT_ACCUMULATION_STEPS, [&](auto gradient_accumulation_steps) {
-#pragma omp parallel for schedule(static)
+    choose<YOGI_GRADIENT_ACCUMULATION_STEPS>(options, [&](auto gradient_accumulation_steps) {
+#pragma omp parallel for schedule(static) if (blocks.size() > 1)
         for (size_t i = 0; i < blocks.size(); ++i) {
             const YogiTensor &x = tensor[blocks[i].tensor];
-            start_block<gradient_accumulation_steps, T, C>(rows[x.row], x, blocks[i]);
+            start_block<gradient_accumulation_steps, T, T, Nothing>(rows[x.row], x, blocks[i]);
         }
     });
+    return DONE;
 }
 
-template <typename T>
-void step(int64_t options, int64_t rows, YogiRow *row, int64_t tensors, const YogiTensor *tensor) {
-    using C = typename Compute<T>::type;
+// Processors foresee accesses within an array, not the next tensor's: its beginning is asked for ahead.
+inline void fetch(const YogiTensor &x) {
+    const void *const arrays[] = {x.w, x.g, x.m, x.v, x.accumulated_gradient};
+    for (const void *array : arrays)
+        for (int line = 0; array && line < 8; ++line)
+            __builtin_prefetch(static_cast<const char *>(array) + 64 * line);
+}
+constexpr int64_t far = 16;  // how many tensors ahead their counters are asked for
+
+// A caller that keeps counters with its tensors has them checked first, and written in the end.
+bool is_current(int64_t tensors, const YogiTensor *tensor, const YogiRow *row) {
+    for (int64_t i = 0; i < tensors; ++i) {
+        if (i + far < tensors) __builtin_prefetch(tensor[i + far].step, 1);
+        if (tensor[i].step && *tensor[i].step != double(row[tensor[i].row].t)) return false;
+    }
+    return true;
+}
+
+template <typename C> void write_counters(int64_t tensors, const YogiTensor *tensor, const YogiRow *row) {
+    for (int64_t i = 0; i < tensors; ++i) {
+        const YogiRow &own = row[tensor[i].row];
+        if (tensor[i].step) *tensor[i].step = double(own.t);
+    }
+}
+
+template <typename T, typename G, typename L>
+int step(int64_t options, int64_t rows, YogiRow *row, int64_t tensors, const YogiTensor *tensor,
+        double gradient_scale) {
+    using C = Compute<T>;
+    if (!is_built_for(options)) return OTHER_OPTIONS;
+    if (!is_current(tensors, tensor, row)) return OTHER_COUNTERS;
+    const C scale = C(gradient_scale);
     std::vector<Scalars<C>> scalars;
     for (int64_t i = 0; i < rows; ++i) scalars.push_back(advance<C>(row[i], options));
     const std::vector<Block> blocks = blocks_of(tensors, tensor);
-    choose(options & YOGI_GRADIENT_ACCUMULATION_STEPS, [&](auto gradient_accumulation_steps) {
-    choose(options & YOGI_WEIGHT_DECAY, [&](auto weight_decay) {
-#pragma omp parallel for schedule(static)
-        for (size_t i = 0; i < blocks.size(); ++i) {
-            const YogiTensor &x = tensor[blocks[i].tensor];
-            const Scalars<C> &k = scalars[x.row];
-            if (!k.is_update) {
-                every_call_block<gradient_accumulation_steps, T, C>(x, blocks[i]);
-                continue;
+    choose<YOGI_GRADIENT_ACCUMULATION_STEPS>(options, [&](auto gradient_accumulation_steps) {
+    choose<YOGI_WEIGHT_DECAY>(options, [&](auto weight_decay) {
+#pragma omp parallel if (blocks.size() > 1)
+        {
+#pragma omp for schedule(static)
+            for (size_t i = 0; i < blocks.size(); ++i) {
+                const YogiTensor &x = tensor[blocks[i].tensor];
+                const Scalars<C> &k = scalars[x.row];
+                if (i + 1 < blocks.size() && blocks[i + 1].begin == 0) fetch(tensor[blocks[i + 1].tensor]);
+                if (!k.is_update) {
+                    every_call_block<gradient_accumulation_steps, T, G, L>(x, blocks[i], scale);
+                    continue;
+                }
+                update_block<gradient_accumulation_steps, weight_decay, T, G, L>(k, x, blocks[i], scale);
             }
-            update_block<gradient_accumulation_steps, weight_decay, T, C>(k, x, blocks[i]);
         }
     }); });
+    write_counters<C>(tensors, tensor, row);
+    return DONE;
 }
 
 }  // namespace
 
+// A call's result is 0, or a Refusal: then nothing was written. `gradient_scale` counts if built to unscale.
 extern "C" {
+#ifdef OPTLOOM_PARAMETER
 
-void yogi_start_float32(int64_t options, YogiRow *row, int64_t tensors, const YogiTensor *tensor) {
-    start_tensors<float>(options, row, tensors, tensor);
+#ifndef OPTLOOM_COPY
+#define OPTLOOM_COPY Nothing
+#endif
+extern const char *const yogi_digest;
+const char *const yogi_digest = OPTLOOM_DIGEST;
+
+int yogi_start(int64_t options, YogiRow *row, int64_t tensors, const YogiTensor *tensor) {
+    return start_tensors<OPTLOOM_PARAMETER>(options, row, tensors, tensor);
 }
-void yogi_step_float32(int64_t options, int64_t rows, YogiRow *row, int64_t tensors,
-        const YogiTensor *tensor) {
-    step<float>(options, rows, row, tensors, tensor);
+int yogi_step(int64_t options, int64_t rows, YogiRow *row, int64_t tensors, const YogiTensor *tensor,
+        double gradient_scale) {
+    return step<OPTLOOM_PARAMETER, OPTLOOM_GRADIENT, OPTLOOM_COPY>(options, rows, row, tensors, tensor,
+        gradient_scale);
+}
+#else
+
+int yogi_start_float32(int64_t options, YogiRow *row, int64_t tensors, const YogiTensor *tensor) {
+    return start_tensors<float32>(options, row, tensors, tensor);
+}
+int yogi_step_float32(int64_t options, int64_t rows, YogiRow *row, int64_t tensors, const YogiTensor *tensor,
+        double gradient_scale) {
+    return step<float32, float32, Nothing>(options, rows, row, tensors, tensor, gradient_scale);
 }
 
-void yogi_start_float64(int64_t options, YogiRow *row, int64_t tensors, const YogiTensor *tensor) {
-    start_tensors<double>(options, row, tensors, tensor);
+int yogi_start_float64(int64_t options, YogiRow *row, int64_t tensors, const YogiTensor *tensor) {
+    return start_tensors<float64>(options, row, tensors, tensor);
 }
-void yogi_step_float64(int64_t options, int64_t rows, YogiRow *row, int64_t tensors,
-        const YogiTensor *tensor) {
-    step<double>(options, rows, row, tensors, tensor);
-}
-
-void yogi_start_float16(int64_t options, YogiRow *row, int64_t tensors, const YogiTensor *tensor) {
-    start_tensors<float16>(options, row, tensors, tensor);
-}
-void yogi_step_float16(int64_t options, int64_t rows, YogiRow *row, int64_t tensors,
-        const YogiTensor *tensor) {
-    step<float16>(options, rows, row, tensors, tensor);
+int yogi_step_float64(int64_t options, int64_t rows, YogiRow *row, int64_t tensors, const YogiTensor *tensor,
+        double gradient_scale) {
+    return step<float64, float64, Nothing>(options, rows, row, tensors, tensor, gradient_scale);
 }
 
-void yogi_start_bfloat16(int64_t options, YogiRow *row, int64_t tensors, const YogiTensor *tensor) {
-    start_tensors<bfloat16>(options, row, tensors, tensor);
+int yogi_start_float16(int64_t options, YogiRow *row, int64_t tensors, const YogiTensor *tensor) {
+    return start_tensors<float16>(options, row, tensors, tensor);
 }
-void yogi_step_bfloat16(int64_t options, int64_t rows, YogiRow *row, int64_t tensors,
-        const YogiTensor *tensor) {
-    step<bfloat16>(options, rows, row, tensors, tensor);
+int yogi_step_float16(int64_t options, int64_t rows, YogiRow *row, int64_t tensors, const YogiTensor *tensor,
+        double gradient_scale) {
+    return step<float16, float16, Nothing>(options, rows, row, tensors, tensor, gradient_scale);
 }
+
+int yogi_start_bfloat16(int64_t options, YogiRow *row, int64_t tensors, const YogiTensor *tensor) {
+    return start_tensors<bfloat16>(options, row, tensors, tensor);
+}
+int yogi_step_bfloat16(int64_t options, int64_t rows, YogiRow *row, int64_t tensors, const YogiTensor *tensor,
+        double gradient_scale) {
+    return step<bfloat16, bfloat16, Nothing>(options, rows, row, tensors, tensor, gradient_scale);
+}
+#endif
 }

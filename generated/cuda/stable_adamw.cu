@@ -12,11 +12,32 @@
 //     rate = learning_rate / maximum(1, excess) / (1 - beta_1**t)
 //     w = w - rate * m / (sqrt(v_hat) + epsilon)
 //
-// Build: nvcc -std=c++17 -O3 -arch=native -shared -Xcompiler -fPIC
+// A build is for one choice of options and dtypes:
+//     nvcc -std=c++17 -O3 -cubin -arch=sm_90 -DOPTLOOM_OPTIONS=<options> -DOPTLOOM_PARAMETER=float32
+// -DOPTLOOM_GRADIENT=bfloat16 is for gradients of another dtype, -DOPTLOOM_COPY=bfloat16 for a copy of each
+// parameter, written with it; -DOPTLOOM_GRADIENTS= is the sum of 1 to go up the gradient, 2 to divide it by
+// `gradient_scale`, 4 to write it back divided. Pointers are to device memory. Nothing is read back, so that
+// a graph can hold a step, which is these kernels:
+//     stable_adamw_prologue, stable_adamw_update_1, stable_adamw_before_update_2, stable_adamw_update_2
 // Every operation is rounded once, in the order written, whatever the flags and the size of a launch.
 
-#ifdef __NVCC__
+#ifdef __CUDACC__
 #pragma nv_diag_suppress 177  // not every rule uses every operator
+#endif
+#ifndef OPTLOOM_OPTIONS
+#define OPTLOOM_OPTIONS 0
+#endif
+#ifndef OPTLOOM_PARAMETER
+#define OPTLOOM_PARAMETER float32
+#endif
+#ifndef OPTLOOM_GRADIENT
+#define OPTLOOM_GRADIENT OPTLOOM_PARAMETER
+#endif
+#ifndef OPTLOOM_COPY
+#define OPTLOOM_COPY Nothing
+#endif
+#ifndef OPTLOOM_GRADIENTS
+#define OPTLOOM_GRADIENTS 0
 #endif
 
 using int64 = long long;
@@ -43,7 +64,9 @@ struct StableAdamWTensor {
     int64 size;
     int64 row;
     void *w;
-    const void *g;
+    void *g;  // read only, unless built to write it back
+    void *copy;  // w in another dtype, if built to write that
+    double *step;  // a counter that follows the row's t; null for none
     void *m;  // first moment
     void *v;  // second moment
     void *accumulated_gradient;  // sum of the gradients since the last update
@@ -79,13 +102,42 @@ extern "C" const char *const stable_adamw_interface = R"({
     {"name": "v", "when": []},
     {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]}
   ],
+  "tensor": [
+    "size",
+    "row",
+    "w",
+    "g",
+    "copy",
+    "step",
+    "m",
+    "v",
+    "accumulated_gradient"
+  ],
+  "sums": [
+    "excess_sum"
+  ],
   "scalar_slots": []
 })";
 
-// At most block_size elements of one tensor: what a thread block takes.
-struct StableAdamWBlock {
-    int64 tensor, begin, size;
-};
+// The launches of a call, for bindings: a block of 256 threads for each chunk, tensor or call; if it
+// `packs`, of as many fewer as a pack has elements. Buffers: 64-bit numbers for each row, tensor or block.
+extern "C" const char *const stable_adamw_launches = R"({
+  "start": [
+    {"kernel": "stable_adamw_start", "grid": "chunk", "packs": false}
+  ],
+  "step": [
+    {"kernel": "stable_adamw_prologue", "grid": "call", "packs": false},
+    {"kernel": "stable_adamw_update_1", "grid": "chunk", "packs": true},
+    {"kernel": "stable_adamw_before_update_2", "grid": "tensor", "packs": false},
+    {"kernel": "stable_adamw_update_2", "grid": "chunk", "packs": false}
+  ],
+  "buffers": [
+    {"name": "scalars", "per": "row", "words": 12},
+    {"name": "block_sums", "per": "block", "words": 1},
+    {"name": "tensor_sums", "per": "tensor", "words": 1},
+    {"name": "per_tensor_2", "per": "tensor", "words": 1}
+  ]
+})";
 
 namespace {
 
@@ -129,6 +181,9 @@ struct Float32 {
 __device__ inline uint32 bits_of(Float32 value) { return __float_as_uint(value.x); }
 __device__ inline Float32 from_bits(uint32 bits) { return Float32(__uint_as_float(bits)); }
 
+using float32 = Float32;
+using float64 = Float64;
+
 struct float16 {
     uint16 bits;
 };
@@ -137,12 +192,13 @@ struct bfloat16 {
 };
 
 // The dtype of the arithmetic, and of the slots, of a parameter of type T.
-template <typename T> struct Compute {
+template <typename T> struct ComputeOf {
     using type = Float32;
 };
-template <> struct Compute<Float64> {
+template <> struct ComputeOf<Float64> {
     using type = Float64;
 };
+template <typename T> using Compute = typename ComputeOf<T>::type;
 
 __device__ inline Float32 load(const Float32 &x) { return x; }
 __device__ inline Float64 load(const Float64 &x) { return x; }
@@ -171,6 +227,10 @@ __device__ inline void store(float16 &x, Float32 value) {
     const uint32 special = rest > 0x7f800000u ? 0x7e00u : 0x7c00u;  // NaN or infinity
     x.bits = uint16(sign | (rest < 0x477ff000u ? finite : special));
 }
+
+// The dtype of a parameter's copy if it has none.
+struct Nothing {};
+template <typename X> __device__ inline void store(Nothing &, X) {}
 
 template <typename X> __device__ inline X square(X x) { return x * x; }
 
@@ -329,33 +389,134 @@ __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &
     w = w - n.rate * m / (sqrt(v_hat) + k.epsilon);
 }
 
-constexpr int64 block_size = 4096;
+// What this build is for.
+constexpr int64 options = OPTLOOM_OPTIONS;
+constexpr bool gradient_accumulation_steps = options & STABLE_ADAMW_GRADIENT_ACCUMULATION_STEPS;
+constexpr bool weight_decay = options & STABLE_ADAMW_WEIGHT_DECAY;
+constexpr bool negates = (OPTLOOM_GRADIENTS) & 1, divides = (OPTLOOM_GRADIENTS) & 2,
+    writes_back = (OPTLOOM_GRADIENTS) & 4;
+using T = OPTLOOM_PARAMETER;
+using G = OPTLOOM_GRADIENT;
+using L = OPTLOOM_COPY;
+using C = Compute<T>;
+constexpr bool copies = sizeof(L) > sizeof(Nothing);
+
+// A thread block takes a chunk: at most chunk_size elements of a tensor. An empty tensor has one without any.
+constexpr int chunk_size = 16384;
 
 // A sum's tree is fixed: element i of a block goes to lane i % lanes; lanes, then blocks, are added in order.
-constexpr int lanes = 64;
+constexpr int block_size = 4096, blocks_of_chunk = chunk_size / block_size, lanes = 64;
 
-template <typename C>
-__global__ void advance_rows(int64 options, int64 rows, StableAdamWRow *row, Scalars<C> *scalars) {
-    const int64 i = int64(blockIdx.x) * blockDim.x + threadIdx.x;
-    if (i < rows) scalars[i] = advance<C>(row[i], options);
+// A tensor as it stands in a table; its arrays are in global memory, which a compiler cannot see.
+__device__ inline StableAdamWTensor in_global_memory(const StableAdamWTensor &x) {
+    const StableAdamWTensor copied = x;
+    __builtin_assume(__isGlobal(copied.w));
+    __builtin_assume(__isGlobal(copied.g));
+    __builtin_assume(__isGlobal(copied.copy));
+    __builtin_assume(__isGlobal(copied.step));
+    __builtin_assume(__isGlobal(copied.m));
+    __builtin_assume(__isGlobal(copied.v));
+    __builtin_assume(__isGlobal(copied.accumulated_gradient));
+    return copied;
 }
+
+struct Chunk {
+    int64 number, tensor, begin;
+    int size;
+};
+__device__ inline Chunk chunk_of(const StableAdamWTensor &x, int64 number, int64 tensor, int64 first) {
+    const int64 begin = (number - first) * chunk_size, rest = x.size - begin;
+    return {number, tensor, begin, int(rest < chunk_size ? rest : chunk_size)};
+}
+
+// The tensors of a call as a table in device memory: any number of them in one launch.
+struct StableAdamWTable {
+    int64 tensors;
+    const StableAdamWTensor *tensor;
+    const int64 *first;  // the number of each tensor's first chunk, then that of all chunks
+    const int *owner;  // of each chunk: its tensor
+
+    __device__ Chunk chunk(int64 block) const {
+        const int64 i = owner[block];
+        return chunk_of(tensor[i], block, i, first[i]);
+    }
+    __device__ StableAdamWTensor at(int64 i) const { return in_global_memory(tensor[i]); }
+    __device__ int64 number_of(int64 i) const { return i; }
+    __device__ int64 first_of(int64 i) const { return first[i]; }
+};
+
+// The same as an argument of a launch, for as many as it holds: nothing is copied to the device before.
+struct StableAdamWTensors {
+    static constexpr int capacity = (4096 - 256) / (sizeof(StableAdamWTensor) + sizeof(int64));
+    int64 tensors;
+    int64 number;  // of the first of these tensors, among all of the call
+    int64 first[capacity + 1];
+    StableAdamWTensor tensor[capacity];
+
+    __device__ Chunk chunk(int64 block) const {
+        int i = 0;
+        while (first[i + 1] <= first[0] + block) ++i;
+        return chunk_of(tensor[i], first[0] + block, number + i, first[i]);
+    }
+    __device__ StableAdamWTensor at(int64 i) const { return in_global_memory(tensor[i - number]); }
+    __device__ int64 number_of(int64 i) const { return number + i; }
+    __device__ int64 first_of(int64 i) const { return first[i - number]; }
+};
+
+// What the launches of a call share. From `scalars` on it is theirs; the rows are kept from call to call.
+struct StableAdamWState {
+    StableAdamWRow *row;
+    const float *gradient_scale;  // gradients are divided by it, if built to do so
+    const float *found_inf;  // a call in which it is not 0 changes nothing; null for none
+    Scalars<C> *scalars;  // of each row
+    Float64 *block_sums;  // of each block of each chunk
+    Float64 *tensor_sums;  // of each tensor
+    PerTensor2<C> *per_tensor_2;  // of each tensor
+
+    __device__ bool is_skipped() const { return found_inf && *found_inf != 0; }
+    __device__ C scale() const { return divides ? C(Float32(*gradient_scale)) : C(1); }
+};
 
 // `width` elements in a row, moved by as few accesses as they take, of at most 128 bits.
-template <typename T, int width> struct alignas(sizeof(T) * width < 16 ? sizeof(T) * width : 16) Pack {
-    T x[width];
+template <typename X, int width> struct alignas(sizeof(X) * width < 16 ? sizeof(X) * width : 16) Pack {
+    X x[width];
 };
-template <typename T, int width> __device__ inline Pack<T, width> read(const void *from, int64 i) {
-    return *reinterpret_cast<const Pack<T, width> *>(static_cast<const T *>(from) + i);
+template <typename X, int width> __device__ inline Pack<X, width> read(const void *from, int64 i) {
+    return *reinterpret_cast<const Pack<X, width> *>(static_cast<const X *>(from) + i);
 }
-template <typename T, int width> __device__ inline void write(void *to, int64 i, const Pack<T, width> &pack) {
-    *reinterpret_cast<Pack<T, width> *>(static_cast<T *>(to) + i) = pack;
+template <typename X, int width> __device__ inline void write(void *to, int64 i, const Pack<X, width> &pack) {
+    if constexpr (sizeof(X) == 2 && width > 1) {  // as words, which compilers join
+        Pack<uint32, width / 2> words;
+#pragma unroll
+        for (int j = 0; j < width / 2; ++j) words.x[j] = pack.x[2 * j].bits
+            | uint32(pack.x[2 * j + 1].bits) << 16;
+        write(to, i / 2, words);
+    } else {
+        *reinterpret_cast<Pack<X, width> *>(static_cast<X *>(to) + i) = pack;
+    }
 }
+
+// A full pack takes 128 bits of the narrowest array.
+constexpr int narrower = sizeof(T) < sizeof(G) ? sizeof(T) : sizeof(G);
+constexpr int narrowest = copies && sizeof(L) < narrower ? sizeof(L) : narrower;
+constexpr int pack_size = 16 / narrowest;
 __device__ inline bool is_aligned(const StableAdamWTensor &x) {
-    return (int64(x.w) | int64(x.g) | int64(x.m) | int64(x.v) | int64(x.accumulated_gradient)) % 16 == 0;
+    return (int64(x.w) | int64(x.g) | int64(x.copy) | int64(x.m) | int64(x.v) | int64(x.accumulated_gradient))
+        % 16 == 0;
+}
+
+__device__ inline C gradient(const G &x, C scale) {
+    const C g = divides ? C(load(x)) / scale : C(load(x));
+    return negates ? -g : g;
+}
+
+// A caller may keep counters with its tensors.
+__device__ inline void write_counters(const StableAdamWTensor &x, const StableAdamWRow &row) {
+    if (x.step) write(x.step, 0, Pack<double, 1>{double(row.t)});
 }
 
 // `width` elements from the i-th on.
-template <bool gradient_accumulation_steps, typename T, typename C, int width>
+template <int width>
 __device__ inline void start_elements(const StableAdamWTensor &x, int64 i) {
     Pack<C, width> m_ = {};
     Pack<C, width> v_ = {};
@@ -376,27 +537,29 @@ __device__ inline void start_elements(const StableAdamWTensor &x, int64 i) {
 }
 
 // `width` elements from the i-th on.
-template <bool gradient_accumulation_steps, typename T, typename C, int width>
-__device__ inline void every_call_elements(const StableAdamWTensor &x, int64 i) {
-    Pack<T, width> g_ = read<T, width>(x.g, i);
+template <int width>
+__device__ inline void every_call_elements(const StableAdamWTensor &x, int64 i, C scale) {
+    Pack<G, width> g_ = read<G, width>(x.g, i);
     Pack<C, width> accumulated_gradient_ = {};
     if constexpr (gradient_accumulation_steps) accumulated_gradient_ =
         read<C, width>(x.accumulated_gradient, i);
 #pragma unroll
     for (int j = 0; j < width; ++j) {
-        C g = load(g_.x[j]);
+        C g = gradient(g_.x[j], scale);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         every_call<gradient_accumulation_steps>(g, accumulated_gradient);
         store(accumulated_gradient_.x[j], accumulated_gradient);
+        if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
     }
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
+    if constexpr (writes_back) write(x.g, i, g_);
 }
 
 // `width` elements from the i-th on.
-template <bool gradient_accumulation_steps, typename T, typename C, int width>
-__device__ inline void update_1_elements(const Scalars<C> &k, const StableAdamWTensor &x, int64 i,
-        Float64 *lane) {
-    Pack<T, width> g_ = read<T, width>(x.g, i);
+template <int width>
+__device__ inline void update_1_elements(const Scalars<C> &k, const StableAdamWTensor &x, int64 i, C scale,
+        Float64 (*lane)[sums]) {
+    Pack<G, width> g_ = read<G, width>(x.g, i);
     Pack<C, width> m_ = read<C, width>(x.m, i);
     Pack<C, width> v_ = read<C, width>(x.v, i);
     Pack<C, width> accumulated_gradient_ = {};
@@ -404,7 +567,7 @@ __device__ inline void update_1_elements(const Scalars<C> &k, const StableAdamWT
         read<C, width>(x.accumulated_gradient, i);
 #pragma unroll
     for (int j = 0; j < width; ++j) {
-        C g = load(g_.x[j]);
+        C g = gradient(g_.x[j], scale);
         C m = load(m_.x[j]);
         C v = load(v_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
@@ -413,20 +576,23 @@ __device__ inline void update_1_elements(const Scalars<C> &k, const StableAdamWT
         store(m_.x[j], m);
         store(v_.x[j], v);
         store(accumulated_gradient_.x[j], accumulated_gradient);
-        lane[excess_sum] = lane[excess_sum] + term[excess_sum];
+        if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
+        lane[j][excess_sum] = lane[j][excess_sum] + term[excess_sum];
     }
     write(x.m, i, m_);
     write(x.v, i, v_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
+    if constexpr (writes_back) write(x.g, i, g_);
 }
 
 // `width` elements from the i-th on.
-template <bool weight_decay, typename T, typename C, int width>
+template <int width>
 __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C> &n,
         const StableAdamWTensor &x, int64 i) {
     Pack<T, width> w_ = read<T, width>(x.w, i);
     Pack<C, width> m_ = read<C, width>(x.m, i);
     Pack<C, width> v_ = read<C, width>(x.v, i);
+    Pack<L, width> copy_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
         C w = load(w_.x[j]);
@@ -434,196 +600,184 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
         C v = load(v_.x[j]);
         update_2<weight_decay>(k, n, w, m, v);
         store(w_.x[j], w);
+        store(copy_.x[j], w);
     }
     write(x.w, i, w_);
+    if constexpr (copies) write(x.copy, i, copy_);
 }
 
-// A thread block takes one block.
-template <bool gradient_accumulation_steps, typename T, typename C>
-__global__ void start_blocks(const StableAdamWRow *rows, const StableAdamWTensor *tensor,
-        const StableAdamWBlock *blocks) {
-    const StableAdamWBlock block = blocks[blockIdx.x];
-    const StableAdamWTensor x = tensor[block.tensor];
-    [[maybe_unused]] const StableAdamWRow &row = rows[x.row];
-    constexpr int width = 16 / sizeof(T);
-    const int packs = is_aligned(x) ? int(block.size) / width : 0;
+// The lanes of each block of a chunk, added in order, for `count` sums from the `from`-th on.
+template <int from, int count>
+__device__ inline void add_lanes(int64 chunk, const Float64 (*lane)[sums], const StableAdamWState &state) {
+    __shared__ Float64 lane_sums[count][blocks_of_chunk][lanes + 1];
+#pragma unroll
+    for (int j = 0; j < pack_size; ++j)
+        for (int s = 0; s < count; ++s) {
+            const int place = threadIdx.x * pack_size + j;
+            lane_sums[s][place / lanes][place % lanes] = lane[j][from + s];
+        }
+    __syncthreads();
+    for (int i = threadIdx.x; i < count * blocks_of_chunk; i += blockDim.x) {
+        const int s = i / blocks_of_chunk, block = i % blocks_of_chunk;
+        Float64 total(0);
+        for (int j = 0; j < lanes; ++j) total = total + lane_sums[s][block][j];
+        state.block_sums[(chunk * blocks_of_chunk + block) * sums + from + s] = total;
+    }
+}
+
+// The blocks of a tensor, added in order by one thread for each sum.
+template <int from, int count>
+__device__ inline void add_blocks(int64 size, int64 chunk, int64 tensor, const StableAdamWState &state) {
+    constexpr int staged = 256;
+    __shared__ Float64 block_sums[count][staged];
+    const int64 blocks = (size + block_size - 1) / block_size;
+    Float64 total(0);
+    for (int64 begin = 0; begin < blocks; begin += staged) {
+        const int here = blocks - begin < staged ? int(blocks - begin) : staged;
+        for (int i = threadIdx.x; i < here * count; i += blockDim.x)
+            block_sums[i % count][i / count] =
+                state.block_sums[(chunk * blocks_of_chunk + begin + i / count) * sums + from + i % count];
+        __syncthreads();
+        if (threadIdx.x < count)
+            for (int i = 0; i < here; ++i) total = total + block_sums[threadIdx.x][i];
+        __syncthreads();
+    }
+    if (threadIdx.x < count) state.tensor_sums[tensor * sums + from + threadIdx.x] = total;
+    __syncthreads();
+}
+
+template <typename Table> __device__ inline void start_chunk(const Table &table,
+        const StableAdamWState &state) {
+    const Chunk chunk = table.chunk(blockIdx.x);
+    const StableAdamWTensor x = table.at(chunk.tensor);
+    const int packs = is_aligned(x) ? chunk.size / pack_size : 0;
+    #pragma unroll 1
     for (int i = threadIdx.x; i < packs; i += blockDim.x)
-        start_elements<gradient_accumulation_steps, T, C, width>(x, block.begin + i * width);
-    for (int i = packs * width + threadIdx.x; i < block.size; i += blockDim.x)
-        start_elements<gradient_accumulation_steps, T, C, 1>(x, block.begin + i);
+        start_elements<pack_size>(x, chunk.begin + i * pack_size);
+    #pragma unroll 1
+    for (int i = packs * pack_size + threadIdx.x; i < chunk.size; i += blockDim.x)
+        start_elements<1>(x, chunk.begin + i);
 }
 
-// A thread block takes one block; a thread is a lane.
-template <bool gradient_accumulation_steps, typename T, typename C>
-__global__ void update_1_blocks(const Scalars<C> *scalars, const StableAdamWTensor *tensor,
-        const StableAdamWBlock *blocks, Float64 *lane_sums) {
-    const StableAdamWBlock block = blocks[blockIdx.x];
-    const StableAdamWTensor x = tensor[block.tensor];
-    const Scalars<C> k = scalars[x.row];
-    constexpr int width = 16 / sizeof(T);
-    const int packs = is_aligned(x) ? int(block.size) / width : 0;
-    Float64 lane[sums];
-    for (int s = 0; s < sums; ++s) lane[s] = Float64(0);
-    if (k.is_update) {
-        for (int i = threadIdx.x; i < block.size; i += lanes)
-            update_1_elements<gradient_accumulation_steps, T, C, 1>(k, x, block.begin + i, lane);
-    } else {
+template <typename Table> __device__ inline void update_1_chunk(const Table &table,
+        const StableAdamWState &state) {
+    if (state.is_skipped()) return;
+    const Chunk chunk = table.chunk(blockIdx.x);
+    const StableAdamWTensor x = table.at(chunk.tensor);
+    const Scalars<C> k = state.scalars[x.row];
+    const C scale = state.scale();
+    const int packs = is_aligned(x) ? chunk.size / pack_size : 0;
+    if (gradient_accumulation_steps && !k.is_update) {
+        #pragma unroll 1
         for (int i = threadIdx.x; i < packs; i += blockDim.x)
-            every_call_elements<gradient_accumulation_steps, T, C, width>(x, block.begin + i * width);
-        for (int i = packs * width + threadIdx.x; i < block.size; i += blockDim.x)
-            every_call_elements<gradient_accumulation_steps, T, C, 1>(x, block.begin + i);
+            every_call_elements<pack_size>(x, chunk.begin + i * pack_size, scale);
+        #pragma unroll 1
+        for (int i = packs * pack_size + threadIdx.x; i < chunk.size; i += blockDim.x)
+            every_call_elements<1>(x, chunk.begin + i, scale);
+        return;
     }
-    for (int s = 0; s < sums; ++s) lane_sums[(int64(blockIdx.x) * sums + s) * lanes + threadIdx.x] = lane[s];
+    // A thread has pack_size lanes of one block.
+    const int begin = threadIdx.x * pack_size / lanes * block_size + threadIdx.x * pack_size % lanes;
+    const int rest = chunk.size - begin, size = rest < block_size ? rest : block_size;
+    const bool is_wide = is_aligned(x);
+    Float64 lane[pack_size][sums];
+#pragma unroll
+    for (int j = 0; j < pack_size; ++j)
+        for (int s = 0; s < sums; ++s) lane[j][s] = Float64(0);
+    #pragma unroll 1
+    for (int row = 0; row < size; row += lanes) {
+        const int i = begin + row;
+        if (is_wide && i + pack_size <= chunk.size) {
+            update_1_elements<pack_size>(k, x, chunk.begin + i, scale, lane);
+        } else {
+    #pragma unroll
+            for (int j = 0; j < pack_size; ++j)
+                if (i + j < chunk.size) update_1_elements<1>(k, x, chunk.begin + i + j, scale, lane + j);
+        }
+    }
+    add_lanes<excess_sum, 1>(chunk.number, lane, state);
 }
 
-// A thread block takes one block.
-template <bool weight_decay, typename T, typename C>
-__global__ void update_2_blocks(const Scalars<C> *scalars, const StableAdamWTensor *tensor,
-        const StableAdamWBlock *blocks, const Float64 *tensor_sums) {
-    const StableAdamWBlock block = blocks[blockIdx.x];
-    const StableAdamWTensor x = tensor[block.tensor];
-    const Scalars<C> k = scalars[x.row];
-    if (!k.is_update) return;
-    const auto n = per_tensor_2<C>(k, x.size, tensor_sums + block.tensor * sums);
-    constexpr int width = 16 / sizeof(T);
-    const int packs = is_aligned(x) ? int(block.size) / width : 0;
+// What a tensor's elements share in update_2.
+template <typename Table> __device__ inline void before_update_2(const Table &table,
+        const StableAdamWState &state) {
+    if (state.is_skipped()) return;
+    const int64 tensor = table.number_of(blockIdx.x);
+    const StableAdamWTensor x = table.at(tensor);
+    const Scalars<C> k = state.scalars[x.row];
+    if (gradient_accumulation_steps && !k.is_update) return;
+    add_blocks<excess_sum, 1>(x.size, table.first_of(tensor), tensor, state);
+    if (threadIdx.x == 0)
+        state.per_tensor_2[tensor] = per_tensor_2<C>(k, x.size, state.tensor_sums + tensor * sums);
+}
+
+template <typename Table> __device__ inline void update_2_chunk(const Table &table,
+        const StableAdamWState &state) {
+    if (state.is_skipped()) return;
+    const Chunk chunk = table.chunk(blockIdx.x);
+    const StableAdamWTensor x = table.at(chunk.tensor);
+    const Scalars<C> k = state.scalars[x.row];
+    if (gradient_accumulation_steps && !k.is_update) return;
+    if (chunk.begin == 0 && threadIdx.x == 0) write_counters(x, state.row[x.row]);
+    const PerTensor2<C> n = state.per_tensor_2[chunk.tensor];
+    const int packs = is_aligned(x) ? chunk.size / pack_size : 0;
+    #pragma unroll 1
     for (int i = threadIdx.x; i < packs; i += blockDim.x)
-        update_2_elements<weight_decay, T, C, width>(k, n, x, block.begin + i * width);
-    for (int i = packs * width + threadIdx.x; i < block.size; i += blockDim.x)
-        update_2_elements<weight_decay, T, C, 1>(k, n, x, block.begin + i);
-}
-
-// A thread adds the lanes of one block's sum.
-__global__ void add_lanes(int64 blocks, const Float64 *lane_sums, Float64 *block_sums) {
-    const int64 i = int64(blockIdx.x) * blockDim.x + threadIdx.x;
-    if (i >= blocks * sums) return;
-    Float64 sum(0);
-    for (int j = 0; j < lanes; ++j) sum = sum + lane_sums[i * lanes + j];
-    block_sums[i] = sum;
-}
-
-// The thread of a tensor's first block adds the sums of all its blocks.
-__global__ void add_blocks(int64 blocks, const StableAdamWBlock *block, const Float64 *block_sums,
-        Float64 *tensor_sums) {
-    const int64 first = int64(blockIdx.x) * blockDim.x + threadIdx.x;
-    if (first >= blocks || block[first].begin > 0) return;
-    for (int s = 0; s < sums; ++s) {
-        Float64 sum(0);
-        for (int64 i = first; i < blocks && block[i].tensor == block[first].tensor; ++i)
-            sum = sum + block_sums[i * sums + s];
-        tensor_sums[block[first].tensor * sums + s] = sum;
-    }
-}
-
-// Calls `body` with an option as a constant of the compiler's.
-template <bool value> struct Constant {
-    constexpr operator bool() const { return value; }
-};
-template <typename Body> void choose(bool option, Body body) {
-    if (option)
-        body(Constant<true>{});
-    else
-        body(Constant<false>{});
-}
-
-// Without nvcc, a header that emulates the device runs the kernel on the host.
-template <typename... Parameters, typename... Arguments>
-void launch(void (*kernel)(Parameters...), int64 blocks, int threads, [[maybe_unused]] cudaStream_t stream,
-        Arguments... arguments) {
-    if (blocks == 0) return;
-#ifdef __CUDACC__
-    kernel<<<unsigned(blocks), threads, 0, stream>>>(arguments...);
-#else
-    emulate(kernel, unsigned(blocks), threads, arguments...);
-#endif
-}
-
-template <typename T>
-int start_tensors(int64 options, const StableAdamWRow *rows, const StableAdamWTensor *tensor, int64 blocks,
-        const StableAdamWBlock *block, cudaStream_t stream) {
-    using C = typename Compute<T>::type;
-    choose(options & STABLE_ADAMW_GRADIENT_ACCUMULATION_STEPS, [&](auto gradient_accumulation_steps) {
-        launch(start_blocks<gradient_accumulation_steps, T, C>, blocks, 256, stream, rows, tensor, block);
-    });
-    return cudaGetLastError();
-}
-
-template <typename T>
-int step(int64 options, int64 rows, StableAdamWRow *row, int64 tensors, const StableAdamWTensor *tensor,
-        int64 blocks, const StableAdamWBlock *block, void *workspace, cudaStream_t stream) {
-    using C = typename Compute<T>::type;
-    Float64 *const tensor_sums = static_cast<Float64 *>(workspace);
-    Float64 *const block_sums = tensor_sums + tensors * sums;
-    Float64 *const lane_sums = block_sums + blocks * sums;
-    Scalars<C> *const scalars = reinterpret_cast<Scalars<C> *>(lane_sums + blocks * sums * lanes);
-    launch(advance_rows<C>, (rows + 31) / 32, 32, stream, options, rows, row, scalars);
-    choose(options & STABLE_ADAMW_GRADIENT_ACCUMULATION_STEPS, [&](auto gradient_accumulation_steps) {
-    choose(options & STABLE_ADAMW_WEIGHT_DECAY, [&](auto weight_decay) {
-        launch(update_1_blocks<gradient_accumulation_steps, T, C>, blocks, lanes, stream, scalars, tensor,
-            block, lane_sums);
-        launch(add_lanes, (blocks * sums + 127) / 128, 128, stream, blocks, lane_sums, block_sums);
-        launch(add_blocks, (blocks + 127) / 128, 128, stream, blocks, block, block_sums, tensor_sums);
-        launch(update_2_blocks<weight_decay, T, C>, blocks, 256, stream, scalars, tensor, block, tensor_sums);
-    }); });
-    return cudaGetLastError();
+        update_2_elements<pack_size>(k, n, x, chunk.begin + i * pack_size);
+    #pragma unroll 1
+    for (int i = packs * pack_size + threadIdx.x; i < chunk.size; i += blockDim.x)
+        update_2_elements<1>(k, n, x, chunk.begin + i);
 }
 
 }  // namespace
 
 extern "C" {
 
-// Writes the blocks of tensors (here in host memory) and returns their number; with `blocks` null, only that.
-int64 stable_adamw_blocks(int64 tensors, const StableAdamWTensor *tensor, StableAdamWBlock *blocks) {
-    int64 count = 0;
-    for (int64 i = 0; i < tensors; ++i)
-        for (int64 begin = 0; begin < tensor[i].size; begin += block_size, ++count) {
-            const int64 rest = tensor[i].size - begin;
-            if (blocks) blocks[count] = {i, begin, rest < block_size ? rest : block_size};
-        }
-    return count;
+// One thread block: counts the call, and computes what the elements of each row share.
+__global__ void __launch_bounds__(256)
+stable_adamw_prologue(int64 rows, const StableAdamWState state) {
+    if (state.is_skipped()) return;
+    for (int64 i = threadIdx.x; i < rows; i += blockDim.x)
+        state.scalars[i] = advance<C>(state.row[i], options);
 }
 
-// Bytes of device memory for `workspace`.
-int64 stable_adamw_workspace(int64 rows, int64 tensors, int64 blocks) {
-    return (blocks * (lanes + 1) + tensors) * sums * int64(sizeof(Float64))
-        + rows * int64(sizeof(Scalars<Float64>));
+__global__ void __launch_bounds__(256)
+stable_adamw_start(const StableAdamWTable table, const StableAdamWState state) {
+    start_chunk(table, state);
+}
+__global__ void __launch_bounds__(256)
+stable_adamw_start_by_value(const __grid_constant__ StableAdamWTensors table, const StableAdamWState state) {
+    start_chunk(table, state);
 }
 
-// Pointers point to device memory. The result is the launches' cudaError_t.
-int stable_adamw_start_float32(int64 options, const StableAdamWRow *row, const StableAdamWTensor *tensor,
-        int64 blocks, const StableAdamWBlock *block, cudaStream_t stream) {
-    return start_tensors<Float32>(options, row, tensor, blocks, block, stream);
+__global__ void __launch_bounds__(256)
+stable_adamw_update_1(const StableAdamWTable table, const StableAdamWState state) {
+    update_1_chunk(table, state);
 }
-int stable_adamw_step_float32(int64 options, int64 rows, StableAdamWRow *row, int64 tensors,
-        const StableAdamWTensor *tensor, int64 blocks, const StableAdamWBlock *block, void *workspace,
-        cudaStream_t stream) {
-    return step<Float32>(options, rows, row, tensors, tensor, blocks, block, workspace, stream);
+__global__ void __launch_bounds__(256)
+stable_adamw_update_1_by_value(const __grid_constant__ StableAdamWTensors table,
+        const StableAdamWState state) {
+    update_1_chunk(table, state);
 }
-int stable_adamw_start_float64(int64 options, const StableAdamWRow *row, const StableAdamWTensor *tensor,
-        int64 blocks, const StableAdamWBlock *block, cudaStream_t stream) {
-    return start_tensors<Float64>(options, row, tensor, blocks, block, stream);
+
+__global__ void __launch_bounds__(256)
+stable_adamw_before_update_2(const StableAdamWTable table, const StableAdamWState state) {
+    before_update_2(table, state);
 }
-int stable_adamw_step_float64(int64 options, int64 rows, StableAdamWRow *row, int64 tensors,
-        const StableAdamWTensor *tensor, int64 blocks, const StableAdamWBlock *block, void *workspace,
-        cudaStream_t stream) {
-    return step<Float64>(options, rows, row, tensors, tensor, blocks, block, workspace, stream);
+__global__ void __launch_bounds__(256)
+stable_adamw_before_update_2_by_value(const __grid_constant__ StableAdamWTensors table,
+        const StableAdamWState state) {
+    before_update_2(table, state);
 }
-int stable_adamw_start_float16(int64 options, const StableAdamWRow *row, const StableAdamWTensor *tensor,
-        int64 blocks, const StableAdamWBlock *block, cudaStream_t stream) {
-    return start_tensors<float16>(options, row, tensor, blocks, block, stream);
+
+__global__ void __launch_bounds__(256)
+stable_adamw_update_2(const StableAdamWTable table, const StableAdamWState state) {
+    update_2_chunk(table, state);
 }
-int stable_adamw_step_float16(int64 options, int64 rows, StableAdamWRow *row, int64 tensors,
-        const StableAdamWTensor *tensor, int64 blocks, const StableAdamWBlock *block, void *workspace,
-        cudaStream_t stream) {
-    return step<float16>(options, rows, row, tensors, tensor, blocks, block, workspace, stream);
+__global__ void __launch_bounds__(256)
+stable_adamw_update_2_by_value(const __grid_constant__ StableAdamWTensors table,
+        const StableAdamWState state) {
+    update_2_chunk(table, state);
 }
-int stable_adamw_start_bfloat16(int64 options, const StableAdamWRow *row, const StableAdamWTensor *tensor,
-        int64 blocks, const StableAdamWBlock *block, cudaStream_t stream) {
-    return start_tensors<bfloat16>(options, row, tensor, blocks, block, stream);
-}
-int stable_adamw_step_bfloat16(int64 options, int64 rows, StableAdamWRow *row, int64 tensors,
-        const StableAdamWTensor *tensor, int64 blocks, const StableAdamWBlock *block, void *workspace,
-        cudaStream_t stream) {
-    return step<bfloat16>(options, rows, row, tensors, tensor, blocks, block, workspace, stream);
-}
+
 }

@@ -13,11 +13,32 @@
 //     v_hat = v / (1 - beta_2**t)
 //     w = w - learning_rate * m_hat / (sqrt(v_hat) + epsilon)
 //
-// Build: nvcc -std=c++17 -O3 -arch=native -shared -Xcompiler -fPIC
+// A build is for one choice of options and dtypes:
+//     nvcc -std=c++17 -O3 -cubin -arch=sm_90 -DOPTLOOM_OPTIONS=<options> -DOPTLOOM_PARAMETER=float32
+// -DOPTLOOM_GRADIENT=bfloat16 is for gradients of another dtype, -DOPTLOOM_COPY=bfloat16 for a copy of each
+// parameter, written with it; -DOPTLOOM_GRADIENTS= is the sum of 1 to go up the gradient, 2 to divide it by
+// `gradient_scale`, 4 to write it back divided. Pointers are to device memory. Nothing is read back, so that
+// a graph can hold a step, which is these kernels:
+//     yogi_prologue, yogi_update
 // Every operation is rounded once, in the order written, whatever the flags and the size of a launch.
 
-#ifdef __NVCC__
+#ifdef __CUDACC__
 #pragma nv_diag_suppress 177  // not every rule uses every operator
+#endif
+#ifndef OPTLOOM_OPTIONS
+#define OPTLOOM_OPTIONS 0
+#endif
+#ifndef OPTLOOM_PARAMETER
+#define OPTLOOM_PARAMETER float32
+#endif
+#ifndef OPTLOOM_GRADIENT
+#define OPTLOOM_GRADIENT OPTLOOM_PARAMETER
+#endif
+#ifndef OPTLOOM_COPY
+#define OPTLOOM_COPY Nothing
+#endif
+#ifndef OPTLOOM_GRADIENTS
+#define OPTLOOM_GRADIENTS 0
 #endif
 
 using int64 = long long;
@@ -43,7 +64,9 @@ struct YogiTensor {
     int64 size;
     int64 row;
     void *w;
-    const void *g;
+    void *g;  // read only, unless built to write it back
+    void *copy;  // w in another dtype, if built to write that
+    double *step;  // a counter that follows the row's t; null for none
     void *m;  // first moment
     void *v;  // second moment
     void *accumulated_gradient;  // sum of the gradients since the last update
@@ -80,13 +103,35 @@ extern "C" const char *const yogi_interface = R"({
     {"name": "v", "when": []},
     {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]}
   ],
+  "tensor": [
+    "size",
+    "row",
+    "w",
+    "g",
+    "copy",
+    "step",
+    "m",
+    "v",
+    "accumulated_gradient"
+  ],
+  "sums": [],
   "scalar_slots": []
 })";
 
-// At most block_size elements of one tensor: what a thread block takes.
-struct YogiBlock {
-    int64 tensor, begin, size;
-};
+// The launches of a call, for bindings: a block of 256 threads for each chunk, tensor or call; if it
+// `packs`, of as many fewer as a pack has elements. Buffers: 64-bit numbers for each row, tensor or block.
+extern "C" const char *const yogi_launches = R"({
+  "start": [
+    {"kernel": "yogi_start", "grid": "chunk", "packs": false}
+  ],
+  "step": [
+    {"kernel": "yogi_prologue", "grid": "call", "packs": false},
+    {"kernel": "yogi_update", "grid": "chunk", "packs": false}
+  ],
+  "buffers": [
+    {"name": "scalars", "per": "row", "words": 10}
+  ]
+})";
 
 namespace {
 
@@ -130,6 +175,9 @@ struct Float32 {
 __device__ inline uint32 bits_of(Float32 value) { return __float_as_uint(value.x); }
 __device__ inline Float32 from_bits(uint32 bits) { return Float32(__uint_as_float(bits)); }
 
+using float32 = Float32;
+using float64 = Float64;
+
 struct float16 {
     uint16 bits;
 };
@@ -138,12 +186,13 @@ struct bfloat16 {
 };
 
 // The dtype of the arithmetic, and of the slots, of a parameter of type T.
-template <typename T> struct Compute {
+template <typename T> struct ComputeOf {
     using type = Float32;
 };
-template <> struct Compute<Float64> {
+template <> struct ComputeOf<Float64> {
     using type = Float64;
 };
+template <typename T> using Compute = typename ComputeOf<T>::type;
 
 __device__ inline Float32 load(const Float32 &x) { return x; }
 __device__ inline Float64 load(const Float64 &x) { return x; }
@@ -172,6 +221,10 @@ __device__ inline void store(float16 &x, Float32 value) {
     const uint32 special = rest > 0x7f800000u ? 0x7e00u : 0x7c00u;  // NaN or infinity
     x.bits = uint16(sign | (rest < 0x477ff000u ? finite : special));
 }
+
+// The dtype of a parameter's copy if it has none.
+struct Nothing {};
+template <typename X> __device__ inline void store(Nothing &, X) {}
 
 template <typename X> __device__ inline X square(X x) { return x * x; }
 
@@ -306,30 +359,128 @@ __device__ inline void update(const Scalars<C> &k, C &w, C g, C &m, C &v, C &acc
     w = w - k.learning_rate * m_hat / (sqrt(v_hat) + k.epsilon);
 }
 
-constexpr int64 block_size = 4096;
+// What this build is for.
+constexpr int64 options = OPTLOOM_OPTIONS;
+constexpr bool gradient_accumulation_steps = options & YOGI_GRADIENT_ACCUMULATION_STEPS;
+constexpr bool weight_decay = options & YOGI_WEIGHT_DECAY;
+constexpr bool negates = (OPTLOOM_GRADIENTS) & 1, divides = (OPTLOOM_GRADIENTS) & 2,
+    writes_back = (OPTLOOM_GRADIENTS) & 4;
+using T = OPTLOOM_PARAMETER;
+using G = OPTLOOM_GRADIENT;
+using L = OPTLOOM_COPY;
+using C = Compute<T>;
+constexpr bool copies = sizeof(L) > sizeof(Nothing);
 
-template <typename C>
-__global__ void advance_rows(int64 options, int64 rows, YogiRow *row, Scalars<C> *scalars) {
-    const int64 i = int64(blockIdx.x) * blockDim.x + threadIdx.x;
-    if (i < rows) scalars[i] = advance<C>(row[i], options);
+// A thread block takes a chunk: at most chunk_size elements of a tensor. An empty tensor has one without any.
+constexpr int chunk_size = 16384;
+
+// A tensor as it stands in a table; its arrays are in global memory, which a compiler cannot see.
+__device__ inline YogiTensor in_global_memory(const YogiTensor &x) {
+    const YogiTensor copied = x;
+    __builtin_assume(__isGlobal(copied.w));
+    __builtin_assume(__isGlobal(copied.g));
+    __builtin_assume(__isGlobal(copied.copy));
+    __builtin_assume(__isGlobal(copied.step));
+    __builtin_assume(__isGlobal(copied.m));
+    __builtin_assume(__isGlobal(copied.v));
+    __builtin_assume(__isGlobal(copied.accumulated_gradient));
+    return copied;
 }
+
+struct Chunk {
+    int64 number, tensor, begin;
+    int size;
+};
+__device__ inline Chunk chunk_of(const YogiTensor &x, int64 number, int64 tensor, int64 first) {
+    const int64 begin = (number - first) * chunk_size, rest = x.size - begin;
+    return {number, tensor, begin, int(rest < chunk_size ? rest : chunk_size)};
+}
+
+// The tensors of a call as a table in device memory: any number of them in one launch.
+struct YogiTable {
+    int64 tensors;
+    const YogiTensor *tensor;
+    const int64 *first;  // the number of each tensor's first chunk, then that of all chunks
+    const int *owner;  // of each chunk: its tensor
+
+    __device__ Chunk chunk(int64 block) const {
+        const int64 i = owner[block];
+        return chunk_of(tensor[i], block, i, first[i]);
+    }
+    __device__ YogiTensor at(int64 i) const { return in_global_memory(tensor[i]); }
+    __device__ int64 number_of(int64 i) const { return i; }
+    __device__ int64 first_of(int64 i) const { return first[i]; }
+};
+
+// The same as an argument of a launch, for as many as it holds: nothing is copied to the device before.
+struct YogiTensors {
+    static constexpr int capacity = (4096 - 256) / (sizeof(YogiTensor) + sizeof(int64));
+    int64 tensors;
+    int64 number;  // of the first of these tensors, among all of the call
+    int64 first[capacity + 1];
+    YogiTensor tensor[capacity];
+
+    __device__ Chunk chunk(int64 block) const {
+        int i = 0;
+        while (first[i + 1] <= first[0] + block) ++i;
+        return chunk_of(tensor[i], first[0] + block, number + i, first[i]);
+    }
+    __device__ YogiTensor at(int64 i) const { return in_global_memory(tensor[i - number]); }
+    __device__ int64 number_of(int64 i) const { return number + i; }
+    __device__ int64 first_of(int64 i) const { return first[i - number]; }
+};
+
+// What the launches of a call share. From `scalars` on it is theirs; the rows are kept from call to call.
+struct YogiState {
+    YogiRow *row;
+    const float *gradient_scale;  // gradients are divided by it, if built to do so
+    const float *found_inf;  // a call in which it is not 0 changes nothing; null for none
+    Scalars<C> *scalars;  // of each row
+
+    __device__ bool is_skipped() const { return found_inf && *found_inf != 0; }
+    __device__ C scale() const { return divides ? C(Float32(*gradient_scale)) : C(1); }
+};
 
 // `width` elements in a row, moved by as few accesses as they take, of at most 128 bits.
-template <typename T, int width> struct alignas(sizeof(T) * width < 16 ? sizeof(T) * width : 16) Pack {
-    T x[width];
+template <typename X, int width> struct alignas(sizeof(X) * width < 16 ? sizeof(X) * width : 16) Pack {
+    X x[width];
 };
-template <typename T, int width> __device__ inline Pack<T, width> read(const void *from, int64 i) {
-    return *reinterpret_cast<const Pack<T, width> *>(static_cast<const T *>(from) + i);
+template <typename X, int width> __device__ inline Pack<X, width> read(const void *from, int64 i) {
+    return *reinterpret_cast<const Pack<X, width> *>(static_cast<const X *>(from) + i);
 }
-template <typename T, int width> __device__ inline void write(void *to, int64 i, const Pack<T, width> &pack) {
-    *reinterpret_cast<Pack<T, width> *>(static_cast<T *>(to) + i) = pack;
+template <typename X, int width> __device__ inline void write(void *to, int64 i, const Pack<X, width> &pack) {
+    if constexpr (sizeof(X) == 2 && width > 1) {  // as words, which compilers join
+        Pack<uint32, width / 2> words;
+#pragma unroll
+        for (int j = 0; j < width / 2; ++j) words.x[j] = pack.x[2 * j].bits
+            | uint32(pack.x[2 * j + 1].bits) << 16;
+        write(to, i / 2, words);
+    } else {
+        *reinterpret_cast<Pack<X, width> *>(static_cast<X *>(to) + i) = pack;
+    }
 }
+
+// A full pack takes 128 bits of the narrowest array.
+constexpr int narrower = sizeof(T) < sizeof(G) ? sizeof(T) : sizeof(G);
+constexpr int narrowest = copies && sizeof(L) < narrower ? sizeof(L) : narrower;
+constexpr int pack_size = 16 / narrowest;
 __device__ inline bool is_aligned(const YogiTensor &x) {
-    return (int64(x.w) | int64(x.g) | int64(x.m) | int64(x.v) | int64(x.accumulated_gradient)) % 16 == 0;
+    return (int64(x.w) | int64(x.g) | int64(x.copy) | int64(x.m) | int64(x.v) | int64(x.accumulated_gradient))
+        % 16 == 0;
+}
+
+__device__ inline C gradient(const G &x, C scale) {
+    const C g = divides ? C(load(x)) / scale : C(load(x));
+    return negates ? -g : g;
+}
+
+// A caller may keep counters with its tensors.
+__device__ inline void write_counters(const YogiTensor &x, const YogiRow &row) {
+    if (x.step) write(x.step, 0, Pack<double, 1>{double(row.t)});
 }
 
 // `width` elements from the i-th on.
-template <bool gradient_accumulation_steps, typename T, typename C, int width>
+template <int width>
 __device__ inline void start_elements(const YogiRow &row, const YogiTensor &x, int64 i) {
     Pack<C, width> m_ = {};
     Pack<C, width> v_ = {};
@@ -350,36 +501,39 @@ __device__ inline void start_elements(const YogiRow &row, const YogiTensor &x, i
 }
 
 // `width` elements from the i-th on.
-template <bool gradient_accumulation_steps, typename T, typename C, int width>
-__device__ inline void every_call_elements(const YogiTensor &x, int64 i) {
-    Pack<T, width> g_ = read<T, width>(x.g, i);
+template <int width>
+__device__ inline void every_call_elements(const YogiTensor &x, int64 i, C scale) {
+    Pack<G, width> g_ = read<G, width>(x.g, i);
     Pack<C, width> accumulated_gradient_ = {};
     if constexpr (gradient_accumulation_steps) accumulated_gradient_ =
         read<C, width>(x.accumulated_gradient, i);
 #pragma unroll
     for (int j = 0; j < width; ++j) {
-        C g = load(g_.x[j]);
+        C g = gradient(g_.x[j], scale);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         every_call<gradient_accumulation_steps>(g, accumulated_gradient);
         store(accumulated_gradient_.x[j], accumulated_gradient);
+        if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
     }
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
+    if constexpr (writes_back) write(x.g, i, g_);
 }
 
 // `width` elements from the i-th on.
-template <bool gradient_accumulation_steps, bool weight_decay, typename T, typename C, int width>
-__device__ inline void update_elements(const Scalars<C> &k, const YogiTensor &x, int64 i) {
+template <int width>
+__device__ inline void update_elements(const Scalars<C> &k, const YogiTensor &x, int64 i, C scale) {
     Pack<T, width> w_ = read<T, width>(x.w, i);
-    Pack<T, width> g_ = read<T, width>(x.g, i);
+    Pack<G, width> g_ = read<G, width>(x.g, i);
     Pack<C, width> m_ = read<C, width>(x.m, i);
     Pack<C, width> v_ = read<C, width>(x.v, i);
     Pack<C, width> accumulated_gradient_ = {};
     if constexpr (gradient_accumulation_steps) accumulated_gradient_ =
         read<C, width>(x.accumulated_gradient, i);
+    Pack<L, width> copy_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
         C w = load(w_.x[j]);
-        C g = load(g_.x[j]);
+        C g = gradient(g_.x[j], scale);
         C m = load(m_.x[j]);
         C v = load(v_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
@@ -388,147 +542,83 @@ __device__ inline void update_elements(const Scalars<C> &k, const YogiTensor &x,
         store(m_.x[j], m);
         store(v_.x[j], v);
         store(accumulated_gradient_.x[j], accumulated_gradient);
+        store(copy_.x[j], w);
+        if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
     }
     write(x.w, i, w_);
     write(x.m, i, m_);
     write(x.v, i, v_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
+    if constexpr (copies) write(x.copy, i, copy_);
+    if constexpr (writes_back) write(x.g, i, g_);
 }
 
-// A thread block takes one block.
-template <bool gradient_accumulation_steps, typename T, typename C>
-__global__ void start_blocks(const YogiRow *rows, const YogiTensor *tensor, const YogiBlock *blocks) {
-    const YogiBlock block = blocks[blockIdx.x];
-    const YogiTensor x = tensor[block.tensor];
-    [[maybe_unused]] const YogiRow &row = rows[x.row];
-    constexpr int width = 16 / sizeof(T);
-    const int packs = is_aligned(x) ? int(block.size) / width : 0;
+template <typename Table> __device__ inline void start_chunk(const Table &table, const YogiState &state) {
+    const Chunk chunk = table.chunk(blockIdx.x);
+    const YogiTensor x = table.at(chunk.tensor);
+    const YogiRow &row = state.row[x.row];
+    const int packs = is_aligned(x) ? chunk.size / pack_size : 0;
+    #pragma unroll 1
     for (int i = threadIdx.x; i < packs; i += blockDim.x)
-        start_elements<gradient_accumulation_steps, T, C, width>(row, x, block.begin + i * width);
-    for (int i = packs * width + threadIdx.x; i < block.size; i += blockDim.x)
-        start_elements<gradient_accumulation_steps, T, C, 1>(row, x, block.begin + i);
+        start_elements<pack_size>(row, x, chunk.begin + i * pack_size);
+    #pragma unroll 1
+    for (int i = packs * pack_size + threadIdx.x; i < chunk.size; i += blockDim.x)
+        start_elements<1>(row, x, chunk.begin + i);
 }
 
-// A thread block takes one block.
-template <bool gradient_accumulation_steps, bool weight_decay, typename T, typename C>
-__global__ void update_blocks(const Scalars<C> *scalars, const YogiTensor *tensor, const YogiBlock *blocks) {
-    const YogiBlock block = blocks[blockIdx.x];
-    const YogiTensor x = tensor[block.tensor];
-    const Scalars<C> k = scalars[x.row];
-    constexpr int width = 16 / sizeof(T);
-    const int packs = is_aligned(x) ? int(block.size) / width : 0;
-    if (k.is_update) {
+template <typename Table> __device__ inline void update_chunk(const Table &table, const YogiState &state) {
+    if (state.is_skipped()) return;
+    const Chunk chunk = table.chunk(blockIdx.x);
+    const YogiTensor x = table.at(chunk.tensor);
+    const Scalars<C> k = state.scalars[x.row];
+    const C scale = state.scale();
+    if (chunk.begin == 0 && threadIdx.x == 0) write_counters(x, state.row[x.row]);
+    const int packs = is_aligned(x) ? chunk.size / pack_size : 0;
+    if (gradient_accumulation_steps && !k.is_update) {
+        #pragma unroll 1
         for (int i = threadIdx.x; i < packs; i += blockDim.x)
-            update_elements<gradient_accumulation_steps, weight_decay, T, C, width>(k, x,
-                block.begin + i * width);
-        for (int i = packs * width + threadIdx.x; i < block.size; i += blockDim.x)
-            update_elements<gradient_accumulation_steps, weight_decay, T, C, 1>(k, x, block.begin + i);
-    } else {
-        for (int i = threadIdx.x; i < packs; i += blockDim.x)
-            every_call_elements<gradient_accumulation_steps, T, C, width>(x, block.begin + i * width);
-        for (int i = packs * width + threadIdx.x; i < block.size; i += blockDim.x)
-            every_call_elements<gradient_accumulation_steps, T, C, 1>(x, block.begin + i);
+            every_call_elements<pack_size>(x, chunk.begin + i * pack_size, scale);
+        #pragma unroll 1
+        for (int i = packs * pack_size + threadIdx.x; i < chunk.size; i += blockDim.x)
+            every_call_elements<1>(x, chunk.begin + i, scale);
+        return;
     }
-}
-
-// Calls `body` with an option as a constant of the compiler's.
-template <bool value> struct Constant {
-    constexpr operator bool() const { return value; }
-};
-template <typename Body> void choose(bool option, Body body) {
-    if (option)
-        body(Constant<true>{});
-    else
-        body(Constant<false>{});
-}
-
-// Without nvcc, a header that emulates the device runs the kernel on the host.
-template <typename... Parameters, typename... Arguments>
-void launch(void (*kernel)(Parameters...), int64 blocks, int threads, [[maybe_unused]] cudaStream_t stream,
-        Arguments... arguments) {
-    if (blocks == 0) return;
-#ifdef __CUDACC__
-    kernel<<<unsigned(blocks), threads, 0, stream>>>(arguments...);
-#else
-    emulate(kernel, unsigned(blocks), threads, arguments...);
-#endif
-}
-
-template <typename T>
-int start_tensors(int64 options, const YogiRow *rows, const YogiTensor *tensor, int64 blocks,
-        const YogiBlock *block, cudaStream_t stream) {
-    using C = typename Compute<T>::type;
-    choose(options & YOGI_GRADIENT_ACCUMULATION_STEPS, [&](auto gradient_accumulation_steps) {
-        launch(start_blocks<gradient_accumulation_steps, T, C>, blocks, 256, stream, rows, tensor, block);
-    });
-    return cudaGetLastError();
-}
-
-template <typename T>
-int step(int64 options, int64 rows, YogiRow *row, [[maybe_unused]] int64 tensors, const YogiTensor *tensor,
-        int64 blocks, const YogiBlock *block, void *workspace, cudaStream_t stream) {
-    using C = typename Compute<T>::type;
-    Scalars<C> *const scalars = static_cast<Scalars<C> *>(workspace);
-    launch(advance_rows<C>, (rows + 31) / 32, 32, stream, options, rows, row, scalars);
-    choose(options & YOGI_GRADIENT_ACCUMULATION_STEPS, [&](auto gradient_accumulation_steps) {
-    choose(options & YOGI_WEIGHT_DECAY, [&](auto weight_decay) {
-        launch(update_blocks<gradient_accumulation_steps, weight_decay, T, C>, blocks, 256, stream, scalars,
-            tensor, block);
-    }); });
-    return cudaGetLastError();
+    #pragma unroll 1
+    for (int i = threadIdx.x; i < packs; i += blockDim.x)
+        update_elements<pack_size>(k, x, chunk.begin + i * pack_size, scale);
+    #pragma unroll 1
+    for (int i = packs * pack_size + threadIdx.x; i < chunk.size; i += blockDim.x)
+        update_elements<1>(k, x, chunk.begin + i, scale);
 }
 
 }  // namespace
 
 extern "C" {
 
-// Writes the blocks of tensors (here in host memory) and returns their number; with `blocks` null, only that.
-int64 yogi_blocks(int64 tensors, const YogiTensor *tensor, YogiBlock *blocks) {
-    int64 count = 0;
-    for (int64 i = 0; i < tensors; ++i)
-        for (int64 begin = 0; begin < tensor[i].size; begin += block_size, ++count) {
-            const int64 rest = tensor[i].size - begin;
-            if (blocks) blocks[count] = {i, begin, rest < block_size ? rest : block_size};
-        }
-    return count;
+// One thread block: counts the call, and computes what the elements of each row share.
+__global__ void __launch_bounds__(256)
+yogi_prologue(int64 rows, const YogiState state) {
+    if (state.is_skipped()) return;
+    for (int64 i = threadIdx.x; i < rows; i += blockDim.x)
+        state.scalars[i] = advance<C>(state.row[i], options);
 }
 
-// Bytes of device memory for `workspace`.
-int64 yogi_workspace(int64 rows, int64, int64) {
-    return rows * int64(sizeof(Scalars<Float64>));
+__global__ void __launch_bounds__(256)
+yogi_start(const YogiTable table, const YogiState state) {
+    start_chunk(table, state);
+}
+__global__ void __launch_bounds__(256)
+yogi_start_by_value(const __grid_constant__ YogiTensors table, const YogiState state) {
+    start_chunk(table, state);
 }
 
-// Pointers point to device memory. The result is the launches' cudaError_t.
-int yogi_start_float32(int64 options, const YogiRow *row, const YogiTensor *tensor, int64 blocks,
-        const YogiBlock *block, cudaStream_t stream) {
-    return start_tensors<Float32>(options, row, tensor, blocks, block, stream);
+__global__ void __launch_bounds__(256)
+yogi_update(const YogiTable table, const YogiState state) {
+    update_chunk(table, state);
 }
-int yogi_step_float32(int64 options, int64 rows, YogiRow *row, int64 tensors, const YogiTensor *tensor,
-        int64 blocks, const YogiBlock *block, void *workspace, cudaStream_t stream) {
-    return step<Float32>(options, rows, row, tensors, tensor, blocks, block, workspace, stream);
+__global__ void __launch_bounds__(256)
+yogi_update_by_value(const __grid_constant__ YogiTensors table, const YogiState state) {
+    update_chunk(table, state);
 }
-int yogi_start_float64(int64 options, const YogiRow *row, const YogiTensor *tensor, int64 blocks,
-        const YogiBlock *block, cudaStream_t stream) {
-    return start_tensors<Float64>(options, row, tensor, blocks, block, stream);
-}
-int yogi_step_float64(int64 options, int64 rows, YogiRow *row, int64 tensors, const YogiTensor *tensor,
-        int64 blocks, const YogiBlock *block, void *workspace, cudaStream_t stream) {
-    return step<Float64>(options, rows, row, tensors, tensor, blocks, block, workspace, stream);
-}
-int yogi_start_float16(int64 options, const YogiRow *row, const YogiTensor *tensor, int64 blocks,
-        const YogiBlock *block, cudaStream_t stream) {
-    return start_tensors<float16>(options, row, tensor, blocks, block, stream);
-}
-int yogi_step_float16(int64 options, int64 rows, YogiRow *row, int64 tensors, const YogiTensor *tensor,
-        int64 blocks, const YogiBlock *block, void *workspace, cudaStream_t stream) {
-    return step<float16>(options, rows, row, tensors, tensor, blocks, block, workspace, stream);
-}
-int yogi_start_bfloat16(int64 options, const YogiRow *row, const YogiTensor *tensor, int64 blocks,
-        const YogiBlock *block, cudaStream_t stream) {
-    return start_tensors<bfloat16>(options, row, tensor, blocks, block, stream);
-}
-int yogi_step_bfloat16(int64 options, int64 rows, YogiRow *row, int64 tensors, const YogiTensor *tensor,
-        int64 blocks, const YogiBlock *block, void *workspace, cudaStream_t stream) {
-    return step<bfloat16>(options, rows, row, tensors, tensor, blocks, block, workspace, stream);
-}
+
 }

@@ -3,7 +3,7 @@
 """AdEMAMix for PyTorch."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -37,7 +37,8 @@ class AdEMAMix(_support.Optimizer):
         epsilon_root: added to the second moment
         weight_decay: share of the weights, times the learning rate, taken off; None for none
         gradient_accumulation_steps: calls per update; None for one
-        params, sparse, maximize, foreach, capturable, differentiable, fused: as in _support.Optimizer
+        params, sparse, maximize, foreach, capturable, differentiable, fused, write_back_grad: as in
+            _support.Optimizer
     """
 
     @staticmethod
@@ -117,26 +118,45 @@ class AdEMAMix(_support.Optimizer):
         capturable: bool = False,
         differentiable: bool = False,
         fused: bool | None = None,
+        write_back_grad: bool = True,
     ) -> None:
-        defaults = dict(
-            lr=lr,
-            betas=betas,
-            beta_3=beta_3,
-            alpha=alpha,
-            eps=eps,
-            epsilon_root=epsilon_root,
-            weight_decay=weight_decay,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-            sparse=sparse,
-            maximize=maximize,
-            foreach=foreach,
-            capturable=capturable,
-            differentiable=differentiable,
-            fused=fused,
-        )
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "beta_3": beta_3,
+            "alpha": alpha,
+            "eps": eps,
+            "epsilon_root": epsilon_root,
+            "weight_decay": weight_decay,
+            "gradient_accumulation_steps": gradient_accumulation_steps,
+            "sparse": sparse,
+            "maximize": maximize,
+            "foreach": foreach,
+            "capturable": capturable,
+            "differentiable": differentiable,
+            "fused": fused,
+            "write_back_grad": write_back_grad,
+        }
         super().__init__(params, defaults)
 
-    _slot_names = {"fast": "fast", "slow": "slow", "v": "v", "accumulated_gradient": "accumulated_gradient"}
+    _slot_names: ClassVar[dict[str, str]] = {
+        "fast": "fast",
+        "slow": "slow",
+        "v": "v",
+        "accumulated_gradient": "accumulated_gradient",
+    }
+    _file = __file__
+    _hypers: ClassVar[dict[str, Any]] = {
+        "learning_rate": ("lr", None),
+        "beta_1": ("betas", 0),
+        "beta_2": ("betas", 1),
+        "beta_3": ("beta_3", None),
+        "alpha": ("alpha", None),
+        "epsilon": ("eps", None),
+        "epsilon_root": ("epsilon_root", None),
+        "weight_decay": ("weight_decay", None),
+        "gradient_accumulation_steps": ("gradient_accumulation_steps", None),
+    }
     _every = "gradient_accumulation_steps"
 
     @staticmethod

@@ -3,7 +3,7 @@
 """CautiousAdamW for PyTorch."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -38,7 +38,8 @@ class CautiousAdamW(_support.Optimizer):
         amsgrad: divide by the largest second moment so far
         weight_decay: share of the weights, times the learning rate, taken off; None for none
         gradient_accumulation_steps: calls per update; None for one
-        params, sparse, maximize, foreach, capturable, differentiable, fused: as in _support.Optimizer
+        params, sparse, maximize, foreach, capturable, differentiable, fused, write_back_grad: as in
+            _support.Optimizer
     """
 
     @staticmethod
@@ -67,7 +68,7 @@ class CautiousAdamW(_support.Optimizer):
             v_hat.clamp_min_(v)
         bold = w - (k.alpha * m).div_((v_hat if group["amsgrad"] else v).sqrt().add_(k.eps))
         move = bold - w
-        agreeing = _support.where(move * g < 0, 1, 0)
+        agreeing = _support.where(move * g < 0, 1, 0, w.dtype)
         share = (_support.total(agreeing) / w.numel()).clamp_min(0.001)
         if group["gradient_accumulation_steps"] is not None:
             accumulated_gradient.zero_()
@@ -110,24 +111,40 @@ class CautiousAdamW(_support.Optimizer):
         capturable: bool = False,
         differentiable: bool = False,
         fused: bool | None = None,
+        write_back_grad: bool = True,
     ) -> None:
-        defaults = dict(
-            lr=lr,
-            betas=betas,
-            eps=eps,
-            amsgrad=amsgrad,
-            weight_decay=weight_decay,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-            sparse=sparse,
-            maximize=maximize,
-            foreach=foreach,
-            capturable=capturable,
-            differentiable=differentiable,
-            fused=fused,
-        )
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "amsgrad": amsgrad,
+            "weight_decay": weight_decay,
+            "gradient_accumulation_steps": gradient_accumulation_steps,
+            "sparse": sparse,
+            "maximize": maximize,
+            "foreach": foreach,
+            "capturable": capturable,
+            "differentiable": differentiable,
+            "fused": fused,
+            "write_back_grad": write_back_grad,
+        }
         super().__init__(params, defaults)
 
-    _slot_names = {"m": "m", "v": "v", "v_hat": "v_hat", "accumulated_gradient": "accumulated_gradient"}
+    _slot_names: ClassVar[dict[str, str]] = {
+        "m": "m",
+        "v": "v",
+        "v_hat": "v_hat",
+        "accumulated_gradient": "accumulated_gradient",
+    }
+    _file = __file__
+    _hypers: ClassVar[dict[str, Any]] = {
+        "learning_rate": ("lr", None),
+        "beta_1": ("betas", 0),
+        "beta_2": ("betas", 1),
+        "epsilon": ("eps", None),
+        "weight_decay": ("weight_decay", None),
+        "gradient_accumulation_steps": ("gradient_accumulation_steps", None),
+    }
     _not_lazy = "`share` is taken from the whole tensor"
     _every = "gradient_accumulation_steps"
 

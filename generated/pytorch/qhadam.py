@@ -3,7 +3,7 @@
 """QHAdam for PyTorch."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -35,7 +35,8 @@ class QHAdam(_support.Optimizer):
         eps: added to the root of that square
         weight_decay: share of the weights, times the learning rate, taken off; None for none
         gradient_accumulation_steps: calls per update; None for one
-        params, sparse, maximize, foreach, capturable, differentiable, fused: as in _support.Optimizer
+        params, sparse, maximize, foreach, capturable, differentiable, fused, write_back_grad: as in
+            _support.Optimizer
     """
 
     @staticmethod
@@ -103,25 +104,42 @@ class QHAdam(_support.Optimizer):
         capturable: bool = False,
         differentiable: bool = False,
         fused: bool | None = None,
+        write_back_grad: bool = True,
     ) -> None:
-        defaults = dict(
-            lr=lr,
-            betas=betas,
-            nu_1=nu_1,
-            nu_2=nu_2,
-            eps=eps,
-            weight_decay=weight_decay,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-            sparse=sparse,
-            maximize=maximize,
-            foreach=foreach,
-            capturable=capturable,
-            differentiable=differentiable,
-            fused=fused,
-        )
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "nu_1": nu_1,
+            "nu_2": nu_2,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "gradient_accumulation_steps": gradient_accumulation_steps,
+            "sparse": sparse,
+            "maximize": maximize,
+            "foreach": foreach,
+            "capturable": capturable,
+            "differentiable": differentiable,
+            "fused": fused,
+            "write_back_grad": write_back_grad,
+        }
         super().__init__(params, defaults)
 
-    _slot_names = {"m": "m", "v": "v", "accumulated_gradient": "accumulated_gradient"}
+    _slot_names: ClassVar[dict[str, str]] = {
+        "m": "m",
+        "v": "v",
+        "accumulated_gradient": "accumulated_gradient",
+    }
+    _file = __file__
+    _hypers: ClassVar[dict[str, Any]] = {
+        "learning_rate": ("lr", None),
+        "beta_1": ("betas", 0),
+        "beta_2": ("betas", 1),
+        "nu_1": ("nu_1", None),
+        "nu_2": ("nu_2", None),
+        "epsilon": ("eps", None),
+        "weight_decay": ("weight_decay", None),
+        "gradient_accumulation_steps": ("gradient_accumulation_steps", None),
+    }
     _every = "gradient_accumulation_steps"
 
     @staticmethod

@@ -3,7 +3,7 @@
 """ScheduleFreeAdamW for PyTorch."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -40,7 +40,8 @@ class ScheduleFreeAdamW(_support.Optimizer):
         eps: added to the root of the corrected second moment
         weight_decay: decay at y, within the step of z
         gradient_accumulation_steps: calls per update; None for one
-        params, sparse, maximize, foreach, capturable, differentiable, fused: as in _support.Optimizer
+        params, sparse, maximize, foreach, capturable, differentiable, fused, write_back_grad: as in
+            _support.Optimizer
     """
 
     @staticmethod
@@ -106,24 +107,39 @@ class ScheduleFreeAdamW(_support.Optimizer):
         capturable: bool = False,
         differentiable: bool = False,
         fused: bool | None = None,
+        write_back_grad: bool = True,
     ) -> None:
-        defaults = dict(
-            lr=lr,
-            betas=betas,
-            eps=eps,
-            weight_decay=weight_decay,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-            sparse=sparse,
-            maximize=maximize,
-            foreach=foreach,
-            capturable=capturable,
-            differentiable=differentiable,
-            fused=fused,
-        )
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "gradient_accumulation_steps": gradient_accumulation_steps,
+            "sparse": sparse,
+            "maximize": maximize,
+            "foreach": foreach,
+            "capturable": capturable,
+            "differentiable": differentiable,
+            "fused": fused,
+            "write_back_grad": write_back_grad,
+        }
         super().__init__(params, defaults)
 
-    _slot_names = {"z": "z", "v": "v", "accumulated_gradient": "accumulated_gradient"}
-    _scalar_names = {"weight_sum": "weight_sum"}
+    _slot_names: ClassVar[dict[str, str]] = {
+        "z": "z",
+        "v": "v",
+        "accumulated_gradient": "accumulated_gradient",
+    }
+    _file = __file__
+    _hypers: ClassVar[dict[str, Any]] = {
+        "learning_rate": ("lr", None),
+        "beta_1": ("betas", 0),
+        "beta_2": ("betas", 1),
+        "epsilon": ("eps", None),
+        "weight_decay": ("weight_decay", None),
+        "gradient_accumulation_steps": ("gradient_accumulation_steps", None),
+    }
+    _scalar_names: ClassVar[dict[str, str]] = {"weight_sum": "weight_sum"}
     _not_lazy = "`weight_sum` is not of the parameter's shape"
     _every = "gradient_accumulation_steps"
 

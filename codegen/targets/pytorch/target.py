@@ -1,0 +1,184 @@
+"""The PyTorch target: a `torch.optim.Optimizer` per rule, and one support module without mathematics for all."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from typing import Literal as OneOf
+
+from optloom.spec.declarations import Peer
+from optloom.spec.guards import ALWAYS, HasAxes, atoms
+
+from ... import c_family
+from ...ir.nodes import Choose, Fn, Kind, Literal, Op, Program, Reduce, Ref, SlotInfo, walk
+from ...passes.legalise import Nestings
+from ...passes.locality import locality
+from ...target import Templates
+from .arguments import Signature
+from .multi_tensor import vocabulary
+from .names import OFF, Names
+from .printer import GroupPrinter
+from .statements import passes, scalar_lines, sums, uses_one_minus_power
+
+TEMPLATES = Templates(Path(__file__).parent / "templates", (c_family.TEMPLATES,))
+
+
+class PytorchTarget:
+    name = "pytorch"
+    ecosystem = "torch"
+    missing_stages = frozenset({"unscale", "clip", "ema"})
+    numerics: OneOf["strict", "fast"] = "fast"
+    nestings: Nestings = frozenset()
+
+    def names(self, program: Program) -> Mapping[str, str]:
+        """What PyTorch's users call what `program` declares: arguments, and keys of a parameter's state."""
+        names = Names(program.peers, tuple(hyper.name for hyper in program.hypers))
+        hypers = {hyper.name: names.shown(hyper.name) for hyper in program.hypers}
+        return hypers | {slot.name: names.slot(slot.name) for slot in program.slots}
+
+    def render(self, program: Program) -> Mapping[str, str]:
+        return {
+            program.source: TEMPLATES.render("rule.py.jinja", _Module(program).context()),
+            "_support.py": TEMPLATES.render("_support.py.jinja", vocabulary()),
+            "_kernels.py": TEMPLATES.render("kernels.py.jinja", {}),
+            "_fused.py": TEMPLATES.render("fused.py.jinja", {"off": OFF}),
+            "_tensors.cpp": TEMPLATES.render("tensors.cpp.jinja", {}),
+        }
+
+
+class _Module:
+    """What the template of one program lays out."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.names = Names(program.peers, tuple(hyper.name for hyper in program.hypers))
+        self.signature = Signature(program, self.names)
+        self.guards = GroupPrinter(program, self.names)
+
+    def context(self) -> dict[str, Any]:
+        program, signature = self.program, self.signature
+        title, _, doc = program.doc.partition("\n")
+        notes = [_filled(note) for note in self._notes()]
+        return {
+            "name": program.name,
+            "source": program.source,
+            "strict": program.strict,
+            "powers": not program.strict and uses_one_minus_power(program),
+            "title": textwrap.fill(title, 106, initial_indent=" " * 7, subsequent_indent=" " * 4).lstrip(),
+            "first": [_filled(note) for note in self._differences()],
+            "doc": doc.strip(),
+            "formula": [_listed(self._renamed(line)) for line in program.formula],
+            "notes": notes,
+            "positional": signature.positional,
+            "keywords": signature.keywords,
+            "documented": [_listed(f"{argument.name}: {argument.doc}") for argument in signature.documented()],
+            "checks": signature.checks(),
+            "slots": [self._slot(slot) for slot in program.slots],
+            "whole": [self._slot(slot) for slot in program.slots if slot.shape != "scalar"],
+            "scalar_slots": [self._slot(slot) for slot in program.slots if slot.shape == "scalar"],
+            "optional_slots": any(slot.when != ALWAYS for slot in program.slots),
+            "not_lazy": locality(program),
+            "dialect": signature.dialect(),
+            "every": program.update.predicate.hyper if program.update.predicate else "",
+            "hypers": {hyper.name: self.names.place(hyper.name) for hyper in program.hypers},
+            "scalars": scalar_lines(program, self.names),
+            "scalars_doc": self._scalars_doc(),
+            "passes": passes(program, self.names),
+            "update_doc": self._update_doc(),
+            "inputs": [*program.inputs],
+            "scalar_inputs": [source.name for source in program.inputs if source.shape == "scalar"],
+            "tensor_inputs": [source.name for source in program.inputs if source.shape == "parameter"],
+            "asks_for_axes": _asks_for_axes(program),
+            "helpers": self._helpers(),
+        }
+
+    def _renamed(self, line: str) -> str:
+        """A line of the formula with PyTorch's names of hyperparameters."""
+        for hyper in self.program.hypers:
+            line = re.sub(rf"\b{hyper.name}\b", self.names.hyper(hyper.name), line)
+        return line
+
+    def _differences(self) -> Iterator[str]:
+        peer = self.names.peer
+        if peer is not None:
+            differs = [*peer.differs, *self._other_defaults(peer)]
+            where = "; ".join(map(self._renamed, differs)) or "nowhere but in rounding"
+            theirs = ", ".join(f"{name}={value!r}" for name, value in self.signature.dialect().items())
+            yield f"Differs from {peer.path}: {where}.{f' Its conventions are {theirs}.' if theirs else ''}"
+
+    def _notes(self) -> Iterator[str]:
+        names = self.names
+        renamed = [slot.name for slot in self.program.slots if names.slot(slot.name) != slot.name]
+        kept = [f"{name} is `{names.slot(name)}`" for name in renamed]
+        yield f"In a parameter's state {', '.join([*kept, 't is `step`'])}."
+        yield (
+            "Arithmetic and slots are float64 for float64 parameters, else float32; a parameter of lower precision is "
+            "rounded once. Gradients are never written to."
+        )
+
+    def _other_defaults(self, peer: Peer) -> Iterator[str]:
+        for hyper in self.program.hypers:
+            if hyper.name in peer.defaults:
+                ours, theirs = hyper.default, peer.defaults[hyper.name]
+                yield f"{self.names.hyper(hyper.name)} is {ours} by default, not {theirs}"
+
+    def _slot(self, slot: SlotInfo) -> dict[str, str]:
+        match slot.init:
+            case Literal(value):
+                start = repr(float(value))
+            case Ref(Kind.HYPER, name):
+                start = self.names.value(name)
+            case _:
+                start = "_support.COPY"
+        variable, guard = self.names.variable(slot.name), "" if slot.when == ALWAYS else self.guards.guard(slot.when)
+        return {
+            "spec": slot.name,
+            "name": self.names.slot(slot.name),
+            "variable": variable,
+            "argument": f"{variable}: {'Any' if guard else 'Tensor'}",
+            "start": start,
+            "guard": guard,
+            "shape": slot.shape,
+        }
+
+    def _scalars_doc(self) -> str:
+        if self.program.strict:
+            return "The numbers of update `t`, the same for all elements: computed as double words, rounded once."
+        return "The numbers of update `t`, the same for all elements: floats, or tensors if `t` is one."
+
+    def _update_doc(self) -> str:
+        absent = "; slots not in use are None" if any(slot.when != ALWAYS for slot in self.program.slots) else ""
+        return f"The formula: writes `w` and the slots, all of one dtype{absent}."
+
+    def _helpers(self) -> list[str]:
+        if self.program.strict:
+            total = ["total.py.jinja"] if sums(self.program) else []
+            return [*total, "sqrt.py.jinja", "double_word.py.jinja"]
+        return ["one_minus_power.py.jinja"] if uses_one_minus_power(self.program) else []
+
+
+def _filled(text: str) -> str:
+    return textwrap.indent(textwrap.fill(text, 102), "    ")
+
+
+def _listed(text: str) -> str:
+    return textwrap.fill(text, 106, initial_indent=" " * 8, subsequent_indent=" " * 12)
+
+
+def _asks_for_axes(program: Program) -> bool:
+    """Whether the formula depends on the axes of a parameter, which complex ones have one more of."""
+    if any(slot.shape in ("rows", "columns") for slot in program.slots):
+        return True
+    return any(
+        (isinstance(node, Choose) and any(isinstance(atom, HasAxes) for atom in atoms(node.guard)))
+        or (isinstance(node, Op) and node.fn is Fn.MATMUL)
+        or (isinstance(node, Reduce) and node.over == "axis")
+        for s in program.update.statements
+        for node in walk(s.value)
+    )
+
+
+TARGET = PytorchTarget()
