@@ -209,11 +209,6 @@ class Optimizer(torch.optim.Optimizer):
                 self._step(groups, self._given(inputs, loss))
         return loss
 
-    @property
-    def _step_supports_amp_scaling(self) -> bool:
-        """Whether a GradScaler leaves it to `step` to unscale gradients, and to skip infinite ones."""
-        return all(group["fused"] for group in self.param_groups)
-
     def _given(self, inputs: Mapping[str, Any], loss: Any) -> Mapping[str, Any]:
         """What the formula takes beside gradients: numbers, and for each parameter its tensor."""
         if unknown := inputs.keys() - self._inputs.keys():
@@ -234,6 +229,11 @@ class Optimizer(torch.optim.Optimizer):
                     given[name].detach().double() if torch.compiler.is_compiling() else float(given[name])
                 )
         return given
+
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """Whether a GradScaler leaves it to `step` to unscale gradients, and to skip infinite ones."""
+        return all(group["fused"] for group in self.param_groups)
 
     def _step(self, groups: list[dict[str, Any]], inputs: Mapping[str, Any]) -> None:
         if not torch.compiler.is_compiling():
@@ -499,7 +499,9 @@ def slot_dtype(w: Tensor) -> torch.dtype:
 
 def scalar_filled(w: Tensor, start: float, group: Mapping[str, Any]) -> Tensor:
     """A slot of `w` that is one number, at its beginning."""
-    return torch.full((), start, dtype=compute_dtype(w), device=w.device if group["capturable"] else "cpu")
+    return torch.full(
+        (), float(start), dtype=compute_dtype(w), device=w.device if group["capturable"] else "cpu"
+    )
 
 
 COPY = object()
@@ -579,6 +581,11 @@ def root(x: Any) -> Any:
     return math.sqrt(x) if x >= 0 else math.nan
 
 
+def quotient(x: Any, y: Any) -> Any:
+    """The quotient of a step's numbers; NaN where a float is divided by zero."""
+    return x / y if isinstance(x, Tensor) or isinstance(y, Tensor) or y else math.nan
+
+
 def maximum(x: Any, y: Any) -> Any:
     """The greater of two of a step's numbers."""
     return where(x > y, x, y)
@@ -632,8 +639,13 @@ def rows_of(g: Tensor, *tensors: Any) -> Iterator[tuple[Any, ...]]:
             x.index_put_(index, torch.view_as_complex(row) if x.is_complex() else row.to(x.dtype))
 
 
-def where(condition: Any, chosen: Any, other: Any) -> Any:
-    """`chosen` where the condition holds, else `other`; one of them whole, if it is a truth value."""
+def where(condition: Any, chosen: Any, other: Any, dtype: torch.dtype | None = None) -> Any:
+    """`chosen` where the condition holds, else `other`; one of them whole, if it is a truth value.
+
+    dtype: that of the result, where both are numbers.
+    """
+    if dtype is not None:
+        chosen, other = (torch.as_tensor(x, dtype=dtype) for x in (chosen, other))
     if isinstance(condition, bool):
         taken, left = (chosen, other) if condition else (other, chosen)
         return (
@@ -734,6 +746,9 @@ class Tensors:
     def copy_(self, x: "Tensors") -> "Tensors":
         if self.is_new:
             self.tensors = [new.to(old.dtype) for old, new in zip(self.tensors, self._listed(x), strict=True)]
+        elif hasattr(self.tensors[0], "placements"):  # sharded tensors know no multi-tensor copy (torch 2.13)
+            for own, new in zip(self.tensors, self._listed(x), strict=True):
+                own.copy_(new)
         else:
             torch._foreach_copy_(self.tensors, self._listed(x))
         return self

@@ -107,7 +107,9 @@ class Rprop(_support.Optimizer):
         if _support.is_set(group["weight_decay"]):
             w.add_(w, alpha=-k.weight_decay_times_learning_rate)
         agreement = _support.sign(g).mul_(_support.sign(prev))
-        factor = _support.where(agreement > 0, k.eta_plus, _support.where(agreement < 0, k.eta_minus, 1))
+        factor = _support.where(
+            agreement > 0, k.eta_plus, _support.where(agreement < 0, k.eta_minus, 1, w.dtype)
+        )
         step_size.mul_(factor).clamp_min_(k.step_size_min).clamp_max_(k.step_size_max)
         prev.copy_(_support.where(agreement < 0, 0, g))
         if group["gradient_accumulation_steps"] is not None:

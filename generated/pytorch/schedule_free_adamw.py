@@ -171,7 +171,7 @@ class ScheduleFreeAdamW(_support.Optimizer):
         if group["global_clipnorm"] is not None:
             k.global_clipnorm = _support.number(group["global_clipnorm"], t)
         k.weight_sum = weight_sum = weight_sum + lr**2
-        share = _support.where(0 < weight_sum, lr**2 / weight_sum, 0)
+        share = _support.where(0 < weight_sum, _support.quotient(lr**2, weight_sum), 0)
         k.share = share
         k.one_minus_beta_1 = 1 - beta_1
         k.inverse_beta_1 = 1 / beta_1

@@ -18,6 +18,8 @@ def of_each_kind(names: Iterable[str], target: str) -> tuple[str, ...]:
     found: dict[Any, tuple[int, str]] = {}
     for name in names:
         program = program_for(discover()[name], target)
+        if program.inputs:  # they are stepped otherwise
+            continue
         size = len(program.options) + len(program.hypers) + len(program.slots)
         kind = _kind(program)
         found[kind] = max(found.get(kind, (0, "")), (size, name))
@@ -34,6 +36,5 @@ def _kind(program: Program) -> Any:
         frozenset(node.over for node in nodes if isinstance(node, Reduce)),
         frozenset(node.fn for node in nodes if isinstance(node, Op) and node.fn in DECISIVE),
         any(isinstance(atom, HasAxes) for node in nodes if isinstance(node, Choose) for atom in atoms(node.guard)),
-        bool(program.inputs),
         bool(program.peers and any(peer.arguments for peer in program.peers)),
     )

@@ -44,6 +44,10 @@ from .printer import ScalarPrinter, TensorPrinter, is_boolean
 TEMPLATES = Templates(Path(__file__).parent / "templates")
 
 
+EACH = "for w, g, slots in zip(self.params, gradients, self.slots, strict=True):"
+EACH_NUMBERED = "for i, (w, g, slots) in enumerate(zip(self.params, gradients, self.slots, strict=True)):"
+
+
 class NumpyTarget:
     name = "numpy"
     ecosystem = ""
@@ -78,6 +82,7 @@ class _Module:
             "slots": [self._slot(slot, "w") for slot in program.slots if slot.shape != "scalar"],
             "scalar_slots": [self._slot(slot, "scalar") for slot in program.slots if slot.shape == "scalar"],
             "inputs": program.inputs,
+            "each": EACH_NUMBERED if program.inputs else EACH,
             "relations": [self._only_one(names) for names in program.alternatives]
             + [self._needs_option(*pair) for pair in program.dependents()],
             "accumulation": self._accumulation(),

@@ -102,6 +102,10 @@ class TensorPrinter(GroupPrinter):
         return name if self.per_tensor else f"{name}.to(w.dtype)"
 
     def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
+        if fn is Fn.WHERE and self._are_numbers(arguments):
+            dtype = "torch.float64" if self.per_tensor else "w.dtype"
+            printed = ", ".join(self.print(argument) for argument in arguments)
+            return f"_support.where({printed}, {dtype})", Precedence.ATOM
         if fn is Fn.TRANSPOSE:
             return f"{self.at(arguments[0], Precedence.ATOM)}.mT", Precedence.ATOM
         if fn is Fn.BOTH:  # binds more tightly than comparisons
@@ -118,6 +122,11 @@ class TensorPrinter(GroupPrinter):
             others = ", ".join(self.print(argument) for argument in arguments[1:])
             return f"{self.at(arguments[0], Precedence.ATOM)}.{method}({others})", Precedence.ATOM
         return super().operation(fn, arguments)
+
+    def _are_numbers(self, arguments: tuple[Expression, ...]) -> bool:
+        """Whether a condition on tensors chooses between numbers, whose dtype PyTorch would choose."""
+        condition, *branches = arguments
+        return not self.rate(condition).is_scalar and all(self.rate(branch).is_scalar for branch in branches)
 
     def reduction(self, node: Reduce) -> str:
         if node.over == "axis":
@@ -182,8 +191,17 @@ class FloatPrinter(ScalarPrinter):
         Fn.REMAINDER: "{0} % {1}",
     }  # fmt: skip
 
+    def __init__(self, program: Program, names: Names, quotient: str = "") -> None:
+        super().__init__(program, names)
+        self.quotient = quotient
+
     def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
+        if fn is Fn.WHERE:  # both branches are computed, also the one that would divide by zero
+            careful = type(self)(self.program, self.names, quotient="_support.quotient({0}, {1})")
+            return self.calls[fn].format(*map(careful.print, arguments)), Precedence.ATOM
         match fn:
+            case Fn.DIV if self.quotient:
+                return self.quotient.format(*map(self.print, arguments)), Precedence.ATOM
             case Fn.SQUARE:
                 return f"{self.at(arguments[0], Precedence.ATOM)} ** 2", Precedence.UNARY
             case Fn.POWER | Fn.POW:

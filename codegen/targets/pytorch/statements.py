@@ -71,13 +71,14 @@ def passes(program: Program, names: Names) -> list[Pass]:
     made = []
     for number, phase in enumerate(split, 1):
         parts: list[Guarded] = []
+        moves = any(isinstance(s, Store) and s.slot == "w" for s in phase.statements)
         for position, statement in enumerate((*phase.statements, None)):
             for total in phase.sums:
                 if total.position == position:
                     text = printer.reduction(Reduce(total.argument, "tensor"))
                     parts.append((total.guard, [f"{total.name} = {text}"]))
             if statement is not None and not _is_itself(statement):
-                parts.append((statement.guard, _statement(printer, statement)))
+                parts.append((statement.guard, _statement(printer, statement, moves)))
         alone = phase.guards[0] if len(phase.guards) == 1 else ALWAYS
         lines = _under_guards(printer, ((ALWAYS if guard == alone else guard, text) for guard, text in parts))
         if phase.sums:
@@ -116,8 +117,9 @@ def _of_all_tensors(printer: TensorPrinter, statement: Statement) -> str:
     return f"k.{printer.names.variable(statement.slot)} = {value}.to(k.dtype)"
 
 
-def _statement(printer: TensorPrinter, statement: Statement) -> list[str]:
-    if isinstance(statement, Let) and statement.rebinds != "w":
+def _statement(printer: TensorPrinter, statement: Statement, moves: bool = True) -> list[str]:
+    """`moves`: whether the parameter itself is written here; else what takes its place is another tensor."""
+    if isinstance(statement, Let) and (statement.rebinds != "w" or not moves):
         per_tensor = printer.rate(statement.value).is_per_tensor
         return [f"{statement.name} = {(printer.of_tensor() if per_tensor else printer).print(statement.value)}"]
     if isinstance(statement, Store) and printer.rate(statement.value).is_per_tensor and not _is_built(statement.value):

@@ -48,6 +48,9 @@ def test_touched_rows_are_updated_as_a_tensor_of_their_own(
                 value = own.detach().clone()
                 plain.step()  # makes the state
                 own.data.copy_(value)
+                starts = plain._slots(plain.param_groups[0], own)
+                made = {key: plain._start(own, plain.param_groups[0], key, start) for key, start in starts.items()}
+                plain.state[own].update(made)
                 plain.state[own]["step"].fill_(seed)
                 own.grad = dense[row].clone()
         optimizer.step()
@@ -56,7 +59,8 @@ def test_touched_rows_are_updated_as_a_tensor_of_their_own(
     untouched = [0, 3, 5]
     assert torch.equal(w[untouched], before[untouched])
     for slot in slots_of(optimizer, w):
-        assert len(slot[untouched].unique()) == 1, "as it was at the beginning"
+        is_copy = torch.equal(slot[untouched], before[untouched].to(slot.dtype))
+        assert is_copy or len(slot[untouched].unique()) == 1, "as it was at the beginning"
 
 
 def test_a_step_on_rows_reads_and_writes_only_rows(adam: Any) -> None:
