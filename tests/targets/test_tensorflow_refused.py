@@ -57,7 +57,8 @@ def test_a_stage_left_out_says_so(tmp_path: Path) -> None:
     module = load_module(str(tmp_path / "sgd.py"))
     stages = {
         "weight_decay": 0.1, "gradient_accumulation_steps": 2, "clipnorm": 1.0, "clipvalue": 1.0,
-        "global_clipnorm": 1.0, "use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 2, "loss_scale_factor": 8.0,
+        "global_clipnorm": 1.0, "use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 2,
+        "loss_scale_factor": 8.0,
     }  # fmt: skip
     for argument in ({name: value} for name, value in stages.items()):
         with pytest.raises(NotImplementedError, match="is not supported yet"):
