@@ -18,6 +18,7 @@ from ...passes.legalise import Nestings
 from ...passes.locality import locality
 from ...printing import UnsupportedOperation
 from ...target import Templates
+from ..cuda.loader import FILES as LOADER
 from .arguments import Signature
 from .multi_tensor import vocabulary
 from .names import OFF, Names
@@ -47,6 +48,8 @@ class PytorchTarget:
             "_kernels.py": TEMPLATES.render("kernels.py.jinja", {}),
             "_fused.py": TEMPLATES.render("fused.py.jinja", {"off": OFF}),
             "_tensors.cpp": TEMPLATES.render("tensors.cpp.jinja", {}),
+            "_fused_cuda.py": TEMPLATES.render("fused_cuda.py.jinja", {}),
+            **LOADER,
         }
 
 
