@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import shlex
+import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from optloom.codegen import api
 from optloom.codegen.api import Selection
+from optloom.codegen.cli import main
 from optloom.codegen.discovery import discover
 from optloom.codegen.pages.site import TABLES
 
@@ -32,12 +38,12 @@ def blocks(page: Path) -> Iterator[tuple[str, str]]:
             yield first.removeprefix("# "), rest
 
 
-def test_the_readme_shows_what_is_there() -> None:
-    shown = list(blocks(ROOT / "README.md"))
-    assert shown
-    for name, text in shown:
-        for part in text.split("...\n"):
-            assert part in (ROOT / name).read_text(), f"{name} does not hold:\n{part}"
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_code_shown_under_a_file_s_name_is_there(page: Path) -> None:
+    for name, text in blocks(page):
+        if (ROOT / name).exists():
+            for part in text.split("...\n"):
+                assert part in (ROOT / name).read_text(), f"{name} does not hold:\n{part}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=relative)
@@ -73,6 +79,36 @@ def test_make_targets_shown_exist(page: Path) -> None:
         assert set(words.split()) <= rules
 
 
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_no_python_is_shown_that_nothing_runs(page: Path) -> None:
+    """A block is a file's, which another test holds, or a framework's (tests/pages/test_usages.py)."""
+    for info, first in re.findall(r"^```python ?(\w*)\n(.*)", page.read_text(), re.MULTILINE):
+        assert info or re.fullmatch(r"# [\w/.]+\.py", first), first
+
+
+LESS = {"conform": ["-t", "numpy", "-d", "float32", "--quick"], "bench": ["-t", "numpy"]}
+"""What the pages' commands are given here, so that they take seconds."""
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.stem != "adding-a-target" and page.stem != "README"], ids=relative
+)
+def test_commands_shown_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a project with the files that the page names, one after the other."""
+    (tmp_path / "src" / "myproject").mkdir(parents=True)
+    (tmp_path / "pyproject.toml").touch()
+    for name, text in blocks(page):
+        if not (ROOT / name).exists():
+            (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    for text in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL):
+        for line in re.findall(r"^optloom (.*)", text, re.MULTILINE):
+            arguments = shlex.split(line, comments=True)
+            with pytest.raises(SystemExit) as ended:
+                main([*arguments, *LESS.get(arguments[0], [])])
+            assert ended.value.code == 0, line
+
+
 def test_the_page_s_rule_compiles_and_conforms(tmp_path: Path) -> None:
     """The rule of "Adding an optimizer", as it stands on the page, in every target, without another line."""
     (name, text), *_ = blocks(ROOT / "docs" / "adding-an-optimizer.md")
@@ -84,3 +120,35 @@ def test_the_page_s_rule_compiles_and_conforms(tmp_path: Path) -> None:
     report = api.conform(api.rules_named([str(file)]), ["numpy"], dtypes=["float32"], quick=True)
     assert report.results
     assert report.passed
+
+
+def test_the_page_s_target_prints_and_conforms(tmp_path: Path) -> None:
+    """The target of "Adding a target", its files as they stand on the page, beside the others in a copy."""
+    page = (ROOT / "docs" / "adding-a-target.md").read_text()
+    package = tmp_path / "optloom"
+    shutil.copytree(ROOT / "codegen", package / "codegen", ignore=shutil.ignore_patterns("__pycache__"))
+    for file in (ROOT / ".ci" / "importroot" / "optloom").glob("*.py"):
+        shutil.copy(file, package)
+    for name in ("spec", "generated"):
+        (package / name).symlink_to(ROOT / name)
+    head = re.compile(r"^(?:# |\{# )(codegen/targets/c/[\w./]+)(?: #\})?\n")
+    for text in re.findall(r"```(?:python|jinja)\n(.*?)```", page, re.DOTALL):
+        if found := head.match(text):
+            file = package / found[1]
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text[found.end() :])
+    made = {file.name for file in (package / "codegen" / "targets" / "c").rglob("*.*")}
+    assert made == {"target.py", "printer.py", "rule.c.jinja", "runner.py"}
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+
+    def optloom(*arguments: str) -> str:
+        command = [sys.executable, "-m", "optloom", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    optloom("generate", "adamax", "--target", "c", "--out", "out")
+    (shown,) = re.findall(r"```c\n(.*?)```", page, re.DOTALL)
+    assert shown in (tmp_path / "out" / "c" / "adamax.c").read_text()
+    judged = json.loads(optloom("conform", "adamax", "lion", "--target", "c", "--quick", "--json"))
+    assert judged["counts"] == {"BIT": 4}

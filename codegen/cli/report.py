@@ -17,6 +17,7 @@ Html = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="One p
 Markdown = Annotated[Path | None, typer.Option("--markdown", metavar="FILE", help="For a pull request.")]
 Junit = Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="JUnit's XML, a test case per cell.")]
 Badge = Annotated[Path | None, typer.Option("--badge", metavar="FILE", help="JSON for shields.io's endpoint.")]
+Summary = Annotated[Path | None, typer.Option("--summary", metavar="FILE", help="JSON: each rule in each target.")]
 Against = Annotated[Path | None, typer.Option("--against", metavar="JSON", help="Markdown: only what changed since.")]
 
 
@@ -30,6 +31,7 @@ def report(
     markdown: Markdown = None,
     junit: Junit = None,
     badge: Badge = None,
+    summary: Summary = None,
     against: Against = None,
     as_json: Json = False,
 ) -> None:
@@ -44,6 +46,7 @@ def report(
         (markdown, lambda: reports.markdown(run, before)),
         (junit, lambda: reports.junit(run)),
         (badge, lambda: reports.badge(run)),
+        (summary, lambda: reports.summary(run)),
     ]
     written = {path: make() for path, make in wanted if path is not None}
     if len(written) < sum(path is not None for path, _ in wanted):

@@ -1,8 +1,10 @@
-"""Reports as text: Markdown for a pull request, XML for a server that shows tests, JSON for a badge."""
+"""Reports as text: Markdown for a pull request, XML for a server that shows tests, JSON for a badge and for pages."""
 
 from __future__ import annotations
 
 import json
+import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from xml.etree import ElementTree
 
@@ -38,6 +40,24 @@ def _summary(cells: Sequence[Cell]) -> str:
         return ""
     lowest = min(cells, key=lambda cell: KINDS.index(cell.kind)).kind
     return lowest if lowest == "SKIP" else f"{lowest} {max(cell.ratio for cell in cells):.2f}"
+
+
+def summary(run: Conformance) -> str:
+    """JSON: for each rule and target the lowest class, the worst error over its bound (None where nothing ran), and
+    how many cells of each class there are."""
+    rules: dict[str, dict[str, object]] = {rule: {} for rule in run.rules}
+    for rule in run.rules:
+        for target in run.targets:
+            cells = [cell for cell in run.cells if (cell.rule, cell.target) == (rule, target)]
+            judged = [cell for cell in cells if cell.kind != "SKIP"]
+            if judged:
+                lowest = min((cell.kind for cell in judged), key=KINDS.index)
+                worst = max(cell.ratio for cell in judged)
+                ratio = round(worst, 3) if math.isfinite(worst) else None
+                counts = Counter(cell.kind for cell in cells)
+                counted = {kind: counts[kind] for kind in KINDS if counts[kind]}
+                rules[rule][target] = {"class": lowest, "ratio": ratio, "counts": counted}
+    return json.dumps({"schema": 1, "corpus": run.corpus, "extent": run.extent, "rules": rules}, indent=1) + "\n"
 
 
 def _changes(run: Conformance, before: Conformance) -> Iterator[str]:

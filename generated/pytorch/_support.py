@@ -228,8 +228,8 @@ class Optimizer(torch.optim.Optimizer):
     def _update_one(self, group: dict[str, Any], w: Tensor, g: Tensor, state: dict[str, Any], k: Any) -> None:
         slots = [state.get(name) for name in self._slot_names.values()]
         if g.is_sparse:
-            with rows_of(g, w, *slots) as (g, w, *slots):
-                self._update(group, w, g, *slots, k)
+            with rows_of(g, w, *slots) as (g_rows, w_rows, *rows):
+                self._update(group, w_rows, g_rows, *rows, k)
             return
         wide = real(w)
         self._update(group, wide, real(g), *map(real, slots), k)
@@ -392,7 +392,7 @@ def rows_of(g: Tensor, *tensors: Any) -> Iterator[tuple[Any, ...]]:
     rows = [None if x is None else real(x[index]) for x in tensors]
     yield (real(g.values()), *rows)
     for x, row in zip(tensors, rows, strict=True):
-        if x is not None:
+        if x is not None and row is not None:
             x.index_put_(index, torch.view_as_complex(row) if x.is_complex() else row.to(x.dtype))
 
 
@@ -413,7 +413,8 @@ def norm(x: Any) -> Tensor:
     """The Euclidean norm of a tensor in float64; of several, a vector."""
     if isinstance(x, Tensors):
         return torch.stack(torch._foreach_norm(x.tensors, 2, dtype=torch.float64))
-    return torch.linalg.vector_norm(x, dtype=torch.float64)
+    length: Tensor = torch.linalg.vector_norm(x, dtype=torch.float64)
+    return length
 
 
 def total(x: Any) -> Tensor:
@@ -446,15 +447,11 @@ class Tensors:
         return Tensors((function(*parts) for parts in zip(self.tensors, *lists, strict=True)), self.is_new)
 
     def where(self, condition: Any, chosen: Any, other: Any) -> "Tensors":
-        choose = torch.where
         if self.is_new and not isinstance(
             condition, Tensors
         ):  # autograd would multiply what is not chosen by 0
-
-            def choose(condition: Any, chosen: Tensor, other: Tensor) -> Tensor:
-                return chosen if condition else other
-
-        return self.map(lambda _, *parts: choose(*parts), condition, chosen, other)
+            return self.map(lambda _, holds, a, b: a if holds else b, condition, chosen, other)
+        return self.map(lambda _, *parts: torch.where(*parts), condition, chosen, other)
 
     def _listed(self, x: Any) -> list[Any]:
         x = self._operand(x)
@@ -741,9 +738,9 @@ def _completed(optimizer: Optimizer, own: Mapping[str, Any], saved: Mapping[str,
     conventions = optimizer._dialect if is_peers(optimizer, saved) else {}
     for name in optimizer.defaults:
         group.setdefault(name, conventions.get(name, own[name]))
-    if "decoupled_weight_decay" not in own and not group.pop("decoupled_weight_decay", True):
-        if is_set(group["weight_decay"]):
-            raise ValueError("the saved weight_decay adds to the gradient, which this optimizer does not do")
+    coupled = "decoupled_weight_decay" not in own and not group.pop("decoupled_weight_decay", True)
+    if coupled and is_set(group["weight_decay"]):
+        raise ValueError("the saved weight_decay adds to the gradient, which this optimizer does not do")
     optimizer._checked(group)
     return group
 

@@ -3,7 +3,7 @@
 """Adamax for PyTorch."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -111,27 +111,31 @@ class Adamax(_support.Optimizer):
         fused: bool | None = None,
         write_back_grad: bool = True,
     ) -> None:
-        defaults = dict(
-            lr=lr,
-            betas=betas,
-            eps=eps,
-            weight_decay=weight_decay,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-            epsilon_in_maximum=epsilon_in_maximum,
-            decoupled_weight_decay=decoupled_weight_decay,
-            sparse=sparse,
-            maximize=maximize,
-            foreach=foreach,
-            capturable=capturable,
-            differentiable=differentiable,
-            fused=fused,
-            write_back_grad=write_back_grad,
-        )
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "gradient_accumulation_steps": gradient_accumulation_steps,
+            "epsilon_in_maximum": epsilon_in_maximum,
+            "decoupled_weight_decay": decoupled_weight_decay,
+            "sparse": sparse,
+            "maximize": maximize,
+            "foreach": foreach,
+            "capturable": capturable,
+            "differentiable": differentiable,
+            "fused": fused,
+            "write_back_grad": write_back_grad,
+        }
         super().__init__(params, defaults)
 
-    _slot_names = {"m": "exp_avg", "u": "exp_inf", "accumulated_gradient": "accumulated_gradient"}
+    _slot_names: ClassVar[dict[str, str]] = {
+        "m": "exp_avg",
+        "u": "exp_inf",
+        "accumulated_gradient": "accumulated_gradient",
+    }
     _file = __file__
-    _hypers = {
+    _hypers: ClassVar[dict[str, Any]] = {
         "learning_rate": ("lr", None),
         "beta_1": ("betas", 0),
         "beta_2": ("betas", 1),
@@ -139,7 +143,7 @@ class Adamax(_support.Optimizer):
         "weight_decay": ("weight_decay", None),
         "gradient_accumulation_steps": ("gradient_accumulation_steps", None),
     }
-    _dialect = {"epsilon_in_maximum": True, "decoupled_weight_decay": False}
+    _dialect: ClassVar[dict[str, Any]] = {"epsilon_in_maximum": True, "decoupled_weight_decay": False}
     _every = "gradient_accumulation_steps"
 
     @staticmethod

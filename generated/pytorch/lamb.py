@@ -3,7 +3,7 @@
 """Lamb for PyTorch."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -105,25 +105,29 @@ class Lamb(_support.Optimizer):
         fused: bool | None = None,
         write_back_grad: bool = True,
     ) -> None:
-        defaults = dict(
-            lr=lr,
-            betas=betas,
-            eps=eps,
-            weight_decay=weight_decay,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-            sparse=sparse,
-            maximize=maximize,
-            foreach=foreach,
-            capturable=capturable,
-            differentiable=differentiable,
-            fused=fused,
-            write_back_grad=write_back_grad,
-        )
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "gradient_accumulation_steps": gradient_accumulation_steps,
+            "sparse": sparse,
+            "maximize": maximize,
+            "foreach": foreach,
+            "capturable": capturable,
+            "differentiable": differentiable,
+            "fused": fused,
+            "write_back_grad": write_back_grad,
+        }
         super().__init__(params, defaults)
 
-    _slot_names = {"m": "m", "v": "v", "accumulated_gradient": "accumulated_gradient"}
+    _slot_names: ClassVar[dict[str, str]] = {
+        "m": "m",
+        "v": "v",
+        "accumulated_gradient": "accumulated_gradient",
+    }
     _file = __file__
-    _hypers = {
+    _hypers: ClassVar[dict[str, Any]] = {
         "learning_rate": ("lr", None),
         "beta_1": ("betas", 0),
         "beta_2": ("betas", 1),

@@ -3,7 +3,7 @@
 """Nadam for PyTorch."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -138,27 +138,31 @@ class Nadam(_support.Optimizer):
         fused: bool | None = None,
         write_back_grad: bool = True,
     ) -> None:
-        defaults = dict(
-            lr=lr,
-            betas=betas,
-            eps=eps,
-            weight_decay=weight_decay,
-            momentum_decay=momentum_decay,
-            decoupled_weight_decay=decoupled_weight_decay,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-            sparse=sparse,
-            maximize=maximize,
-            foreach=foreach,
-            capturable=capturable,
-            differentiable=differentiable,
-            fused=fused,
-            write_back_grad=write_back_grad,
-        )
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "momentum_decay": momentum_decay,
+            "decoupled_weight_decay": decoupled_weight_decay,
+            "gradient_accumulation_steps": gradient_accumulation_steps,
+            "sparse": sparse,
+            "maximize": maximize,
+            "foreach": foreach,
+            "capturable": capturable,
+            "differentiable": differentiable,
+            "fused": fused,
+            "write_back_grad": write_back_grad,
+        }
         super().__init__(params, defaults)
 
-    _slot_names = {"m": "exp_avg", "v": "exp_avg_sq", "accumulated_gradient": "accumulated_gradient"}
+    _slot_names: ClassVar[dict[str, str]] = {
+        "m": "exp_avg",
+        "v": "exp_avg_sq",
+        "accumulated_gradient": "accumulated_gradient",
+    }
     _file = __file__
-    _hypers = {
+    _hypers: ClassVar[dict[str, Any]] = {
         "learning_rate": ("lr", None),
         "beta_1": ("betas", 0),
         "beta_2": ("betas", 1),
@@ -167,9 +171,9 @@ class Nadam(_support.Optimizer):
         "weight_decay": ("weight_decay", None),
         "gradient_accumulation_steps": ("gradient_accumulation_steps", None),
     }
-    _scalar_names = {"product": "mu_product"}
+    _scalar_names: ClassVar[dict[str, str]] = {"product": "mu_product"}
     _not_lazy = "`product` is not of the parameter's shape"
-    _dialect = {"decoupled_weight_decay": False}
+    _dialect: ClassVar[dict[str, Any]] = {"decoupled_weight_decay": False}
     _every = "gradient_accumulation_steps"
 
     @staticmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -15,12 +16,14 @@ from optloom.codegen.discovery import discover
 from optloom.codegen.pages import mathml
 from optloom.codegen.pages.commands import reference
 from optloom.codegen.pages.landscapes import BESIDE, LANDSCAPES, RATES, SEEDS, STEPS, Landscape, tuned
-from optloom.codegen.pages.measured import Measured
+from optloom.codegen.pages.measured import Measured, measured
+from optloom.codegen.pages.readme import conformance, filled
 from optloom.codegen.pages.rule import page
 from optloom.codegen.show import show
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 RULES = discover()
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def formula(name: str) -> ElementTree.Element:
@@ -153,3 +156,20 @@ def test_the_command_line_s_page(optloom: Command) -> None:
     assert shown == helped
     assert "### `optloom vendor add`" in text
     assert "| `--numerics` |" in text
+
+
+def test_the_readme_s_tables_are_what_was_measured() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert filled(text, measured(), ROOT) == text, "python benchmarks/rules.py --tables"
+    assert f"| torch | 2.13 | {version('torch')[:6]} |" in text
+
+
+def test_a_table_of_conformance() -> None:
+    cell = {"class": "BIT", "ratio": 0.987, "counts": {"BIT": 3}}
+    found = conformance(Measured({"adam": {"jax": cell}, "lamb": {"cpp": {**cell, "ratio": None}}}))
+    assert found.splitlines() == [
+        "| rule | cpp | jax |",
+        "| --- | --- | --- |",
+        "| `adam` | \N{EN DASH} | BIT 0.99 |",
+        "| `lamb` | BIT | \N{EN DASH} |",
+    ]

@@ -13,7 +13,7 @@ import pytest
 from made_up import MARKUP, cell, run
 from optloom.codegen.conformance import conform
 from optloom.codegen.discovery import discover
-from optloom.codegen.report import Conformance, ReportError, badge, html, junit, load, markdown
+from optloom.codegen.report import Conformance, ReportError, badge, html, junit, load, markdown, summary
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 ID = "adam/plain/{}/eager/strict/float32/step"
@@ -179,3 +179,22 @@ def test_where_it_cannot_write(optloom: Command, saved: Path, tmp_path: Path, wh
     done = optloom("report", str(saved), *arguments, cwd=tmp_path)
     assert done.returncode == 2 and done.stderr and "Traceback" not in done.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_a_summary_has_the_lowest_class_and_the_worst_error(loaded: Callable[..., Conformance]) -> None:
+    adam = "adam/plain/{}/eager/strict/{}/step"
+    run_ = loaded(
+        cell(adam.format("jax", "float32"), "BOUND", 0.25),
+        cell(adam.format("jax", "float64"), "BIT", 1.5),
+        cell(adam.format("jax", "float16"), "SKIP", 0.0),
+        cell(adam.format("cpp", "float32"), "SKIP", 0.0),
+        cell(adam.format("numpy", "float32"), "FAIL", None),
+    )
+    told = json.loads(summary(run_))
+    assert (told["schema"], told["extent"]) == (1, "usual")
+    assert told["rules"] == {
+        "adam": {
+            "jax": {"class": "BOUND", "ratio": 1.5, "counts": {"BOUND": 1, "BIT": 1, "SKIP": 1}},
+            "numpy": {"class": "FAIL", "ratio": None, "counts": {"FAIL": 1}},
+        }
+    }
