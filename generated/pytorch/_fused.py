@@ -6,6 +6,7 @@ import ctypes
 import functools
 import hashlib
 import importlib
+import inspect
 from collections.abc import Mapping, Sequence
 from operator import is_, itemgetter
 from pathlib import Path
@@ -19,6 +20,7 @@ from . import _kernels
 from ._kernels import KernelError, Source, Variant
 
 OFF: Mapping[str, float] = {"weight_decay": 0.0}  # what stands for None
+WAYS = ("maximize", "foreach", "capturable", "differentiable", "fused", "write_back_grad")
 NAMES = {
     torch.float16: "float16",
     torch.bfloat16: "bfloat16",
@@ -134,6 +136,7 @@ class Plans:
             (index, w) for index, w in enumerate(self.params)
             if w.grad is not None or optimizer.state.get(w, {}).get("pending")
         ]  # fmt: skip
+        check_known(self.source, optimizer, group)
         parts = [Part(f"parameter {_name(group, index)}", w, w.grad, self.source) for index, w in active]
         names = {slot: key for slot, key in named_slots(optimizer).items() if key in self.slots}
         for part in parts:
@@ -178,6 +181,25 @@ class Plans:
             plan.run(library, values, 1.0 if scale is None else float(scale), iterations, is_update)
             if scale is not None and self.group["write_back_grad"]:
                 plan.write_back()
+
+
+def check_known(source: Source, optimizer: Any, group: Mapping[str, Any]) -> None:
+    """Raises Refused for what a group asks for and the kernel does not have."""
+    interface = source.interface
+    known = {hyper["name"] for hyper in interface["hypers"]} | {
+        option["name"] for option in interface["options"]
+    }
+    keys = {key: name for name, (key, _) in optimizer._hypers.items() if name not in known}
+    keys |= {key: key for key, x in group.items() if isinstance(x, bool) and key not in {*known, *WAYS}}
+    for key, parameter in inspect.signature(type(optimizer)).parameters.items():
+        if (
+            key in keys
+            and parameter.default in (None, False)
+            and group[key] not in (None, False, OFF.get(keys[key]))
+        ):
+            raise Refused(
+                f"{key}={group[key]!r}: the fused kernel {source.file} does not have it; pass fused=False"
+            )
 
 
 class Part:
@@ -288,6 +310,7 @@ class Plan:
         self.columns = numpy.array([columns.index(name) for name in keys], numpy.int64)
         tensors = [[part.w for part in parts], *self.kept.values()]
         self.impl = numpy.array([[x._cdata for x in row] for row in zip(*tensors, strict=True)], numpy.uint64)
+        self.gradients = numpy.zeros(len(parts), numpy.uint64)  # their addresses, to find them sooner
         self.gradient_dtype = parts[0].gradient_dtype
         for part in parts:
             if part.is_lasting:
@@ -397,7 +420,7 @@ class Checker:
         number, pointer = ctypes.c_int64, ctypes.c_void_p
         self._is_current = library.optloom_is_current
         kinds = ctypes.c_int32, ctypes.c_int32
-        self._is_current.argtypes = pointer, number, number, pointer, number, *kinds, number, pointer, pointer
+        self._is_current.argtypes = pointer, number, number, pointer, number, *kinds, number, *[pointer] * 3
         self._have_no_gradient = library.optloom_have_no_gradient
         self._have_no_gradient.argtypes = (pointer, number, pointer)
         self.strided = self.torch.aoti_torch_layout_strided()
@@ -406,12 +429,12 @@ class Checker:
         """Whether the table holds; new gradients are taken over."""
         dtype = getattr(self.torch, f"aoti_torch_dtype_{str(plan.gradient_dtype).removeprefix('torch.')}")()
         gradient = plan.source.interface["tensor"].index("g")
-        return bool(
-            self._is_current(
-                self.table, *plan.table.shape, plan.table.ctypes.data, gradient, dtype, self.strided,
-                len(plan.columns), plan.columns.ctypes.data, plan.impl.ctypes.data,
-            )
-        )  # fmt: skip
+        table, columns, impl, kept = (
+            x.ctypes.data for x in (plan.table, plan.columns, plan.impl, plan.gradients)
+        )
+        place = *plan.table.shape, table, gradient
+        count = len(plan.columns)
+        return bool(self._is_current(self.table, *place, dtype, self.strided, count, columns, impl, kept))
 
     def have_no_gradient(self, impl: numpy.ndarray) -> bool:
         return bool(self._have_no_gradient(self.table, len(impl), impl.ctypes.data))
@@ -427,7 +450,7 @@ def checker() -> Checker | None:
         places = [folder / "tensors.so" for folder in _kernels.folders(source)]
         file = next((place for place in [*places, cache] if place.exists()), None)
         if file is None:
-            _kernels.compiled(source, file := cache, ("-std=c++17", "-O2", "-shared", "-fPIC"))
+            _kernels.compiled(source, file := cache, ("-std=c++17", "-O2", "-fopenmp", "-shared", "-fPIC"))
         return Checker(file)
     except (OSError, AttributeError, KernelError):
         return None

@@ -96,9 +96,10 @@ class Plans:
             )
         self.context = context(*devices)
         names = {slot: key for slot, key in _fused.named_slots(optimizer).items() if key in self.slots}
-        whole = _kernels.Source(self.source.path)
+        self.whole = _kernels.Source(self.source.path)
+        _fused.check_known(self.whole, optimizer, group)
         kind = type("Part", (CudaPart,), {"devices": (context.kind,)})
-        parts = [kind(f"parameter {i}", w, w.grad, whole) for i, w in enumerate(self.params)]
+        parts = [kind(f"parameter {i}", w, w.grad, self.whole) for i, w in enumerate(self.params)]
         for part in parts:
             part.put_slots(optimizer._state_of(part.w, group, self.slots), names)
         _fused.check_overlaps(parts, bool(group["write_back_grad"]))
@@ -120,8 +121,8 @@ class Plans:
             getattr(optimizer, "grad_scale", None),
             getattr(optimizer, "found_inf", None),
         )
-        values = _fused.completed(_kernels.Source(self.source.path), _fused.values_of(optimizer, group))
-        bits = _fused.bits_of(_kernels.Source(self.source.path), values, group)
+        values = _fused.completed(self.whole, _fused.values_of(optimizer, group))
+        bits = _fused.bits_of(self.whole, values, group)
         reading = _kernels.NEGATED if group["maximize"] else 0
         if scale is not None:
             reading |= _kernels.UNSCALED | (_kernels.WRITTEN_BACK if group["write_back_grad"] else 0)

@@ -36,32 +36,60 @@ bool is_alike(const Functions &torch, Tensor x, Tensor y) {
     return std::memcmp(sizes[0], sizes[1], bytes) == 0 && std::memcmp(strides[0], strides[1], bytes) == 0;
 }
 
+// Whether `g` is a gradient of `w` that lies in memory like it.
+bool is_gradient(const Functions &torch, Tensor g, Tensor w, int32_t wanted_dtype, int32_t strided) {
+    bool is_defined = false;
+    int32_t layout = -1, dtype = -1;
+    return torch.is_defined(g, &is_defined) == 0 && is_defined && torch.layout(g, &layout) == 0
+        && layout == strided && torch.dtype(g, &dtype) == 0 && dtype == wanted_dtype && is_alike(torch, g, w);
+}
+
+// The step before has driven all tensors' own data out of the caches: it is asked for some tensors ahead.
+void fetch(const void *impl) {
+    const char *const start = static_cast<const char *>(impl);
+    for (int line = 0; line < 4; ++line) __builtin_prefetch(start + 64 * line);
+}
+constexpr int64_t far = 16, near = 8;
+
+// A TensorImpl begins with a pointer to functions, two counters, its storage and what autograd keeps. Were
+// that to change, the wrong lines would be asked for, and nothing else.
+void fetch_behind(const void *impl) {
+    const void *const *const words = static_cast<const void *const *>(impl);
+    __builtin_prefetch(words[2]);
+    if (words[3]) fetch(words[3]);
+}
+
 }  // namespace
 
 extern "C" {
 
-// Whether each of `count` rows of `table` (`width` addresses, `gradient` is the gradient's column) is
-// current; gradients that are new, but alike, are taken over. `impl`: for each row the TensorImpl of
-// the tensors whose addresses are in the columns `column[0..columns)`; the first is the parameter.
+// Whether each of `count` rows of `table` is current, of `width` addresses; gradients, in column `gradient`,
+// that are new, but alike, are taken over. `impl`: for each row the TensorImpl of the tensors whose addresses
+// are in the columns `column[0..columns)`; the first is the parameter. `last_gradient`: where the gradients'
+// are kept from call to call, zeros at first.
 int optloom_is_current(const Functions *torch, int64_t count, int64_t width, const void **table,
         int64_t gradient, int32_t gradient_dtype, int32_t strided, int64_t columns, const int64_t *column,
-        const void *const *impl) {
+        const void *const *impl, const void **last_gradient) {
+    bool is_current = true;
+#pragma omp parallel for schedule(static) reduction(&& : is_current) if (count > far)
     for (int64_t i = 0; i < count; ++i) {
         const void **row = table + i * width;
         const void *const *tensors = impl + i * columns;
+        if (i + far < count) {
+            for (int64_t j = 0; j < columns; ++j) fetch(tensors[far * columns + j]);
+            fetch(last_gradient[i + far]);
+        }
+        if (i + near < count)
+            for (int64_t j = 0; j < columns; ++j) fetch_behind(tensors[near * columns + j]);
+        bool is_same = true;
         for (int64_t j = 0; j < columns; ++j)
-            if (!has_data(*torch, tensors + j, row[column[j]])) return 0;
+            is_same = is_same && has_data(*torch, tensors + j, row[column[j]]);
         const Tensor g = torch->grad(tensors[0]);
-        bool is_defined = false;
-        int32_t layout = -1, dtype = -1;
-        if (torch->is_defined(g, &is_defined) || !is_defined) return 0;
-        if (torch->layout(g, &layout) || layout != strided) return 0;
-        if (torch->dtype(g, &dtype) || dtype != gradient_dtype || !is_alike(*torch, g, tensors)) return 0;
-        void *data = nullptr;
-        if (torch->data_ptr(g, &data)) return 0;
-        row[gradient] = data;
+        is_current = is_current && is_same && is_gradient(*torch, g, tensors, gradient_dtype, strided);
+        if (is_current) is_current = torch->data_ptr(g, const_cast<void **>(row + gradient)) == 0;
+        last_gradient[i] = *g;
     }
-    return 1;
+    return is_current;
 }
 
 // Whether none of `count` parameters has a gradient.
