@@ -80,8 +80,6 @@ def _context(program: Program, dialect: Dialect, prefix: str) -> dict[str, Any]:
         "start": start, "every_call": every_call, "updates": updates,
         "passes": tuple(each for each in (start, every_call, *updates) if each),
         "sums": sums, "note": _note,
-        "chosen": switches.of(*(name for each in (every_call, *updates) if each for name in each.switches)),
-        "chosen_at_start": switches.of(*start.switches) if start else (),
     }  # fmt: skip
 
 

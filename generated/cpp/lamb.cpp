@@ -14,11 +14,10 @@
 // Build: g++ -std=c++17 -O3 -fopenmp -fno-math-errno -fno-trapping-math -ffp-contract=off -shared -fPIC
 // Every operation is rounded once, in the order written: any -march, any number of threads, the same bits.
 //
-// As it is, the library takes all options, and parameters with gradients of their dtype. Built for one
-// choice it is smaller: -DOPTLOOM_OPTIONS=<options>; -DOPTLOOM_PARAMETER=float32
-// -DOPTLOOM_GRADIENT=bfloat16 for dtypes, then -DOPTLOOM_COPY=bfloat16 for a copy of each parameter,
-// written with it; -DOPTLOOM_GRADIENTS= the sum of 1 to go up the gradient, 2 to divide it by
-// `gradient_scale`, 4 to write it back divided.
+// The library is for one choice of options, -DOPTLOOM_OPTIONS=<sum>, and for parameters with gradients of their
+// dtype; or also for one pair of dtypes, -DOPTLOOM_PARAMETER=float32 -DOPTLOOM_GRADIENT=bfloat16, then perhaps
+// -DOPTLOOM_COPY=bfloat16 for a copy of each parameter, written with it. -DOPTLOOM_GRADIENTS= the sum of 1 to go
+// up the gradient, 2 to divide it by `gradient_scale`, 4 to write it back divided.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -108,6 +107,9 @@ extern "C" const char *const lamb_interface = R"({
   "scalar_slots": []
 })";
 
+#ifndef OPTLOOM_OPTIONS
+#define OPTLOOM_OPTIONS 0
+#endif
 #ifndef OPTLOOM_GRADIENTS
 #define OPTLOOM_GRADIENTS 0
 #endif
@@ -116,13 +118,10 @@ namespace {
 
 enum Refusal { DONE, OTHER_OPTIONS, OTHER_COUNTERS };
 
-bool is_built_for([[maybe_unused]] int64_t options) {
-#ifdef OPTLOOM_OPTIONS
-    return options == (OPTLOOM_OPTIONS);
-#else
-    return true;
-#endif
-}
+// What the library was built for.
+constexpr int64_t chosen_options = OPTLOOM_OPTIONS;
+constexpr bool gradient_accumulation_steps = chosen_options & LAMB_GRADIENT_ACCUMULATION_STEPS;
+constexpr bool weight_decay = chosen_options & LAMB_WEIGHT_DECAY;
 
 using std::sqrt;
 
@@ -384,7 +383,7 @@ void add_blocks(const std::vector<Block> &blocks, const std::vector<Sums> &block
         for (int s = 0; s < sums; ++s) tensor_sums[blocks[i].tensor].sum[s] += block_sums[i].sum[s];
 }
 
-template <bool gradient_accumulation_steps, typename T, typename G, typename L>
+template <typename T, typename G, typename L>
 void start_block(const LambTensor &x, const Block &block) {
     using C = Compute<T>;
     C *__restrict__ const m_ = static_cast<C *>(x.m) + block.begin;
@@ -403,7 +402,7 @@ void start_block(const LambTensor &x, const Block &block) {
     }
 }
 
-template <bool gradient_accumulation_steps, typename T, typename G, typename L>
+template <typename T, typename G, typename L>
 void every_call_block(const LambTensor &x, const Block &block, Compute<T> scale) {
     using C = Compute<T>;
     Gradient<G> *__restrict__ const g_ = static_cast<Gradient<G> *>(x.g) + block.begin;
@@ -420,7 +419,7 @@ void every_call_block(const LambTensor &x, const Block &block, Compute<T> scale)
     }
 }
 
-template <bool gradient_accumulation_steps, bool weight_decay, typename T, typename G, typename L>
+template <typename T, typename G, typename L>
 void update_1_block(const Scalars<Compute<T>> &k, const LambTensor &x, const Block &block, Compute<T> scale,
         double *sum) {
     using C = Compute<T>;
@@ -442,7 +441,7 @@ void update_1_block(const Scalars<Compute<T>> &k, const LambTensor &x, const Blo
             C v = load(v_[i]);
             C accumulated_gradient = {};
             if constexpr (gradient_accumulation_steps) accumulated_gradient = load(accumulated_gradient_[i]);
-            double term[sums];
+            double term[sums] = {};
             update_1<gradient_accumulation_steps, weight_decay>(k, w, g, m, v, accumulated_gradient, term);
             store(m_[i], m);
             store(v_[i], v);
@@ -456,7 +455,7 @@ void update_1_block(const Scalars<Compute<T>> &k, const LambTensor &x, const Blo
     for (int64_t j = 0; j < lanes; ++j) sum[direction_norm_sum] += lane[direction_norm_sum][j];
 }
 
-template <bool weight_decay, typename T, typename G, typename L>
+template <typename T, typename G, typename L>
 void update_2_block(const Scalars<Compute<T>> &k,
         const PerTensor2<Compute<T>> &n, const LambTensor &x, const Block &block) {
     using C = Compute<T>;
@@ -475,33 +474,16 @@ void update_2_block(const Scalars<Compute<T>> &k,
     }
 }
 
-// Calls `body` with an option as a constant of the compiler's.
-template <bool value> struct Constant {
-    constexpr operator bool() const { return value; }
-};
-template <int64_t option, typename Body> void choose([[maybe_unused]] int64_t options, Body body) {
-#ifdef OPTLOOM_OPTIONS
-    body(Constant<((OPTLOOM_OPTIONS) & option) != 0>{});
-#else
-    if (options & option)
-        body(Constant<true>{});
-    else
-        body(Constant<false>{});
-#endif
-}
-
 template <typename T>
 int start_tensors(int64_t options, [[maybe_unused]] const LambRow *rows, int64_t tensors,
         const LambTensor *tensor) {
-    if (!is_built_for(options)) return OTHER_OPTIONS;
+    if (options != chosen_options) return OTHER_OPTIONS;
     const std::vector<Block> blocks = blocks_of(tensors, tensor);
-    choose<LAMB_GRADIENT_ACCUMULATION_STEPS>(options, [&](auto gradient_accumulation_steps) {
 #pragma omp parallel for schedule(static) if (blocks.size() > 1)
-        for (size_t i = 0; i < blocks.size(); ++i) {
-            const LambTensor &x = tensor[blocks[i].tensor];
-            start_block<gradient_accumulation_steps, T, T, Nothing>(x, blocks[i]);
-        }
-    });
+    for (size_t i = 0; i < blocks.size(); ++i) {
+        const LambTensor &x = tensor[blocks[i].tensor];
+        start_block<T, T, Nothing>(x, blocks[i]);
+    }
     return DONE;
 }
 
@@ -534,42 +516,38 @@ template <typename T, typename G, typename L>
 int step(int64_t options, int64_t rows, LambRow *row, int64_t tensors, const LambTensor *tensor,
         double gradient_scale) {
     using C = Compute<T>;
-    if (!is_built_for(options)) return OTHER_OPTIONS;
+    if (options != chosen_options) return OTHER_OPTIONS;
     if (!is_current(tensors, tensor, row)) return OTHER_COUNTERS;
     const C scale = C(gradient_scale);
     std::vector<Scalars<C>> scalars;
     for (int64_t i = 0; i < rows; ++i) scalars.push_back(advance<C>(row[i], options));
     const std::vector<Block> blocks = blocks_of(tensors, tensor);
     std::vector<Sums> block_sums(blocks.size()), tensor_sums(tensors);
-    choose<LAMB_GRADIENT_ACCUMULATION_STEPS>(options, [&](auto gradient_accumulation_steps) {
-    choose<LAMB_WEIGHT_DECAY>(options, [&](auto weight_decay) {
 #pragma omp parallel if (blocks.size() > 1)
-        {
+    {
 #pragma omp for schedule(static)
-            for (size_t i = 0; i < blocks.size(); ++i) {
-                const LambTensor &x = tensor[blocks[i].tensor];
-                const Scalars<C> &k = scalars[x.row];
-                if (i + 1 < blocks.size() && blocks[i + 1].begin == 0) fetch(tensor[blocks[i + 1].tensor]);
-                if (!k.is_update) {
-                    every_call_block<gradient_accumulation_steps, T, G, L>(x, blocks[i], scale);
-                    continue;
-                }
-                update_1_block<gradient_accumulation_steps, weight_decay, T, G, L>(k, x, blocks[i], scale,
-                    block_sums[i].sum);
+        for (size_t i = 0; i < blocks.size(); ++i) {
+            const LambTensor &x = tensor[blocks[i].tensor];
+            const Scalars<C> &k = scalars[x.row];
+            if (i + 1 < blocks.size() && blocks[i + 1].begin == 0) fetch(tensor[blocks[i + 1].tensor]);
+            if (!k.is_update) {
+                every_call_block<T, G, L>(x, blocks[i], scale);
+                continue;
             }
-#pragma omp single
-            add_blocks(blocks, block_sums, tensor_sums);
-#pragma omp for schedule(static)
-            for (size_t i = 0; i < blocks.size(); ++i) {
-                const LambTensor &x = tensor[blocks[i].tensor];
-                const Scalars<C> &k = scalars[x.row];
-                if (i + 1 < blocks.size() && blocks[i + 1].begin == 0) fetch(tensor[blocks[i + 1].tensor]);
-                if (!k.is_update) continue;
-                const auto n = per_tensor_2<C>(k, tensor_sums[blocks[i].tensor].sum);
-                update_2_block<weight_decay, T, G, L>(k, n, x, blocks[i]);
-            }
+            update_1_block<T, G, L>(k, x, blocks[i], scale, block_sums[i].sum);
         }
-    }); });
+#pragma omp single
+        add_blocks(blocks, block_sums, tensor_sums);
+#pragma omp for schedule(static)
+        for (size_t i = 0; i < blocks.size(); ++i) {
+            const LambTensor &x = tensor[blocks[i].tensor];
+            const Scalars<C> &k = scalars[x.row];
+            if (i + 1 < blocks.size() && blocks[i + 1].begin == 0) fetch(tensor[blocks[i + 1].tensor]);
+            if (!k.is_update) continue;
+            const auto n = per_tensor_2<C>(k, tensor_sums[blocks[i].tensor].sum);
+            update_2_block<T, G, L>(k, n, x, blocks[i]);
+        }
+    }
     write_counters<C>(tensors, tensor, row);
     return DONE;
 }

@@ -18,11 +18,10 @@
 // Build: g++ -std=c++17 -O3 -fopenmp -fno-math-errno -fno-trapping-math -ffp-contract=off -shared -fPIC
 // Every operation is rounded once, in the order written: any -march, any number of threads, the same bits.
 //
-// As it is, the library takes all options, and parameters with gradients of their dtype. Built for one
-// choice it is smaller: -DOPTLOOM_OPTIONS=<options>; -DOPTLOOM_PARAMETER=float32
-// -DOPTLOOM_GRADIENT=bfloat16 for dtypes, then -DOPTLOOM_COPY=bfloat16 for a copy of each parameter,
-// written with it; -DOPTLOOM_GRADIENTS= the sum of 1 to go up the gradient, 2 to divide it by
-// `gradient_scale`, 4 to write it back divided.
+// The library is for one choice of options, -DOPTLOOM_OPTIONS=<sum>, and for parameters with gradients of their
+// dtype; or also for one pair of dtypes, -DOPTLOOM_PARAMETER=float32 -DOPTLOOM_GRADIENT=bfloat16, then perhaps
+// -DOPTLOOM_COPY=bfloat16 for a copy of each parameter, written with it. -DOPTLOOM_GRADIENTS= the sum of 1 to go
+// up the gradient, 2 to divide it by `gradient_scale`, 4 to write it back divided.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -112,6 +111,9 @@ extern "C" const char *const schedule_free_adamw_interface = R"({
   ]
 })";
 
+#ifndef OPTLOOM_OPTIONS
+#define OPTLOOM_OPTIONS 0
+#endif
 #ifndef OPTLOOM_GRADIENTS
 #define OPTLOOM_GRADIENTS 0
 #endif
@@ -120,13 +122,9 @@ namespace {
 
 enum Refusal { DONE, OTHER_OPTIONS, OTHER_COUNTERS };
 
-bool is_built_for([[maybe_unused]] int64_t options) {
-#ifdef OPTLOOM_OPTIONS
-    return options == (OPTLOOM_OPTIONS);
-#else
-    return true;
-#endif
-}
+// What the library was built for.
+constexpr int64_t chosen_options = OPTLOOM_OPTIONS;
+constexpr bool gradient_accumulation_steps = chosen_options & SCHEDULE_FREE_ADAMW_GRADIENT_ACCUMULATION_STEPS;
 
 using std::sqrt;
 
@@ -361,7 +359,7 @@ std::vector<Block> blocks_of(int64_t tensors, const ScheduleFreeAdamWTensor *ten
     return blocks;
 }
 
-template <bool gradient_accumulation_steps, typename T, typename G, typename L>
+template <typename T, typename G, typename L>
 void start_block(const ScheduleFreeAdamWTensor &x, const Block &block) {
     using C = Compute<T>;
     const T *__restrict__ const w_ = static_cast<const T *>(x.w) + block.begin;
@@ -382,7 +380,7 @@ void start_block(const ScheduleFreeAdamWTensor &x, const Block &block) {
     }
 }
 
-template <bool gradient_accumulation_steps, typename T, typename G, typename L>
+template <typename T, typename G, typename L>
 void every_call_block(const ScheduleFreeAdamWTensor &x, const Block &block, Compute<T> scale) {
     using C = Compute<T>;
     Gradient<G> *__restrict__ const g_ = static_cast<Gradient<G> *>(x.g) + block.begin;
@@ -399,7 +397,7 @@ void every_call_block(const ScheduleFreeAdamWTensor &x, const Block &block, Comp
     }
 }
 
-template <bool gradient_accumulation_steps, typename T, typename G, typename L>
+template <typename T, typename G, typename L>
 void update_block(const Scalars<Compute<T>> &k, const ScheduleFreeAdamWTensor &x, const Block &block,
         Compute<T> scale) {
     using C = Compute<T>;
@@ -428,33 +426,16 @@ void update_block(const Scalars<Compute<T>> &k, const ScheduleFreeAdamWTensor &x
     }
 }
 
-// Calls `body` with an option as a constant of the compiler's.
-template <bool value> struct Constant {
-    constexpr operator bool() const { return value; }
-};
-template <int64_t option, typename Body> void choose([[maybe_unused]] int64_t options, Body body) {
-#ifdef OPTLOOM_OPTIONS
-    body(Constant<((OPTLOOM_OPTIONS) & option) != 0>{});
-#else
-    if (options & option)
-        body(Constant<true>{});
-    else
-        body(Constant<false>{});
-#endif
-}
-
 template <typename T>
 int start_tensors(int64_t options, [[maybe_unused]] const ScheduleFreeAdamWRow *rows, int64_t tensors,
         const ScheduleFreeAdamWTensor *tensor) {
-    if (!is_built_for(options)) return OTHER_OPTIONS;
+    if (options != chosen_options) return OTHER_OPTIONS;
     const std::vector<Block> blocks = blocks_of(tensors, tensor);
-    choose<SCHEDULE_FREE_ADAMW_GRADIENT_ACCUMULATION_STEPS>(options, [&](auto gradient_accumulation_steps) {
 #pragma omp parallel for schedule(static) if (blocks.size() > 1)
-        for (size_t i = 0; i < blocks.size(); ++i) {
-            const ScheduleFreeAdamWTensor &x = tensor[blocks[i].tensor];
-            start_block<gradient_accumulation_steps, T, T, Nothing>(x, blocks[i]);
-        }
-    });
+    for (size_t i = 0; i < blocks.size(); ++i) {
+        const ScheduleFreeAdamWTensor &x = tensor[blocks[i].tensor];
+        start_block<T, T, Nothing>(x, blocks[i]);
+    }
     return DONE;
 }
 
@@ -489,28 +470,26 @@ template <typename T, typename G, typename L>
 int step(int64_t options, int64_t rows, ScheduleFreeAdamWRow *row, int64_t tensors,
         const ScheduleFreeAdamWTensor *tensor, double gradient_scale) {
     using C = Compute<T>;
-    if (!is_built_for(options)) return OTHER_OPTIONS;
+    if (options != chosen_options) return OTHER_OPTIONS;
     if (!is_current(tensors, tensor, row)) return OTHER_COUNTERS;
     const C scale = C(gradient_scale);
     std::vector<Scalars<C>> scalars;
     for (int64_t i = 0; i < rows; ++i) scalars.push_back(advance<C>(row[i], options));
     const std::vector<Block> blocks = blocks_of(tensors, tensor);
-    choose<SCHEDULE_FREE_ADAMW_GRADIENT_ACCUMULATION_STEPS>(options, [&](auto gradient_accumulation_steps) {
 #pragma omp parallel if (blocks.size() > 1)
-        {
+    {
 #pragma omp for schedule(static)
-            for (size_t i = 0; i < blocks.size(); ++i) {
-                const ScheduleFreeAdamWTensor &x = tensor[blocks[i].tensor];
-                const Scalars<C> &k = scalars[x.row];
-                if (i + 1 < blocks.size() && blocks[i + 1].begin == 0) fetch(tensor[blocks[i + 1].tensor]);
-                if (!k.is_update) {
-                    every_call_block<gradient_accumulation_steps, T, G, L>(x, blocks[i], scale);
-                    continue;
-                }
-                update_block<gradient_accumulation_steps, T, G, L>(k, x, blocks[i], scale);
+        for (size_t i = 0; i < blocks.size(); ++i) {
+            const ScheduleFreeAdamWTensor &x = tensor[blocks[i].tensor];
+            const Scalars<C> &k = scalars[x.row];
+            if (i + 1 < blocks.size() && blocks[i + 1].begin == 0) fetch(tensor[blocks[i + 1].tensor]);
+            if (!k.is_update) {
+                every_call_block<T, G, L>(x, blocks[i], scale);
+                continue;
             }
+            update_block<T, G, L>(k, x, blocks[i], scale);
         }
-    });
+    }
     write_counters<C>(tensors, tensor, row);
     return DONE;
 }
