@@ -554,6 +554,11 @@ template <typename Table> __device__ inline void update_chunk(const Table &table
 
 extern "C" {
 
+#ifdef OPTLOOM_DIGEST
+extern __device__ const char lion_digest[];
+__device__ const char lion_digest[] = OPTLOOM_DIGEST;  // of this file, for those who look for builds of it
+#endif
+
 // One thread block: counts the call, and computes what the elements of each row share.
 __global__ void __launch_bounds__(256)
 lion_prologue(int64 rows, const LionState state) {

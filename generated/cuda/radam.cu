@@ -635,6 +635,11 @@ template <typename Table> __device__ inline void update_chunk(const Table &table
 
 extern "C" {
 
+#ifdef OPTLOOM_DIGEST
+extern __device__ const char radam_digest[];
+__device__ const char radam_digest[] = OPTLOOM_DIGEST;  // of this file, for those who look for builds of it
+#endif
+
 // One thread block: counts the call, and computes what the elements of each row share.
 __global__ void __launch_bounds__(256)
 radam_prologue(int64 rows, const RAdamState state) {

@@ -616,6 +616,12 @@ template <typename Table> __device__ inline void update_chunk(const Table &table
 
 extern "C" {
 
+#ifdef OPTLOOM_DIGEST
+extern __device__ const char schedule_free_adamw_digest[];
+// of this file, for those who look for builds of it
+__device__ const char schedule_free_adamw_digest[] = OPTLOOM_DIGEST;
+#endif
+
 // One thread block: counts the call, and computes what the elements of each row share.
 __global__ void __launch_bounds__(256)
 schedule_free_adamw_prologue(int64 rows, const ScheduleFreeAdamWState state) {

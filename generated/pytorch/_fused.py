@@ -5,6 +5,7 @@
 import ctypes
 import functools
 import hashlib
+import importlib
 import inspect
 from collections.abc import Mapping, Sequence
 from operator import is_, itemgetter
@@ -39,6 +40,9 @@ def step(optimizer: Any, group: dict[str, Any]) -> bool:
 
     Raises Refused or KernelError before anything is written.
     """
+    if group["fused"] and all(w.is_cuda for w in group["params"]):
+        importlib.import_module("._fused_cuda", __package__).step(optimizer, group)
+        return True
     plans = plans_of(optimizer, group)
     if plans is None or not plans.are_current(optimizer):
         try:
@@ -183,6 +187,8 @@ class Plans:
         iterations, is_update = optimizer._counted(self.group)
         for plan, library in zip(self.plans, libraries, strict=True):
             plan.run(library, values, 1.0 if scale is None else float(scale), iterations, is_update)
+            if scale is not None and self.group["write_back_grad"]:
+                plan.write_back()
 
 
 def check_known(source: Source, optimizer: Any, group: Mapping[str, Any]) -> None:
@@ -210,6 +216,8 @@ class Part:
     `is_lasting`: none of them is a copy. A parameter with gaps, or a gradient that lies otherwise, is copied.
     """
 
+    devices: tuple[str, ...] = ("cpu",)
+
     def __init__(self, name: str, w: Tensor, g: Tensor | None, source: Source, adds_up: bool) -> None:
         self.name, self.w, self.is_lasting, self.adds_up = name, w, True, adds_up
         self.numbers = {slot["name"] for slot in source.interface["scalar_slots"]}
@@ -230,14 +238,17 @@ class Part:
         if self.like is not self.own:
             self.is_lasting = False
             self.like.copy_(self.own)
-        self.g = self._alike(self.g)
+        given, self.g = self.g, self._alike(self.g)
+        self.copied_gradient = [] if self.g is given else [(given, self.g)]
 
     def _check(self, g: Tensor) -> None:
         for what, x in ((self.name, self.w), (f"the gradient of {self.name}", g)):
             if x.layout is not torch.strided:
                 raise Refused(f"{what} is sparse: fused kernels take dense tensors")
-            if x.device.type != "cpu":
-                raise Refused(f"{what} is on {x.device}: fused kernels here run on the CPU")
+            if x.device.type not in self.devices:
+                raise Refused(
+                    f"{what} is on {x.device}: fused kernels run on the CPU, or all of a group's on a GPU"
+                )
             if x.dtype not in NAMES and x.dtype not in (torch.complex64, torch.complex128):
                 raise Refused(f"{what} has dtype {x.dtype}: fused kernels take {', '.join(NAMES.values())}")
 
@@ -264,10 +275,12 @@ class Part:
     def put_slots(self, state: dict[str, Any], names: Mapping[str, str]) -> None:
         """Takes the parameter's state, where the rule's slots have `names`."""
         self.state, self.names = state, names
-        if self.state["step"].dtype != torch.float64 or self.state["step"].device.type != "cpu":
-            self.state["step"] = self.state["step"].to("cpu", torch.float64)
+        if self.state["step"].dtype != torch.float64 or self.state["step"].device != self.own.device:
+            self.state["step"] = self.state["step"].to(self.own.device, torch.float64)
         self.counter = self.state["step"]
         self.arrays, self.copied = {}, [] if self.like is self.own else [(self.own, self.like)]
+        for key in (key for slot, key in names.items() if slot in self.numbers):
+            self.state[key] = self.state[key].to(self.own.device)
         self.scalars = {slot: self.state[key] for slot, key in names.items() if slot in self.numbers}
         for slot, key in names.items():
             if slot not in self.numbers:
@@ -363,6 +376,12 @@ class Plan:
         if iterations is not None:
             for state in self.states:
                 state["iterations"], state["pending"] = iterations, not is_update
+
+    def write_back(self) -> None:
+        """Writes gradients whose copies the kernel has written."""
+        for part in self.parts:
+            for g, copy in part.copied_gradient:
+                g.copy_(copy)
 
     def _called(self, library: _kernels.Library, scale: float) -> bool:
         status = library.step(

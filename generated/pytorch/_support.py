@@ -123,7 +123,7 @@ class Optimizer(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         found_inf = getattr(self, "found_inf", None)  # a GradScaler's
-        if found_inf is not None and found_inf.item():
+        if found_inf is not None and not self._skips_on_device() and found_inf.item():
             return loss
         with torch.set_grad_enabled(self.defaults["differentiable"]):
             for group in self.param_groups:
@@ -135,6 +135,14 @@ class Optimizer(torch.optim.Optimizer):
     def _step_supports_amp_scaling(self) -> bool:
         """Whether a GradScaler leaves it to `step` to unscale gradients, and to skip infinite ones."""
         return all(group["fused"] for group in self.param_groups)
+
+    def _skips_on_device(self) -> bool:
+        """Whether kernels themselves leave everything as it is where infinities were found."""
+        groups = self.param_groups
+        waits = any(self._every and group[self._every] is not None for group in groups)
+        return not waits and all(
+            group["fused"] and all(w.is_cuda for w in group["params"]) for group in groups
+        )
 
     def _step(self, group: dict[str, Any]) -> None:
         if not torch.compiler.is_compiling() and may_be_fused(group) and fused().step(self, group):
