@@ -62,6 +62,7 @@ class Optimizer(torch.optim.Optimizer):
     _of_optimizer: ClassVar[tuple[str, ...]] = ()  # what groups may not differ in
     _whole_under: ClassVar[tuple[str, ...]] = ()  # what changes all rows, so that no update is lazy
     _not_fused: ClassVar[tuple[str, ...]] = ()  # what kernels do not have yet
+    _sums_under: ClassVar[tuple[str, ...]] = ()  # what asks for sums over all tensors
     _averages: ClassVar[str] = ""  # the slot that holds what parameters are to be for evaluation
     _file: ClassVar[str]  # the module's; the formula's kernel is beside it
     _fused: ClassVar[Any] = None  # the module of fused kernels, once it is asked for
@@ -199,7 +200,7 @@ class Optimizer(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         found_inf = getattr(self, "found_inf", None)  # a GradScaler's
-        if found_inf is not None and found_inf.item():
+        if found_inf is not None and not self._skips_on_device() and found_inf.item():
             return loss
         with torch.set_grad_enabled(self.defaults["differentiable"]):
             groups = [
@@ -235,6 +236,14 @@ class Optimizer(torch.optim.Optimizer):
         """Whether a GradScaler leaves it to `step` to unscale gradients, and to skip infinite ones."""
         return all(group["fused"] for group in self.param_groups)
 
+    def _skips_on_device(self) -> bool:
+        """Whether kernels themselves leave everything as it is where infinities were found."""
+        groups = self.param_groups
+        waits = any(self._every and group[self._every] is not None for group in groups)
+        return not waits and all(
+            group["fused"] and all(w.is_cuda for w in group["params"]) for group in groups
+        )
+
     def _step(self, groups: list[dict[str, Any]], inputs: Mapping[str, Any]) -> None:
         if not torch.compiler.is_compiling():
             groups = [
@@ -262,6 +271,8 @@ class Optimizer(torch.optim.Optimizer):
     def _fits_kernel(self, group: dict[str, Any]) -> bool:
         """Whether a kernel may step a group. Raises NotImplementedError where one must, and cannot."""
         beyond = next((name for name in self._not_fused if is_set(group[name])), "")
+        if not beyond and len(self.param_groups) > 1:  # a kernel's sums are those of one group
+            beyond = next((name for name in self._sums_under if is_set(group[name])), "")
         if beyond and group["fused"]:
             raise NotImplementedError(f"fused=True with {beyond}={group[beyond]!r} is not implemented yet")
         return not beyond and may_be_fused(group)

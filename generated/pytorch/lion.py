@@ -248,13 +248,7 @@ class Lion(_support.Optimizer):
         "use_ema",
         "gradient_accumulation_steps",
     )
-    _not_fused = (
-        "use_ema",
-        "loss_scale_factor",
-        "clipvalue",
-        "clipnorm",
-        "global_clipnorm",
-    )
+    _sums_under = ("global_clipnorm",)
     _averages = "weight_average"
 
     @staticmethod

@@ -277,13 +277,7 @@ class Sophia(_support.Optimizer):
         "use_ema",
         "gradient_accumulation_steps",
     )
-    _not_fused = (
-        "use_ema",
-        "loss_scale_factor",
-        "clipvalue",
-        "clipnorm",
-        "global_clipnorm",
-    )
+    _sums_under = ("global_clipnorm",)
     _averages = "weight_average"
 
     @staticmethod

@@ -17,8 +17,10 @@ from ...ir.nodes import Choose, Fn, Kind, Literal, Op, Program, Reduce, Ref, Slo
 from ...passes.joined import joined
 from ...passes.legalise import Nestings
 from ...passes.locality import locality, whole_under
-from ...target import Templates
-from ..cpp.target import TARGET as KERNELS
+from ...target import Kernels, Templates
+from ..cpp.target import TARGET as CPP
+from ..cuda.loader import FILES as LOADER
+from ..cuda.target import TARGET as CUDA
 from .arguments import Signature
 from .multi_tensor import vocabulary
 from .names import OFF, Names
@@ -34,6 +36,7 @@ class PytorchTarget:
     missing_stages: frozenset[str] = frozenset()
     numerics: OneOf["strict", "fast"] = "fast"
     nestings: Nestings = frozenset()
+    kernels = Kernels((CPP.name, CUDA.name), ("_fused.py", "_fused_cuda.py", "_kernels.py", "_tensors.cpp", *LOADER))
 
     def names(self, program: Program) -> Mapping[str, str]:
         """What PyTorch's users call what `program` declares: arguments, and keys of a parameter's state."""
@@ -48,6 +51,8 @@ class PytorchTarget:
             "_kernels.py": TEMPLATES.render("kernels.py.jinja", {}),
             "_fused.py": TEMPLATES.render("fused.py.jinja", {"off": OFF}),
             "_tensors.cpp": TEMPLATES.render("tensors.cpp.jinja", {}),
+            "_fused_cuda.py": TEMPLATES.render("fused_cuda.py.jinja", {}),
+            **LOADER,
         }
 
 
@@ -92,6 +97,7 @@ class _Module:
             "of_optimizer": [*program.of_optimizer],
             "whole_under": whole_under(program),
             "not_fused": _not_fused(program),
+            "sums_under": _sums_under(program),
             "averages": next((self.names.slot(slot.name) for slot in program.slots if slot.for_evaluation), ""),
             "hypers": {hyper.name: self.names.place(hyper.name) for hyper in program.hypers},
             "scalars_doc": self._scalars_doc(),
@@ -171,12 +177,23 @@ class _Module:
 
 def _not_fused(program: Program) -> list[str]:
     """What turns on a stage that the kernels do not have yet."""
-    missing = [stage.guard for stage in program.stages if stage.name in KERNELS.missing_stages]
+    missing = [stage.guard for stage in program.stages if stage.name in CPP.missing_stages]
     return [
         guard.hyper if isinstance(guard, Given) else guard.option
         for guard in missing
         if isinstance(guard, Given | Flag)
     ]
+
+
+def _sums_under(program: Program) -> list[str]:
+    """What asks for sums over all tensors."""
+    guards = [
+        s.guard
+        for region in program.regions
+        for s in region.statements
+        if any(isinstance(node, Reduce) and node.over == "tensors" for node in walk(s.value))
+    ]
+    return [atom.hyper for guard in guards for atom in atoms(guard) if isinstance(atom, Given)]
 
 
 def _filled(text: str) -> str:
