@@ -186,7 +186,7 @@ class Plans:
         libraries = self.libraries(optimizer)
         scale = getattr(optimizer, "grad_scale", None)
         values = completed(self.source, values_of(optimizer, self.group))
-        iterations, is_update = optimizer._counted(self.group)
+        iterations, is_update = optimizer._counted([self.group])
         for plan, library in zip(self.plans, libraries, strict=True):
             plan.run(library, values, 1.0 if scale is None else float(scale), iterations, is_update)
             if scale is not None and self.group["write_back_grad"]:

@@ -249,7 +249,9 @@ class Optimizer(torch.optim.Optimizer):
             groups = [
                 group for group in groups if not (self._fits_kernel(group) and fused().step(self, group))
             ]
-        call = self._counted(groups) if groups else (None, True)
+        if not groups:
+            return
+        call = self._counted(groups)
         units = [unit for group in groups for unit in self._units(group, inputs, *call)]
         sums: dict[str, Tensor] = {}
         passes = self._passes if call[1] else ("_every_call",)

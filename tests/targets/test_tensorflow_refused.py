@@ -147,7 +147,7 @@ def test_building_for_other_variables_is_refused() -> None:
 def test_a_learning_rate_out_of_its_bounds_cannot_be_set() -> None:
     optimizer = make("adam", learning_rate=0.5)
     for bad in (-1.0, float("nan"), "0.1", True):
-        with pytest.raises(ValueError, match="learning_rate.* must be .*>= 0"):
+        with pytest.raises(ValueError, match=r"learning_rate.* must be .*>= 0"):
             optimizer.learning_rate = bad
     assert float(optimizer.learning_rate.numpy()) == 0.5
     optimizer.learning_rate = np.float32(0.25)  # as callbacks do
