@@ -138,7 +138,8 @@ def library(source: Source, variant: Variant) -> Library:
     if os.environ.get("OPTLOOM_COMPILE") == "0":
         looked = ", ".join(str(place.parent) for place in _candidates(source, variant))
         raise KernelError(
-            f"no fused kernel {source.name}-{variant.name} in {looked}, and OPTLOOM_COMPILE=0 forbids to build it"
+            f"no fused kernel {source.name}-{variant.name} in {looked}, and "
+            "OPTLOOM_COMPILE=0 forbids to build it"
         )
     file = _cached(source, variant)
     try:
