@@ -63,6 +63,7 @@ class Optimizer(torch.optim.Optimizer):
     _whole_under: ClassVar[tuple[str, ...]] = ()  # what changes all rows, so that no update is lazy
     _not_fused: ClassVar[tuple[str, ...]] = ()  # what kernels do not have yet
     _sums_under: ClassVar[tuple[str, ...]] = ()  # what asks for sums over all tensors
+    _call: tuple[int | None, bool] | None = None  # the count of the call that is being made
     _averages: ClassVar[str] = ""  # the slot that holds what parameters are to be for evaluation
     _file: ClassVar[str]  # the module's; the formula's kernel is beside it
     _fused: ClassVar[Any] = None  # the module of fused kernels, once it is asked for
@@ -245,13 +246,17 @@ class Optimizer(torch.optim.Optimizer):
         )
 
     def _step(self, groups: list[dict[str, Any]], inputs: Mapping[str, Any]) -> None:
+        call = self._counted(groups)
         if not torch.compiler.is_compiling():
-            groups = [
-                group for group in groups if not (self._fits_kernel(group) and fused().step(self, group))
-            ]
+            self._call = call  # one for all groups: kernels count them one after the other
+            try:
+                groups = [
+                    group for group in groups if not (self._fits_kernel(group) and fused().step(self, group))
+                ]
+            finally:
+                self._call = None
         if not groups:
             return
-        call = self._counted(groups)
         units = [unit for group in groups for unit in self._units(group, inputs, *call)]
         sums: dict[str, Tensor] = {}
         passes = self._passes if call[1] else ("_every_call",)
@@ -336,6 +341,8 @@ class Optimizer(torch.optim.Optimizer):
 
     def _counted(self, groups: list[dict[str, Any]]) -> tuple[int | None, bool]:
         """The number of this call, where gradients are accumulated, and whether it updates the parameters."""
+        if self._call is not None:
+            return self._call
         every = groups[0][self._every] if self._every else None
         if every is None:
             return None, True

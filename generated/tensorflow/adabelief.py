@@ -64,12 +64,14 @@ class AdaBelief(_support.Optimizer):
     _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
 
     _RULES = ("AdaBelief",)
-    _SLOTS = {
-        "m": "_m",
-        "s": "_s",
-        "accumulated_gradient": "_accumulated_gradients",
-        "weight_average": "_model_variables_moving_average",
-    }
+    _SLOTS = types.MappingProxyType(
+        {
+            "m": "_m",
+            "s": "_s",
+            "accumulated_gradient": "_accumulated_gradients",
+            "weight_average": "_model_variables_moving_average",
+        }
+    )
 
     def _takes_sums(self):
         """Whether the update needs sums over all variables."""

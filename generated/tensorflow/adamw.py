@@ -69,13 +69,15 @@ class AdamW(_support.Optimizer):
     _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
 
     _RULES = ("AdamW",)
-    _SLOTS = {
-        "m": "_m",
-        "v": "_v",
-        "v_hat": "_v_hat",
-        "accumulated_gradient": "_accumulated_gradients",
-        "weight_average": "_model_variables_moving_average",
-    }
+    _SLOTS = types.MappingProxyType(
+        {
+            "m": "_m",
+            "v": "_v",
+            "v_hat": "_v_hat",
+            "accumulated_gradient": "_accumulated_gradients",
+            "weight_average": "_model_variables_moving_average",
+        }
+    )
 
     def _takes_sums(self):
         """Whether the update needs sums over all variables."""

@@ -68,13 +68,15 @@ class AdEMAMix(_support.Optimizer):
     _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
 
     _RULES = ("AdEMAMix",)
-    _SLOTS = {
-        "fast": "_fast",
-        "slow": "_slow",
-        "v": "_v",
-        "accumulated_gradient": "_accumulated_gradients",
-        "weight_average": "_model_variables_moving_average",
-    }
+    _SLOTS = types.MappingProxyType(
+        {
+            "fast": "_fast",
+            "slow": "_slow",
+            "v": "_v",
+            "accumulated_gradient": "_accumulated_gradients",
+            "weight_average": "_model_variables_moving_average",
+        }
+    )
 
     def _takes_sums(self):
         """Whether the update needs sums over all variables."""

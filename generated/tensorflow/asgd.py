@@ -64,12 +64,14 @@ class ASGD(_support.Optimizer):
     _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
 
     _RULES = ("ASGD",)
-    _SLOTS = {
-        "average": "_average",
-        "accumulated_gradient": "_accumulated_gradients",
-        "weight_average": "_model_variables_moving_average",
-    }
-    _SCALAR_SLOTS = {"eta": "_eta", "mu": "_mu"}
+    _SLOTS = types.MappingProxyType(
+        {
+            "average": "_average",
+            "accumulated_gradient": "_accumulated_gradients",
+            "weight_average": "_model_variables_moving_average",
+        }
+    )
+    _SCALAR_SLOTS = types.MappingProxyType({"eta": "_eta", "mu": "_mu"})
 
     def _takes_sums(self):
         """Whether the update needs sums over all variables."""

@@ -73,13 +73,15 @@ class Nadam(_support.Optimizer):
     _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
 
     _RULES = ("Nadam",)
-    _SLOTS = {
-        "m": "_m",
-        "v": "_v",
-        "accumulated_gradient": "_accumulated_gradients",
-        "weight_average": "_model_variables_moving_average",
-    }
-    _SCALAR_SLOTS = {"product": "_product"}
+    _SLOTS = types.MappingProxyType(
+        {
+            "m": "_m",
+            "v": "_v",
+            "accumulated_gradient": "_accumulated_gradients",
+            "weight_average": "_model_variables_moving_average",
+        }
+    )
+    _SCALAR_SLOTS = types.MappingProxyType({"product": "_product"})
 
     def _takes_sums(self):
         """Whether the update needs sums over all variables."""

@@ -72,13 +72,15 @@ class RMSprop(_support.Optimizer):
     _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
 
     _RULES = ("RMSprop",)
-    _SLOTS = {
-        "v": "_v",
-        "m": "_m",
-        "mean": "_mean",
-        "accumulated_gradient": "_accumulated_gradients",
-        "weight_average": "_model_variables_moving_average",
-    }
+    _SLOTS = types.MappingProxyType(
+        {
+            "v": "_v",
+            "m": "_m",
+            "mean": "_mean",
+            "accumulated_gradient": "_accumulated_gradients",
+            "weight_average": "_model_variables_moving_average",
+        }
+    )
 
     def _takes_sums(self):
         """Whether the update needs sums over all variables."""

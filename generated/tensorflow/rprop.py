@@ -63,12 +63,14 @@ class Rprop(_support.Optimizer):
     _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
 
     _RULES = ("Rprop",)
-    _SLOTS = {
-        "previous": "_previous",
-        "step_size": "_step_size",
-        "accumulated_gradient": "_accumulated_gradients",
-        "weight_average": "_model_variables_moving_average",
-    }
+    _SLOTS = types.MappingProxyType(
+        {
+            "previous": "_previous",
+            "step_size": "_step_size",
+            "accumulated_gradient": "_accumulated_gradients",
+            "weight_average": "_model_variables_moving_average",
+        }
+    )
 
     def _takes_sums(self):
         """Whether the update needs sums over all variables."""

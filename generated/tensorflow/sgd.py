@@ -62,11 +62,13 @@ class SGD(_support.Optimizer):
     _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
 
     _RULES = ("SGD",)
-    _SLOTS = {
-        "m": "_m",
-        "accumulated_gradient": "_accumulated_gradients",
-        "weight_average": "_model_variables_moving_average",
-    }
+    _SLOTS = types.MappingProxyType(
+        {
+            "m": "_m",
+            "accumulated_gradient": "_accumulated_gradients",
+            "weight_average": "_model_variables_moving_average",
+        }
+    )
 
     def _takes_sums(self):
         """Whether the update needs sums over all variables."""

@@ -154,8 +154,8 @@ def _declarations(program: Program, peer: Peer | None, never_lazy: str) -> list[
     if whole_under(program):
         lines.append(f"_WHOLE_UNDER = {whole_under(program)!r}")
     rules = dict.fromkeys([program.name, *([peer.path.rpartition(".")[2]] if peer else [])])
-    lines += ["", f"_RULES = {tuple(rules)!r}", f"_SLOTS = {own!r}"]
-    return lines + ([f"_SCALAR_SLOTS = {scalar!r}"] if scalar else [])
+    lines += ["", f"_RULES = {tuple(rules)!r}", f"_SLOTS = types.MappingProxyType({own!r})"]
+    return lines + ([f"_SCALAR_SLOTS = types.MappingProxyType({scalar!r})"] if scalar else [])
 
 
 def _functions(region: Region) -> frozenset[str]:
