@@ -17,7 +17,10 @@ from ..printing import UnsupportedOperation
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What C++ and CUDA spell differently: a function's head, the names of numbers, and literals of float64."""
+    """What C++ and CUDA spell differently: a function's head, the names of numbers, and literals of float64.
+
+    `scopes`: what sums are over.
+    """
 
     target: str
     suffix: str
@@ -29,6 +32,7 @@ class Dialect:
     int64: str
     uint32: str
     uint16: str
+    scopes: frozenset[str] = frozenset({"tensor"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,11 @@ class Switches:
     def of(self, *names: str) -> tuple[Switch, ...]:
         """The switches of those names, in the order of their bits."""
         return tuple(switch for switch in self.all.values() if switch.name in names)
+
+    def conjuncts(self, guard: Guard) -> list[str]:
+        """The names of switches that must be set, or, behind a "!", must not be."""
+        parts = guard.guards if isinstance(guard, And) else () if guard == ALWAYS else (guard,)
+        return [f"!{self.names(part)[0]}" if isinstance(part, Not) else self.names(part)[0] for part in parts]
 
     def constant(self, guard: Guard) -> str:
         """`guard` as an expression of template parameters."""

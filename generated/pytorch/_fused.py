@@ -88,21 +88,23 @@ def update_tensors(
     `given`: the hyperparameters that are, of those in `hypers`, which are `numbers`; `options`: with values.
     """
     source, count = _kernels.source_of(file), len(ws)
+    known = dict(zip(hypers.split(","), numbers.tolist(), strict=True))
+    values = completed(source, {name: x if name in given.split(",") else None for name, x in known.items()})
+    pairs = (pair.split("=") for pair in options.split(","))
+    chosen: dict[str, Any] = {name: {"True": True, "False": False}.get(x, x) for name, x in pairs}
+    scopes = scopes_of(source, values, chosen)
     names = ("step", *filter(None, slots.split(",")))
     parts = []
     for index, (w, g) in enumerate(zip(ws, gs, strict=True)):
         state = {name: states[at * count + index] for at, name in enumerate(names)}
-        parts.append(Part(f"parameter {index}", w, g, source))
+        parts.append(Part(f"parameter {index}", w, g, source, bool(scopes)))
         parts[-1].put_slots(state, {name: name for name in names[1:]})
     check_overlaps(parts, False)
-    known = dict(zip(hypers.split(","), numbers.tolist(), strict=True))
-    values = completed(source, {name: x if name in given.split(",") else None for name, x in known.items()})
-    chosen = dict(pair.split("=") for pair in options.split(","))
-    bits = bits_of(
-        source, values, {name: {"True": True, "False": False}.get(x, x) for name, x in chosen.items()}
-    )
-    reading = _kernels.NEGATED if chosen["maximize"] == "True" else 0
-    for plan in plans_by_dtypes(source, parts):
+    plans = plans_by_dtypes(source, parts)
+    if "tensors" in scopes and len(plans) > 1:
+        raise Refused("a sum over all tensors spans dtypes here; pass fused=False")
+    bits, reading = bits_of(source, values, chosen), _kernels.NEGATED if chosen["maximize"] else 0
+    for plan in plans:
         plan.run(plan.library(bits, reading, True), values, 1.0, None, True)
 
 
@@ -137,12 +139,18 @@ class Plans:
             if w.grad is not None or optimizer.state.get(w, {}).get("pending")
         ]  # fmt: skip
         check_known(self.source, optimizer, group)
-        parts = [Part(f"parameter {_name(group, index)}", w, w.grad, self.source) for index, w in active]
+        scopes = scopes_of(self.source, completed(self.source, values_of(optimizer, group)), group)
+        parts = [
+            Part(f"parameter {_name(group, index)}", w, w.grad, self.source, bool(scopes))
+            for index, w in active
+        ]
         names = {slot: key for slot, key in named_slots(optimizer).items() if key in self.slots}
         for part in parts:
             part.put_slots(optimizer._state_of(part.w, group, self.slots), names)
         check_overlaps(parts, bool(group["write_back_grad"]))
         self.plans = plans_by_dtypes(self.source, parts)
+        if "tensors" in scopes and len(self.plans) * len(optimizer.param_groups) > 1:
+            raise Refused("a sum over all tensors spans param groups or dtypes here; pass fused=False")
         chosen = {w for _, w in active}
         self.inactive = [w for w in self.params if w not in chosen]
         self.inactive_impl = numpy.array([w._cdata for w in self.inactive], numpy.uint64)
@@ -210,9 +218,8 @@ class Part:
 
     devices: tuple[str, ...] = ("cpu",)
 
-    def __init__(self, name: str, w: Tensor, g: Tensor | None, source: Source) -> None:
-        self.name, self.w, self.is_lasting = name, w, True
-        self.has_sums = bool(source.interface["sums"])
+    def __init__(self, name: str, w: Tensor, g: Tensor | None, source: Source, adds_up: bool) -> None:
+        self.name, self.w, self.is_lasting, self.adds_up = name, w, True, adds_up
         self.numbers = {slot["name"] for slot in source.interface["scalar_slots"]}
         if g is None:
             g, self.is_lasting = torch.zeros_like(w), False
@@ -247,9 +254,9 @@ class Part:
 
     def _local(self, x: Tensor) -> Tensor:
         if hasattr(x, "to_local"):
-            if self.has_sums:
+            if self.adds_up:
                 raise Refused(
-                    f"{self.name} is distributed, and the rule adds up whole tensors; pass fused=False"
+                    f"{self.name} is distributed, and the step adds up whole tensors; pass fused=False"
                 )
             self.is_lasting = False
             x = x.to_local()
@@ -541,6 +548,17 @@ def completed(source: Source, values: Mapping[str, Any]) -> dict[str, Any]:
     return {
         hyper["name"]: values.get(hyper["name"], hyper["default"]) for hyper in source.interface["hypers"]
     }
+
+
+def scopes_of(source: Source, values: Mapping[str, Any], group: Mapping[str, Any]) -> set[str]:
+    """What the step of a group adds up: a whole "tensor", all "tensors"."""
+    bits = bits_of(source, values, group)
+    on = {switch["name"]: bool(bits >> bit & 1) for bit, switch in enumerate(source.interface["switches"])}
+
+    def exists(total: Mapping[str, Any]) -> bool:
+        return all(on[name.lstrip("!")] != name.startswith("!") for name in total["when"])
+
+    return {total["over"] for total in source.interface["sums"] if exists(total)}
 
 
 def bits_of(source: Source, values: Mapping[str, Any], group: Mapping[str, Any]) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -185,15 +185,25 @@ class Launcher:
         first = self._first_chunks(tensors)
         state = self._state(rows, len(tensors), first[-1], row, gradient_scale, found_inf)
         groups = list(self._by_value(tensors, first) if by_value else self._in_memory(tensors, first, stream))
-        for launch in self.source.launches[part]:
+        at_once = {"rows": rows, "tensors": len(tensors)}
+        for launch in filter(self._is_wanted, self.source.launches[part]):
             threads = THREADS // self.choice.pack if launch["packs"] else THREADS
-            if launch["grid"] == "call":
-                self.device.launch(launch["kernel"], 1, threads, (ctypes.c_int64(rows), state), stream)
+            if launch["grid"] in at_once:
+                arguments = ctypes.c_int64(at_once[launch["grid"]]), state
+                self.device.launch(launch["kernel"], 1, threads, arguments, stream)
                 continue
             for table, count, chunks in groups:
                 kernel = launch["kernel"] + ("_by_value" if by_value else "")
                 blocks = chunks if launch["grid"] == "chunk" else count
                 self.device.launch(kernel, blocks, threads, (table, state), stream)
+
+    def _is_wanted(self, launch: Mapping[str, Any]) -> bool:
+        """Whether the options chosen call for a kernel."""
+        names = [switch["name"] for switch in self.source.interface["switches"]]
+        chosen = {name for bit, name in enumerate(names) if self.choice.options >> bit & 1}
+        return not launch["when"] or any(
+            all((name.lstrip("!") in chosen) != name.startswith("!") for name in names) for names in launch["when"]
+        )
 
     @staticmethod
     def _first_chunks(tensors: Sequence[ctypes.Structure]) -> list[int]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from optloom.codegen.compiler import discover, render
+from optloom.codegen.compiler import Settings, discover, render
 from torch_training import RULES
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no g++")
@@ -120,6 +120,20 @@ def test_options_and_groups(strict: Callable[[str], Any]) -> None:
         optimizer.add_param_group({"params": [w], "lr": torch.tensor(0.2), **given})
     for _ in range(3):
         pair.step()
+
+
+def test_what_the_kernel_does_not_have_is_refused(strict: Callable[[str], Any]) -> None:
+    """A kernel that was generated with fewer stages than the class."""
+    kind = strict("rmsprop")
+    place = Path(kind._file).with_suffix(".cpp")
+    place.write_text(render(discover()["rmsprop"], "cpp", settings=Settings(stages=()))["cpp/rmsprop.cpp"])
+    kernels = sys.modules[kind.__module__.rpartition(".")[0] + "._kernels"]
+    kernels.source_of.cache_clear()
+    w = torch.nn.Parameter(torch.ones(3))
+    w.grad = torch.ones(3)
+    kind([w], fused=True).step()
+    optimizer = kind([w], fused=True, gradient_accumulation_steps=2)
+    assert "gradient_accumulation_steps=2: the fused kernel" in _step_error(optimizer)
 
 
 def test_whatever_happens_between_steps(strict: Callable[[str], Any]) -> None:
