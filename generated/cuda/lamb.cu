@@ -935,6 +935,7 @@ template <typename Table> __device__ inline void update_3_chunk(const Table &tab
     const Chunk chunk = table.chunk(blockIdx.x);
     const LambTensor x = table.at(chunk.tensor);
     const Scalars<C> k = state.scalars[x.row];
+    const C scale = state.scale();
     if (chunk.begin == 0 && threadIdx.x == 0) write_counters(x, state.row[x.row]);
     const PerTensor3<C> n = state.per_tensor_3[chunk.tensor];
     const int packs = is_aligned(x) ? chunk.size / pack_size : 0;

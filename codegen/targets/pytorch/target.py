@@ -17,7 +17,7 @@ from ...ir.nodes import Kind, Literal, Program, Ref, SlotInfo
 from ...passes.legalise import Nestings
 from ...passes.locality import locality
 from ...printing import UnsupportedOperation
-from ...target import Templates
+from ...target import Kernels, Templates
 from ..cuda.loader import FILES as LOADER
 from .arguments import Signature
 from .multi_tensor import vocabulary
@@ -34,6 +34,7 @@ class PytorchTarget:
     missing_stages = frozenset({"unscale", "clip", "ema"})
     numerics: OneOf["strict", "fast"] = "fast"
     nestings: Nestings = frozenset()
+    kernels = Kernels(("cpp", "cuda"), ("_fused.py", "_fused_cuda.py", "_kernels.py", "_tensors.cpp", *LOADER))
 
     def names(self, program: Program) -> Mapping[str, str]:
         """What PyTorch's users call what `program` declares: arguments, and keys of a parameter's state."""
