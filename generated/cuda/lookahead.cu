@@ -18,7 +18,12 @@
 // parameter, written with it; -DOPTLOOM_GRADIENTS= is the sum of 1 to go up the gradient, 2 to divide it by
 // `gradient_scale`, 4 to write it back divided. Pointers are to device memory. Nothing is read back, so that
 // a graph can hold a step, which is these kernels:
-//     lookahead_prologue, lookahead_update_1, lookahead_update_1_sums, lookahead_update_1_totals, lookahead_before_update_2, lookahead_update_2
+//     lookahead_prologue
+//     lookahead_update_1
+//     lookahead_update_1_sums
+//     lookahead_update_1_totals
+//     lookahead_before_update_2
+//     lookahead_update_2
 // Every operation is rounded once, in the order written, whatever the flags and the size of a launch.
 
 #ifdef __CUDACC__
@@ -160,20 +165,27 @@ extern "C" const char *const lookahead_interface = R"({
   "scalar_slots": []
 })";
 
-// The launches of a call, for bindings: one block of 256 threads for all rows or tensors, or one for
-// each chunk or tensor; if it `packs`, of as many fewer as a pack has elements. `when`: switches, of which all of
-// one list are as they say. Buffers: 64-bit numbers for each row, tensor or block.
+// The launches of a call, for bindings: one block of 256 threads for all rows or tensors, or one for each
+// chunk or tensor; if it `packs`, of as many fewer as a pack has elements. `when`: switches, of which all of one
+// list are as they say. Buffers: 64-bit numbers for each row, tensor or block.
 extern "C" const char *const lookahead_launches = R"({
   "start": [
-    {"kernel": "lookahead_start", "grid": "chunk", "packs": false, "meets": false, "when": []}
+    {"kernel": "lookahead_start", "grid": "chunk", "packs": false, "meets": false,
+     "when": []}
   ],
   "step": [
-    {"kernel": "lookahead_prologue", "grid": "rows", "packs": false, "meets": false, "when": []},
-    {"kernel": "lookahead_update_1", "grid": "chunk", "packs": true, "meets": true, "when": [["clipnorm"], ["global_clipnorm"]]},
-    {"kernel": "lookahead_update_1_sums", "grid": "tensor", "packs": false, "meets": true, "when": [["clipnorm"], ["global_clipnorm"]]},
-    {"kernel": "lookahead_update_1_totals", "grid": "tensors", "packs": false, "meets": true, "when": [["global_clipnorm"]]},
-    {"kernel": "lookahead_before_update_2", "grid": "tensor", "packs": false, "meets": false, "when": [["clipnorm"], ["global_clipnorm"]]},
-    {"kernel": "lookahead_update_2", "grid": "chunk", "packs": false, "meets": false, "when": []}
+    {"kernel": "lookahead_prologue", "grid": "rows", "packs": false, "meets": false,
+     "when": []},
+    {"kernel": "lookahead_update_1", "grid": "chunk", "packs": true, "meets": true,
+     "when": [["clipnorm"], ["global_clipnorm"]]},
+    {"kernel": "lookahead_update_1_sums", "grid": "tensor", "packs": false, "meets": true,
+     "when": [["clipnorm"], ["global_clipnorm"]]},
+    {"kernel": "lookahead_update_1_totals", "grid": "tensors", "packs": false, "meets": true,
+     "when": [["global_clipnorm"]]},
+    {"kernel": "lookahead_before_update_2", "grid": "tensor", "packs": false, "meets": false,
+     "when": [["clipnorm"], ["global_clipnorm"]]},
+    {"kernel": "lookahead_update_2", "grid": "chunk", "packs": false, "meets": false,
+     "when": []}
   ],
   "buffers": [
     {"name": "scalars", "per": "row", "words": 19},
@@ -805,7 +817,7 @@ __device__ inline void add_blocks(int64 size, int64 chunk, int64 tensor, const L
     if (threadIdx.x < count) state.tensor_sums[tensor * sums + from + threadIdx.x] = total;
 }
 
-// The sums of all tensors, added in order by one thread; every tensor then has the whole in the place of its own.
+// The sums of all tensors, added in order by one thread; then every tensor has the whole instead of its own.
 template <int sum> __device__ inline void add_tensors(int64 tensors, const LookaheadState &state) {
     constexpr int staged = 256;
     __shared__ Float64 own[staged], whole;

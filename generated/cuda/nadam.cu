@@ -21,7 +21,12 @@
 // parameter, written with it; -DOPTLOOM_GRADIENTS= is the sum of 1 to go up the gradient, 2 to divide it by
 // `gradient_scale`, 4 to write it back divided. Pointers are to device memory. Nothing is read back, so that
 // a graph can hold a step, which is these kernels:
-//     nadam_prologue, nadam_update_1, nadam_update_1_sums, nadam_update_1_totals, nadam_before_update_2, nadam_update_2
+//     nadam_prologue
+//     nadam_update_1
+//     nadam_update_1_sums
+//     nadam_update_1_totals
+//     nadam_before_update_2
+//     nadam_update_2
 // Every operation is rounded once, in the order written, whatever the flags and the size of a launch.
 
 #ifdef __CUDACC__
@@ -165,20 +170,27 @@ extern "C" const char *const nadam_interface = R"({
   ]
 })";
 
-// The launches of a call, for bindings: one block of 256 threads for all rows or tensors, or one for
-// each chunk or tensor; if it `packs`, of as many fewer as a pack has elements. `when`: switches, of which all of
-// one list are as they say. Buffers: 64-bit numbers for each row, tensor or block.
+// The launches of a call, for bindings: one block of 256 threads for all rows or tensors, or one for each
+// chunk or tensor; if it `packs`, of as many fewer as a pack has elements. `when`: switches, of which all of one
+// list are as they say. Buffers: 64-bit numbers for each row, tensor or block.
 extern "C" const char *const nadam_launches = R"({
   "start": [
-    {"kernel": "nadam_start", "grid": "chunk", "packs": false, "meets": false, "when": []}
+    {"kernel": "nadam_start", "grid": "chunk", "packs": false, "meets": false,
+     "when": []}
   ],
   "step": [
-    {"kernel": "nadam_prologue", "grid": "rows", "packs": false, "meets": false, "when": []},
-    {"kernel": "nadam_update_1", "grid": "chunk", "packs": true, "meets": true, "when": [["clipnorm"], ["global_clipnorm"]]},
-    {"kernel": "nadam_update_1_sums", "grid": "tensor", "packs": false, "meets": true, "when": [["clipnorm"], ["global_clipnorm"]]},
-    {"kernel": "nadam_update_1_totals", "grid": "tensors", "packs": false, "meets": true, "when": [["global_clipnorm"]]},
-    {"kernel": "nadam_before_update_2", "grid": "tensor", "packs": false, "meets": false, "when": [["clipnorm"], ["global_clipnorm"]]},
-    {"kernel": "nadam_update_2", "grid": "chunk", "packs": false, "meets": false, "when": []}
+    {"kernel": "nadam_prologue", "grid": "rows", "packs": false, "meets": false,
+     "when": []},
+    {"kernel": "nadam_update_1", "grid": "chunk", "packs": true, "meets": true,
+     "when": [["clipnorm"], ["global_clipnorm"]]},
+    {"kernel": "nadam_update_1_sums", "grid": "tensor", "packs": false, "meets": true,
+     "when": [["clipnorm"], ["global_clipnorm"]]},
+    {"kernel": "nadam_update_1_totals", "grid": "tensors", "packs": false, "meets": true,
+     "when": [["global_clipnorm"]]},
+    {"kernel": "nadam_before_update_2", "grid": "tensor", "packs": false, "meets": false,
+     "when": [["clipnorm"], ["global_clipnorm"]]},
+    {"kernel": "nadam_update_2", "grid": "chunk", "packs": false, "meets": false,
+     "when": []}
   ],
   "buffers": [
     {"name": "scalars", "per": "row", "words": 21},
@@ -814,7 +826,7 @@ __device__ inline void add_blocks(int64 size, int64 chunk, int64 tensor, const N
     if (threadIdx.x < count) state.tensor_sums[tensor * sums + from + threadIdx.x] = total;
 }
 
-// The sums of all tensors, added in order by one thread; every tensor then has the whole in the place of its own.
+// The sums of all tensors, added in order by one thread; then every tensor has the whole instead of its own.
 template <int sum> __device__ inline void add_tensors(int64 tensors, const NadamState &state) {
     constexpr int staged = 256;
     __shared__ Float64 own[staged], whole;

@@ -86,10 +86,10 @@ def _buffers(shared: dict[str, Any], updates: tuple[Pass, ...]) -> list[dict[str
 
 
 def _as_text(described: dict[str, list[Any]]) -> str:
-    """JSON, a line for each item."""
+    """JSON, a line for each item, and one for when a launch is wanted."""
     parts = []
     for key, items in described.items():
-        rows = ",\n".join(f"    {json.dumps(item)}" for item in items)
+        rows = ",\n".join(f"    {json.dumps(item)}" for item in items).replace(', "when":', ',\n     "when":')
         parts.append(f'  "{key}": [\n{rows}\n  ]' if items else f'  "{key}": []')
     return "{\n" + ",\n".join(parts) + "\n}"
 
