@@ -163,8 +163,8 @@ extern "C" const char *const radam_interface = R"({
 })";
 
 // The launches of a call, for bindings: one block of 256 threads for all rows or tensors, or one for each
-// chunk or tensor; if it `packs`, of as many fewer as a pack has elements. `when`: switches, of which all of one
-// list are as they say. Buffers: 64-bit numbers for each row, tensor or block.
+// chunk or tensor; if it `packs`, of as many fewer as a pack has elements. `when`: switches, of which all of
+// one list are as they say. Buffers: 64-bit numbers for each row, tensor or block.
 extern "C" const char *const radam_launches = R"({
   "start": [
     {"kernel": "radam_start", "grid": "chunk", "packs": false, "meets": false,
