@@ -883,11 +883,11 @@ adagrad_start_by_value(const __grid_constant__ AdagradTensors table, const Adagr
     start_chunk(table, state);
 }
 
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256 / pack_size)
 adagrad_update_1(const AdagradTable table, const AdagradState state) {
     update_1_chunk(table, state);
 }
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256 / pack_size)
 adagrad_update_1_by_value(const __grid_constant__ AdagradTensors table, const AdagradState state) {
     update_1_chunk(table, state);
 }

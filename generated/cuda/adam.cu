@@ -952,11 +952,11 @@ adam_start_by_value(const __grid_constant__ AdamTensors table, const AdamState s
     start_chunk(table, state);
 }
 
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256 / pack_size)
 adam_update_1(const AdamTable table, const AdamState state) {
     update_1_chunk(table, state);
 }
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256 / pack_size)
 adam_update_1_by_value(const __grid_constant__ AdamTensors table, const AdamState state) {
     update_1_chunk(table, state);
 }

@@ -906,11 +906,11 @@ adamax_start_by_value(const __grid_constant__ AdamaxTensors table, const AdamaxS
     start_chunk(table, state);
 }
 
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256 / pack_size)
 adamax_update_1(const AdamaxTable table, const AdamaxState state) {
     update_1_chunk(table, state);
 }
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256 / pack_size)
 adamax_update_1_by_value(const __grid_constant__ AdamaxTensors table, const AdamaxState state) {
     update_1_chunk(table, state);
 }

@@ -924,11 +924,11 @@ adamw_start_by_value(const __grid_constant__ AdamWTensors table, const AdamWStat
     start_chunk(table, state);
 }
 
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256 / pack_size)
 adamw_update_1(const AdamWTable table, const AdamWState state) {
     update_1_chunk(table, state);
 }
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256 / pack_size)
 adamw_update_1_by_value(const __grid_constant__ AdamWTensors table, const AdamWState state) {
     update_1_chunk(table, state);
 }

@@ -1000,11 +1000,11 @@ lamb_start_by_value(const __grid_constant__ LambTensors table, const LambState s
     start_chunk(table, state);
 }
 
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256 / pack_size)
 lamb_update_1(const LambTable table, const LambState state) {
     update_1_chunk(table, state);
 }
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256 / pack_size)
 lamb_update_1_by_value(const __grid_constant__ LambTensors table, const LambState state) {
     update_1_chunk(table, state);
 }
@@ -1034,11 +1034,11 @@ lamb_before_update_2_by_value(const __grid_constant__ LambTensors table, const L
     before_update_2(table, state);
 }
 
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256 / pack_size)
 lamb_update_2(const LambTable table, const LambState state) {
     update_2_chunk(table, state);
 }
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256 / pack_size)
 lamb_update_2_by_value(const __grid_constant__ LambTensors table, const LambState state) {
     update_2_chunk(table, state);
 }

@@ -863,11 +863,11 @@ lion_start_by_value(const __grid_constant__ LionTensors table, const LionState s
     start_chunk(table, state);
 }
 
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256 / pack_size)
 lion_update_1(const LionTable table, const LionState state) {
     update_1_chunk(table, state);
 }
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256 / pack_size)
 lion_update_1_by_value(const __grid_constant__ LionTensors table, const LionState state) {
     update_1_chunk(table, state);
 }

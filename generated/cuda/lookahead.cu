@@ -952,11 +952,11 @@ lookahead_start_by_value(const __grid_constant__ LookaheadTensors table, const L
     start_chunk(table, state);
 }
 
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256 / pack_size)
 lookahead_update_1(const LookaheadTable table, const LookaheadState state) {
     update_1_chunk(table, state);
 }
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256 / pack_size)
 lookahead_update_1_by_value(const __grid_constant__ LookaheadTensors table, const LookaheadState state) {
     update_1_chunk(table, state);
 }

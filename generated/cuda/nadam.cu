@@ -956,11 +956,11 @@ nadam_start_by_value(const __grid_constant__ NadamTensors table, const NadamStat
     start_chunk(table, state);
 }
 
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256 / pack_size)
 nadam_update_1(const NadamTable table, const NadamState state) {
     update_1_chunk(table, state);
 }
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256 / pack_size)
 nadam_update_1_by_value(const __grid_constant__ NadamTensors table, const NadamState state) {
     update_1_chunk(table, state);
 }

@@ -935,11 +935,11 @@ radam_start_by_value(const __grid_constant__ RAdamTensors table, const RAdamStat
     start_chunk(table, state);
 }
 
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256 / pack_size)
 radam_update_1(const RAdamTable table, const RAdamState state) {
     update_1_chunk(table, state);
 }
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256 / pack_size)
 radam_update_1_by_value(const __grid_constant__ RAdamTensors table, const RAdamState state) {
     update_1_chunk(table, state);
 }

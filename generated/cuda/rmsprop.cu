@@ -944,11 +944,11 @@ rmsprop_start_by_value(const __grid_constant__ RMSpropTensors table, const RMSpr
     start_chunk(table, state);
 }
 
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256 / pack_size)
 rmsprop_update_1(const RMSpropTable table, const RMSpropState state) {
     update_1_chunk(table, state);
 }
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256 / pack_size)
 rmsprop_update_1_by_value(const __grid_constant__ RMSpropTensors table, const RMSpropState state) {
     update_1_chunk(table, state);
 }

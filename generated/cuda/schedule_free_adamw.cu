@@ -926,11 +926,11 @@ schedule_free_adamw_start_by_value(const __grid_constant__ ScheduleFreeAdamWTens
     start_chunk(table, state);
 }
 
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256 / pack_size)
 schedule_free_adamw_update_1(const ScheduleFreeAdamWTable table, const ScheduleFreeAdamWState state) {
     update_1_chunk(table, state);
 }
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256 / pack_size)
 schedule_free_adamw_update_1_by_value(const __grid_constant__ ScheduleFreeAdamWTensors table,
         const ScheduleFreeAdamWState state) {
     update_1_chunk(table, state);

@@ -889,11 +889,11 @@ sgd_start_by_value(const __grid_constant__ SGDTensors table, const SGDState stat
     start_chunk(table, state);
 }
 
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256 / pack_size)
 sgd_update_1(const SGDTable table, const SGDState state) {
     update_1_chunk(table, state);
 }
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256 / pack_size)
 sgd_update_1_by_value(const __grid_constant__ SGDTensors table, const SGDState state) {
     update_1_chunk(table, state);
 }
