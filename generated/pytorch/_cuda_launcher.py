@@ -185,7 +185,7 @@ class Launcher:
     _uploaded: _Uploaded | None = None
 
     def run(
-        self, part: Literal["start", "step"], rows: int, row: int, tensors: Sequence[ctypes.Structure], *,
+        self, part: Literal["start", "step"], rows: int, row: int, tensors: ctypes.Array[Any], *,
         gradient_scale: int = 0, found_inf: int = 0, stream: int = 0, by_value: bool | None = None,
     ) -> None:  # fmt: skip
         """Queues the start of the slots, or a step.
@@ -222,7 +222,7 @@ class Launcher:
         )
 
     @staticmethod
-    def _first_chunks(tensors: Sequence[ctypes.Structure]) -> list[int]:
+    def _first_chunks(tensors: ctypes.Array[Any]) -> list[int]:
         """The number of each tensor's first chunk, then that of all chunks. An empty tensor has one, too."""
         first = [0]
         for tensor in tensors:
@@ -230,7 +230,7 @@ class Launcher:
         return first
 
     def _by_value(
-        self, tensors: Sequence[ctypes.Structure], first: list[int]
+        self, tensors: ctypes.Array[Any], first: list[int]
     ) -> Iterator[tuple[ctypes.Structure, int, int]]:
         capacity = self.source.capacity
         for begin in range(0, len(tensors), capacity):
@@ -242,7 +242,7 @@ class Launcher:
             yield table, count, first[begin + count] - first[begin]
 
     def _in_memory(
-        self, tensors: Sequence[ctypes.Structure], first: list[int], stream: int
+        self, tensors: ctypes.Array[Any], first: list[int], stream: int
     ) -> Iterator[tuple[ctypes.Structure, int, int]]:
         if not tensors:
             return

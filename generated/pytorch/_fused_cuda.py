@@ -99,7 +99,9 @@ class Plans:
         self.whole = _kernels.Source(self.source.path)
         _fused.check_known(self.whole, optimizer, group)
         kind = type("Part", (CudaPart,), {"devices": (context.kind,)})
-        parts = [kind(f"parameter {i}", w, w.grad, self.whole) for i, w in enumerate(self.params)]
+        values = _fused.completed(self.whole, _fused.values_of(optimizer, group))
+        adds_up = bool(_fused.scopes_of(self.whole, values, group))
+        parts = [kind(f"parameter {i}", w, w.grad, self.whole, adds_up) for i, w in enumerate(self.params)]
         for part in parts:
             part.put_slots(optimizer._state_of(part.w, group, self.slots), names)
         _fused.check_overlaps(parts, bool(group["write_back_grad"]))

@@ -18,7 +18,9 @@ from ...passes.legalise import Nestings
 from ...passes.locality import locality
 from ...printing import UnsupportedOperation
 from ...target import Kernels, Templates
+from ..cpp.target import TARGET as CPP
 from ..cuda.loader import FILES as LOADER
+from ..cuda.target import TARGET as CUDA
 from .arguments import Signature
 from .multi_tensor import vocabulary
 from .names import OFF, Names
@@ -34,7 +36,7 @@ class PytorchTarget:
     missing_stages = frozenset({"unscale", "clip", "ema"})
     numerics: OneOf["strict", "fast"] = "fast"
     nestings: Nestings = frozenset()
-    kernels = Kernels(("cpp", "cuda"), ("_fused.py", "_fused_cuda.py", "_kernels.py", "_tensors.cpp", *LOADER))
+    kernels = Kernels((CPP.name, CUDA.name), ("_fused.py", "_fused_cuda.py", "_kernels.py", "_tensors.cpp", *LOADER))
 
     def names(self, program: Program) -> Mapping[str, str]:
         """What PyTorch's users call what `program` declares: arguments, and keys of a parameter's state."""
