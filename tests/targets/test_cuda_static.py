@@ -115,10 +115,10 @@ def test_halves_take_packs_of_eight(folder: Path) -> None:
     """bfloat16 parameters and gradients: one access for 8 elements of each, two for 8 of a float32 slot."""
     file = rendered("adam", "cuda", folder)
     halves = built(file, Choice(0, "bfloat16"), 90)
-    assert halves.count("update", WIDE_LOAD) == 2 * 1 + 2 * 2
-    assert halves.count("update", WIDE_STORE) == 1 + 2 * 2
+    assert halves.count("update_2", WIDE_LOAD) == 2 * 1 + 2 * 2
+    assert halves.count("update_2", WIDE_STORE) == 1 + 2 * 2
     mixed = built(file, Choice(0, "float32", "bfloat16", "bfloat16"), 90)
-    assert mixed.count("update", WIDE_LOAD) == mixed.count("update", WIDE_STORE) == 1 + 3 * 2
+    assert mixed.count("update_2", WIDE_LOAD) == mixed.count("update_2", WIDE_STORE) == 1 + 3 * 2
 
 
 @with_tools
