@@ -143,8 +143,8 @@ def _declarations(program: Program, peer: Peer | None, never_lazy: str) -> list[
     own = {slot.name: statements.storage(slot.name) for slot in program.slots if slot.shape == "parameter"}
     scalar = {slot.name: statements.storage(slot.name) for slot in program.slots if slot.shape == "scalar"}
     rules = dict.fromkeys([program.name, *([peer.path.rpartition(".")[2]] if peer else [])])
-    lines += ["", f"_RULES = {tuple(rules)!r}", f"_SLOTS = {own!r}"]
-    return lines + ([f"_SCALAR_SLOTS = {scalar!r}"] if scalar else [])
+    lines += ["", f"_RULES = {tuple(rules)!r}", f"_SLOTS = types.MappingProxyType({own!r})"]
+    return lines + ([f"_SCALAR_SLOTS = types.MappingProxyType({scalar!r})"] if scalar else [])
 
 
 def _functions(region: Region) -> frozenset[str]:
