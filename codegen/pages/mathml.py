@@ -119,7 +119,9 @@ def row(text: str) -> str:
 
 
 def fenced(text: str, left: str = "(", right: str = ")") -> str:
-    return row(f'<mo fence="true">{left}</mo>{text}<mo fence="true">{right}</mo>')
+    """Brackets as tall as what they hold where that is a fraction or a choice, else as tall as the line."""
+    tall = "true" if "<mfrac" in text or "<mtable" in text else "false"
+    return row(f'<mo fence="true" stretchy="{tall}">{left}</mo>{text}<mo fence="true" stretchy="{tall}">{right}</mo>')
 
 
 def cases(value: str, condition: str, other: str) -> str:

@@ -73,7 +73,7 @@ def _hyperparameters(view: RuleView) -> Iterator[str]:
             default = "None" if one.default is None else f"{one.default:g}"
         else:
             limits, default = " or ".join(f"`{choice}`" for choice in one.choices), str(one.default)
-        names = (f"`{one.names[target]}`" if target in one.names else "" for target in targets)
+        names = (_name(one.name, one.names, target) for target in targets)
         rows.append((f"`{one.name}`", default, escape(limits), *names, escape(_doc(one))))
     yield table(("name", "default", "bounds", *targets, "what it is"), rows)
     if any(isinstance(one, OptionView) and one.convention for one in shown):
@@ -81,6 +81,11 @@ def _hyperparameters(view: RuleView) -> Iterator[str]:
             "A convention only says whose formula is meant. It is an argument where the framework's own optimizer has "
             "it otherwise; elsewhere it is bound to its default and leaves no trace."
         )
+
+
+def _name(name: str, names: Mapping[str, str], target: str) -> str:
+    """What a target calls it: nothing where it does not have it."""
+    return "" if target not in names else "same" if names[target] == name else f"`{names[target]}`"
 
 
 def _doc(one: HyperView | OptionView) -> str:
@@ -93,7 +98,7 @@ def _state(view: RuleView) -> Iterator[str]:
         targets = list(dict.fromkeys(target for slot in view.slots for target in slot.names))
         rows = []
         for slot in view.slots:
-            names = (f"`{slot.names[target]}`" if target in slot.names else "" for target in targets)
+            names = (_name(slot.name, slot.names, target) for target in targets)
             when = f"; only if {slot.when}" if slot.when else ""
             rows.append((f"`{slot.name}`", slot.shape, slot.start, *names, escape(slot.doc + when)))
         yield table(("slot", "shape", "starts as", *targets, "what it is"), rows)
