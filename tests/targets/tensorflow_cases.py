@@ -71,7 +71,11 @@ def make(rule: str, numerics: str = "fast", **arguments: Any) -> Any:
 
 def all_on(rule: str) -> dict[str, Any]:
     """The arguments under which a rule has all its slots."""
-    own = {option.name: True for option in PROGRAMS[rule].options if not option.choices and not option.convention}
+    own = {
+        option.name: True
+        for option in PROGRAMS[rule].options
+        if not (option.choices or option.convention or option.stage)
+    }
     return own | {hyper.name: 0.9 for hyper in PROGRAMS[rule].hypers if hyper.off is not None}
 
 
