@@ -311,11 +311,13 @@ class Optimizer(keras.optimizers.Optimizer):
     """A Keras optimizer whose step is one program: `update_step`, once for every variable, with its stages.
 
     `_RULES`: names of the rule, here and in Keras, whose state it loads. `_SLOTS`: attributes, by the slots' names.
+    `_COPIES`: the slots that start as copies of the variables.
     """
 
     _RULES = ()
     _SLOTS = {}
     _SCALAR_SLOTS = {}
+    _COPIES = ()
     _traced = False
 
     learning_rate = LearningRate()
@@ -380,6 +382,17 @@ class Optimizer(keras.optimizers.Optimizer):
         if keras.backend.standardize_dtype(dtype) in ("float16", "bfloat16"):
             dtype = "float32"
         return super().add_variable(shape, initializer=initializer, dtype=dtype, **arguments)
+
+    def _copies(self, variables, name):
+        """A slot of each variable that starts as its copy, in the dtype that it is computed with."""
+
+        def copy_of(variable):
+            return lambda shape, dtype: tf.cast(tf.convert_to_tensor(variable), dtype)
+
+        return [
+            self.add_variable_from_reference(variable, name=name, initializer=copy_of(variable))
+            for variable in variables
+        ]
 
     def _scalar_slots(self, variables, name, initial):
         """A slot of the whole optimizer, a number: one for each dtype that is computed with."""

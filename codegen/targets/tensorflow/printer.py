@@ -8,7 +8,7 @@ from fractions import Fraction
 from optloom.spec.guards import ALWAYS, Always, And, Flag, Given, Guard, HasAxes, Is, Not
 
 from ...double_word import FUNCTIONS
-from ...ir.nodes import Expression, Fn, Hyperparameter, Kind, Literal, Program, Rate, Reduce, Ref
+from ...ir.nodes import Expression, Fn, Hyperparameter, Kind, Length, Literal, Program, Rate, Reduce, Ref
 from ...passes.rates import Environment, rate_of
 from ...printing import Precedence, Printer, UnsupportedOperation
 
@@ -118,6 +118,11 @@ class TensorPrinter(TensorFlowPrinter):
             return super().reduction(node)
         argument = TensorPrinter(self.program, self.rates).print(node.argument)
         return f"tf.reduce_sum(tf.cast({argument}, tf.float64))"
+
+    def length(self, node: Length) -> str:
+        if node.over != "tensor":
+            return super().length(node)
+        return f"tf.cast(tf.size({TensorPrinter(self.program, self.rates).print(node.argument)}), tf.float64)"
 
     def is_per_tensor(self, node: Expression) -> bool:
         rate = rate_of(node, self.rates)
