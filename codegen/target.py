@@ -35,6 +35,18 @@ class Target(Protocol):
 
 
 @dataclass(frozen=True)
+class Kernels:
+    """What a target has beside its classes when they run fused kernels: `kernels` of a target that can.
+
+    `targets`: those that print a rule's kernels, to lie beside the class. `support`: the files of its own that only
+    kernels need.
+    """
+
+    targets: tuple[str, ...]
+    support: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Templates:
     """The Jinja templates of one target, and those it shares. They lay out; they hold no mathematics."""
 

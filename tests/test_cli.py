@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -322,3 +323,73 @@ def test_functions_refuse_what_the_command_refuses(rule: Path) -> None:
 def test_the_committed_files_are_checked_against_the_rules() -> None:
     """What CI's drift check says, from Python."""
     assert api.check(Selection()) == ()
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("optloom ven", {"vendor"}),
+        ("optloom show adama", {"adamax"}),
+        ("optloom generate adam --target py", {"pytorch"}),
+        ("optloom vendor add lam", {"lamb"}),
+    ],
+)
+def test_the_shell_completes(optloom: Command, words: str, offered: set[str]) -> None:
+    last = len(words.split()) - 1
+    asked = {"_OPTLOOM_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(last)}
+    assert set(optloom(environment=asked).stdout.split()) == offered
+
+
+def on_a_terminal(*arguments: str, **variables: str) -> str:
+    """What the command prints where standard output and error are a terminal."""
+    terminal, end = pty.openpty()
+    environment = os.environ | {"PYTHONPATH": IMPORT_ROOT, "COLUMNS": "150", "TERM": "xterm-256color"} | variables
+    command = [sys.executable, "-m", "optloom.codegen", *arguments]
+    process = subprocess.Popen(command, env=environment, stdout=end, stderr=end)
+    os.close(end)
+    shown = b""
+    while part := _read(terminal):
+        shown += part
+    process.wait()
+    os.close(terminal)
+    return shown.decode()
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # the other end is closed
+        return b""
+
+
+def test_colours_are_for_terminals_that_have_them(rule: Path) -> None:
+    coloured = on_a_terminal("show", str(rule))
+    assert "\x1b[1" in coloured and "learning_rate" in coloured
+    assert "\x1b" not in on_a_terminal("show", str(rule), TERM="dumb")
+    assert not re.search(r"\x1b\[[\d;]*3\d", on_a_terminal("show", str(rule), NO_COLOR="1"))
+
+
+def test_ctrl_c_leaves_everything_as_it_was(rule: Path, out: Path) -> None:
+    """In the middle of generating, and once more in the middle of writing."""
+    before = {file: file.read_bytes() for file in sorted(out.rglob("*")) if file.is_file()}
+    rule.write_text(RULE.replace("Gradient descent.", "Descent along the gradient."))
+    code = (
+        "import os, signal, sys\n"
+        "from optloom.codegen import compiler, output\n"
+        "from optloom.codegen.cli import main\n"
+        "module = {'render': compiler, 'write': output.os}[sys.argv[1]]\n"
+        "name = {'render': 'formatted', 'write': 'replace'}[sys.argv[1]]\n"
+        "real = getattr(module, name)\n"
+        "def once(*arguments):\n"
+        "    setattr(module, name, real)\n"
+        "    signal.raise_signal(signal.SIGINT)\n"
+        "setattr(module, name, once)\n"
+        "main(sys.argv[2:])\n"
+    )
+    for moment in ("render", "write"):
+        command = [sys.executable, "-c", code, moment, "generate", str(rule), "-t", "numpy", "--out", str(out)]
+        environment = os.environ | {"PYTHONPATH": IMPORT_ROOT}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (130, "")
+        assert done.stderr == "interrupted: what was not finished was not written\n"
+        assert {file: file.read_bytes() for file in sorted(out.rglob("*")) if file.is_file()} == before

@@ -17,7 +17,10 @@ from ..printing import UnsupportedOperation
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What C++ and CUDA spell differently: a function's head, the names of numbers, and literals of float64."""
+    """What C++ and CUDA spell differently: a function's head, the names of numbers, and literals of float64.
+
+    `scopes`: what sums are over.
+    """
 
     target: str
     suffix: str
@@ -29,6 +32,7 @@ class Dialect:
     int64: str
     uint32: str
     uint16: str
+    scopes: frozenset[str] = frozenset({"tensor"})
 
 
 @dataclass(frozen=True, slots=True)

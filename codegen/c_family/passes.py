@@ -47,7 +47,8 @@ class PerTensor:
 @dataclass(frozen=True, slots=True)
 class Pass:
     """A function of one element and the loop around it. `given`: what it needs beside its operands, (type, name).
-    `writes_back`: it is the last of its call to read the gradient."""
+    `writes_back`: it is the last of its call to read the gradient. `totals`: those `sums` that are over all tensors.
+    `reductions`: what `sums` add up. `condition`: when it runs; empty for always."""
 
     name: str
     doc: str
@@ -58,6 +59,12 @@ class Pass:
     sums: tuple[str, ...] = ()
     per_tensor: PerTensor | None = None
     writes_back: bool = False
+    reductions: tuple[Sum, ...] = ()
+    condition: str = ""
+
+    @property
+    def totals(self) -> tuple[str, ...]:
+        return tuple(total.name for total in self.reductions if total.over == "tensors")
 
     @property
     def reads_gradient(self) -> bool:
@@ -145,7 +152,7 @@ class PassBuilder:
     ) -> Pass:  # fmt: skip
         sums = phase.sums if phase else ()
         for total in sums:
-            if total.over != "tensor":
+            if total.over not in self.dialect.scopes:
                 raise UnsupportedOperation(f"a sum over all {total.over}", "c")
         lines = _Lines(printer, self.switches.constant, self.dialect.float64).of(statements, sums)
         operands = tuple(self._operands(statements, reads))
@@ -155,7 +162,10 @@ class PassBuilder:
         guards += [g for s in (*statements, *sums) for g in guards_of(s.argument if isinstance(s, Sum) else s.value)]
         guards += [slot.when for slot in self.program.slots if any(slot.name == o.member for o in operands)]
         names = tuple(total.name for total in sums)
-        return Pass(name, doc, given, self.switches.names(*guards), operands, lines, names, per_tensor)
+        runs = phase.guards if phase else (ALWAYS,)
+        condition = "" if ALWAYS in runs else " || ".join(f"({self.switches.constant(guard)})" for guard in runs)
+        named = self.switches.names(*guards)
+        return Pass(name, doc, given, named, operands, lines, names, per_tensor, reductions=sums, condition=condition)
 
     def _operands(self, statements: tuple[Statement, ...], reads: set[str]) -> Iterable[Operand]:
         stores = {statement.slot for statement in statements if isinstance(statement, Store)}

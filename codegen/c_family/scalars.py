@@ -73,6 +73,8 @@ def _lines(region: Region, printer: ScalarPrinter, dialect: Dialect, fields: dic
                 lines.append(f"k.{let.slot} = C(row.{let.slot});")
             continue
         is_bool = is_condition(let.value)
+        if let.guard != ALWAYS:
+            value = f"{printer.guard(let.guard)} ? {value} : {'false' if is_bool else 'pair<C>(0)'}"
         if let.defines in pairs:
             kind = "bool" if is_bool else "Pair<C>"
             lines.append(f"const {kind} {local(let.defines)} = {value};")

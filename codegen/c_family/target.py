@@ -16,6 +16,7 @@ from ..dialects import EVERY
 from ..double_word import functions_for
 from ..ir.nodes import Hyperparameter, Literal, Program, Ref, Store
 from ..passes.legalise import Nestings
+from ..passes.traffic import Sum
 from ..printing import UnsupportedOperation
 from ..target import Templates
 from . import TEMPLATES
@@ -65,6 +66,7 @@ def _context(program: Program, dialect: Dialect, prefix: str) -> dict[str, Any]:
     passes = PassBuilder(replace(program, slots=arrays), switches, dialect, helpers)
     start, every_call, updates = passes.start(), passes.every_call(), passes.updates()
     sums = tuple(name for update in updates for name in update.sums)
+    reductions = tuple(total for update in updates for total in update.reductions)
     scalar_helpers: set[str] = set()
     computed = scalars(program, switches, dialect, scalar_helpers)
     return {
@@ -73,15 +75,13 @@ def _context(program: Program, dialect: Dialect, prefix: str) -> dict[str, Any]:
         "formula": [part for line in program.formula for part in wrapped(line, 7)],
         "hypers": program.hypers, "slots": arrays,
         "scalar_slots": tuple(slot for slot in program.slots if slot.shape == "scalar"),
-        "switches": tuple(switches.all.values()), "interface": _interface(program, switches, sums),
+        "switches": tuple(switches.all.values()), "interface": _interface(program, switches, reductions),
         "scalars": computed, "scalar_helpers": scalar_helpers,
         "double_words": functions_for(scalar for region in program.regions for scalar in region.scalars),
         "helpers": helpers,
         "start": start, "every_call": every_call, "updates": updates,
         "passes": tuple(each for each in (start, every_call, *updates) if each),
-        "sums": sums, "note": _note,
-        "chosen": switches.of(*(name for each in (every_call, *updates) if each for name in each.switches)),
-        "chosen_at_start": switches.of(*start.switches) if start else (),
+        "sums": sums, "totals": tuple(name for update in updates for name in update.totals), "note": _note,
     }  # fmt: skip
 
 
@@ -110,7 +110,7 @@ def _start(init: Literal | Ref) -> float | str:
     return init.name if isinstance(init, Ref) else float(init.value)
 
 
-def _interface(program: Program, switches: Switches, sums: tuple[str, ...]) -> str:
+def _interface(program: Program, switches: Switches, sums: tuple[Sum, ...]) -> str:
     """The file's interface as JSON, a line for each part."""
 
     def conjuncts(guard: Guard) -> list[str]:
@@ -131,7 +131,7 @@ def _interface(program: Program, switches: Switches, sums: tuple[str, ...]) -> s
             *("size", "row", "w", "g", "copy", "step"),
             *(slot.name for shape in ("parameter", "scalar") for slot in program.slots if slot.shape == shape),
         ],
-        "sums": list(sums),
+        "sums": [{"name": s.name, "over": s.over, "when": conjuncts(s.guard)} for s in sums],
         "scalar_slots": [
             {"name": s.name, "when": conjuncts(s.when), "start": _start(s.init)}
             for s in program.slots if s.shape == "scalar"

@@ -1,7 +1,7 @@
 """The application, and how errors end a command.
 
 Exit status: 0 all is well; 1 something was judged and found wanting (files differ, a cell fails, an edit is
-in the way); 2 the input is wrong, and nothing was written.
+in the way); 2 the input is wrong, and nothing was written; 130 interrupted, and files are as they were.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import typer
 
 from . import bench, compare, conform, convert, doctor, explain, generate, listing, new, page, report, show, vendor
 
-JUDGED, BAD_INPUT = 1, 2
+JUDGED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 app = typer.Typer(
     name="optloom",
@@ -30,6 +30,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Runs the command line and exits."""
     try:
         app(arguments, prog_name="optloom")
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            typer.echo("interrupted: what was not finished was not written", err=True)
+        raise
     except Exception as error:
         status = _status_of(error)
         if status is None:

@@ -11,6 +11,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import optloom.codegen
+import optloom.spec
 import typer
 
 if TYPE_CHECKING:
@@ -34,13 +36,34 @@ class NumericsChoice(StrEnum):
     FAST = "fast"
 
 
+def complete_rule(incomplete: str) -> list[str]:
+    """For the shell: the rules' names, read off their folder, so that nothing is imported."""
+    return _stems(Path(next(iter(optloom.spec.__path__))) / "rules", "[!_]*.py", incomplete)
+
+
+def complete_target(incomplete: str) -> list[str]:
+    """For the shell: the targets' names."""
+    return _stems(Path(next(iter(optloom.codegen.__path__))) / "targets", "[!_]*", incomplete)
+
+
+def _stems(folder: Path, pattern: str, incomplete: str) -> list[str]:
+    return sorted(file.stem for file in folder.glob(pattern) if file.stem.startswith(incomplete))
+
+
 Rules = Annotated[
     list[str] | None,
-    typer.Argument(metavar="RULE", help="Rules, or paths of rule files; all if none is named."),
+    typer.Argument(
+        metavar="RULE", help="Rules, or paths of rule files; all if none is named.", autocompletion=complete_rule
+    ),
 ]
 Targets = Annotated[
     list[str] | None,
-    typer.Option("--target", "-t", metavar="TARGET", help="Only this target; may be repeated."),
+    typer.Option(
+        "--target", "-t", metavar="TARGET", help="Only this target; may be repeated.", autocompletion=complete_target
+    ),
+]
+OneRule = Annotated[
+    str, typer.Argument(metavar="RULE", help="A rule, or the path of a rule file.", autocompletion=complete_rule)
 ]
 Out = Annotated[Path | None, typer.Option(help="Folder of the files; the checkout's generated/ if not given.")]
 NumericsOption = Annotated[

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .common import Json, console, print_json
+from .common import Json, OneRule, console, print_json
 
 if TYPE_CHECKING:
     from ..compare import Comparison, Distance
 
-OneRule = Annotated[str, typer.Argument(metavar="RULE", help="A rule, or the path of a rule file.")]
 Peers = Annotated[
     list[str] | None,
     typer.Argument(metavar="PEER", help="Peers by package (torch, keras, optax) or path; all if none is named."),

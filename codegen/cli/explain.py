@@ -7,13 +7,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import Json, NumericsChoice, NumericsOption, Stages, console, print_json, stages_of
+from .common import (
+    Json,
+    NumericsChoice,
+    NumericsOption,
+    OneRule,
+    Stages,
+    complete_target,
+    console,
+    print_json,
+    stages_of,
+)
 
 if TYPE_CHECKING:
     from ..explain import Explanation, PassView, PhaseView
 
-OneRule = Annotated[str, typer.Argument(metavar="RULE", help="A rule, or the path of a rule file.")]
-OneTarget = Annotated[str | None, typer.Option("--target", "-t", help="As this target has it compiled.")]
+OneTarget = Annotated[
+    str | None,
+    typer.Option("--target", "-t", help="As this target has it compiled.", autocompletion=complete_target),
+]
 
 
 def add_to(app: typer.Typer) -> None:

@@ -7,7 +7,12 @@ from typing import Annotated
 
 import typer
 
-Named = Annotated[list[str], typer.Argument(metavar="RULE...", help="Rules, or paths of rule files.")]
+from .common import complete_rule
+
+Named = Annotated[
+    list[str],
+    typer.Argument(metavar="RULE...", help="Rules, or paths of rule files.", autocompletion=complete_rule),
+]
 Folder = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the pages go; here if not given.")]
 
 

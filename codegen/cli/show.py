@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import Json, console, print_json
+from .common import Json, OneRule, console, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ..show import HyperView, PeerView, RuleView
 
-OneRule = Annotated[str, typer.Argument(metavar="RULE", help="A rule, or the path of a rule file.")]
 Latex = Annotated[bool, typer.Option("--latex", help="Print the formula alone, as LaTeX.")]
 
 

@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import Json, NumericsOption, Stages, console, print_json, stages_of
+from .common import Json, NumericsOption, OneRule, Stages, complete_target, console, print_json, stages_of
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-OneRule = Annotated[str, typer.Argument(metavar="RULE", help="A rule, or the path of a rule file.")]
 Vendored = Annotated[
     list[str] | None, typer.Argument(metavar="RULE", help="Vendored rules; all if none is named.", show_default=False)
 ]
-Target = Annotated[str, typer.Option("--target", "-t", metavar="TARGET", help="The framework or language.")]
+Target = Annotated[
+    str,
+    typer.Option("--target", "-t", metavar="TARGET", help="The framework or language.", autocompletion=complete_target),
+]
 To = Annotated[Path, typer.Option("--to", metavar="FOLDER", help="Where to, inside the project.")]
 Dialect = Annotated[str, typer.Option(metavar="PEER", help="A peer's conventions: its path, or its package.")]
 Package = Annotated[

@@ -14,6 +14,7 @@ from optloom.spec.stages import PIPELINE
 from ..api import UnknownName, is_path, rules_named, stages_named, targets_named
 from ..compiler import Numerics, Settings, dialect_of, render
 from ..discovery import target as load_target
+from ..target import Kernels
 from .finish import finished
 from .lock import Entry
 from .project import VendorError, folder_inside
@@ -58,6 +59,7 @@ def entry_for(request: Request, project: Path) -> Entry:
         stages=_stages_around(rule, request.stages),
         dialect=_peer(rule, request.dialect) if request.dialect else "",
         package=request.package,
+        kernels=request.kernels and hasattr(load_target(request.target), "kernels"),
     )
 
 
@@ -70,14 +72,25 @@ def texts_of(entry: Entry, project: Path) -> dict[str, str]:
     targets_named([entry.target])
     settings = dialect_of(rule, _peer(rule, entry.dialect)) if entry.dialect else Settings()
     stages = stages_named(_stages_around(rule, entry.stages))
-    made = render(rule, entry.target, entry.numerics, replace(settings, stages=stages))
-    texts = {PurePosixPath(path).relative_to(entry.target).as_posix(): text for path, text in made.items()}
+    texts = _rendered(rule, entry, replace(settings, stages=stages))
     own, command = PurePosixPath(entry.rule).stem, command_of(entry, rule)
     source = entry.rule if is_path(entry.rule) else _module(rule)
     return {
         name: finished(name, text, entry.package, source, command if PurePosixPath(name).stem == own else "")
         for name, text in texts.items()
     }
+
+
+def _rendered(rule: type[Rule], entry: Entry, settings: Settings) -> dict[str, str]:
+    """The files as in `generated/`, in one folder: with those of its kernels, or without what only kernels need."""
+    made = render(rule, entry.target, entry.numerics, settings)
+    kernels: Kernels | None = getattr(load_target(entry.target), "kernels", None)
+    if entry.kernels and kernels:
+        for name in kernels.targets:
+            made |= render(rule, name, None, settings)
+    unused = frozenset(kernels.support) if kernels and not entry.kernels else frozenset[str]()
+    names = {PurePosixPath(*PurePosixPath(path).parts[1:]).as_posix(): text for path, text in made.items()}
+    return {name: text for name, text in names.items() if name not in unused}
 
 
 def command_of(entry: Entry, rule: type[Rule] | None = None) -> str:
@@ -89,6 +102,8 @@ def command_of(entry: Entry, rule: type[Rule] | None = None) -> str:
         parts.append(f"--stages {','.join(entry.stages) or 'none'}")
     if entry.dialect:
         parts.append(f"--dialect {entry.dialect}")
+    if entry.kernels:
+        parts.append("--kernels")
     if entry.package is not None:
         parts.append(f"--package {entry.package or repr('')}")
     return " ".join(parts)

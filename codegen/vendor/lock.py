@@ -33,6 +33,7 @@ class Entry:
 
     `rule`: a name, or a rule file's path from the project's root. `to`: the folder, from there as well. `dialect`: a
     peer's path. `package`: None for relative imports, "" for modules that lie side by side. `files`: within `to`.
+    `kernels`: whether fused kernels are among them.
     """
 
     rule: str
@@ -43,6 +44,7 @@ class Entry:
     dialect: str = ""
     package: str | None = None
     files: tuple[str, ...] = ()
+    kernels: bool = False
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -140,6 +142,7 @@ def _entry_as_json(entry: Entry) -> dict[str, Any]:
         "stages": list(entry.stages),
         "dialect": entry.dialect,
         "package": entry.package,
+        "kernels": entry.kernels,
         "files": list(entry.files),
     }
 
@@ -154,6 +157,7 @@ def _entry(value: Mapping[str, Any]) -> Entry:
         numerics=value["numerics"],
         stages=tuple(_text("stages", name) for name in value["stages"]),
         package=None if package is None else _text("package", package),
+        kernels=value.get("kernels") is True,
         files=tuple(_inside(_text("files", name)) for name in value["files"]),
     )
 

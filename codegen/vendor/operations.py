@@ -52,7 +52,7 @@ def add(request: Request, project: Path | None = None, *, force: bool = False) -
     lock = read_lock(project)
     entry = entry_for(request, project)
     texts = texts_of(entry, project)
-    if request.kernels and any(name.endswith(".py") for name in texts):
+    if request.kernels and not entry.kernels and any(name.endswith(".py") for name in texts):
         raise VendorError(
             f"--kernels: not implemented yet for target {entry.target}\n"
             "  the kernels themselves can be vendored, by the target of their language"

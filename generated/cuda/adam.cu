@@ -338,19 +338,29 @@ template <typename C> __device__ inline Scalars<C> advance(AdamRow &row, int64 o
     const Pair<C> epsilon = pair<C>(row.epsilon);
     const Pair<C> weight_decay = pair<C>(row.weight_decay);
     const Pair<C> gradient_accumulation_steps = pair<C>(double(row.gradient_accumulation_steps));
-    k.inverse_gradient_accumulation_steps = rounded(pair<C>(1) / gradient_accumulation_steps);
-    k.weight_decay = rounded(weight_decay);
-    k.weight_decay_times_learning_rate = rounded(weight_decay * learning_rate);
+    k.inverse_gradient_accumulation_steps =
+        rounded((options & ADAM_GRADIENT_ACCUMULATION_STEPS) ? pair<C>(1) / gradient_accumulation_steps
+        : pair<C>(0));
+    k.weight_decay =
+        rounded((options & ADAM_WEIGHT_DECAY) && !(options & ADAM_DECOUPLED_WEIGHT_DECAY) ? weight_decay
+        : pair<C>(0));
+    k.weight_decay_times_learning_rate =
+        rounded((options & ADAM_WEIGHT_DECAY) && (options & ADAM_DECOUPLED_WEIGHT_DECAY)
+        ? weight_decay * learning_rate : pair<C>(0));
     k.beta_1 = rounded(beta_1);
     k.one_minus_beta_1 = rounded(pair<C>(1) - beta_1);
     k.beta_2 = rounded(beta_2);
     k.one_minus_beta_2 = rounded(pair<C>(1) - beta_2);
     const Pair<C> one_minus_power_of_beta_2_2 = one_minus_power(beta_2, row.t);
-    k.inverse_one_minus_power_of_beta_2 = rounded(pair<C>(1) / one_minus_power_of_beta_2_2);
+    k.inverse_one_minus_power_of_beta_2 =
+        rounded((options & ADAM_AMSGRAD) && (options & ADAM_CORRECTED_AMSGRAD)
+        ? pair<C>(1) / one_minus_power_of_beta_2_2 : pair<C>(0));
     const Pair<C> root_of_one_minus_power_of_beta_2 = sqrt(one_minus_power_of_beta_2_2);
     k.alpha = rounded(learning_rate * root_of_one_minus_power_of_beta_2 / one_minus_power(beta_1, row.t));
     k.added = rounded((options & ADAM_EPSILON_HAT) ? epsilon : epsilon * root_of_one_minus_power_of_beta_2);
-    k.one_minus_power_of_beta_2 = rounded(one_minus_power_of_beta_2_2);
+    k.one_minus_power_of_beta_2 =
+        rounded((options & ADAM_AMSGRAD) && (options & ADAM_CORRECTED_AMSGRAD) ? one_minus_power_of_beta_2_2
+        : pair<C>(0));
     return k;
 }
 
@@ -639,6 +649,11 @@ template <typename Table> __device__ inline void update_chunk(const Table &table
 }  // namespace
 
 extern "C" {
+
+#ifdef OPTLOOM_DIGEST
+extern __device__ const char adam_digest[];
+__device__ const char adam_digest[] = OPTLOOM_DIGEST;  // of this file, for those who look for builds of it
+#endif
 
 // One thread block: counts the call, and computes what the elements of each row share.
 __global__ void __launch_bounds__(256)

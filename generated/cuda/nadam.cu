@@ -338,9 +338,15 @@ template <typename C> __device__ inline Scalars<C> advance(NadamRow &row, int64 
     const Pair<C> momentum_decay = pair<C>(row.momentum_decay);
     const Pair<C> weight_decay = pair<C>(row.weight_decay);
     const Pair<C> gradient_accumulation_steps = pair<C>(double(row.gradient_accumulation_steps));
-    k.inverse_gradient_accumulation_steps = rounded(pair<C>(1) / gradient_accumulation_steps);
-    k.weight_decay = rounded(weight_decay);
-    k.weight_decay_times_learning_rate = rounded(weight_decay * learning_rate);
+    k.inverse_gradient_accumulation_steps =
+        rounded((options & NADAM_GRADIENT_ACCUMULATION_STEPS) ? pair<C>(1) / gradient_accumulation_steps
+        : pair<C>(0));
+    k.weight_decay =
+        rounded((options & NADAM_WEIGHT_DECAY) && !(options & NADAM_DECOUPLED_WEIGHT_DECAY) ? weight_decay
+        : pair<C>(0));
+    k.weight_decay_times_learning_rate =
+        rounded((options & NADAM_WEIGHT_DECAY) && (options & NADAM_DECOUPLED_WEIGHT_DECAY)
+        ? weight_decay * learning_rate : pair<C>(0));
     const Pair<C> decay = (options & NADAM_MOMENTUM_DECAY)
         ? real_power(pair<C>(24) / pair<C>(25), pair<C>(double(row.t)) * momentum_decay)
         : power(pair<C>(24) / pair<C>(25), row.t);
@@ -643,6 +649,11 @@ template <typename Table> __device__ inline void update_chunk(const Table &table
 }  // namespace
 
 extern "C" {
+
+#ifdef OPTLOOM_DIGEST
+extern __device__ const char nadam_digest[];
+__device__ const char nadam_digest[] = OPTLOOM_DIGEST;  // of this file, for those who look for builds of it
+#endif
 
 // One thread block: counts the call, and computes what the elements of each row share.
 __global__ void __launch_bounds__(256)

@@ -324,14 +324,20 @@ template <typename C> __device__ inline Scalars<C> advance(RMSpropRow &row, int6
     const Pair<C> epsilon = pair<C>(row.epsilon);
     const Pair<C> weight_decay = pair<C>(row.weight_decay);
     const Pair<C> gradient_accumulation_steps = pair<C>(double(row.gradient_accumulation_steps));
-    k.inverse_gradient_accumulation_steps = rounded(pair<C>(1) / gradient_accumulation_steps);
-    k.weight_decay = rounded(weight_decay);
-    k.weight_decay_times_learning_rate = rounded(weight_decay * learning_rate);
+    k.inverse_gradient_accumulation_steps =
+        rounded((options & RMSPROP_GRADIENT_ACCUMULATION_STEPS) ? pair<C>(1) / gradient_accumulation_steps
+        : pair<C>(0));
+    k.weight_decay =
+        rounded((options & RMSPROP_WEIGHT_DECAY) && !(options & RMSPROP_DECOUPLED_WEIGHT_DECAY) ? weight_decay
+        : pair<C>(0));
+    k.weight_decay_times_learning_rate =
+        rounded((options & RMSPROP_WEIGHT_DECAY) && (options & RMSPROP_DECOUPLED_WEIGHT_DECAY)
+        ? weight_decay * learning_rate : pair<C>(0));
     k.rho = rounded(rho);
     k.one_minus_rho = rounded(pair<C>(1) - rho);
     k.learning_rate = rounded(learning_rate);
     k.epsilon = rounded(epsilon);
-    k.momentum = rounded(momentum);
+    k.momentum = rounded((options & RMSPROP_MOMENTUM) ? momentum : pair<C>(0));
     return k;
 }
 
@@ -627,6 +633,11 @@ template <typename Table> __device__ inline void update_chunk(const Table &table
 }  // namespace
 
 extern "C" {
+
+#ifdef OPTLOOM_DIGEST
+extern __device__ const char rmsprop_digest[];
+__device__ const char rmsprop_digest[] = OPTLOOM_DIGEST;  // of this file, for those who look for builds of it
+#endif
 
 // One thread block: counts the call, and computes what the elements of each row share.
 __global__ void __launch_bounds__(256)

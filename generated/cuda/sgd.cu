@@ -308,11 +308,17 @@ template <typename C> __device__ inline Scalars<C> advance(SGDRow &row, int64 op
     const Pair<C> dampening = pair<C>(row.dampening);
     const Pair<C> weight_decay = pair<C>(row.weight_decay);
     const Pair<C> gradient_accumulation_steps = pair<C>(double(row.gradient_accumulation_steps));
-    k.inverse_gradient_accumulation_steps = rounded(pair<C>(1) / gradient_accumulation_steps);
-    k.weight_decay = rounded(weight_decay);
-    k.weight_decay_times_learning_rate = rounded(weight_decay * learning_rate);
+    k.inverse_gradient_accumulation_steps =
+        rounded((options & SGD_GRADIENT_ACCUMULATION_STEPS) ? pair<C>(1) / gradient_accumulation_steps
+        : pair<C>(0));
+    k.weight_decay =
+        rounded((options & SGD_WEIGHT_DECAY) && !(options & SGD_DECOUPLED_WEIGHT_DECAY) ? weight_decay
+        : pair<C>(0));
+    k.weight_decay_times_learning_rate =
+        rounded((options & SGD_WEIGHT_DECAY) && (options & SGD_DECOUPLED_WEIGHT_DECAY)
+        ? weight_decay * learning_rate : pair<C>(0));
     k.share = rounded(pair<C>(1) < pair<C>(double(row.t)) ? pair<C>(1) - dampening : pair<C>(1));
-    k.momentum = rounded(momentum);
+    k.momentum = rounded((options & SGD_MOMENTUM) ? momentum : pair<C>(0));
     k.learning_rate = rounded(learning_rate);
     return k;
 }
@@ -581,6 +587,11 @@ template <typename Table> __device__ inline void update_chunk(const Table &table
 }  // namespace
 
 extern "C" {
+
+#ifdef OPTLOOM_DIGEST
+extern __device__ const char sgd_digest[];
+__device__ const char sgd_digest[] = OPTLOOM_DIGEST;  // of this file, for those who look for builds of it
+#endif
 
 // One thread block: counts the call, and computes what the elements of each row share.
 __global__ void __launch_bounds__(256)

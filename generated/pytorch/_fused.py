@@ -5,6 +5,7 @@
 import ctypes
 import functools
 import hashlib
+import importlib
 import inspect
 from collections.abc import Mapping, Sequence
 from operator import is_, itemgetter
@@ -39,6 +40,9 @@ def step(optimizer: Any, group: dict[str, Any]) -> bool:
 
     Raises Refused or KernelError before anything is written.
     """
+    if group["fused"] and all(w.is_cuda for w in group["params"]):
+        importlib.import_module("._fused_cuda", __package__).step(optimizer, group)
+        return True
     plans = plans_of(optimizer, group)
     if plans is None or not plans.are_current(optimizer):
         try:
@@ -84,21 +88,23 @@ def update_tensors(
     `given`: the hyperparameters that are, of those in `hypers`, which are `numbers`; `options`: with values.
     """
     source, count = _kernels.source_of(file), len(ws)
+    known = dict(zip(hypers.split(","), numbers.tolist(), strict=True))
+    values = completed(source, {name: x if name in given.split(",") else None for name, x in known.items()})
+    pairs = (pair.split("=") for pair in options.split(","))
+    chosen: dict[str, Any] = {name: {"True": True, "False": False}.get(x, x) for name, x in pairs}
+    scopes = scopes_of(source, values, chosen)
     names = ("step", *filter(None, slots.split(",")))
     parts = []
     for index, (w, g) in enumerate(zip(ws, gs, strict=True)):
         state = {name: states[at * count + index] for at, name in enumerate(names)}
-        parts.append(Part(f"parameter {index}", w, g, source))
+        parts.append(Part(f"parameter {index}", w, g, source, bool(scopes)))
         parts[-1].put_slots(state, {name: name for name in names[1:]})
     check_overlaps(parts, False)
-    known = dict(zip(hypers.split(","), numbers.tolist(), strict=True))
-    values = completed(source, {name: x if name in given.split(",") else None for name, x in known.items()})
-    chosen = dict(pair.split("=") for pair in options.split(","))
-    bits = bits_of(
-        source, values, {name: {"True": True, "False": False}.get(x, x) for name, x in chosen.items()}
-    )
-    reading = _kernels.NEGATED if chosen["maximize"] == "True" else 0
-    for plan in plans_by_dtypes(source, parts):
+    plans = plans_by_dtypes(source, parts)
+    if "tensors" in scopes and len(plans) > 1:
+        raise Refused("a sum over all tensors spans dtypes here; pass fused=False")
+    bits, reading = bits_of(source, values, chosen), _kernels.NEGATED if chosen["maximize"] else 0
+    for plan in plans:
         plan.run(plan.library(bits, reading, True), values, 1.0, None, True)
 
 
@@ -133,12 +139,18 @@ class Plans:
             if w.grad is not None or optimizer.state.get(w, {}).get("pending")
         ]  # fmt: skip
         check_known(self.source, optimizer, group)
-        parts = [Part(f"parameter {_name(group, index)}", w, w.grad, self.source) for index, w in active]
+        scopes = scopes_of(self.source, completed(self.source, values_of(optimizer, group)), group)
+        parts = [
+            Part(f"parameter {_name(group, index)}", w, w.grad, self.source, bool(scopes))
+            for index, w in active
+        ]
         names = {slot: key for slot, key in named_slots(optimizer).items() if key in self.slots}
         for part in parts:
             part.put_slots(optimizer._state_of(part.w, group), names)
         check_overlaps(parts, bool(group["write_back_grad"]))
         self.plans = plans_by_dtypes(self.source, parts)
+        if "tensors" in scopes and len(self.plans) * len(optimizer.param_groups) > 1:
+            raise Refused("a sum over all tensors spans param groups or dtypes here; pass fused=False")
         chosen = {w for _, w in active}
         self.inactive = [w for w in self.params if w not in chosen]
         self.inactive_impl = numpy.array([w._cdata for w in self.inactive], numpy.uint64)
@@ -177,6 +189,8 @@ class Plans:
         iterations, is_update = optimizer._counted(self.group)
         for plan, library in zip(self.plans, libraries, strict=True):
             plan.run(library, values, 1.0 if scale is None else float(scale), iterations, is_update)
+            if scale is not None and self.group["write_back_grad"]:
+                plan.write_back()
 
 
 def check_known(source: Source, optimizer: Any, group: Mapping[str, Any]) -> None:
@@ -204,9 +218,10 @@ class Part:
     `is_lasting`: none of them is a copy. A parameter with gaps, or a gradient that lies otherwise, is copied.
     """
 
-    def __init__(self, name: str, w: Tensor, g: Tensor | None, source: Source) -> None:
-        self.name, self.w, self.is_lasting = name, w, True
-        self.has_sums = bool(source.interface["sums"])
+    devices: tuple[str, ...] = ("cpu",)
+
+    def __init__(self, name: str, w: Tensor, g: Tensor | None, source: Source, adds_up: bool) -> None:
+        self.name, self.w, self.is_lasting, self.adds_up = name, w, True, adds_up
         self.numbers = {slot["name"] for slot in source.interface["scalar_slots"]}
         if g is None:
             g, self.is_lasting = torch.zeros_like(w), False
@@ -225,22 +240,25 @@ class Part:
         if self.like is not self.own:
             self.is_lasting = False
             self.like.copy_(self.own)
-        self.g = self._alike(self.g)
+        given, self.g = self.g, self._alike(self.g)
+        self.copied_gradient = [] if self.g is given else [(given, self.g)]
 
     def _check(self, g: Tensor) -> None:
         for what, x in ((self.name, self.w), (f"the gradient of {self.name}", g)):
             if x.layout is not torch.strided:
                 raise Refused(f"{what} is sparse: fused kernels take dense tensors")
-            if x.device.type != "cpu":
-                raise Refused(f"{what} is on {x.device}: fused kernels here run on the CPU")
+            if x.device.type not in self.devices:
+                raise Refused(
+                    f"{what} is on {x.device}: fused kernels run on the CPU, or all of a group's on a GPU"
+                )
             if x.dtype not in NAMES and x.dtype not in (torch.complex64, torch.complex128):
                 raise Refused(f"{what} has dtype {x.dtype}: fused kernels take {', '.join(NAMES.values())}")
 
     def _local(self, x: Tensor) -> Tensor:
         if hasattr(x, "to_local"):
-            if self.has_sums:
+            if self.adds_up:
                 raise Refused(
-                    f"{self.name} is distributed, and the rule adds up whole tensors; pass fused=False"
+                    f"{self.name} is distributed, and the step adds up whole tensors; pass fused=False"
                 )
             self.is_lasting = False
             x = x.to_local()
@@ -259,10 +277,12 @@ class Part:
     def put_slots(self, state: dict[str, Any], names: Mapping[str, str]) -> None:
         """Takes the parameter's state, where the rule's slots have `names`."""
         self.state, self.names = state, names
-        if self.state["step"].dtype != torch.float64 or self.state["step"].device.type != "cpu":
-            self.state["step"] = self.state["step"].to("cpu", torch.float64)
+        if self.state["step"].dtype != torch.float64 or self.state["step"].device != self.own.device:
+            self.state["step"] = self.state["step"].to(self.own.device, torch.float64)
         self.counter = self.state["step"]
         self.arrays, self.copied = {}, [] if self.like is self.own else [(self.own, self.like)]
+        for key in (key for slot, key in names.items() if slot in self.numbers):
+            self.state[key] = self.state[key].to(self.own.device)
         self.scalars = {slot: self.state[key] for slot, key in names.items() if slot in self.numbers}
         for slot, key in names.items():
             if slot not in self.numbers:
@@ -358,6 +378,12 @@ class Plan:
         if iterations is not None:
             for state in self.states:
                 state["iterations"], state["pending"] = iterations, not is_update
+
+    def write_back(self) -> None:
+        """Writes gradients whose copies the kernel has written."""
+        for part in self.parts:
+            for g, copy in part.copied_gradient:
+                g.copy_(copy)
 
     def _called(self, library: _kernels.Library, scale: float) -> bool:
         status = library.step(
@@ -524,6 +550,17 @@ def completed(source: Source, values: Mapping[str, Any]) -> dict[str, Any]:
     return {
         hyper["name"]: values.get(hyper["name"], hyper["default"]) for hyper in source.interface["hypers"]
     }
+
+
+def scopes_of(source: Source, values: Mapping[str, Any], group: Mapping[str, Any]) -> set[str]:
+    """What the step of a group adds up: a whole "tensor", all "tensors"."""
+    bits = bits_of(source, values, group)
+    on = {switch["name"]: bool(bits >> bit & 1) for bit, switch in enumerate(source.interface["switches"])}
+
+    def exists(total: Mapping[str, Any]) -> bool:
+        return all(on[name.lstrip("!")] != name.startswith("!") for name in total["when"])
+
+    return {total["over"] for total in source.interface["sums"] if exists(total)}
 
 
 def bits_of(source: Source, values: Mapping[str, Any], group: Mapping[str, Any]) -> int:

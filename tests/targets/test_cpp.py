@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,6 +56,25 @@ def test_special_values(name: str, dtype: Dtype, folder: Path) -> None:
         assert bits(computed) == bits(expected), variant
 
 
+STAGES: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"global_clipnorm": 0.5, "loss_scale_factor": 3.0, "weight_decay": 0.01}, {"use_ema": True}),
+    ({"clipnorm": 0.1, "gradient_accumulation_steps": 2, "ema_overwrite_frequency": 2}, {"use_ema": True}),
+    ({"clipvalue": 0.01, "gradient_accumulation_steps": 3}, {}),
+]
+
+
+@pytest.mark.parametrize("variant", STAGES, ids=("all", "each", "values"))
+@pytest.mark.parametrize("name", ["adam", "lamb"])
+def test_stages_are_in_the_same_passes(name: str, variant: Any, folder: Path) -> None:
+    """Norms of all tensors and of each, before and among a rule's own sums; passes that no option asks for are left
+    out, and what every call does is done in calls that do not update."""
+    ours, theirs = rendered(name, "cpp", folder), rendered(name, "numpy", folder)
+    made = episode("float32", SHAPES, 7)
+    (computed,) = runner.run(job(ours, name, "float32", made, variant))
+    (expected,) = reference.run(job(theirs, name, "float32", made, variant))
+    assert bits(computed) == bits(expected)
+
+
 @pytest.mark.parametrize("name", RULES)
 def test_injected_state_and_late_steps(name: str, folder: Path) -> None:
     ours, theirs = rendered(name, "cpp", folder), rendered(name, "numpy", folder)
@@ -98,7 +118,8 @@ def test_fast_math_is_refused(folder: Path) -> None:
 @pytest.mark.parametrize("name", RULES)
 def test_no_warnings(name: str, folder: Path) -> None:
     command = ["g++", *runner.FLAGS.split(), "-Wall", "-Wextra", "-Werror", "-fsyntax-only"]
-    subprocess.run([*command, rendered(name, "cpp", folder)], check=True)
+    for options in ("0", "-1"):  # none, and all together
+        subprocess.run([*command, f"-DOPTLOOM_OPTIONS={options}", rendered(name, "cpp", folder)], check=True)
 
 
 def _state(library: Library, arrays: dict[str, list[np.ndarray]], **hypers: float) -> State:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from optloom.codegen import vendor
 from optloom.codegen.api import UnknownName
+from optloom.codegen.discovery import targets
 from optloom.codegen.output import EditedFiles, digest
 from optloom.codegen.vendor import LOCK, Problem, Request, VendorError
 
@@ -49,7 +50,7 @@ def test_the_lock_holds_what_is_needed_to_render_again(project: Path, vendored: 
         {
             "rule": "tiny.py", "target": "numpy", "to": "src/mine/optim", "numerics": "strict",
             "stages": ["ema", "unscale", "accumulate", "clip", "decay"], "dialect": "", "package": None,
-            "files": ["tiny.py"],
+            "kernels": False, "files": ["tiny.py"],
         }
     ]  # fmt: skip
     known = lock["files"][FILE]
@@ -332,7 +333,23 @@ def test_kernel_files_are_vendored_by_themselves(project: Path) -> None:
     assert head[2] == "//     optloom vendor add sgd --target cpp --to kernels"
 
 
-def test_kernels_beside_a_class_are_not_there_yet(project: Path) -> None:
-    with pytest.raises(VendorError, match="--kernels: not implemented yet for target pytorch"):
-        vendor.add(Request("adam", "pytorch", Path("optim"), kernels=True))
+def test_a_target_without_fused_steps_has_no_kernels_to_vendor(project: Path) -> None:
+    with pytest.raises(VendorError, match="--kernels: not implemented yet for target numpy"):
+        vendor.add(Request("adam", "numpy", Path("optim"), kernels=True))
+
+
+@pytest.mark.parametrize("name", [name for name, target in targets().items() if hasattr(target, "kernels")])
+def test_kernels_come_beside_the_class_where_they_are_asked_for(name: str, project: Path) -> None:
+    kernels = targets()[name].kernels  # type: ignore[attr-defined]
+    plain = vendor.add(Request("adam", name, Path("plain"))).entry
+    fused = vendor.add(Request("adam", name, Path("fused"), kernels=True)).entry
+    assert set(kernels.support).isdisjoint(plain.files)
+    assert set(fused.files) == {*plain.files, *kernels.support, *(f for f in fused.files if f.startswith("adam."))}
+    assert len([file for file in fused.files if file.startswith("adam.")]) == 1 + len(kernels.targets)
+    head = (project / "fused" / "adam.py").read_text().splitlines()
+    assert head[2] == f"#     optloom vendor add adam --target {name} --to fused --kernels"
+    assert not any(problems().values())
+    again = vendor.add(Request("adam", name, Path("fused")))
+    assert set(again.entry.files) == set(plain.files)
+    assert not (project / "fused" / kernels.support[0]).exists()
     assert not (project / "optim").exists()

@@ -136,7 +136,7 @@
         picture.append(make("text", { x: Math.max(x, 10), y: base + 14, "text-anchor": "middle" }, k));
     }
     picture.append(make("line", { class: "axis", x1: 4, x2: width - 4, y1: base, y2: base }));
-    picture.append(make("text", { x: width / 2, y: height - 2, "text-anchor": "middle" }, "log2 of the error in ULP"));
+    picture.append(make("text", { x: width / 2, y: height - 5, "text-anchor": "middle" }, "log2 of the error in ULP"));
     return picture;
   }
 

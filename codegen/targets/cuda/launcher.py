@@ -43,6 +43,12 @@ class Choice:
         return tuple(f"-DOPTLOOM_{name}={value}" for name, value in values.items() if value)
 
     @property
+    def name(self) -> str:
+        """A part of a file's name."""
+        copy = f"-{self.copy}" if self.copy else ""
+        return f"o{self.options}-g{self.gradients}-{self.parameter}-{self.gradient or self.parameter}{copy}"
+
+    @property
     def pack(self) -> int:
         """Elements of 128 bits of the narrowest array."""
         return 16 // min(SIZES[dtype] for dtype in (self.parameter, self.gradient, self.copy) if dtype)

@@ -16,7 +16,10 @@ from ... import c_family
 from ...ir.nodes import Choose, Fn, Kind, Literal, Op, Program, Reduce, Ref, SlotInfo, walk
 from ...passes.legalise import Nestings
 from ...passes.locality import locality
-from ...target import Templates
+from ...target import Kernels, Templates
+from ..cpp.target import TARGET as CPP
+from ..cuda.loader import FILES as LOADER
+from ..cuda.target import TARGET as CUDA
 from .arguments import Signature
 from .multi_tensor import vocabulary
 from .names import OFF, Names
@@ -32,6 +35,7 @@ class PytorchTarget:
     missing_stages = frozenset({"unscale", "clip", "ema"})
     numerics: OneOf["strict", "fast"] = "fast"
     nestings: Nestings = frozenset()
+    kernels = Kernels((CPP.name, CUDA.name), ("_fused.py", "_fused_cuda.py", "_kernels.py", "_tensors.cpp", *LOADER))
 
     def names(self, program: Program) -> Mapping[str, str]:
         """What PyTorch's users call what `program` declares: arguments, and keys of a parameter's state."""
@@ -46,6 +50,8 @@ class PytorchTarget:
             "_kernels.py": TEMPLATES.render("kernels.py.jinja", {}),
             "_fused.py": TEMPLATES.render("fused.py.jinja", {"off": OFF}),
             "_tensors.cpp": TEMPLATES.render("tensors.cpp.jinja", {}),
+            "_fused_cuda.py": TEMPLATES.render("fused_cuda.py.jinja", {}),
+            **LOADER,
         }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from kernels import printed
-from optloom.codegen.compiler import discover, render
+from optloom.codegen.compiler import Settings, discover, render
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no g++")
 SHAPES = [(), (0,), (3,), (5, 7), (4099,), (2, 4200)]
@@ -120,6 +120,15 @@ def test_options_and_groups(strict: Callable[[str], Any]) -> None:
         optimizer.add_param_group({"params": [w], "lr": torch.tensor(0.2), **given})
     for _ in range(3):
         pair.step()
+
+
+def test_what_the_kernel_does_not_have_is_refused(one: Any) -> None:
+    """A kernel that was generated with fewer stages than the class."""
+    text = render(discover()["sgd"], "cpp", settings=Settings(stages=()))["cpp/sgd.cpp"]
+    Path(one._file).with_suffix(".cpp").write_text(text)
+    one.step()
+    optimizer = type(one)(one.param_groups[0]["params"], fused=True, gradient_accumulation_steps=2)
+    assert "gradient_accumulation_steps=2: the fused kernel" in _step_error(optimizer)
 
 
 def test_whatever_happens_between_steps(strict: Callable[[str], Any]) -> None:
