@@ -15,10 +15,10 @@
 // Build: g++ -std=c++17 -O3 -fopenmp -fno-math-errno -fno-trapping-math -ffp-contract=off -shared -fPIC
 // Every operation is rounded once, in the order written: any -march, any number of threads, the same bits.
 //
-// As it is, the library takes all options, and parameters with gradients of their dtype. Built for one
-// choice it is smaller: -DOPTLOOM_OPTIONS=<options>; -DOPTLOOM_PARAMETER=float32
-// -DOPTLOOM_GRADIENT=bfloat16 for dtypes, then -DOPTLOOM_COPY=bfloat16 for a copy of each parameter,
-// written with it; -DOPTLOOM_GRADIENTS= the sum of 1 to go up the gradient, 2 to divide it by
+// The library is for one choice of options, -DOPTLOOM_OPTIONS=<sum>, and for parameters with gradients
+// of their dtype; or also for one pair of dtypes, -DOPTLOOM_PARAMETER=float32
+// -DOPTLOOM_GRADIENT=bfloat16, then perhaps -DOPTLOOM_COPY=bfloat16 for a copy of each parameter,
+// written with it. -DOPTLOOM_GRADIENTS= the sum of 1 to go up the gradient, 2 to divide it by
 // `gradient_scale`, 4 to write it back divided.
 #include <algorithm>
 #include <cmath>
@@ -42,7 +42,14 @@ struct AdoptRow {
     double beta_2;  // decay rate of the second moment, 0.9999 by default
     double epsilon;  // least root of the second moment, 1e-06 by default
     double weight_decay;  // share of the weights, times the learning rate, taken off; None for none
+    double global_clipnorm;  // largest norm of all gradients together; None for any
+    double clipnorm;  // largest norm of a parameter's gradient; None for any
+    double clipvalue;  // largest size of a gradient's element; None for any
     int64_t gradient_accumulation_steps;  // calls per update; None for one
+    double loss_scale_factor;  // what the loss was multiplied by; None for nothing
+    double ema_momentum;  // decay rate of the average of the weights, 0.99 by default
+    // updates after which the average overwrites the weights; None for never
+    int64_t ema_overwrite_frequency;
     int64_t iterations;  // calls
     int64_t t;  // updates
 };
@@ -59,13 +66,20 @@ struct AdoptTensor {
     void *m;  // first moment of what the gradients are scaled to
     void *v;  // second moment
     void *accumulated_gradient;  // sum of the gradients since the last update
+    void *weight_average;  // moving average of the weights
 };
 
 // What `options` is made of. The bit of a hyperparameter says that it is given.
 enum AdoptOption {
     ADOPT_GRADIENT_ACCUMULATION_STEPS = 1,
-    ADOPT_WEIGHT_DECAY = 2,
-    ADOPT_CLIPPING = 4,
+    ADOPT_USE_EMA = 2,
+    ADOPT_LOSS_SCALE_FACTOR = 4,
+    ADOPT_CLIPVALUE = 8,
+    ADOPT_CLIPNORM = 16,
+    ADOPT_GLOBAL_CLIPNORM = 32,
+    ADOPT_WEIGHT_DECAY = 64,
+    ADOPT_CLIPPING = 128,
+    ADOPT_EMA_OVERWRITE_FREQUENCY = 256,
 };
 
 // The same for bindings.
@@ -76,24 +90,38 @@ extern "C" const char *const adopt_interface = R"({
     {"name": "beta_2", "type": "float64", "default": 0.9999},
     {"name": "epsilon", "type": "float64", "default": 1e-06},
     {"name": "weight_decay", "type": "float64", "default": null},
-    {"name": "gradient_accumulation_steps", "type": "int64", "default": null}
+    {"name": "global_clipnorm", "type": "float64", "default": null},
+    {"name": "clipnorm", "type": "float64", "default": null},
+    {"name": "clipvalue", "type": "float64", "default": null},
+    {"name": "gradient_accumulation_steps", "type": "int64", "default": null},
+    {"name": "loss_scale_factor", "type": "float64", "default": null},
+    {"name": "ema_momentum", "type": "float64", "default": 0.99},
+    {"name": "ema_overwrite_frequency", "type": "int64", "default": null}
   ],
   "counters": [
     {"name": "iterations"},
     {"name": "t"}
   ],
   "options": [
-    {"name": "clipping", "default": true}
+    {"name": "clipping", "default": true},
+    {"name": "use_ema", "default": false}
   ],
   "switches": [
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
+    {"name": "use_ema", "option": "use_ema", "value": true},
+    {"name": "loss_scale_factor", "given": "loss_scale_factor", "off": null},
+    {"name": "clipvalue", "given": "clipvalue", "off": null},
+    {"name": "clipnorm", "given": "clipnorm", "off": null},
+    {"name": "global_clipnorm", "given": "global_clipnorm", "off": null},
     {"name": "weight_decay", "given": "weight_decay", "off": null},
-    {"name": "clipping", "option": "clipping", "value": true}
+    {"name": "clipping", "option": "clipping", "value": true},
+    {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null}
   ],
   "slots": [
     {"name": "m", "when": []},
     {"name": "v", "when": []},
-    {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]}
+    {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]},
+    {"name": "weight_average", "when": ["use_ema"]}
   ],
   "tensor": [
     "size",
@@ -104,12 +132,19 @@ extern "C" const char *const adopt_interface = R"({
     "step",
     "m",
     "v",
-    "accumulated_gradient"
+    "accumulated_gradient",
+    "weight_average"
   ],
-  "sums": [],
+  "sums": [
+    {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
+    {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]}
+  ],
   "scalar_slots": []
 })";
 
+#ifndef OPTLOOM_OPTIONS
+#define OPTLOOM_OPTIONS 0
+#endif
 #ifndef OPTLOOM_GRADIENTS
 #define OPTLOOM_GRADIENTS 0
 #endif
@@ -118,13 +153,17 @@ namespace {
 
 enum Refusal { DONE, OTHER_OPTIONS, OTHER_COUNTERS };
 
-bool is_built_for([[maybe_unused]] int64_t options) {
-#ifdef OPTLOOM_OPTIONS
-    return options == (OPTLOOM_OPTIONS);
-#else
-    return true;
-#endif
-}
+// What the library was built for.
+constexpr int64_t chosen_options = OPTLOOM_OPTIONS;
+constexpr bool gradient_accumulation_steps = chosen_options & ADOPT_GRADIENT_ACCUMULATION_STEPS;
+constexpr bool use_ema = chosen_options & ADOPT_USE_EMA;
+constexpr bool loss_scale_factor = chosen_options & ADOPT_LOSS_SCALE_FACTOR;
+constexpr bool clipvalue = chosen_options & ADOPT_CLIPVALUE;
+constexpr bool clipnorm = chosen_options & ADOPT_CLIPNORM;
+constexpr bool global_clipnorm = chosen_options & ADOPT_GLOBAL_CLIPNORM;
+constexpr bool weight_decay = chosen_options & ADOPT_WEIGHT_DECAY;
+constexpr bool clipping = chosen_options & ADOPT_CLIPPING;
+constexpr bool ema_overwrite_frequency = chosen_options & ADOPT_EMA_OVERWRITE_FREQUENCY;
 
 using std::sqrt;
 
@@ -271,7 +310,12 @@ template <typename C> inline bool operator<=(Pair<C> u, Pair<C> v) { return u < 
 // What all elements of a row share in a step.
 template <typename C> struct Scalars {
     bool is_update;
+    C inverse_loss_scale_factor;
     C inverse_gradient_accumulation_steps;
+    C minus_clipvalue;
+    C clipvalue;
+    C clipnorm;
+    C global_clipnorm;
     C weight_decay_times_learning_rate;
     C epsilon;
     C limit;
@@ -281,6 +325,9 @@ template <typename C> struct Scalars {
     C beta_2;
     C chosen_one_below_t_2;
     C learning_rate;
+    C kept_average;
+    C one_minus_kept_average;
+    bool is_overwrite;
 };
 
 // Counts the call, and computes its scalars in double words, rounded once.
@@ -289,50 +336,110 @@ template <typename C> inline Scalars<C> advance(AdoptRow &row, int64_t options) 
     row.iterations += 1;
     k.is_update = !(options & ADOPT_GRADIENT_ACCUMULATION_STEPS)
         || row.iterations % row.gradient_accumulation_steps == 0;
-    if (!k.is_update) return k;
-    row.t += 1;
     const Pair<C> learning_rate = pair<C>(row.learning_rate);
     const Pair<C> beta_1 = pair<C>(row.beta_1);
     const Pair<C> beta_2 = pair<C>(row.beta_2);
     const Pair<C> epsilon = pair<C>(row.epsilon);
     const Pair<C> weight_decay = pair<C>(row.weight_decay);
+    const Pair<C> global_clipnorm = pair<C>(row.global_clipnorm);
+    const Pair<C> clipnorm = pair<C>(row.clipnorm);
+    const Pair<C> clipvalue = pair<C>(row.clipvalue);
     const Pair<C> gradient_accumulation_steps = pair<C>(double(row.gradient_accumulation_steps));
-    k.inverse_gradient_accumulation_steps = rounded(pair<C>(1) / gradient_accumulation_steps);
-    k.weight_decay_times_learning_rate = rounded(weight_decay * learning_rate);
+    const Pair<C> loss_scale_factor = pair<C>(row.loss_scale_factor);
+    const Pair<C> ema_momentum = pair<C>(row.ema_momentum);
+    k.inverse_loss_scale_factor =
+        rounded((options & ADOPT_LOSS_SCALE_FACTOR) ? pair<C>(1) / loss_scale_factor : pair<C>(0));
+    if (!k.is_update) return k;
+    row.t += 1;
+    k.inverse_gradient_accumulation_steps =
+        rounded((options & ADOPT_GRADIENT_ACCUMULATION_STEPS) ? pair<C>(1) / gradient_accumulation_steps
+        : pair<C>(0));
+    k.minus_clipvalue = rounded((options & ADOPT_CLIPVALUE) ? -clipvalue : pair<C>(0));
+    k.clipvalue = rounded((options & ADOPT_CLIPVALUE) ? clipvalue : pair<C>(0));
+    k.clipnorm = rounded((options & ADOPT_CLIPNORM) ? clipnorm : pair<C>(0));
+    k.global_clipnorm = rounded((options & ADOPT_GLOBAL_CLIPNORM) ? global_clipnorm : pair<C>(0));
+    k.weight_decay_times_learning_rate =
+        rounded((options & ADOPT_WEIGHT_DECAY) ? weight_decay * learning_rate : pair<C>(0));
     k.epsilon = rounded(epsilon);
     const Pair<C> limit = sqrt(sqrt(pair<C>(double(row.t)) - pair<C>(1)));
     k.limit = rounded(limit);
     k.beta_1 = rounded(beta_1);
     k.chosen_one_below_t = rounded(pair<C>(1) < pair<C>(double(row.t)) ? pair<C>(1) - beta_1 : pair<C>(0));
-    k.minus_limit = rounded(-limit);
+    k.minus_limit = rounded((options & ADOPT_CLIPPING) ? -limit : pair<C>(0));
     k.beta_2 = rounded(beta_2);
     k.chosen_one_below_t_2 = rounded(pair<C>(1) < pair<C>(double(row.t)) ? pair<C>(1) - beta_2 : pair<C>(1));
     k.learning_rate = rounded(learning_rate);
+    const Pair<C> kept_average = (options & ADOPT_USE_EMA) ? pair<C>(double(row.t)) == pair<C>(1) ? pair<C>(0)
+        : ema_momentum : pair<C>(0);
+    k.kept_average = rounded(kept_average);
+    k.one_minus_kept_average = rounded((options & ADOPT_USE_EMA) ? pair<C>(1) - kept_average : pair<C>(0));
+    k.is_overwrite = (options & ADOPT_USE_EMA) && (options & ADOPT_EMA_OVERWRITE_FREQUENCY)
+        ? pair<C>(double(row.t % row.ema_overwrite_frequency)) == pair<C>(0) : false;
     return k;
 }
 
+enum Sum { gradient_norm_sum, global_norm_sum, sums };
+
 // One element's slots before the first step.
-template <bool gradient_accumulation_steps, typename C>
-inline void start(C &m, C &v, C &accumulated_gradient) {
+template <bool gradient_accumulation_steps, bool use_ema, typename C>
+inline void start(C &m, C &v, C &accumulated_gradient, C &weight_average) {
     m = C(0);
     v = C(0);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
+    if constexpr (use_ema) weight_average = C(0);
 }
 
 // One element, in a call that does not update.
-template <bool gradient_accumulation_steps, typename C>
-inline void every_call(C g, C &accumulated_gradient) {
+template <bool gradient_accumulation_steps, bool loss_scale_factor, typename C>
+inline void every_call(const Scalars<C> &k, C g, C &accumulated_gradient) {
+    if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     if constexpr (gradient_accumulation_steps) accumulated_gradient = accumulated_gradient + g;
 }
 
-// One element, in a call that updates.
-template <bool gradient_accumulation_steps, bool weight_decay, bool clipping, typename C>
-inline void update(const Scalars<C> &k, C &w, C g, C &m, C &v, C &accumulated_gradient) {
+// One element, in a call that updates: pass 1 of 2.
+template <bool gradient_accumulation_steps, bool loss_scale_factor, bool clipnorm, bool global_clipnorm,
+    typename C>
+inline void update_1(const Scalars<C> &k, C g, C accumulated_gradient, double (&term)[sums]) {
+    if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
         new_accumulated_gradient = accumulated_gradient + g;
         g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps;
     }
+    if constexpr (clipnorm) term[gradient_norm_sum] = square(double(g));
+    if constexpr (global_clipnorm) term[global_norm_sum] = square(double(g));
+}
+
+// What the elements of a tensor share, from the sums of earlier passes.
+template <typename C> struct PerTensor2 {
+    C clip_scale;
+    C global_scale;
+};
+template <typename C>
+inline PerTensor2<C> per_tensor_2(const Scalars<C> &k, const double *sum) {
+    const double gradient_norm = sqrt(sum[gradient_norm_sum]);
+    const double clip_scale = double(k.clipnorm) < gradient_norm ? double(k.clipnorm) / gradient_norm : 1.0;
+    const double global_norm = sqrt(sum[global_norm_sum]);
+    const double global_scale = double(k.global_clipnorm) < global_norm
+        ? double(k.global_clipnorm) / global_norm : 1.0;
+    return {C(clip_scale), C(global_scale)};
+}
+
+// One element, in a call that updates: pass 2 of 2.
+template <bool gradient_accumulation_steps, bool use_ema, bool loss_scale_factor, bool clipvalue,
+    bool clipnorm, bool global_clipnorm, bool weight_decay, bool clipping, bool ema_overwrite_frequency,
+    typename C>
+inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &w, C g, C &m, C &v,
+        C &accumulated_gradient, C &weight_average) {
+    if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
+    C new_accumulated_gradient = {};
+    if constexpr (gradient_accumulation_steps) {
+        new_accumulated_gradient = accumulated_gradient + g;
+        g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps;
+    }
+    if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
+    if constexpr (clipnorm) g = g * n.clip_scale;
+    if constexpr (global_clipnorm) g = g * n.global_scale;
     if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     const C scaled = g / maximum(sqrt(v), k.epsilon);
     m = k.beta_1 * m
@@ -340,6 +447,9 @@ inline void update(const Scalars<C> &k, C &w, C g, C &m, C &v, C &accumulated_gr
     v = k.beta_2 * v + k.chosen_one_below_t_2 * square(g);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     w = w - k.learning_rate * m;
+    if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
+    if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
+    w = w;
 }
 
 // At most block_size elements of one tensor: what a thread takes at a time.
@@ -356,27 +466,52 @@ std::vector<Block> blocks_of(int64_t tensors, const AdoptTensor *tensor) {
     return blocks;
 }
 
-template <bool gradient_accumulation_steps, typename T, typename G, typename L>
+// A sum's tree is fixed: element i of a block goes to lane i % lanes; lanes, then blocks, are added in order.
+constexpr int64_t lanes = 64;
+
+struct Sums {
+    double sum[sums];
+};
+
+// Of those in `totals` every tensor gets the sum over all tensors.
+void add_blocks(const std::vector<Block> &blocks, const std::vector<Sums> &block_sums,
+        std::vector<Sums> &tensor_sums, std::initializer_list<Sum> totals) {
+    for (Sums &total : tensor_sums) total = {};
+    for (size_t i = 0; i < blocks.size(); ++i)
+        for (int s = 0; s < sums; ++s) tensor_sums[blocks[i].tensor].sum[s] += block_sums[i].sum[s];
+    for (const Sum s : totals) {
+        double total = 0;
+        for (const Sums &each : tensor_sums) total += each.sum[s];
+        for (Sums &each : tensor_sums) each.sum[s] = total;
+    }
+}
+
+template <typename T, typename G, typename L>
 void start_block(const AdoptTensor &x, const Block &block) {
     using C = Compute<T>;
     C *__restrict__ const m_ = static_cast<C *>(x.m) + block.begin;
     C *__restrict__ const v_ = static_cast<C *>(x.v) + block.begin;
     C *__restrict__ const accumulated_gradient_ = gradient_accumulation_steps
         ? static_cast<C *>(x.accumulated_gradient) + block.begin : nullptr;
+    C *__restrict__ const weight_average_ = use_ema
+        ? static_cast<C *>(x.weight_average) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
         C m = {};
         C v = {};
         C accumulated_gradient = {};
-        start<gradient_accumulation_steps>(m, v, accumulated_gradient);
+        C weight_average = {};
+        start<gradient_accumulation_steps, use_ema>(m, v, accumulated_gradient, weight_average);
         store(m_[i], m);
         store(v_[i], v);
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
+        if constexpr (use_ema) store(weight_average_[i], weight_average);
     }
 }
 
-template <bool gradient_accumulation_steps, typename T, typename G, typename L>
-void every_call_block(const AdoptTensor &x, const Block &block, Compute<T> scale) {
+template <typename T, typename G, typename L>
+void every_call_block(const Scalars<Compute<T>> &k, const AdoptTensor &x, const Block &block,
+        Compute<T> scale) {
     using C = Compute<T>;
     Gradient<G> *__restrict__ const g_ = static_cast<Gradient<G> *>(x.g) + block.begin;
     C *__restrict__ const accumulated_gradient_ = gradient_accumulation_steps
@@ -386,15 +521,42 @@ void every_call_block(const AdoptTensor &x, const Block &block, Compute<T> scale
         const C g = gradient<C>(g_[i], scale);
         C accumulated_gradient = {};
         if constexpr (gradient_accumulation_steps) accumulated_gradient = load(accumulated_gradient_[i]);
-        every_call<gradient_accumulation_steps>(g, accumulated_gradient);
+        every_call<gradient_accumulation_steps, loss_scale_factor>(k, g, accumulated_gradient);
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
         if constexpr (writes_back) store(g_[i], negates ? -g : g);
     }
 }
 
-template <bool gradient_accumulation_steps, bool weight_decay, bool clipping, typename T, typename G,
-    typename L>
-void update_block(const Scalars<Compute<T>> &k, const AdoptTensor &x, const Block &block, Compute<T> scale) {
+template <typename T, typename G, typename L>
+void update_1_block(const Scalars<Compute<T>> &k, const AdoptTensor &x, const Block &block, Compute<T> scale,
+        double *sum) {
+    using C = Compute<T>;
+    Gradient<G> *__restrict__ const g_ = static_cast<Gradient<G> *>(x.g) + block.begin;
+    const C *__restrict__ const accumulated_gradient_ = gradient_accumulation_steps
+        ? static_cast<const C *>(x.accumulated_gradient) + block.begin : nullptr;
+    double lane[sums][lanes] = {};
+    for (int64_t begin = 0; begin < block.size; begin += lanes) {
+        const int64_t size = std::min(lanes, block.size - begin);
+#pragma omp simd
+        for (int64_t j = 0; j < size; ++j) {
+            const int64_t i = begin + j;
+            const C g = gradient<C>(g_[i], scale);
+            C accumulated_gradient = {};
+            if constexpr (gradient_accumulation_steps) accumulated_gradient = load(accumulated_gradient_[i]);
+            double term[sums] = {};
+            update_1<gradient_accumulation_steps, loss_scale_factor, clipnorm, global_clipnorm>(k, g,
+                accumulated_gradient, term);
+            lane[gradient_norm_sum][j] += term[gradient_norm_sum];
+            lane[global_norm_sum][j] += term[global_norm_sum];
+        }
+    }
+    for (int64_t j = 0; j < lanes; ++j) sum[gradient_norm_sum] += lane[gradient_norm_sum][j];
+    for (int64_t j = 0; j < lanes; ++j) sum[global_norm_sum] += lane[global_norm_sum][j];
+}
+
+template <typename T, typename G, typename L>
+void update_2_block(const Scalars<Compute<T>> &k,
+        const PerTensor2<Compute<T>> &n, const AdoptTensor &x, const Block &block, Compute<T> scale) {
     using C = Compute<T>;
     T *__restrict__ const w_ = static_cast<T *>(x.w) + block.begin;
     Gradient<G> *__restrict__ const g_ = static_cast<Gradient<G> *>(x.g) + block.begin;
@@ -402,6 +564,8 @@ void update_block(const Scalars<Compute<T>> &k, const AdoptTensor &x, const Bloc
     C *__restrict__ const v_ = static_cast<C *>(x.v) + block.begin;
     C *__restrict__ const accumulated_gradient_ = gradient_accumulation_steps
         ? static_cast<C *>(x.accumulated_gradient) + block.begin : nullptr;
+    C *__restrict__ const weight_average_ = use_ema
+        ? static_cast<C *>(x.weight_average) + block.begin : nullptr;
     L *__restrict__ const copy_ = copies<L> ? static_cast<L *>(x.copy) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
@@ -411,49 +575,37 @@ void update_block(const Scalars<Compute<T>> &k, const AdoptTensor &x, const Bloc
         C v = load(v_[i]);
         C accumulated_gradient = {};
         if constexpr (gradient_accumulation_steps) accumulated_gradient = load(accumulated_gradient_[i]);
-        update<gradient_accumulation_steps, weight_decay, clipping>(k, w, g, m, v, accumulated_gradient);
+        C weight_average = {};
+        if constexpr (use_ema) weight_average = load(weight_average_[i]);
+        update_2<gradient_accumulation_steps, use_ema, loss_scale_factor, clipvalue, clipnorm,
+            global_clipnorm, weight_decay, clipping, ema_overwrite_frequency>(k, n, w, g, m, v,
+            accumulated_gradient, weight_average);
         store(w_[i], w);
         store(m_[i], m);
         store(v_[i], v);
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
+        if constexpr (use_ema) store(weight_average_[i], weight_average);
         if constexpr (copies<L>) store(copy_[i], w);
         if constexpr (writes_back) store(g_[i], negates ? -g : g);
     }
 }
 
-// Calls `body` with an option as a constant of the compiler's.
-template <bool value> struct Constant {
-    constexpr operator bool() const { return value; }
-};
-template <int64_t option, typename Body> void choose([[maybe_unused]] int64_t options, Body body) {
-#ifdef OPTLOOM_OPTIONS
-    body(Constant<((OPTLOOM_OPTIONS) & option) != 0>{});
-#else
-    if (options & option)
-        body(Constant<true>{});
-    else
-        body(Constant<false>{});
-#endif
-}
-
 template <typename T>
 int start_tensors(int64_t options, [[maybe_unused]] const AdoptRow *rows, int64_t tensors,
         const AdoptTensor *tensor) {
-    if (!is_built_for(options)) return OTHER_OPTIONS;
+    if (options != chosen_options) return OTHER_OPTIONS;
     const std::vector<Block> blocks = blocks_of(tensors, tensor);
-    choose<ADOPT_GRADIENT_ACCUMULATION_STEPS>(options, [&](auto gradient_accumulation_steps) {
 #pragma omp parallel for schedule(static) if (blocks.size() > 1)
-        for (size_t i = 0; i < blocks.size(); ++i) {
-            const AdoptTensor &x = tensor[blocks[i].tensor];
-            start_block<gradient_accumulation_steps, T, T, Nothing>(x, blocks[i]);
-        }
-    });
+    for (size_t i = 0; i < blocks.size(); ++i) {
+        const AdoptTensor &x = tensor[blocks[i].tensor];
+        start_block<T, T, Nothing>(x, blocks[i]);
+    }
     return DONE;
 }
 
 // Processors foresee accesses within an array, not the next tensor's: its beginning is asked for ahead.
 inline void fetch(const AdoptTensor &x) {
-    const void *const arrays[] = {x.w, x.g, x.m, x.v, x.accumulated_gradient};
+    const void *const arrays[] = {x.w, x.g, x.m, x.v, x.accumulated_gradient, x.weight_average};
     for (const void *array : arrays)
         for (int line = 0; array && line < 8; ++line)
             __builtin_prefetch(static_cast<const char *>(array) + 64 * line);
@@ -480,31 +632,40 @@ template <typename T, typename G, typename L>
 int step(int64_t options, int64_t rows, AdoptRow *row, int64_t tensors, const AdoptTensor *tensor,
         double gradient_scale) {
     using C = Compute<T>;
-    if (!is_built_for(options)) return OTHER_OPTIONS;
+    if (options != chosen_options) return OTHER_OPTIONS;
     if (!is_current(tensors, tensor, row)) return OTHER_COUNTERS;
     const C scale = C(gradient_scale);
     std::vector<Scalars<C>> scalars;
     for (int64_t i = 0; i < rows; ++i) scalars.push_back(advance<C>(row[i], options));
     const std::vector<Block> blocks = blocks_of(tensors, tensor);
-    choose<ADOPT_GRADIENT_ACCUMULATION_STEPS>(options, [&](auto gradient_accumulation_steps) {
-    choose<ADOPT_WEIGHT_DECAY>(options, [&](auto weight_decay) {
-    choose<ADOPT_CLIPPING>(options, [&](auto clipping) {
+    std::vector<Sums> block_sums(blocks.size()), tensor_sums(tensors);
 #pragma omp parallel if (blocks.size() > 1)
-        {
+    {
+        if ((clipnorm) || (global_clipnorm)) {
 #pragma omp for schedule(static)
-            for (size_t i = 0; i < blocks.size(); ++i) {
-                const AdoptTensor &x = tensor[blocks[i].tensor];
-                const Scalars<C> &k = scalars[x.row];
-                if (i + 1 < blocks.size() && blocks[i + 1].begin == 0) fetch(tensor[blocks[i + 1].tensor]);
-                if (!k.is_update) {
-                    every_call_block<gradient_accumulation_steps, T, G, L>(x, blocks[i], scale);
-                    continue;
-                }
-                update_block<gradient_accumulation_steps, weight_decay, clipping, T, G, L>(k, x, blocks[i],
-                    scale);
-            }
+        for (size_t i = 0; i < blocks.size(); ++i) {
+            const AdoptTensor &x = tensor[blocks[i].tensor];
+            const Scalars<C> &k = scalars[x.row];
+            if (i + 1 < blocks.size() && blocks[i + 1].begin == 0) fetch(tensor[blocks[i + 1].tensor]);
+            if (!k.is_update) continue;
+            update_1_block<T, G, L>(k, x, blocks[i], scale, block_sums[i].sum);
         }
-    }); }); });
+#pragma omp single
+        add_blocks(blocks, block_sums, tensor_sums, {global_norm_sum});
+        }
+#pragma omp for schedule(static)
+        for (size_t i = 0; i < blocks.size(); ++i) {
+            const AdoptTensor &x = tensor[blocks[i].tensor];
+            const Scalars<C> &k = scalars[x.row];
+            if (i + 1 < blocks.size() && blocks[i + 1].begin == 0) fetch(tensor[blocks[i + 1].tensor]);
+            if (!k.is_update) {
+                every_call_block<T, G, L>(k, x, blocks[i], scale);
+                continue;
+            }
+            const auto n = per_tensor_2<C>(k, tensor_sums[blocks[i].tensor].sum);
+            update_2_block<T, G, L>(k, n, x, blocks[i], scale);
+        }
+    }
     write_counters<C>(tensors, tensor, row);
     return DONE;
 }

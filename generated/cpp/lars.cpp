@@ -14,10 +14,10 @@
 // Build: g++ -std=c++17 -O3 -fopenmp -fno-math-errno -fno-trapping-math -ffp-contract=off -shared -fPIC
 // Every operation is rounded once, in the order written: any -march, any number of threads, the same bits.
 //
-// As it is, the library takes all options, and parameters with gradients of their dtype. Built for one
-// choice it is smaller: -DOPTLOOM_OPTIONS=<options>; -DOPTLOOM_PARAMETER=float32
-// -DOPTLOOM_GRADIENT=bfloat16 for dtypes, then -DOPTLOOM_COPY=bfloat16 for a copy of each parameter,
-// written with it; -DOPTLOOM_GRADIENTS= the sum of 1 to go up the gradient, 2 to divide it by
+// The library is for one choice of options, -DOPTLOOM_OPTIONS=<sum>, and for parameters with gradients
+// of their dtype; or also for one pair of dtypes, -DOPTLOOM_PARAMETER=float32
+// -DOPTLOOM_GRADIENT=bfloat16, then perhaps -DOPTLOOM_COPY=bfloat16 for a copy of each parameter,
+// written with it. -DOPTLOOM_GRADIENTS= the sum of 1 to go up the gradient, 2 to divide it by
 // `gradient_scale`, 4 to write it back divided.
 #include <algorithm>
 #include <cmath>
@@ -41,7 +41,14 @@ struct LarsRow {
     double weight_decay;  // decay, a part of the gradient whose norm is taken, 0 by default
     double trust_coefficient;  // length of a step, in lengths of the weights, 0.001 by default
     double epsilon;  // added to the gradient's norm, 0 by default
+    double global_clipnorm;  // largest norm of all gradients together; None for any
+    double clipnorm;  // largest norm of a parameter's gradient; None for any
+    double clipvalue;  // largest size of a gradient's element; None for any
     int64_t gradient_accumulation_steps;  // calls per update; None for one
+    double loss_scale_factor;  // what the loss was multiplied by; None for nothing
+    double ema_momentum;  // decay rate of the average of the weights, 0.99 by default
+    // updates after which the average overwrites the weights; None for never
+    int64_t ema_overwrite_frequency;
     int64_t iterations;  // calls
     int64_t t;  // updates
 };
@@ -57,11 +64,18 @@ struct LarsTensor {
     double *step;  // a counter that follows the row's t; null for none
     void *m;  // velocity, which carries the learning rate
     void *accumulated_gradient;  // sum of the gradients since the last update
+    void *weight_average;  // moving average of the weights
 };
 
 // What `options` is made of. The bit of a hyperparameter says that it is given.
 enum LarsOption {
     LARS_GRADIENT_ACCUMULATION_STEPS = 1,
+    LARS_USE_EMA = 2,
+    LARS_LOSS_SCALE_FACTOR = 4,
+    LARS_CLIPVALUE = 8,
+    LARS_CLIPNORM = 16,
+    LARS_GLOBAL_CLIPNORM = 32,
+    LARS_EMA_OVERWRITE_FREQUENCY = 64,
 };
 
 // The same for bindings.
@@ -72,19 +86,34 @@ extern "C" const char *const lars_interface = R"({
     {"name": "weight_decay", "type": "float64", "default": 0.0},
     {"name": "trust_coefficient", "type": "float64", "default": 0.001},
     {"name": "epsilon", "type": "float64", "default": 0.0},
-    {"name": "gradient_accumulation_steps", "type": "int64", "default": null}
+    {"name": "global_clipnorm", "type": "float64", "default": null},
+    {"name": "clipnorm", "type": "float64", "default": null},
+    {"name": "clipvalue", "type": "float64", "default": null},
+    {"name": "gradient_accumulation_steps", "type": "int64", "default": null},
+    {"name": "loss_scale_factor", "type": "float64", "default": null},
+    {"name": "ema_momentum", "type": "float64", "default": 0.99},
+    {"name": "ema_overwrite_frequency", "type": "int64", "default": null}
   ],
   "counters": [
     {"name": "iterations"},
     {"name": "t"}
   ],
-  "options": [],
+  "options": [
+    {"name": "use_ema", "default": false}
+  ],
   "switches": [
-    {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null}
+    {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
+    {"name": "use_ema", "option": "use_ema", "value": true},
+    {"name": "loss_scale_factor", "given": "loss_scale_factor", "off": null},
+    {"name": "clipvalue", "given": "clipvalue", "off": null},
+    {"name": "clipnorm", "given": "clipnorm", "off": null},
+    {"name": "global_clipnorm", "given": "global_clipnorm", "off": null},
+    {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null}
   ],
   "slots": [
     {"name": "m", "when": []},
-    {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]}
+    {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]},
+    {"name": "weight_average", "when": ["use_ema"]}
   ],
   "tensor": [
     "size",
@@ -94,15 +123,21 @@ extern "C" const char *const lars_interface = R"({
     "copy",
     "step",
     "m",
-    "accumulated_gradient"
+    "accumulated_gradient",
+    "weight_average"
   ],
   "sums": [
-    "w_norm_sum",
-    "g_norm_sum"
+    {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
+    {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]},
+    {"name": "w_norm_sum", "over": "tensor", "when": []},
+    {"name": "g_norm_sum", "over": "tensor", "when": []}
   ],
   "scalar_slots": []
 })";
 
+#ifndef OPTLOOM_OPTIONS
+#define OPTLOOM_OPTIONS 0
+#endif
 #ifndef OPTLOOM_GRADIENTS
 #define OPTLOOM_GRADIENTS 0
 #endif
@@ -111,13 +146,15 @@ namespace {
 
 enum Refusal { DONE, OTHER_OPTIONS, OTHER_COUNTERS };
 
-bool is_built_for([[maybe_unused]] int64_t options) {
-#ifdef OPTLOOM_OPTIONS
-    return options == (OPTLOOM_OPTIONS);
-#else
-    return true;
-#endif
-}
+// What the library was built for.
+constexpr int64_t chosen_options = OPTLOOM_OPTIONS;
+constexpr bool gradient_accumulation_steps = chosen_options & LARS_GRADIENT_ACCUMULATION_STEPS;
+constexpr bool use_ema = chosen_options & LARS_USE_EMA;
+constexpr bool loss_scale_factor = chosen_options & LARS_LOSS_SCALE_FACTOR;
+constexpr bool clipvalue = chosen_options & LARS_CLIPVALUE;
+constexpr bool clipnorm = chosen_options & LARS_CLIPNORM;
+constexpr bool global_clipnorm = chosen_options & LARS_GLOBAL_CLIPNORM;
+constexpr bool ema_overwrite_frequency = chosen_options & LARS_EMA_OVERWRITE_FREQUENCY;
 
 using std::sqrt;
 
@@ -196,6 +233,12 @@ template <typename L> constexpr bool copies = !std::is_same_v<L, Nothing>;
 
 template <typename X> inline X square(X x) { return x * x; }
 
+// NaN wins, in either place.
+template <typename C> inline C maximum(C a, C b) { return a >= b || a != a ? a : b; }
+
+// NaN wins, in either place.
+template <typename C> inline C minimum(C a, C b) { return a <= b || a != a ? a : b; }
+
 // Double words: a number as the unevaluated sum of two (Dekker 1971; Joldes, Muller & Popescu 2017). Every
 // operation is one correctly rounded operation of C, in this order; so all targets compute the same bits.
 template <typename C> struct Pair {
@@ -208,6 +251,10 @@ template <typename C> inline Pair<C> pair(double x) {
 }
 template <typename C> inline C rounded(Pair<C> u) { return u.high; }
 
+template <typename C> inline Pair<C> two_sum(C a, C b) {
+    const C total = a + b, of_b = total - a;
+    return {total, (a - (total - of_b)) + (b - of_b)};
+}
 template <typename C> inline Pair<C> quick_two_sum(C a, C b) {
     const C total = a + b;
     return {total, b - (total - a)};
@@ -221,22 +268,43 @@ template <typename C> inline Pair<C> two_product(C a, C b) {
     const Pair<C> x = split(a), y = split(b);
     return {product, ((x.high * y.high - product) + x.high * y.low + x.low * y.high) + x.low * y.low};
 }
+template <typename C> inline Pair<C> operator+(Pair<C> u, Pair<C> v) {
+    const Pair<C> total = two_sum(u.high, v.high), low = two_sum(u.low, v.low);
+    const Pair<C> sum = quick_two_sum(total.high, total.low + low.high);
+    return quick_two_sum(sum.high, sum.low + low.low);
+}
+template <typename C> inline Pair<C> operator-(Pair<C> u) { return {-u.high, -u.low}; }
+template <typename C> inline Pair<C> operator-(Pair<C> u, Pair<C> v) { return u + -v; }
 template <typename C> inline Pair<C> operator/(Pair<C> u, Pair<C> v) {
     const C quotient = u.high / v.high;
     const Pair<C> product = two_product(quotient, v.high);
     const C rest = ((u.high - product.high) - product.low) + (u.low - quotient * v.low);
     return quick_two_sum(quotient, rest / v.high);
 }
+template <typename C> inline bool operator==(Pair<C> u, Pair<C> v) { return u.high == v.high
+    && u.low == v.low; }
+template <typename C> inline bool operator<(Pair<C> u, Pair<C> v) {
+    return u.high < v.high || (u.high == v.high && u.low < v.low);
+}
+template <typename C> inline bool operator<=(Pair<C> u, Pair<C> v) { return u < v || u == v; }
 
 // What all elements of a row share in a step.
 template <typename C> struct Scalars {
     bool is_update;
+    C inverse_loss_scale_factor;
     C inverse_gradient_accumulation_steps;
+    C minus_clipvalue;
+    C clipvalue;
+    C clipnorm;
+    C global_clipnorm;
     C weight_decay;
     C trust_coefficient;
     C epsilon;
     C momentum;
     C learning_rate;
+    C kept_average;
+    C one_minus_kept_average;
+    bool is_overwrite;
 };
 
 // Counts the call, and computes its scalars in double words, rounded once.
@@ -245,77 +313,149 @@ template <typename C> inline Scalars<C> advance(LarsRow &row, int64_t options) {
     row.iterations += 1;
     k.is_update = !(options & LARS_GRADIENT_ACCUMULATION_STEPS)
         || row.iterations % row.gradient_accumulation_steps == 0;
-    if (!k.is_update) return k;
-    row.t += 1;
     const Pair<C> learning_rate = pair<C>(row.learning_rate);
     const Pair<C> momentum = pair<C>(row.momentum);
     const Pair<C> weight_decay = pair<C>(row.weight_decay);
     const Pair<C> trust_coefficient = pair<C>(row.trust_coefficient);
     const Pair<C> epsilon = pair<C>(row.epsilon);
+    const Pair<C> global_clipnorm = pair<C>(row.global_clipnorm);
+    const Pair<C> clipnorm = pair<C>(row.clipnorm);
+    const Pair<C> clipvalue = pair<C>(row.clipvalue);
     const Pair<C> gradient_accumulation_steps = pair<C>(double(row.gradient_accumulation_steps));
-    k.inverse_gradient_accumulation_steps = rounded(pair<C>(1) / gradient_accumulation_steps);
+    const Pair<C> loss_scale_factor = pair<C>(row.loss_scale_factor);
+    const Pair<C> ema_momentum = pair<C>(row.ema_momentum);
+    k.inverse_loss_scale_factor =
+        rounded((options & LARS_LOSS_SCALE_FACTOR) ? pair<C>(1) / loss_scale_factor : pair<C>(0));
+    if (!k.is_update) return k;
+    row.t += 1;
+    k.inverse_gradient_accumulation_steps =
+        rounded((options & LARS_GRADIENT_ACCUMULATION_STEPS) ? pair<C>(1) / gradient_accumulation_steps
+        : pair<C>(0));
+    k.minus_clipvalue = rounded((options & LARS_CLIPVALUE) ? -clipvalue : pair<C>(0));
+    k.clipvalue = rounded((options & LARS_CLIPVALUE) ? clipvalue : pair<C>(0));
+    k.clipnorm = rounded((options & LARS_CLIPNORM) ? clipnorm : pair<C>(0));
+    k.global_clipnorm = rounded((options & LARS_GLOBAL_CLIPNORM) ? global_clipnorm : pair<C>(0));
     k.weight_decay = rounded(weight_decay);
     k.trust_coefficient = rounded(trust_coefficient);
     k.epsilon = rounded(epsilon);
     k.momentum = rounded(momentum);
     k.learning_rate = rounded(learning_rate);
+    const Pair<C> kept_average = (options & LARS_USE_EMA) ? pair<C>(double(row.t)) == pair<C>(1) ? pair<C>(0)
+        : ema_momentum : pair<C>(0);
+    k.kept_average = rounded(kept_average);
+    k.one_minus_kept_average = rounded((options & LARS_USE_EMA) ? pair<C>(1) - kept_average : pair<C>(0));
+    k.is_overwrite = (options & LARS_USE_EMA) && (options & LARS_EMA_OVERWRITE_FREQUENCY)
+        ? pair<C>(double(row.t % row.ema_overwrite_frequency)) == pair<C>(0) : false;
     return k;
 }
 
-enum Sum { w_norm_sum, g_norm_sum, sums };
+enum Sum { gradient_norm_sum, global_norm_sum, w_norm_sum, g_norm_sum, sums };
 
 // One element's slots before the first step.
-template <bool gradient_accumulation_steps, typename C>
-inline void start(C &m, C &accumulated_gradient) {
+template <bool gradient_accumulation_steps, bool use_ema, typename C>
+inline void start(C &m, C &accumulated_gradient, C &weight_average) {
     m = C(0);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
+    if constexpr (use_ema) weight_average = C(0);
 }
 
 // One element, in a call that does not update.
-template <bool gradient_accumulation_steps, typename C>
-inline void every_call(C g, C &accumulated_gradient) {
+template <bool gradient_accumulation_steps, bool loss_scale_factor, typename C>
+inline void every_call(const Scalars<C> &k, C g, C &accumulated_gradient) {
+    if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     if constexpr (gradient_accumulation_steps) accumulated_gradient = accumulated_gradient + g;
 }
 
-// One element, in a call that updates: pass 1 of 2.
-template <bool gradient_accumulation_steps, typename C>
-inline void update_1(const Scalars<C> &k, C w, C g, C accumulated_gradient, double (&term)[sums]) {
+// One element, in a call that updates: pass 1 of 3.
+template <bool gradient_accumulation_steps, bool loss_scale_factor, bool clipnorm, bool global_clipnorm,
+    typename C>
+inline void update_1(const Scalars<C> &k, C g, C accumulated_gradient, double (&term)[sums]) {
+    if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
         new_accumulated_gradient = accumulated_gradient + g;
         g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps;
     }
+    if constexpr (clipnorm) term[gradient_norm_sum] = square(double(g));
+    if constexpr (global_clipnorm) term[global_norm_sum] = square(double(g));
+}
+
+// What the elements of a tensor share, from the sums of earlier passes.
+template <typename C> struct PerTensor2 {
+    C clip_scale;
+    C global_scale;
+};
+template <typename C>
+inline PerTensor2<C> per_tensor_2(const Scalars<C> &k, const double *sum) {
+    const double gradient_norm = sqrt(sum[gradient_norm_sum]);
+    const double clip_scale = double(k.clipnorm) < gradient_norm ? double(k.clipnorm) / gradient_norm : 1.0;
+    const double global_norm = sqrt(sum[global_norm_sum]);
+    const double global_scale = double(k.global_clipnorm) < global_norm
+        ? double(k.global_clipnorm) / global_norm : 1.0;
+    return {C(clip_scale), C(global_scale)};
+}
+
+// One element, in a call that updates: pass 2 of 3.
+template <bool gradient_accumulation_steps, bool loss_scale_factor, bool clipvalue, bool clipnorm,
+    bool global_clipnorm, typename C>
+inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C w, C g, C accumulated_gradient,
+        double (&term)[sums]) {
+    if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
+    C new_accumulated_gradient = {};
+    if constexpr (gradient_accumulation_steps) {
+        new_accumulated_gradient = accumulated_gradient + g;
+        g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps;
+    }
+    if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
+    if constexpr (clipnorm) g = g * n.clip_scale;
+    if constexpr (global_clipnorm) g = g * n.global_scale;
     const C decayed = g + k.weight_decay * w;
     term[w_norm_sum] = square(double(w));
     term[g_norm_sum] = square(double(decayed));
 }
 
 // What the elements of a tensor share, from the sums of earlier passes.
-template <typename C> struct PerTensor2 {
+template <typename C> struct PerTensor3 {
+    C clip_scale;
+    C global_scale;
     C learning_rate_times_trust;
 };
 template <typename C>
-inline PerTensor2<C> per_tensor_2(const Scalars<C> &k, const double *sum) {
+inline PerTensor3<C> per_tensor_3(const Scalars<C> &k, const double *sum) {
+    const double gradient_norm = sqrt(sum[gradient_norm_sum]);
+    const double clip_scale = double(k.clipnorm) < gradient_norm ? double(k.clipnorm) / gradient_norm : 1.0;
+    const double global_norm = sqrt(sum[global_norm_sum]);
+    const double global_scale = double(k.global_clipnorm) < global_norm
+        ? double(k.global_clipnorm) / global_norm : 1.0;
     const double w_norm = sqrt(sum[w_norm_sum]);
     const double g_norm = sqrt(sum[g_norm_sum]);
     const double trust = (0.0 < w_norm && 0.0 < g_norm)
         ? double(k.trust_coefficient) * w_norm / (g_norm + double(k.epsilon)) : 1.0;
     const double learning_rate_times_trust = double(k.learning_rate) * trust;
-    return {C(learning_rate_times_trust)};
+    return {C(clip_scale), C(global_scale), C(learning_rate_times_trust)};
 }
 
-// One element, in a call that updates: pass 2 of 2.
-template <bool gradient_accumulation_steps, typename C>
-inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &w, C g, C &m, C &accumulated_gradient) {
+// One element, in a call that updates: pass 3 of 3.
+template <bool gradient_accumulation_steps, bool use_ema, bool loss_scale_factor, bool clipvalue,
+    bool clipnorm, bool global_clipnorm, bool ema_overwrite_frequency, typename C>
+inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, C &w, C g, C &m, C &accumulated_gradient,
+        C &weight_average) {
+    if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
         new_accumulated_gradient = accumulated_gradient + g;
         g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps;
     }
+    if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
+    if constexpr (clipnorm) g = g * n.clip_scale;
+    if constexpr (global_clipnorm) g = g * n.global_scale;
     const C decayed = g + k.weight_decay * w;
     m = k.momentum * m - n.learning_rate_times_trust * decayed;
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     w = w + m;
+    if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
+    if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
+    w = w;
 }
 
 // At most block_size elements of one tensor: what a thread takes at a time.
@@ -339,31 +479,42 @@ struct Sums {
     double sum[sums];
 };
 
+// Of those in `totals` every tensor gets the sum over all tensors.
 void add_blocks(const std::vector<Block> &blocks, const std::vector<Sums> &block_sums,
-        std::vector<Sums> &tensor_sums) {
+        std::vector<Sums> &tensor_sums, std::initializer_list<Sum> totals) {
     for (Sums &total : tensor_sums) total = {};
     for (size_t i = 0; i < blocks.size(); ++i)
         for (int s = 0; s < sums; ++s) tensor_sums[blocks[i].tensor].sum[s] += block_sums[i].sum[s];
+    for (const Sum s : totals) {
+        double total = 0;
+        for (const Sums &each : tensor_sums) total += each.sum[s];
+        for (Sums &each : tensor_sums) each.sum[s] = total;
+    }
 }
 
-template <bool gradient_accumulation_steps, typename T, typename G, typename L>
+template <typename T, typename G, typename L>
 void start_block(const LarsTensor &x, const Block &block) {
     using C = Compute<T>;
     C *__restrict__ const m_ = static_cast<C *>(x.m) + block.begin;
     C *__restrict__ const accumulated_gradient_ = gradient_accumulation_steps
         ? static_cast<C *>(x.accumulated_gradient) + block.begin : nullptr;
+    C *__restrict__ const weight_average_ = use_ema
+        ? static_cast<C *>(x.weight_average) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
         C m = {};
         C accumulated_gradient = {};
-        start<gradient_accumulation_steps>(m, accumulated_gradient);
+        C weight_average = {};
+        start<gradient_accumulation_steps, use_ema>(m, accumulated_gradient, weight_average);
         store(m_[i], m);
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
+        if constexpr (use_ema) store(weight_average_[i], weight_average);
     }
 }
 
-template <bool gradient_accumulation_steps, typename T, typename G, typename L>
-void every_call_block(const LarsTensor &x, const Block &block, Compute<T> scale) {
+template <typename T, typename G, typename L>
+void every_call_block(const Scalars<Compute<T>> &k, const LarsTensor &x, const Block &block,
+        Compute<T> scale) {
     using C = Compute<T>;
     Gradient<G> *__restrict__ const g_ = static_cast<Gradient<G> *>(x.g) + block.begin;
     C *__restrict__ const accumulated_gradient_ = gradient_accumulation_steps
@@ -373,14 +524,42 @@ void every_call_block(const LarsTensor &x, const Block &block, Compute<T> scale)
         const C g = gradient<C>(g_[i], scale);
         C accumulated_gradient = {};
         if constexpr (gradient_accumulation_steps) accumulated_gradient = load(accumulated_gradient_[i]);
-        every_call<gradient_accumulation_steps>(g, accumulated_gradient);
+        every_call<gradient_accumulation_steps, loss_scale_factor>(k, g, accumulated_gradient);
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
         if constexpr (writes_back) store(g_[i], negates ? -g : g);
     }
 }
 
-template <bool gradient_accumulation_steps, typename T, typename G, typename L>
+template <typename T, typename G, typename L>
 void update_1_block(const Scalars<Compute<T>> &k, const LarsTensor &x, const Block &block, Compute<T> scale,
+        double *sum) {
+    using C = Compute<T>;
+    Gradient<G> *__restrict__ const g_ = static_cast<Gradient<G> *>(x.g) + block.begin;
+    const C *__restrict__ const accumulated_gradient_ = gradient_accumulation_steps
+        ? static_cast<const C *>(x.accumulated_gradient) + block.begin : nullptr;
+    double lane[sums][lanes] = {};
+    for (int64_t begin = 0; begin < block.size; begin += lanes) {
+        const int64_t size = std::min(lanes, block.size - begin);
+#pragma omp simd
+        for (int64_t j = 0; j < size; ++j) {
+            const int64_t i = begin + j;
+            const C g = gradient<C>(g_[i], scale);
+            C accumulated_gradient = {};
+            if constexpr (gradient_accumulation_steps) accumulated_gradient = load(accumulated_gradient_[i]);
+            double term[sums] = {};
+            update_1<gradient_accumulation_steps, loss_scale_factor, clipnorm, global_clipnorm>(k, g,
+                accumulated_gradient, term);
+            lane[gradient_norm_sum][j] += term[gradient_norm_sum];
+            lane[global_norm_sum][j] += term[global_norm_sum];
+        }
+    }
+    for (int64_t j = 0; j < lanes; ++j) sum[gradient_norm_sum] += lane[gradient_norm_sum][j];
+    for (int64_t j = 0; j < lanes; ++j) sum[global_norm_sum] += lane[global_norm_sum][j];
+}
+
+template <typename T, typename G, typename L>
+void update_2_block(const Scalars<Compute<T>> &k,
+        const PerTensor2<Compute<T>> &n, const LarsTensor &x, const Block &block, Compute<T> scale,
         double *sum) {
     using C = Compute<T>;
     const T *__restrict__ const w_ = static_cast<const T *>(x.w) + block.begin;
@@ -397,8 +576,9 @@ void update_1_block(const Scalars<Compute<T>> &k, const LarsTensor &x, const Blo
             const C g = gradient<C>(g_[i], scale);
             C accumulated_gradient = {};
             if constexpr (gradient_accumulation_steps) accumulated_gradient = load(accumulated_gradient_[i]);
-            double term[sums];
-            update_1<gradient_accumulation_steps>(k, w, g, accumulated_gradient, term);
+            double term[sums] = {};
+            update_2<gradient_accumulation_steps, loss_scale_factor, clipvalue, clipnorm, global_clipnorm>(k,
+                n, w, g, accumulated_gradient, term);
             lane[w_norm_sum][j] += term[w_norm_sum];
             lane[g_norm_sum][j] += term[g_norm_sum];
         }
@@ -407,15 +587,17 @@ void update_1_block(const Scalars<Compute<T>> &k, const LarsTensor &x, const Blo
     for (int64_t j = 0; j < lanes; ++j) sum[g_norm_sum] += lane[g_norm_sum][j];
 }
 
-template <bool gradient_accumulation_steps, typename T, typename G, typename L>
-void update_2_block(const Scalars<Compute<T>> &k,
-        const PerTensor2<Compute<T>> &n, const LarsTensor &x, const Block &block, Compute<T> scale) {
+template <typename T, typename G, typename L>
+void update_3_block(const Scalars<Compute<T>> &k,
+        const PerTensor3<Compute<T>> &n, const LarsTensor &x, const Block &block, Compute<T> scale) {
     using C = Compute<T>;
     T *__restrict__ const w_ = static_cast<T *>(x.w) + block.begin;
     Gradient<G> *__restrict__ const g_ = static_cast<Gradient<G> *>(x.g) + block.begin;
     C *__restrict__ const m_ = static_cast<C *>(x.m) + block.begin;
     C *__restrict__ const accumulated_gradient_ = gradient_accumulation_steps
         ? static_cast<C *>(x.accumulated_gradient) + block.begin : nullptr;
+    C *__restrict__ const weight_average_ = use_ema
+        ? static_cast<C *>(x.weight_average) + block.begin : nullptr;
     L *__restrict__ const copy_ = copies<L> ? static_cast<L *>(x.copy) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
@@ -424,48 +606,35 @@ void update_2_block(const Scalars<Compute<T>> &k,
         C m = load(m_[i]);
         C accumulated_gradient = {};
         if constexpr (gradient_accumulation_steps) accumulated_gradient = load(accumulated_gradient_[i]);
-        update_2<gradient_accumulation_steps>(k, n, w, g, m, accumulated_gradient);
+        C weight_average = {};
+        if constexpr (use_ema) weight_average = load(weight_average_[i]);
+        update_3<gradient_accumulation_steps, use_ema, loss_scale_factor, clipvalue, clipnorm,
+            global_clipnorm, ema_overwrite_frequency>(k, n, w, g, m, accumulated_gradient, weight_average);
         store(w_[i], w);
         store(m_[i], m);
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
+        if constexpr (use_ema) store(weight_average_[i], weight_average);
         if constexpr (copies<L>) store(copy_[i], w);
         if constexpr (writes_back) store(g_[i], negates ? -g : g);
     }
 }
 
-// Calls `body` with an option as a constant of the compiler's.
-template <bool value> struct Constant {
-    constexpr operator bool() const { return value; }
-};
-template <int64_t option, typename Body> void choose([[maybe_unused]] int64_t options, Body body) {
-#ifdef OPTLOOM_OPTIONS
-    body(Constant<((OPTLOOM_OPTIONS) & option) != 0>{});
-#else
-    if (options & option)
-        body(Constant<true>{});
-    else
-        body(Constant<false>{});
-#endif
-}
-
 template <typename T>
 int start_tensors(int64_t options, [[maybe_unused]] const LarsRow *rows, int64_t tensors,
         const LarsTensor *tensor) {
-    if (!is_built_for(options)) return OTHER_OPTIONS;
+    if (options != chosen_options) return OTHER_OPTIONS;
     const std::vector<Block> blocks = blocks_of(tensors, tensor);
-    choose<LARS_GRADIENT_ACCUMULATION_STEPS>(options, [&](auto gradient_accumulation_steps) {
 #pragma omp parallel for schedule(static) if (blocks.size() > 1)
-        for (size_t i = 0; i < blocks.size(); ++i) {
-            const LarsTensor &x = tensor[blocks[i].tensor];
-            start_block<gradient_accumulation_steps, T, T, Nothing>(x, blocks[i]);
-        }
-    });
+    for (size_t i = 0; i < blocks.size(); ++i) {
+        const LarsTensor &x = tensor[blocks[i].tensor];
+        start_block<T, T, Nothing>(x, blocks[i]);
+    }
     return DONE;
 }
 
 // Processors foresee accesses within an array, not the next tensor's: its beginning is asked for ahead.
 inline void fetch(const LarsTensor &x) {
-    const void *const arrays[] = {x.w, x.g, x.m, x.accumulated_gradient};
+    const void *const arrays[] = {x.w, x.g, x.m, x.accumulated_gradient, x.weight_average};
     for (const void *array : arrays)
         for (int line = 0; array && line < 8; ++line)
             __builtin_prefetch(static_cast<const char *>(array) + 64 * line);
@@ -492,41 +661,51 @@ template <typename T, typename G, typename L>
 int step(int64_t options, int64_t rows, LarsRow *row, int64_t tensors, const LarsTensor *tensor,
         double gradient_scale) {
     using C = Compute<T>;
-    if (!is_built_for(options)) return OTHER_OPTIONS;
+    if (options != chosen_options) return OTHER_OPTIONS;
     if (!is_current(tensors, tensor, row)) return OTHER_COUNTERS;
     const C scale = C(gradient_scale);
     std::vector<Scalars<C>> scalars;
     for (int64_t i = 0; i < rows; ++i) scalars.push_back(advance<C>(row[i], options));
     const std::vector<Block> blocks = blocks_of(tensors, tensor);
     std::vector<Sums> block_sums(blocks.size()), tensor_sums(tensors);
-    choose<LARS_GRADIENT_ACCUMULATION_STEPS>(options, [&](auto gradient_accumulation_steps) {
 #pragma omp parallel if (blocks.size() > 1)
-        {
+    {
+        if ((clipnorm) || (global_clipnorm)) {
 #pragma omp for schedule(static)
-            for (size_t i = 0; i < blocks.size(); ++i) {
-                const LarsTensor &x = tensor[blocks[i].tensor];
-                const Scalars<C> &k = scalars[x.row];
-                if (i + 1 < blocks.size() && blocks[i + 1].begin == 0) fetch(tensor[blocks[i + 1].tensor]);
-                if (!k.is_update) {
-                    every_call_block<gradient_accumulation_steps, T, G, L>(x, blocks[i], scale);
-                    continue;
-                }
-                update_1_block<gradient_accumulation_steps, T, G, L>(k, x, blocks[i], scale,
-                    block_sums[i].sum);
-            }
-#pragma omp single
-            add_blocks(blocks, block_sums, tensor_sums);
-#pragma omp for schedule(static)
-            for (size_t i = 0; i < blocks.size(); ++i) {
-                const LarsTensor &x = tensor[blocks[i].tensor];
-                const Scalars<C> &k = scalars[x.row];
-                if (i + 1 < blocks.size() && blocks[i + 1].begin == 0) fetch(tensor[blocks[i + 1].tensor]);
-                if (!k.is_update) continue;
-                const auto n = per_tensor_2<C>(k, tensor_sums[blocks[i].tensor].sum);
-                update_2_block<gradient_accumulation_steps, T, G, L>(k, n, x, blocks[i], scale);
-            }
+        for (size_t i = 0; i < blocks.size(); ++i) {
+            const LarsTensor &x = tensor[blocks[i].tensor];
+            const Scalars<C> &k = scalars[x.row];
+            if (i + 1 < blocks.size() && blocks[i + 1].begin == 0) fetch(tensor[blocks[i + 1].tensor]);
+            if (!k.is_update) continue;
+            update_1_block<T, G, L>(k, x, blocks[i], scale, block_sums[i].sum);
         }
-    });
+#pragma omp single
+        add_blocks(blocks, block_sums, tensor_sums, {global_norm_sum});
+        }
+#pragma omp for schedule(static)
+        for (size_t i = 0; i < blocks.size(); ++i) {
+            const LarsTensor &x = tensor[blocks[i].tensor];
+            const Scalars<C> &k = scalars[x.row];
+            if (i + 1 < blocks.size() && blocks[i + 1].begin == 0) fetch(tensor[blocks[i + 1].tensor]);
+            if (!k.is_update) continue;
+            const auto n = per_tensor_2<C>(k, tensor_sums[blocks[i].tensor].sum);
+            update_2_block<T, G, L>(k, n, x, blocks[i], scale, block_sums[i].sum);
+        }
+#pragma omp single
+        add_blocks(blocks, block_sums, tensor_sums, {});
+#pragma omp for schedule(static)
+        for (size_t i = 0; i < blocks.size(); ++i) {
+            const LarsTensor &x = tensor[blocks[i].tensor];
+            const Scalars<C> &k = scalars[x.row];
+            if (i + 1 < blocks.size() && blocks[i + 1].begin == 0) fetch(tensor[blocks[i + 1].tensor]);
+            if (!k.is_update) {
+                every_call_block<T, G, L>(k, x, blocks[i], scale);
+                continue;
+            }
+            const auto n = per_tensor_3<C>(k, tensor_sums[blocks[i].tensor].sum);
+            update_3_block<T, G, L>(k, n, x, blocks[i], scale);
+        }
+    }
     write_counters<C>(tensors, tensor, row);
     return DONE;
 }

@@ -317,18 +317,24 @@ template <typename C> __device__ inline Scalars<C> advance(AdaBeliefRow &row, in
     const Pair<C> epsilon_root = pair<C>(row.epsilon_root);
     const Pair<C> weight_decay = pair<C>(row.weight_decay);
     const Pair<C> gradient_accumulation_steps = pair<C>(double(row.gradient_accumulation_steps));
-    k.inverse_gradient_accumulation_steps = rounded(pair<C>(1) / gradient_accumulation_steps);
-    k.weight_decay_times_learning_rate = rounded(weight_decay * learning_rate);
+    k.inverse_gradient_accumulation_steps =
+        rounded((options & ADABELIEF_GRADIENT_ACCUMULATION_STEPS) ? pair<C>(1) / gradient_accumulation_steps
+        : pair<C>(0));
+    k.weight_decay_times_learning_rate =
+        rounded((options & ADABELIEF_WEIGHT_DECAY) ? weight_decay * learning_rate : pair<C>(0));
     k.beta_1 = rounded(beta_1);
     k.one_minus_beta_1 = rounded(pair<C>(1) - beta_1);
     k.beta_2 = rounded(beta_2);
     k.one_minus_beta_2 = rounded(pair<C>(1) - beta_2);
     k.epsilon_root = rounded(epsilon_root);
     k.beta_1_over_one_minus_beta_1_times_beta_1_to_the_t =
-        rounded(beta_1 / (pair<C>(1) - beta_1 * power(beta_1, row.t)));
+        rounded((options & ADABELIEF_NESTEROV) ? beta_1 / (pair<C>(1) - beta_1 * power(beta_1, row.t))
+        : pair<C>(0));
     k.one_minus_beta_1_over_one_minus_power_of_beta_1 =
-        rounded((pair<C>(1) - beta_1) / one_minus_power(beta_1, row.t));
-    k.inverse_one_minus_power_of_beta_1 = rounded(pair<C>(1) / one_minus_power(beta_1, row.t));
+        rounded((options & ADABELIEF_NESTEROV) ? (pair<C>(1) - beta_1) / one_minus_power(beta_1, row.t)
+        : pair<C>(0));
+    k.inverse_one_minus_power_of_beta_1 =
+        rounded(!(options & ADABELIEF_NESTEROV) ? pair<C>(1) / one_minus_power(beta_1, row.t) : pair<C>(0));
     k.learning_rate = rounded(learning_rate);
     k.inverse_one_minus_power_of_beta_2 = rounded(pair<C>(1) / one_minus_power(beta_2, row.t));
     k.epsilon = rounded(epsilon);
@@ -604,6 +610,12 @@ template <typename Table> __device__ inline void update_chunk(const Table &table
 }  // namespace
 
 extern "C" {
+
+#ifdef OPTLOOM_DIGEST
+extern __device__ const char adabelief_digest[];
+// of this file, for those who look for builds of it
+__device__ const char adabelief_digest[] = OPTLOOM_DIGEST;
+#endif
 
 // One thread block: counts the call, and computes what the elements of each row share.
 __global__ void __launch_bounds__(256)

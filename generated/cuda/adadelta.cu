@@ -295,9 +295,15 @@ template <typename C> __device__ inline Scalars<C> advance(AdadeltaRow &row, int
     const Pair<C> epsilon = pair<C>(row.epsilon);
     const Pair<C> weight_decay = pair<C>(row.weight_decay);
     const Pair<C> gradient_accumulation_steps = pair<C>(double(row.gradient_accumulation_steps));
-    k.inverse_gradient_accumulation_steps = rounded(pair<C>(1) / gradient_accumulation_steps);
-    k.weight_decay = rounded(weight_decay);
-    k.weight_decay_times_learning_rate = rounded(weight_decay * learning_rate);
+    k.inverse_gradient_accumulation_steps =
+        rounded((options & ADADELTA_GRADIENT_ACCUMULATION_STEPS) ? pair<C>(1) / gradient_accumulation_steps
+        : pair<C>(0));
+    k.weight_decay =
+        rounded((options & ADADELTA_WEIGHT_DECAY) && !(options & ADADELTA_DECOUPLED_WEIGHT_DECAY)
+        ? weight_decay : pair<C>(0));
+    k.weight_decay_times_learning_rate =
+        rounded((options & ADADELTA_WEIGHT_DECAY) && (options & ADADELTA_DECOUPLED_WEIGHT_DECAY)
+        ? weight_decay * learning_rate : pair<C>(0));
     k.rho = rounded(rho);
     k.one_minus_rho = rounded(pair<C>(1) - rho);
     k.epsilon = rounded(epsilon);
@@ -573,6 +579,12 @@ template <typename Table> __device__ inline void update_chunk(const Table &table
 }  // namespace
 
 extern "C" {
+
+#ifdef OPTLOOM_DIGEST
+extern __device__ const char adadelta_digest[];
+// of this file, for those who look for builds of it
+__device__ const char adadelta_digest[] = OPTLOOM_DIGEST;
+#endif
 
 // One thread block: counts the call, and computes what the elements of each row share.
 __global__ void __launch_bounds__(256)

@@ -324,8 +324,11 @@ template <typename C> __device__ inline Scalars<C> advance(AdEMAMixRow &row, int
     const Pair<C> epsilon_root = pair<C>(row.epsilon_root);
     const Pair<C> weight_decay = pair<C>(row.weight_decay);
     const Pair<C> gradient_accumulation_steps = pair<C>(double(row.gradient_accumulation_steps));
-    k.inverse_gradient_accumulation_steps = rounded(pair<C>(1) / gradient_accumulation_steps);
-    k.weight_decay_times_learning_rate = rounded(weight_decay * learning_rate);
+    k.inverse_gradient_accumulation_steps =
+        rounded((options & ADEMAMIX_GRADIENT_ACCUMULATION_STEPS) ? pair<C>(1) / gradient_accumulation_steps
+        : pair<C>(0));
+    k.weight_decay_times_learning_rate =
+        rounded((options & ADEMAMIX_WEIGHT_DECAY) ? weight_decay * learning_rate : pair<C>(0));
     k.beta_1 = rounded(beta_1);
     k.one_minus_beta_1 = rounded(pair<C>(1) - beta_1);
     k.beta_3 = rounded(beta_3);
@@ -619,6 +622,12 @@ template <typename Table> __device__ inline void update_chunk(const Table &table
 }  // namespace
 
 extern "C" {
+
+#ifdef OPTLOOM_DIGEST
+extern __device__ const char ademamix_digest[];
+// of this file, for those who look for builds of it
+__device__ const char ademamix_digest[] = OPTLOOM_DIGEST;
+#endif
 
 // One thread block: counts the call, and computes what the elements of each row share.
 __global__ void __launch_bounds__(256)

@@ -323,14 +323,17 @@ template <typename C> __device__ inline Scalars<C> advance(AdoptRow &row, int64 
     const Pair<C> epsilon = pair<C>(row.epsilon);
     const Pair<C> weight_decay = pair<C>(row.weight_decay);
     const Pair<C> gradient_accumulation_steps = pair<C>(double(row.gradient_accumulation_steps));
-    k.inverse_gradient_accumulation_steps = rounded(pair<C>(1) / gradient_accumulation_steps);
-    k.weight_decay_times_learning_rate = rounded(weight_decay * learning_rate);
+    k.inverse_gradient_accumulation_steps =
+        rounded((options & ADOPT_GRADIENT_ACCUMULATION_STEPS) ? pair<C>(1) / gradient_accumulation_steps
+        : pair<C>(0));
+    k.weight_decay_times_learning_rate =
+        rounded((options & ADOPT_WEIGHT_DECAY) ? weight_decay * learning_rate : pair<C>(0));
     k.epsilon = rounded(epsilon);
     const Pair<C> limit = sqrt(sqrt(pair<C>(double(row.t)) - pair<C>(1)));
     k.limit = rounded(limit);
     k.beta_1 = rounded(beta_1);
     k.chosen_one_below_t = rounded(pair<C>(1) < pair<C>(double(row.t)) ? pair<C>(1) - beta_1 : pair<C>(0));
-    k.minus_limit = rounded(-limit);
+    k.minus_limit = rounded((options & ADOPT_CLIPPING) ? -limit : pair<C>(0));
     k.beta_2 = rounded(beta_2);
     k.chosen_one_below_t_2 = rounded(pair<C>(1) < pair<C>(double(row.t)) ? pair<C>(1) - beta_2 : pair<C>(1));
     k.learning_rate = rounded(learning_rate);
@@ -603,6 +606,11 @@ template <typename Table> __device__ inline void update_chunk(const Table &table
 }  // namespace
 
 extern "C" {
+
+#ifdef OPTLOOM_DIGEST
+extern __device__ const char adopt_digest[];
+__device__ const char adopt_digest[] = OPTLOOM_DIGEST;  // of this file, for those who look for builds of it
+#endif
 
 // One thread block: counts the call, and computes what the elements of each row share.
 __global__ void __launch_bounds__(256)

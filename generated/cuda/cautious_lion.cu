@@ -106,7 +106,7 @@ extern "C" const char *const cautious_lion_interface = R"({
     "accumulated_gradient"
   ],
   "sums": [
-    "share_sum"
+    {"name": "share_sum", "over": "tensor", "when": []}
   ],
   "scalar_slots": []
 })";
@@ -302,8 +302,11 @@ template <typename C> __device__ inline Scalars<C> advance(CautiousLionRow &row,
     const Pair<C> beta_2 = pair<C>(row.beta_2);
     const Pair<C> weight_decay = pair<C>(row.weight_decay);
     const Pair<C> gradient_accumulation_steps = pair<C>(double(row.gradient_accumulation_steps));
-    k.inverse_gradient_accumulation_steps = rounded(pair<C>(1) / gradient_accumulation_steps);
-    k.weight_decay_times_learning_rate = rounded(weight_decay * learning_rate);
+    k.inverse_gradient_accumulation_steps =
+        rounded((options & CAUTIOUS_LION_GRADIENT_ACCUMULATION_STEPS)
+        ? pair<C>(1) / gradient_accumulation_steps : pair<C>(0));
+    k.weight_decay_times_learning_rate =
+        rounded((options & CAUTIOUS_LION_WEIGHT_DECAY) ? weight_decay * learning_rate : pair<C>(0));
     k.beta_1 = rounded(beta_1);
     k.one_minus_beta_1 = rounded(pair<C>(1) - beta_1);
     k.beta_2 = rounded(beta_2);
@@ -713,6 +716,12 @@ template <typename Table> __device__ inline void update_2_chunk(const Table &tab
 }  // namespace
 
 extern "C" {
+
+#ifdef OPTLOOM_DIGEST
+extern __device__ const char cautious_lion_digest[];
+// of this file, for those who look for builds of it
+__device__ const char cautious_lion_digest[] = OPTLOOM_DIGEST;
+#endif
 
 // One thread block: counts the call, and computes what the elements of each row share.
 __global__ void __launch_bounds__(256)

@@ -106,8 +106,8 @@ extern "C" const char *const lars_interface = R"({
     "accumulated_gradient"
   ],
   "sums": [
-    "w_norm_sum",
-    "g_norm_sum"
+    {"name": "w_norm_sum", "over": "tensor", "when": []},
+    {"name": "g_norm_sum", "over": "tensor", "when": []}
   ],
   "scalar_slots": []
 })";
@@ -284,7 +284,9 @@ template <typename C> __device__ inline Scalars<C> advance(LarsRow &row, int64 o
     const Pair<C> trust_coefficient = pair<C>(row.trust_coefficient);
     const Pair<C> epsilon = pair<C>(row.epsilon);
     const Pair<C> gradient_accumulation_steps = pair<C>(double(row.gradient_accumulation_steps));
-    k.inverse_gradient_accumulation_steps = rounded(pair<C>(1) / gradient_accumulation_steps);
+    k.inverse_gradient_accumulation_steps =
+        rounded((options & LARS_GRADIENT_ACCUMULATION_STEPS) ? pair<C>(1) / gradient_accumulation_steps
+        : pair<C>(0));
     k.weight_decay = rounded(weight_decay);
     k.trust_coefficient = rounded(trust_coefficient);
     k.epsilon = rounded(epsilon);
@@ -685,6 +687,11 @@ template <typename Table> __device__ inline void update_2_chunk(const Table &tab
 }  // namespace
 
 extern "C" {
+
+#ifdef OPTLOOM_DIGEST
+extern __device__ const char lars_digest[];
+__device__ const char lars_digest[] = OPTLOOM_DIGEST;  // of this file, for those who look for builds of it
+#endif
 
 // One thread block: counts the call, and computes what the elements of each row share.
 __global__ void __launch_bounds__(256)

@@ -293,8 +293,11 @@ template <typename C> __device__ inline Scalars<C> advance(RpropRow &row, int64 
     const Pair<C> step_size_max = pair<C>(row.step_size_max);
     const Pair<C> weight_decay = pair<C>(row.weight_decay);
     const Pair<C> gradient_accumulation_steps = pair<C>(double(row.gradient_accumulation_steps));
-    k.inverse_gradient_accumulation_steps = rounded(pair<C>(1) / gradient_accumulation_steps);
-    k.weight_decay_times_learning_rate = rounded(weight_decay * learning_rate);
+    k.inverse_gradient_accumulation_steps =
+        rounded((options & RPROP_GRADIENT_ACCUMULATION_STEPS) ? pair<C>(1) / gradient_accumulation_steps
+        : pair<C>(0));
+    k.weight_decay_times_learning_rate =
+        rounded((options & RPROP_WEIGHT_DECAY) ? weight_decay * learning_rate : pair<C>(0));
     k.eta_plus = rounded(eta_plus);
     k.eta_minus = rounded(eta_minus);
     k.step_size_min = rounded(step_size_min);
@@ -569,6 +572,11 @@ template <typename Table> __device__ inline void update_chunk(const Table &table
 }  // namespace
 
 extern "C" {
+
+#ifdef OPTLOOM_DIGEST
+extern __device__ const char rprop_digest[];
+__device__ const char rprop_digest[] = OPTLOOM_DIGEST;  // of this file, for those who look for builds of it
+#endif
 
 // One thread block: counts the call, and computes what the elements of each row share.
 __global__ void __launch_bounds__(256)

@@ -299,7 +299,9 @@ template <typename C> __device__ inline Scalars<C> advance(ScheduleFreeSGDRow &r
     const Pair<C> beta_1 = pair<C>(row.beta_1);
     const Pair<C> weight_decay = pair<C>(row.weight_decay);
     const Pair<C> gradient_accumulation_steps = pair<C>(double(row.gradient_accumulation_steps));
-    k.inverse_gradient_accumulation_steps = rounded(pair<C>(1) / gradient_accumulation_steps);
+    k.inverse_gradient_accumulation_steps =
+        rounded((options & SCHEDULE_FREE_SGD_GRADIENT_ACCUMULATION_STEPS)
+        ? pair<C>(1) / gradient_accumulation_steps : pair<C>(0));
     row.weight_sum = double(rounded(pair<C>(row.weight_sum) + square(learning_rate)).x);
     const Pair<C> share = pair<C>(0) < pair<C>(row.weight_sum)
         ? square(learning_rate) / pair<C>(row.weight_sum) : pair<C>(0);
@@ -571,6 +573,12 @@ template <typename Table> __device__ inline void update_chunk(const Table &table
 }  // namespace
 
 extern "C" {
+
+#ifdef OPTLOOM_DIGEST
+extern __device__ const char schedule_free_sgd_digest[];
+// of this file, for those who look for builds of it
+__device__ const char schedule_free_sgd_digest[] = OPTLOOM_DIGEST;
+#endif
 
 // One thread block: counts the call, and computes what the elements of each row share.
 __global__ void __launch_bounds__(256)

@@ -114,7 +114,7 @@ extern "C" const char *const stable_adamw_interface = R"({
     "accumulated_gradient"
   ],
   "sums": [
-    "excess_sum"
+    {"name": "excess_sum", "over": "tensor", "when": []}
   ],
   "scalar_slots": []
 })";
@@ -323,8 +323,11 @@ template <typename C> __device__ inline Scalars<C> advance(StableAdamWRow &row, 
     const Pair<C> epsilon = pair<C>(row.epsilon);
     const Pair<C> weight_decay = pair<C>(row.weight_decay);
     const Pair<C> gradient_accumulation_steps = pair<C>(double(row.gradient_accumulation_steps));
-    k.inverse_gradient_accumulation_steps = rounded(pair<C>(1) / gradient_accumulation_steps);
-    k.weight_decay_times_learning_rate = rounded(weight_decay * learning_rate);
+    k.inverse_gradient_accumulation_steps =
+        rounded((options & STABLE_ADAMW_GRADIENT_ACCUMULATION_STEPS)
+        ? pair<C>(1) / gradient_accumulation_steps : pair<C>(0));
+    k.weight_decay_times_learning_rate =
+        rounded((options & STABLE_ADAMW_WEIGHT_DECAY) ? weight_decay * learning_rate : pair<C>(0));
     k.beta_1 = rounded(beta_1);
     k.one_minus_beta_1 = rounded(pair<C>(1) - beta_1);
     k.beta_2 = rounded(beta_2);
@@ -732,6 +735,12 @@ template <typename Table> __device__ inline void update_2_chunk(const Table &tab
 }  // namespace
 
 extern "C" {
+
+#ifdef OPTLOOM_DIGEST
+extern __device__ const char stable_adamw_digest[];
+// of this file, for those who look for builds of it
+__device__ const char stable_adamw_digest[] = OPTLOOM_DIGEST;
+#endif
 
 // One thread block: counts the call, and computes what the elements of each row share.
 __global__ void __launch_bounds__(256)

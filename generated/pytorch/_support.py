@@ -170,7 +170,14 @@ class Optimizer(torch.optim.Optimizer):
         """Whether a GradScaler leaves it to `step` to unscale gradients, and to skip infinite ones."""
         return all(group["fused"] for group in self.param_groups)
 
-<<<<<<< HEAD
+    def _skips_on_device(self) -> bool:
+        """Whether kernels themselves leave everything as it is where infinities were found."""
+        groups = self.param_groups
+        waits = any(self._every and group[self._every] is not None for group in groups)
+        return not waits and all(
+            group["fused"] and all(w.is_cuda for w in group["params"]) for group in groups
+        )
+
     def _step(self, groups: list[dict[str, Any]], inputs: Mapping[str, Any]) -> None:
         units: list[Unit] = []
         for group in groups:
@@ -192,20 +199,6 @@ class Optimizer(torch.optim.Optimizer):
 
     def _units(self, group: dict[str, Any], inputs: Mapping[str, Any]) -> list["Unit"]:
         """The work of a group: what the formula runs on at once."""
-=======
-    def _skips_on_device(self) -> bool:
-        """Whether kernels themselves leave everything as it is where infinities were found."""
-        groups = self.param_groups
-        waits = any(self._every and group[self._every] is not None for group in groups)
-        return not waits and all(
-            group["fused"] and all(w.is_cuda for w in group["params"]) for group in groups
-        )
-
-    def _step(self, group: dict[str, Any]) -> None:
-        if not torch.compiler.is_compiling() and may_be_fused(group) and fused().step(self, group):
-            return
-        slots = self._slots(group)
->>>>>>> main
         iterations, is_update = self._counted(group)
         tensors = {name: inputs[name] for name, shape in self._inputs.items() if shape == "parameter"}
         numbers = [inputs[name] for name, shape in self._inputs.items() if shape == "scalar"]
