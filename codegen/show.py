@@ -15,7 +15,7 @@ from optloom.spec.guards import ALWAYS, Atom, Flag, Given, Guard, Is, describe, 
 from optloom.spec.rule import Rule
 
 from .compiler import Settings, passes_of
-from .dialects import binding
+from .dialects import EVERY, binding
 from .discovery import targets
 from .explain import FLOAT32, PhaseView, explain
 from .ir.nodes import Choice, Hyperparameter, Literal, Program, SlotInfo
@@ -125,10 +125,11 @@ def open_program(rule: type[Rule]) -> Program:
 
 
 def names_by_target(program: Program) -> dict[str, dict[str, str]]:
-    """Of each target that has an ecosystem: what its users call the hyperparameters, options and slots it has."""
+    """What users call the hyperparameters, options and slots that a target has: of those with an ecosystem of their
+    own."""
     found = {}
     for name, target in targets().items():
-        if target.ecosystem:
+        if target.ecosystem not in ("", EVERY):
             bound = binding(program, "own", target.ecosystem)
             names = names_in(target, program)
             missing = {n for stage in program.stages if stage.name in target.missing_stages for n in stage.declares}
