@@ -11,7 +11,22 @@ from typing import NoReturn
 
 import typer
 
-from . import bench, compare, conform, convert, doctor, explain, generate, listing, new, page, report, show, vendor
+from . import (
+    bench,
+    build,
+    compare,
+    conform,
+    convert,
+    doctor,
+    explain,
+    generate,
+    listing,
+    new,
+    page,
+    report,
+    show,
+    vendor,
+)
 
 JUDGED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -22,7 +37,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (generate, listing, show, explain, compare, conform, bench, report, page, vendor, new, convert, doctor):
+for module in (
+    generate,
+    build,
+    listing,
+    show,
+    explain,
+    compare,
+    conform,
+    bench,
+    report,
+    page,
+    vendor,
+    new,
+    convert,
+    doctor,
+):
     module.add_to(app)
 
 
@@ -49,6 +79,7 @@ def _status_of(error: Exception) -> int | None:
     from optloom.spec.errors import SpecError
 
     from ..api import UnknownName
+    from ..c_family.kernels import KernelError
     from ..convert import ConversionError
     from ..output import EditedFiles, OutputError
     from ..printing import UnsupportedOperation
@@ -56,5 +87,14 @@ def _status_of(error: Exception) -> int | None:
 
     if isinstance(error, EditedFiles):
         return JUDGED
-    explained = (SpecError, UnknownName, UnsupportedOperation, OutputError, ConversionError, ReportError, OSError)
+    explained = (
+        SpecError,
+        UnknownName,
+        UnsupportedOperation,
+        OutputError,
+        ConversionError,
+        ReportError,
+        KernelError,
+        OSError,
+    )
     return BAD_INPUT if isinstance(error, explained) else None

@@ -47,7 +47,7 @@ class PytorchTarget:
         return {
             program.source: TEMPLATES.render("rule.py.jinja", _Module(program).context()),
             "_support.py": TEMPLATES.render("_support.py.jinja", vocabulary()),
-            "_kernels.py": TEMPLATES.render("kernels.py.jinja", {}),
+            "_kernels.py": c_family.loader(),
             "_fused.py": TEMPLATES.render("fused.py.jinja", {"off": OFF}),
             "_tensors.cpp": TEMPLATES.render("tensors.cpp.jinja", {}),
             "_fused_cuda.py": TEMPLATES.render("fused_cuda.py.jinja", {}),

@@ -1,0 +1,64 @@
+"""`optloom build`: kernels built ahead of time, for machines that have no compiler."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .api import UnknownName, default_folder
+from .c_family import kernels
+from .c_family.native import bits_of, interface_of, switches_of
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """What to build of the kernel in the file `source`: with the options and numbers in `on` beside the defaults, but
+    without those in `off`; for parameters of `dtype`, their gradients of `gradient` (None: the same)."""
+
+    source: Path
+    dtype: str = "float32"
+    gradient: str | None = None
+    on: Sequence[str] = ()
+    off: Sequence[str] = ()
+
+    def variant(self) -> kernels.Variant:
+        """Raises UnknownName for an option that the kernel does not have."""
+        interface = interface_of(self.source)
+        switches = switches_of(interface, {}, {})
+        for name in (*self.on, *self.off):
+            if name not in switches:
+                raise UnknownName("option", name, list(switches))
+        chosen = {name: (is_set or name in self.on) and name not in self.off for name, is_set in switches.items()}
+        return kernels.Variant(bits_of(chosen), self.dtype, self.gradient or self.dtype)
+
+
+def kernel_file(rule: str) -> Path:
+    """The generated kernel of a rule, or the file itself. Raises UnknownName where there is none."""
+    known = {file.stem: file for file in default_folder().glob("*/[!_]*.cpp")}
+    file = Path(rule) if rule.endswith(".cpp") else known.get(rule)
+    if file is None or not file.exists():
+        raise UnknownName("kernel", rule, sorted(known))
+    return file
+
+
+def build(request: BuildRequest, to: Path | None = None, levels: Sequence[str] = ()) -> list[Path]:
+    """Builds for each instruction set in `levels` into the folder `to`, where optimizers find it beside their kernel
+    or by OPTLOOM_KERNEL_PATH; without `levels` for this machine, into the user's cache. Returns the files.
+
+    Raises UnknownName for an instruction set, KernelError with the compiler's words, OSError for a folder that cannot
+    be written.
+    """
+    source, variant = kernels.Source(request.source), request.variant()
+    for level in levels:
+        if level not in kernels.LEVELS:
+            raise UnknownName("instruction set", level, list(kernels.LEVELS))
+    if not levels:
+        return [kernels.library(source, variant).file]
+    files = []
+    for level in levels:
+        file = (to or source.file.parent) / kernels.file_name(source, variant, level)
+        file.unlink(missing_ok=True)
+        kernels.build(source, variant, file, (f"-march={level}",))
+        files.append(file)
+    return files

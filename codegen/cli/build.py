@@ -1,0 +1,48 @@
+"""`optloom build`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Rule = Annotated[str, typer.Argument(metavar="RULE", help="A rule, or the path of a generated .cpp file.")]
+To = Annotated[
+    Path | None, typer.Option("--to", metavar="FOLDER", help="Where libraries go; beside the file if not given.")
+]
+For = Annotated[
+    str,
+    typer.Option("--for", metavar="SETS", help="Instruction sets, as x86-64-v3,x86-64-v4; this machine if not given."),
+]
+Dtype = Annotated[str, typer.Option("--dtype", help="Of the parameters.")]
+Gradient = Annotated[str | None, typer.Option("--gradient", help="Of the gradients; the parameters' if not given.")]
+On = Annotated[
+    str, typer.Option("--on", metavar="NAMES", help="Options and numbers beside the defaults: amsgrad,weight_decay.")
+]
+Off = Annotated[str, typer.Option("--off", metavar="NAMES", help="Of the defaults, those to leave out.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("build")(build)
+
+
+def build(
+    rule: Rule,
+    to: To = None,
+    sets: For = "",
+    dtype: Dtype = "float32",
+    gradient: Gradient = None,
+    on: On = "",
+    off: Off = "",
+) -> None:
+    """Build a fused kernel ahead of time, for machines without a compiler or for the cache."""
+    from .. import build as building
+
+    request = building.BuildRequest(building.kernel_file(rule), dtype, gradient, _names(on), _names(off))
+    for file in building.build(request, to, _names(sets)):
+        typer.echo(f"built {file}")
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
