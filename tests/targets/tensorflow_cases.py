@@ -18,7 +18,7 @@ from optloom.codegen.conformance.protocol import load_module
 from optloom.codegen.ir.nodes import Program
 from optloom.codegen.passes.locality import locality
 from optloom.codegen.printing import UnsupportedOperation
-from optloom.spec.declarations import Slot
+from optloom.spec.declarations import Hyper, Slot
 from optloom.spec.rule import declarations_of
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -41,9 +41,11 @@ def rendered(rule: str, numerics: str, target: str = "tensorflow") -> dict[str, 
 
 
 def _is_of_keras(rule: str) -> bool:
-    """Whether Keras has the rule too, with slots of its own; the conformance suite runs all others."""
-    copies = any(slot.init == "parameter" for slot in declarations_of(discover()[rule]) if isinstance(slot, Slot))
-    return not copies and any(peer.ecosystem == "keras" for peer in discover()[rule].peers)
+    """Whether Keras has the rule too, with slots and numbers as most have; the conformance suite runs all others."""
+    declared = list(declarations_of(discover()[rule]))
+    others = any(slot.init == "parameter" for slot in declared if isinstance(slot, Slot))
+    others |= any(hyper.off not in (None, 0) for hyper in declared if isinstance(hyper, Hyper))
+    return not others and any(peer.ecosystem == "keras" for peer in discover()[rule].peers)
 
 
 RULES = [rule for rule in discover() if rendered(rule, "fast") and _is_of_keras(rule)]
@@ -80,8 +82,7 @@ def make(rule: str, numerics: str = "fast", **arguments: Any) -> Any:
 def all_on(rule: str) -> dict[str, Any]:
     """The arguments under which a rule has all its slots."""
     own = {option.name: True for option in PROGRAMS[rule].options if not option.choices and not option.convention}
-    numbers = {h.name: 0.9 if ("<=", 0) not in h.bounds else -0.9 for h in PROGRAMS[rule].hypers if h.off is not None}
-    return own | numbers
+    return own | {hyper.name: 0.9 for hyper in PROGRAMS[rule].hypers if hyper.off is not None}
 
 
 def variable(values: Any, dtype: str = "float32", name: str = "w") -> Any:
