@@ -4,7 +4,7 @@ VENV ?= .venv
 RUN = $(VENV)/bin/python
 INSTALL = $(RUN) -m pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: generate check test lint format types docs examples bench clean
+.PHONY: generate check test lint format types docs examples bench test-gpu bench-gpu clean
 
 generate: $(VENV)/.base ; $(RUN) -m optloom.codegen generate
 check: $(VENV)/.base ; $(RUN) -m optloom.codegen check
@@ -15,6 +15,8 @@ types: $(VENV)/.dev ; $(RUN) -m mypy
 docs: $(VENV)/.dev ; NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet
 examples: $(VENV)/.dev ; for example in examples/*/run.py; do $(RUN) $$example || exit 1; done
 bench: $(VENV)/.dev ; for benchmark in benchmarks/[!_]*.py; do $(RUN) $$benchmark || exit 1; done
+test-gpu: $(VENV)/.dev ; $(RUN) tests/gpu.py
+bench-gpu: $(VENV)/.dev ; $(RUN) benchmarks/gpu.py
 clean: ; rm -rf .venv .venv-ci build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # A stamp per set of requirements, every set with the base in it. It is stale when the files that pin them are newer,

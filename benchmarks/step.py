@@ -35,19 +35,23 @@ SIZES = "1x50000000,100x100000,2000x1000"
 
 LIMIT = """
 #include <cstdint>
-extern "C" void limit(int64_t count, int64_t arrays, const float *g, const float *read, float *const *x) {
-#pragma omp parallel for schedule(static)
-    for (int64_t begin = 0; begin < count; begin += 4096) {
-        const int64_t end = begin + 4096 < count ? begin + 4096 : count;
-        for (int64_t j = 0; j < arrays; ++j) {
-            float *__restrict__ const own = x[j];
-#pragma omp simd
-            for (int64_t i = begin; i < end; ++i) own[i] += g[i];
-        }
-        if (!read) continue;
-#pragma omp simd
-        for (int64_t i = begin; i < end; ++i) x[0][i] += read[i];  // x[0] is still in the cache
+template <int arrays, bool reads> void loop(int64_t count, const float *g, const float *read, float *const *x) {
+    float *const x0 = x[0], *const x1 = x[arrays > 1];
+    float *const x2 = x[arrays > 2 ? 2 : 0], *const x3 = x[arrays > 3 ? 3 : 0];
+#pragma omp parallel for simd schedule(static)
+    for (int64_t i = 0; i < count; ++i) {
+        const float a = reads ? g[i] + read[i] : g[i];
+        x0[i] += a;
+        if (arrays > 1) x1[i] += a;
+        if (arrays > 2) x2[i] += a;
+        if (arrays > 3) x3[i] += a;
     }
+}
+extern "C" void limit(int64_t count, int64_t arrays, const float *g, const float *read, float *const *x) {
+    if (read) loop<4, true>(count, g, read, x);
+    else if (arrays == 1) loop<1, false>(count, g, read, x);
+    else if (arrays == 2) loop<2, false>(count, g, read, x);
+    else loop<3, false>(count, g, read, x);
 }
 """
 

@@ -33,10 +33,10 @@ class BuildRequest:
         return kernels.Variant(bits_of(chosen), self.dtype, self.gradient or self.dtype)
 
 
-def kernel_file(rule: str) -> Path:
+def kernel_file(rule: str, suffix: str = ".cpp") -> Path:
     """The generated kernel of a rule, or the file itself. Raises UnknownName where there is none."""
-    known = {file.stem: file for file in default_folder().glob("*/[!_]*.cpp")}
-    file = Path(rule) if rule.endswith(".cpp") else known.get(rule)
+    known = {file.stem: file for file in default_folder().glob(f"*/[!_]*{suffix}")}
+    file = Path(rule) if rule.endswith(suffix) else known.get(rule)
     if file is None or not file.exists():
         raise UnknownName("kernel", rule, sorted(known))
     return file
@@ -62,3 +62,18 @@ def build(request: BuildRequest, to: Path | None = None, levels: Sequence[str] =
         kernels.build(source, variant, file, (f"-march={level}",))
         files.append(file)
     return files
+
+
+def build_for_devices(request: BuildRequest, to: Path | None = None) -> Path:
+    """Builds a fatbin of a .cu file into the folder `to`, where optimizers find it beside the file or by
+    OPTLOOM_KERNEL_PATH. Raises KernelError with nvcc's words, OSError for a folder that cannot be written."""
+    from .targets.cuda.build import fatbin
+    from .targets.cuda.driver import DeviceError
+    from .targets.cuda.launcher import Choice, Source
+
+    variant = request.variant()
+    choice = Choice(variant.options, variant.parameter, variant.gradient)
+    try:
+        return fatbin(Source(request.source), choice, to or request.source.parent)
+    except DeviceError as error:
+        raise kernels.KernelError(str(error)) from error

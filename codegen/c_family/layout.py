@@ -77,6 +77,11 @@ class Switches:
         """The switches of those names, in the order of their bits."""
         return tuple(switch for switch in self.all.values() if switch.name in names)
 
+    def conjuncts(self, guard: Guard) -> list[str]:
+        """The names of switches that must be set, or, behind a "!", must not be."""
+        parts = guard.guards if isinstance(guard, And) else () if guard == ALWAYS else (guard,)
+        return [f"!{self.names(part)[0]}" if isinstance(part, Not) else self.names(part)[0] for part in parts]
+
     def constant(self, guard: Guard) -> str:
         """`guard` as an expression of template parameters."""
         return _spelled(guard, lambda atom: self.all[atom].name)

@@ -34,7 +34,8 @@ class Operand:
 class PerTensor:
     """Values of one tensor, of type `type`, which `function` computes before a pass from the sums of earlier ones.
 
-    `needs`: its arguments, of the row's scalars `k`, the tensor's `size` and the `sum`s.
+    `needs`: its arguments, of the row's scalars `k`, the tensor's `size` and the `sum`s. `guards`: one of them holds
+    where there are any.
     """
 
     type: str
@@ -42,13 +43,14 @@ class PerTensor:
     fields: tuple[str, ...]
     needs: tuple[str, ...]
     lines: tuple[str, ...]
+    guards: tuple[Guard, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
     """A function of one element and the loop around it. `given`: what it needs beside its operands, (type, name).
     `writes_back`: it is the last of its call to read the gradient. `totals`: those `sums` that are over all tensors.
-    `reductions`: what `sums` add up. `condition`: when it runs; empty for always."""
+    `reductions`: what `sums` add up. `guards`: one of them holds; `condition` says so, empty for always."""
 
     name: str
     doc: str
@@ -61,6 +63,7 @@ class Pass:
     writes_back: bool = False
     reductions: tuple[Sum, ...] = ()
     condition: str = ""
+    guards: tuple[Guard, ...] = (ALWAYS,)
 
     @property
     def totals(self) -> tuple[str, ...]:
@@ -144,7 +147,10 @@ class PassBuilder:
         is_sized = any(isinstance(node, Length) for let in phase.before for node in walk(let.value))
         is_needed = {"k": Kind.SCALAR in kinds, "size": is_sized, "sum": Kind.SUM in kinds}
         needs = tuple(name for name in is_needed if is_needed[name])
-        return PerTensor(f"PerTensor{suffix.replace('_', '')}", f"per_tensor{suffix}", fields, needs, tuple(lines))
+        guards = tuple(dict.fromkeys(let.guard for let in phase.before))
+        return PerTensor(
+            f"PerTensor{suffix.replace('_', '')}", f"per_tensor{suffix}", fields, needs, tuple(lines), guards
+        )
 
     def _pass(
         self, name: str, doc: str, statements: tuple[Statement, ...], printer: ElementPrinter, reads: set[str],
@@ -165,7 +171,8 @@ class PassBuilder:
         runs = phase.guards if phase else (ALWAYS,)
         condition = "" if ALWAYS in runs else " || ".join(f"({self.switches.constant(guard)})" for guard in runs)
         named = self.switches.names(*guards)
-        return Pass(name, doc, given, named, operands, lines, names, per_tensor, reductions=sums, condition=condition)
+        parts = (name, doc, given, named, operands, lines, names, per_tensor)
+        return Pass(*parts, reductions=sums, condition=condition, guards=runs)
 
     def _operands(self, statements: tuple[Statement, ...], reads: set[str]) -> Iterable[Operand]:
         stores = {statement.slot for statement in statements if isinstance(statement, Store)}

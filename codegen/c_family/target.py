@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 from typing import Literal as OneOf
 
-from optloom.spec.guards import ALWAYS, And, Guard, Not
-
 from ..dialects import EVERY
 from ..double_word import functions_for
 from ..ir.nodes import Hyperparameter, Literal, Program, Ref, Store
@@ -113,10 +111,6 @@ def _start(init: Literal | Ref) -> float | str:
 def _interface(program: Program, switches: Switches, sums: tuple[Sum, ...]) -> str:
     """The file's interface as JSON, a line for each part."""
 
-    def conjuncts(guard: Guard) -> list[str]:
-        parts = guard.guards if isinstance(guard, And) else () if guard == ALWAYS else (guard,)
-        return [f"!{conjuncts(part.guard)[0]}" if isinstance(part, Not) else switches.names(part)[0] for part in parts]
-
     parts: dict[str, list[Any]] = {
         "hypers": [
             {"name": h.name, "type": "int64" if h.integer else "float64", "default": h.default} for h in program.hypers
@@ -125,15 +119,15 @@ def _interface(program: Program, switches: Switches, sums: tuple[Sum, ...]) -> s
         "options": [{"name": option.name, "default": option.default} for option in program.options],
         "switches": [switch.describe(program) for switch in switches.all.values()],
         "slots": [
-            {"name": s.name, "when": conjuncts(s.when)} for s in program.slots if s.shape == "parameter"
+            {"name": s.name, "when": switches.conjuncts(s.when)} for s in program.slots if s.shape == "parameter"
         ],
         "tensor": [
             *("size", "row", "w", "g", "copy", "step"),
             *(slot.name for shape in ("parameter", "scalar") for slot in program.slots if slot.shape == shape),
         ],
-        "sums": [{"name": s.name, "over": s.over, "when": conjuncts(s.guard)} for s in sums],
+        "sums": [{"name": s.name, "over": s.over, "when": switches.conjuncts(s.guard)} for s in sums],
         "scalar_slots": [
-            {"name": s.name, "when": conjuncts(s.when), "start": _start(s.init)}
+            {"name": s.name, "when": switches.conjuncts(s.when), "start": _start(s.init)}
             for s in program.slots if s.shape == "scalar"
         ],
     }  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-Rule = Annotated[str, typer.Argument(metavar="RULE", help="A rule, or the path of a generated .cpp file.")]
+Rule = Annotated[str, typer.Argument(metavar="RULE", help="A rule, or the path of a generated .cpp or .cu file.")]
 To = Annotated[
     Path | None, typer.Option("--to", metavar="FOLDER", help="Where libraries go; beside the file if not given.")
 ]
@@ -22,6 +22,8 @@ On = Annotated[
 ]
 Off = Annotated[str, typer.Option("--off", metavar="NAMES", help="Of the defaults, those to leave out.")]
 
+Cuda = Annotated[bool, typer.Option("--cuda", help="A fatbin for CUDA devices instead, by nvcc.")]
+
 
 def add_to(app: typer.Typer) -> None:
     app.command("build")(build)
@@ -35,12 +37,14 @@ def build(
     gradient: Gradient = None,
     on: On = "",
     off: Off = "",
+    cuda: Cuda = False,
 ) -> None:
     """Build a fused kernel ahead of time, for machines without a compiler or for the cache."""
     from .. import build as building
 
-    request = building.BuildRequest(building.kernel_file(rule), dtype, gradient, _names(on), _names(off))
-    for file in building.build(request, to, _names(sets)):
+    source = building.kernel_file(rule, ".cu" if cuda else ".cpp")
+    request = building.BuildRequest(source, dtype, gradient, _names(on), _names(off))
+    for file in [building.build_for_devices(request, to)] if cuda else building.build(request, to, _names(sets)):
         typer.echo(f"built {file}")
 
 

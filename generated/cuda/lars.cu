@@ -17,7 +17,15 @@
 // parameter, written with it; -DOPTLOOM_GRADIENTS= is the sum of 1 to go up the gradient, 2 to divide it by
 // `gradient_scale`, 4 to write it back divided. Pointers are to device memory. Nothing is read back, so that
 // a graph can hold a step, which is these kernels:
-//     lars_prologue, lars_update_1, lars_before_update_2, lars_update_2
+//     lars_prologue
+//     lars_update_1
+//     lars_update_1_sums
+//     lars_update_1_totals
+//     lars_before_update_2
+//     lars_update_2
+//     lars_update_2_sums
+//     lars_before_update_3
+//     lars_update_3
 // Every operation is rounded once, in the order written, whatever the flags and the size of a launch.
 
 #ifdef __CUDACC__
@@ -50,7 +58,13 @@ struct LarsRow {
     double weight_decay;  // decay, a part of the gradient whose norm is taken, 0 by default
     double trust_coefficient;  // length of a step, in lengths of the weights, 0.001 by default
     double epsilon;  // added to the gradient's norm, 0 by default
+    double global_clipnorm;  // largest norm of all gradients together; None for any
+    double clipnorm;  // largest norm of a parameter's gradient; None for any
+    double clipvalue;  // largest size of a gradient's element; None for any
     int64 gradient_accumulation_steps;  // calls per update; None for one
+    double loss_scale_factor;  // what the loss was multiplied by; None for nothing
+    double ema_momentum;  // decay rate of the average of the weights, 0.99 by default
+    int64 ema_overwrite_frequency;  // updates after which the average overwrites the weights; None for never
     int64 iterations;  // calls
     int64 t;  // updates
 };
@@ -66,11 +80,18 @@ struct LarsTensor {
     double *step;  // a counter that follows the row's t; null for none
     void *m;  // velocity, which carries the learning rate
     void *accumulated_gradient;  // sum of the gradients since the last update
+    void *weight_average;  // moving average of the weights
 };
 
 // What `options` is made of. The bit of a hyperparameter says that it is given.
 enum LarsOption {
     LARS_GRADIENT_ACCUMULATION_STEPS = 1,
+    LARS_USE_EMA = 2,
+    LARS_LOSS_SCALE_FACTOR = 4,
+    LARS_CLIPVALUE = 8,
+    LARS_CLIPNORM = 16,
+    LARS_GLOBAL_CLIPNORM = 32,
+    LARS_EMA_OVERWRITE_FREQUENCY = 64,
 };
 
 // The same for bindings.
@@ -81,19 +102,34 @@ extern "C" const char *const lars_interface = R"({
     {"name": "weight_decay", "type": "float64", "default": 0.0},
     {"name": "trust_coefficient", "type": "float64", "default": 0.001},
     {"name": "epsilon", "type": "float64", "default": 0.0},
-    {"name": "gradient_accumulation_steps", "type": "int64", "default": null}
+    {"name": "global_clipnorm", "type": "float64", "default": null},
+    {"name": "clipnorm", "type": "float64", "default": null},
+    {"name": "clipvalue", "type": "float64", "default": null},
+    {"name": "gradient_accumulation_steps", "type": "int64", "default": null},
+    {"name": "loss_scale_factor", "type": "float64", "default": null},
+    {"name": "ema_momentum", "type": "float64", "default": 0.99},
+    {"name": "ema_overwrite_frequency", "type": "int64", "default": null}
   ],
   "counters": [
     {"name": "iterations"},
     {"name": "t"}
   ],
-  "options": [],
+  "options": [
+    {"name": "use_ema", "default": false}
+  ],
   "switches": [
-    {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null}
+    {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
+    {"name": "use_ema", "option": "use_ema", "value": true},
+    {"name": "loss_scale_factor", "given": "loss_scale_factor", "off": null},
+    {"name": "clipvalue", "given": "clipvalue", "off": null},
+    {"name": "clipnorm", "given": "clipnorm", "off": null},
+    {"name": "global_clipnorm", "given": "global_clipnorm", "off": null},
+    {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null}
   ],
   "slots": [
     {"name": "m", "when": []},
-    {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]}
+    {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]},
+    {"name": "weight_average", "when": ["use_ema"]}
   ],
   "tensor": [
     "size",
@@ -103,36 +139,66 @@ extern "C" const char *const lars_interface = R"({
     "copy",
     "step",
     "m",
-    "accumulated_gradient"
+    "accumulated_gradient",
+    "weight_average"
   ],
   "sums": [
+    {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
+    {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]},
     {"name": "w_norm_sum", "over": "tensor", "when": []},
     {"name": "g_norm_sum", "over": "tensor", "when": []}
   ],
   "scalar_slots": []
 })";
 
-// The launches of a call, for bindings: a block of 256 threads for each chunk, tensor or call; if it
-// `packs`, of as many fewer as a pack has elements. Buffers: 64-bit numbers for each row, tensor or block.
+// The launches of a call, for bindings: one block of 256 threads for all rows or tensors, or one for each
+// chunk or tensor; if it `packs`, of as many fewer as a pack has elements. `when`: switches, of which all of
+// one list are as they say. Buffers: 64-bit numbers for each row, tensor or block.
 extern "C" const char *const lars_launches = R"({
   "start": [
-    {"kernel": "lars_start", "grid": "chunk", "packs": false}
+    {"kernel": "lars_start", "grid": "chunk", "packs": false, "meets": false,
+     "when": []}
   ],
   "step": [
-    {"kernel": "lars_prologue", "grid": "call", "packs": false},
-    {"kernel": "lars_update_1", "grid": "chunk", "packs": true},
-    {"kernel": "lars_before_update_2", "grid": "tensor", "packs": false},
-    {"kernel": "lars_update_2", "grid": "chunk", "packs": false}
+    {"kernel": "lars_prologue", "grid": "rows", "packs": false, "meets": false,
+     "when": []},
+    {"kernel": "lars_update_1", "grid": "chunk", "packs": true, "meets": true,
+     "when": [["clipnorm"], ["global_clipnorm"]]},
+    {"kernel": "lars_update_1_sums", "grid": "tensor", "packs": false, "meets": true,
+     "when": [["clipnorm"], ["global_clipnorm"]]},
+    {"kernel": "lars_update_1_totals", "grid": "tensors", "packs": false, "meets": true,
+     "when": [["global_clipnorm"]]},
+    {"kernel": "lars_before_update_2", "grid": "tensor", "packs": false, "meets": false,
+     "when": [["clipnorm"], ["global_clipnorm"]]},
+    {"kernel": "lars_update_2", "grid": "chunk", "packs": true, "meets": true,
+     "when": []},
+    {"kernel": "lars_update_2_sums", "grid": "tensor", "packs": false, "meets": true,
+     "when": []},
+    {"kernel": "lars_before_update_3", "grid": "tensor", "packs": false, "meets": false,
+     "when": []},
+    {"kernel": "lars_update_3", "grid": "chunk", "packs": false, "meets": false,
+     "when": []}
   ],
   "buffers": [
-    {"name": "scalars", "per": "row", "words": 7},
-    {"name": "block_sums", "per": "block", "words": 2},
-    {"name": "tensor_sums", "per": "tensor", "words": 2},
-    {"name": "per_tensor_2", "per": "tensor", "words": 1}
+    {"name": "scalars", "per": "row", "words": 15},
+    {"name": "block_sums", "per": "block", "words": 4},
+    {"name": "tensor_sums", "per": "tensor", "words": 4},
+    {"name": "per_tensor_2", "per": "tensor", "words": 2},
+    {"name": "per_tensor_3", "per": "tensor", "words": 3}
   ]
 })";
 
 namespace {
+
+// What this build is for.
+constexpr int64 options = OPTLOOM_OPTIONS;
+constexpr bool gradient_accumulation_steps = options & LARS_GRADIENT_ACCUMULATION_STEPS;
+constexpr bool use_ema = options & LARS_USE_EMA;
+constexpr bool loss_scale_factor = options & LARS_LOSS_SCALE_FACTOR;
+constexpr bool clipvalue = options & LARS_CLIPVALUE;
+constexpr bool clipnorm = options & LARS_CLIPNORM;
+constexpr bool global_clipnorm = options & LARS_GLOBAL_CLIPNORM;
+constexpr bool ema_overwrite_frequency = options & LARS_EMA_OVERWRITE_FREQUENCY;
 
 // Numbers whose every operation says that it rounds to nearest: no flag fuses or approximates it.
 struct Float64 {
@@ -227,6 +293,12 @@ template <typename X> __device__ inline void store(Nothing &, X) {}
 
 template <typename X> __device__ inline X square(X x) { return x * x; }
 
+// NaN wins, in either place.
+template <typename C> __device__ inline C maximum(C a, C b) { return a >= b || a != a ? a : b; }
+
+// NaN wins, in either place.
+template <typename C> __device__ inline C minimum(C a, C b) { return a <= b || a != a ? a : b; }
+
 // Double words: a number as the unevaluated sum of two (Dekker 1971; Joldes, Muller & Popescu 2017). Every
 // operation is one correctly rounded operation of C, in this order; so all targets compute the same bits.
 template <typename C> struct Pair {
@@ -239,6 +311,10 @@ template <typename C> __device__ inline Pair<C> pair(double x) {
 }
 template <typename C> __device__ inline C rounded(Pair<C> u) { return u.high; }
 
+template <typename C> __device__ inline Pair<C> two_sum(C a, C b) {
+    const C total = a + b, of_b = total - a;
+    return {total, (a - (total - of_b)) + (b - of_b)};
+}
 template <typename C> __device__ inline Pair<C> quick_two_sum(C a, C b) {
     const C total = a + b;
     return {total, b - (total - a)};
@@ -252,22 +328,43 @@ template <typename C> __device__ inline Pair<C> two_product(C a, C b) {
     const Pair<C> x = split(a), y = split(b);
     return {product, ((x.high * y.high - product) + x.high * y.low + x.low * y.high) + x.low * y.low};
 }
+template <typename C> __device__ inline Pair<C> operator+(Pair<C> u, Pair<C> v) {
+    const Pair<C> total = two_sum(u.high, v.high), low = two_sum(u.low, v.low);
+    const Pair<C> sum = quick_two_sum(total.high, total.low + low.high);
+    return quick_two_sum(sum.high, sum.low + low.low);
+}
+template <typename C> __device__ inline Pair<C> operator-(Pair<C> u) { return {-u.high, -u.low}; }
+template <typename C> __device__ inline Pair<C> operator-(Pair<C> u, Pair<C> v) { return u + -v; }
 template <typename C> __device__ inline Pair<C> operator/(Pair<C> u, Pair<C> v) {
     const C quotient = u.high / v.high;
     const Pair<C> product = two_product(quotient, v.high);
     const C rest = ((u.high - product.high) - product.low) + (u.low - quotient * v.low);
     return quick_two_sum(quotient, rest / v.high);
 }
+template <typename C> __device__ inline bool operator==(Pair<C> u, Pair<C> v) { return u.high == v.high
+    && u.low == v.low; }
+template <typename C> __device__ inline bool operator<(Pair<C> u, Pair<C> v) {
+    return u.high < v.high || (u.high == v.high && u.low < v.low);
+}
+template <typename C> __device__ inline bool operator<=(Pair<C> u, Pair<C> v) { return u < v || u == v; }
 
 // What all elements of a row share in a step.
 template <typename C> struct Scalars {
     bool is_update;
+    C inverse_loss_scale_factor;
     C inverse_gradient_accumulation_steps;
+    C minus_clipvalue;
+    C clipvalue;
+    C clipnorm;
+    C global_clipnorm;
     C weight_decay;
     C trust_coefficient;
     C epsilon;
     C momentum;
     C learning_rate;
+    C kept_average;
+    C one_minus_kept_average;
+    bool is_overwrite;
 };
 
 // Counts the call, and computes its scalars in double words, rounded once.
@@ -276,86 +373,154 @@ template <typename C> __device__ inline Scalars<C> advance(LarsRow &row, int64 o
     row.iterations += 1;
     k.is_update = !(options & LARS_GRADIENT_ACCUMULATION_STEPS)
         || row.iterations % row.gradient_accumulation_steps == 0;
-    if (!k.is_update) return k;
-    row.t += 1;
     const Pair<C> learning_rate = pair<C>(row.learning_rate);
     const Pair<C> momentum = pair<C>(row.momentum);
     const Pair<C> weight_decay = pair<C>(row.weight_decay);
     const Pair<C> trust_coefficient = pair<C>(row.trust_coefficient);
     const Pair<C> epsilon = pair<C>(row.epsilon);
+    const Pair<C> global_clipnorm = pair<C>(row.global_clipnorm);
+    const Pair<C> clipnorm = pair<C>(row.clipnorm);
+    const Pair<C> clipvalue = pair<C>(row.clipvalue);
     const Pair<C> gradient_accumulation_steps = pair<C>(double(row.gradient_accumulation_steps));
+    const Pair<C> loss_scale_factor = pair<C>(row.loss_scale_factor);
+    const Pair<C> ema_momentum = pair<C>(row.ema_momentum);
+    k.inverse_loss_scale_factor =
+        rounded((options & LARS_LOSS_SCALE_FACTOR) ? pair<C>(1) / loss_scale_factor : pair<C>(0));
+    if (!k.is_update) return k;
+    row.t += 1;
     k.inverse_gradient_accumulation_steps =
         rounded((options & LARS_GRADIENT_ACCUMULATION_STEPS) ? pair<C>(1) / gradient_accumulation_steps
         : pair<C>(0));
+    k.minus_clipvalue = rounded((options & LARS_CLIPVALUE) ? -clipvalue : pair<C>(0));
+    k.clipvalue = rounded((options & LARS_CLIPVALUE) ? clipvalue : pair<C>(0));
+    k.clipnorm = rounded((options & LARS_CLIPNORM) ? clipnorm : pair<C>(0));
+    k.global_clipnorm = rounded((options & LARS_GLOBAL_CLIPNORM) ? global_clipnorm : pair<C>(0));
     k.weight_decay = rounded(weight_decay);
     k.trust_coefficient = rounded(trust_coefficient);
     k.epsilon = rounded(epsilon);
     k.momentum = rounded(momentum);
     k.learning_rate = rounded(learning_rate);
+    const Pair<C> kept_average = (options & LARS_USE_EMA) ? pair<C>(double(row.t)) == pair<C>(1) ? pair<C>(0)
+        : ema_momentum : pair<C>(0);
+    k.kept_average = rounded(kept_average);
+    k.one_minus_kept_average = rounded((options & LARS_USE_EMA) ? pair<C>(1) - kept_average : pair<C>(0));
+    k.is_overwrite = (options & LARS_USE_EMA) && (options & LARS_EMA_OVERWRITE_FREQUENCY)
+        ? pair<C>(double(row.t % row.ema_overwrite_frequency)) == pair<C>(0) : false;
     return k;
 }
 
-enum Sum { w_norm_sum, g_norm_sum, sums };
+enum Sum { gradient_norm_sum, global_norm_sum, w_norm_sum, g_norm_sum, sums };
 
 // One element's slots before the first step.
-template <bool gradient_accumulation_steps, typename C>
-__device__ inline void start(C &m, C &accumulated_gradient) {
+template <bool gradient_accumulation_steps, bool use_ema, typename C>
+__device__ inline void start(C &m, C &accumulated_gradient, C &weight_average) {
     m = C(0);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
+    if constexpr (use_ema) weight_average = C(0);
 }
 
 // One element, in a call that does not update.
-template <bool gradient_accumulation_steps, typename C>
-__device__ inline void every_call(C g, C &accumulated_gradient) {
+template <bool gradient_accumulation_steps, bool loss_scale_factor, typename C>
+__device__ inline void every_call(const Scalars<C> &k, C g, C &accumulated_gradient) {
+    if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     if constexpr (gradient_accumulation_steps) accumulated_gradient = accumulated_gradient + g;
 }
 
-// One element, in a call that updates: pass 1 of 2.
-template <bool gradient_accumulation_steps, typename C>
-__device__ inline void update_1(const Scalars<C> &k, C w, C g, C accumulated_gradient,
-        Float64 (&term)[sums]) {
+// One element, in a call that updates: pass 1 of 3.
+template <bool gradient_accumulation_steps, bool loss_scale_factor, bool clipnorm, bool global_clipnorm,
+    typename C>
+__device__ inline void update_1(const Scalars<C> &k, C g, C accumulated_gradient, Float64 (&term)[sums]) {
+    if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
         new_accumulated_gradient = accumulated_gradient + g;
         g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps;
     }
+    if constexpr (clipnorm) term[gradient_norm_sum] = square(Float64(g));
+    if constexpr (global_clipnorm) term[global_norm_sum] = square(Float64(g));
+}
+
+// What the elements of a tensor share, from the sums of earlier passes.
+template <typename C> struct PerTensor2 {
+    C clip_scale;
+    C global_scale;
+};
+template <typename C>
+__device__ inline PerTensor2<C> per_tensor_2(const Scalars<C> &k, const Float64 *sum) {
+    const Float64 gradient_norm = sqrt(sum[gradient_norm_sum]);
+    const Float64 clip_scale = Float64(k.clipnorm) < gradient_norm ? Float64(k.clipnorm) / gradient_norm
+        : Float64(1.0);
+    const Float64 global_norm = sqrt(sum[global_norm_sum]);
+    const Float64 global_scale = Float64(k.global_clipnorm) < global_norm
+        ? Float64(k.global_clipnorm) / global_norm : Float64(1.0);
+    return {C(clip_scale), C(global_scale)};
+}
+
+// One element, in a call that updates: pass 2 of 3.
+template <bool gradient_accumulation_steps, bool loss_scale_factor, bool clipvalue, bool clipnorm,
+    bool global_clipnorm, typename C>
+__device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C w, C g, C accumulated_gradient,
+        Float64 (&term)[sums]) {
+    if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
+    C new_accumulated_gradient = {};
+    if constexpr (gradient_accumulation_steps) {
+        new_accumulated_gradient = accumulated_gradient + g;
+        g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps;
+    }
+    if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
+    if constexpr (clipnorm) g = g * n.clip_scale;
+    if constexpr (global_clipnorm) g = g * n.global_scale;
     const C decayed = g + k.weight_decay * w;
     term[w_norm_sum] = square(Float64(w));
     term[g_norm_sum] = square(Float64(decayed));
 }
 
 // What the elements of a tensor share, from the sums of earlier passes.
-template <typename C> struct PerTensor2 {
+template <typename C> struct PerTensor3 {
+    C clip_scale;
+    C global_scale;
     C learning_rate_times_trust;
 };
 template <typename C>
-__device__ inline PerTensor2<C> per_tensor_2(const Scalars<C> &k, const Float64 *sum) {
+__device__ inline PerTensor3<C> per_tensor_3(const Scalars<C> &k, const Float64 *sum) {
+    const Float64 gradient_norm = sqrt(sum[gradient_norm_sum]);
+    const Float64 clip_scale = Float64(k.clipnorm) < gradient_norm ? Float64(k.clipnorm) / gradient_norm
+        : Float64(1.0);
+    const Float64 global_norm = sqrt(sum[global_norm_sum]);
+    const Float64 global_scale = Float64(k.global_clipnorm) < global_norm
+        ? Float64(k.global_clipnorm) / global_norm : Float64(1.0);
     const Float64 w_norm = sqrt(sum[w_norm_sum]);
     const Float64 g_norm = sqrt(sum[g_norm_sum]);
     const Float64 trust = (Float64(0.0) < w_norm && Float64(0.0) < g_norm)
         ? Float64(k.trust_coefficient) * w_norm / (g_norm + Float64(k.epsilon)) : Float64(1.0);
     const Float64 learning_rate_times_trust = Float64(k.learning_rate) * trust;
-    return {C(learning_rate_times_trust)};
+    return {C(clip_scale), C(global_scale), C(learning_rate_times_trust)};
 }
 
-// One element, in a call that updates: pass 2 of 2.
-template <bool gradient_accumulation_steps, typename C>
-__device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &w, C g, C &m,
-        C &accumulated_gradient) {
+// One element, in a call that updates: pass 3 of 3.
+template <bool gradient_accumulation_steps, bool use_ema, bool loss_scale_factor, bool clipvalue,
+    bool clipnorm, bool global_clipnorm, bool ema_overwrite_frequency, typename C>
+__device__ inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, C &w, C g, C &m,
+        C &accumulated_gradient, C &weight_average) {
+    if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
         new_accumulated_gradient = accumulated_gradient + g;
         g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps;
     }
+    if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
+    if constexpr (clipnorm) g = g * n.clip_scale;
+    if constexpr (global_clipnorm) g = g * n.global_scale;
     const C decayed = g + k.weight_decay * w;
     m = k.momentum * m - n.learning_rate_times_trust * decayed;
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     w = w + m;
+    if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
+    if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
+    w = w;
 }
 
-// What this build is for.
-constexpr int64 options = OPTLOOM_OPTIONS;
-constexpr bool gradient_accumulation_steps = options & LARS_GRADIENT_ACCUMULATION_STEPS;
+// How gradients are read, and of which dtypes all are.
 constexpr bool negates = (OPTLOOM_GRADIENTS) & 1, divides = (OPTLOOM_GRADIENTS) & 2,
     writes_back = (OPTLOOM_GRADIENTS) & 4;
 using T = OPTLOOM_PARAMETER;
@@ -379,6 +544,7 @@ __device__ inline LarsTensor in_global_memory(const LarsTensor &x) {
     __builtin_assume(__isGlobal(copied.step));
     __builtin_assume(__isGlobal(copied.m));
     __builtin_assume(__isGlobal(copied.accumulated_gradient));
+    __builtin_assume(__isGlobal(copied.weight_average));
     return copied;
 }
 
@@ -434,6 +600,7 @@ struct LarsState {
     Float64 *block_sums;  // of each block of each chunk
     Float64 *tensor_sums;  // of each tensor
     PerTensor2<C> *per_tensor_2;  // of each tensor
+    PerTensor3<C> *per_tensor_3;  // of each tensor
 
     __device__ bool is_skipped() const { return found_inf && *found_inf != 0; }
     __device__ C scale() const { return divides ? C(Float32(*gradient_scale)) : C(1); }
@@ -463,7 +630,8 @@ constexpr int narrower = sizeof(T) < sizeof(G) ? sizeof(T) : sizeof(G);
 constexpr int narrowest = copies && sizeof(L) < narrower ? sizeof(L) : narrower;
 constexpr int pack_size = 16 / narrowest;
 __device__ inline bool is_aligned(const LarsTensor &x) {
-    return (int64(x.w) | int64(x.g) | int64(x.copy) | int64(x.m) | int64(x.accumulated_gradient)) % 16 == 0;
+    return (int64(x.w) | int64(x.g) | int64(x.copy) | int64(x.m) | int64(x.accumulated_gradient)
+        | int64(x.weight_average)) % 16 == 0;
 }
 
 __device__ inline C gradient(const G &x, C scale) {
@@ -481,21 +649,25 @@ template <int width>
 __device__ inline void start_elements(const LarsTensor &x, int64 i) {
     Pack<C, width> m_ = {};
     Pack<C, width> accumulated_gradient_ = {};
+    Pack<C, width> weight_average_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
         C m = load(m_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
-        start<gradient_accumulation_steps>(m, accumulated_gradient);
+        C weight_average = load(weight_average_.x[j]);
+        start<gradient_accumulation_steps, use_ema>(m, accumulated_gradient, weight_average);
         store(m_.x[j], m);
         store(accumulated_gradient_.x[j], accumulated_gradient);
+        store(weight_average_.x[j], weight_average);
     }
     write(x.m, i, m_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
+    if constexpr (use_ema) write(x.weight_average, i, weight_average_);
 }
 
 // `width` elements from the i-th on.
 template <int width>
-__device__ inline void every_call_elements(const LarsTensor &x, int64 i, C scale) {
+__device__ inline void every_call_elements(const Scalars<C> &k, const LarsTensor &x, int64 i, C scale) {
     Pack<G, width> g_ = read<G, width>(x.g, i);
     Pack<C, width> accumulated_gradient_ = {};
     if constexpr (gradient_accumulation_steps) accumulated_gradient_ =
@@ -504,7 +676,7 @@ __device__ inline void every_call_elements(const LarsTensor &x, int64 i, C scale
     for (int j = 0; j < width; ++j) {
         C g = gradient(g_.x[j], scale);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
-        every_call<gradient_accumulation_steps>(g, accumulated_gradient);
+        every_call<gradient_accumulation_steps, loss_scale_factor>(k, g, accumulated_gradient);
         store(accumulated_gradient_.x[j], accumulated_gradient);
         if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
     }
@@ -516,6 +688,26 @@ __device__ inline void every_call_elements(const LarsTensor &x, int64 i, C scale
 template <int width>
 __device__ inline void update_1_elements(const Scalars<C> &k, const LarsTensor &x, int64 i, C scale,
         Float64 (*lane)[sums]) {
+    Pack<G, width> g_ = read<G, width>(x.g, i);
+    Pack<C, width> accumulated_gradient_ = {};
+    if constexpr (gradient_accumulation_steps) accumulated_gradient_ =
+        read<C, width>(x.accumulated_gradient, i);
+#pragma unroll
+    for (int j = 0; j < width; ++j) {
+        C g = gradient(g_.x[j], scale);
+        C accumulated_gradient = load(accumulated_gradient_.x[j]);
+        Float64 term[sums];
+        update_1<gradient_accumulation_steps, loss_scale_factor, clipnorm, global_clipnorm>(k, g,
+            accumulated_gradient, term);
+        lane[j][gradient_norm_sum] = lane[j][gradient_norm_sum] + term[gradient_norm_sum];
+        lane[j][global_norm_sum] = lane[j][global_norm_sum] + term[global_norm_sum];
+    }
+}
+
+// `width` elements from the i-th on.
+template <int width>
+__device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C> &n, const LarsTensor &x,
+        int64 i, C scale, Float64 (*lane)[sums]) {
     Pack<T, width> w_ = read<T, width>(x.w, i);
     Pack<G, width> g_ = read<G, width>(x.g, i);
     Pack<C, width> accumulated_gradient_ = {};
@@ -527,7 +719,8 @@ __device__ inline void update_1_elements(const Scalars<C> &k, const LarsTensor &
         C g = gradient(g_.x[j], scale);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         Float64 term[sums];
-        update_1<gradient_accumulation_steps>(k, w, g, accumulated_gradient, term);
+        update_2<gradient_accumulation_steps, loss_scale_factor, clipvalue, clipnorm, global_clipnorm>(k, n,
+            w, g, accumulated_gradient, term);
         lane[j][w_norm_sum] = lane[j][w_norm_sum] + term[w_norm_sum];
         lane[j][g_norm_sum] = lane[j][g_norm_sum] + term[g_norm_sum];
     }
@@ -535,7 +728,7 @@ __device__ inline void update_1_elements(const Scalars<C> &k, const LarsTensor &
 
 // `width` elements from the i-th on.
 template <int width>
-__device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C> &n, const LarsTensor &x,
+__device__ inline void update_3_elements(const Scalars<C> &k, const PerTensor3<C> &n, const LarsTensor &x,
         int64 i, C scale) {
     Pack<T, width> w_ = read<T, width>(x.w, i);
     Pack<G, width> g_ = read<G, width>(x.g, i);
@@ -543,6 +736,8 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
     Pack<C, width> accumulated_gradient_ = {};
     if constexpr (gradient_accumulation_steps) accumulated_gradient_ =
         read<C, width>(x.accumulated_gradient, i);
+    Pack<C, width> weight_average_ = {};
+    if constexpr (use_ema) weight_average_ = read<C, width>(x.weight_average, i);
     Pack<L, width> copy_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
@@ -550,16 +745,20 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
         C g = gradient(g_.x[j], scale);
         C m = load(m_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
-        update_2<gradient_accumulation_steps>(k, n, w, g, m, accumulated_gradient);
+        C weight_average = load(weight_average_.x[j]);
+        update_3<gradient_accumulation_steps, use_ema, loss_scale_factor, clipvalue, clipnorm,
+            global_clipnorm, ema_overwrite_frequency>(k, n, w, g, m, accumulated_gradient, weight_average);
         store(w_.x[j], w);
         store(m_.x[j], m);
         store(accumulated_gradient_.x[j], accumulated_gradient);
+        store(weight_average_.x[j], weight_average);
         store(copy_.x[j], w);
         if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
     }
     write(x.w, i, w_);
     write(x.m, i, m_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
+    if constexpr (use_ema) write(x.weight_average, i, weight_average_);
     if constexpr (copies) write(x.copy, i, copy_);
     if constexpr (writes_back) write(x.g, i, g_);
 }
@@ -601,7 +800,25 @@ __device__ inline void add_blocks(int64 size, int64 chunk, int64 tensor, const L
         __syncthreads();
     }
     if (threadIdx.x < count) state.tensor_sums[tensor * sums + from + threadIdx.x] = total;
+}
+
+// The sums of all tensors, added in order by one thread; then every tensor has the whole instead of its own.
+template <int sum> __device__ inline void add_tensors(int64 tensors, const LarsState &state) {
+    constexpr int staged = 256;
+    __shared__ Float64 own[staged], whole;
+    Float64 total(0);
+    for (int64 begin = 0; begin < tensors; begin += staged) {
+        const int here = tensors - begin < staged ? int(tensors - begin) : staged;
+        for (int i = threadIdx.x; i < here; i += blockDim.x) own[i] =
+            state.tensor_sums[(begin + i) * sums + sum];
+        __syncthreads();
+        if (threadIdx.x == 0)
+            for (int i = 0; i < here; ++i) total = total + own[i];
+        __syncthreads();
+    }
+    if (threadIdx.x == 0) whole = total;
     __syncthreads();
+    for (int64 i = threadIdx.x; i < tensors; i += blockDim.x) state.tensor_sums[i * sums + sum] = whole;
 }
 
 template <typename Table> __device__ inline void start_chunk(const Table &table, const LarsState &state) {
@@ -621,17 +838,8 @@ template <typename Table> __device__ inline void update_1_chunk(const Table &tab
     const Chunk chunk = table.chunk(blockIdx.x);
     const LarsTensor x = table.at(chunk.tensor);
     const Scalars<C> k = state.scalars[x.row];
+    if (gradient_accumulation_steps && !k.is_update) return;
     const C scale = state.scale();
-    const int packs = is_aligned(x) ? chunk.size / pack_size : 0;
-    if (gradient_accumulation_steps && !k.is_update) {
-        #pragma unroll 1
-        for (int i = threadIdx.x; i < packs; i += blockDim.x)
-            every_call_elements<pack_size>(x, chunk.begin + i * pack_size, scale);
-        #pragma unroll 1
-        for (int i = packs * pack_size + threadIdx.x; i < chunk.size; i += blockDim.x)
-            every_call_elements<1>(x, chunk.begin + i, scale);
-        return;
-    }
     // A thread has pack_size lanes of one block.
     const int begin = threadIdx.x * pack_size / lanes * block_size + threadIdx.x * pack_size % lanes;
     const int rest = chunk.size - begin, size = rest < block_size ? rest : block_size;
@@ -651,19 +859,24 @@ template <typename Table> __device__ inline void update_1_chunk(const Table &tab
                 if (i + j < chunk.size) update_1_elements<1>(k, x, chunk.begin + i + j, scale, lane + j);
         }
     }
-    add_lanes<w_norm_sum, 2>(chunk.number, lane, state);
+    add_lanes<gradient_norm_sum, 2>(chunk.number, lane, state);
 }
 
-// What a tensor's elements share in update_2.
+// The sums of a tensor that update_1 has begun.
+template <typename Table> __device__ inline void update_1_sums(const Table &table, const LarsState &state) {
+    if (state.is_skipped()) return;
+    const int64 tensor = table.number_of(blockIdx.x);
+    add_blocks<gradient_norm_sum, 2>(table.at(tensor).size, table.first_of(tensor), tensor, state);
+}
+
+// What a tensor's elements share in update_2, from what earlier passes have added up.
 template <typename Table> __device__ inline void before_update_2(const Table &table, const LarsState &state) {
     if (state.is_skipped()) return;
     const int64 tensor = table.number_of(blockIdx.x);
     const LarsTensor x = table.at(tensor);
     const Scalars<C> k = state.scalars[x.row];
     if (gradient_accumulation_steps && !k.is_update) return;
-    add_blocks<w_norm_sum, 2>(x.size, table.first_of(tensor), tensor, state);
-    if (threadIdx.x == 0)
-        state.per_tensor_2[tensor] = per_tensor_2<C>(k, state.tensor_sums + tensor * sums);
+    if (threadIdx.x == 0) state.per_tensor_2[tensor] = per_tensor_2<C>(k, state.tensor_sums + tensor * sums);
 }
 
 template <typename Table> __device__ inline void update_2_chunk(const Table &table, const LarsState &state) {
@@ -673,15 +886,70 @@ template <typename Table> __device__ inline void update_2_chunk(const Table &tab
     const Scalars<C> k = state.scalars[x.row];
     if (gradient_accumulation_steps && !k.is_update) return;
     const C scale = state.scale();
-    if (chunk.begin == 0 && threadIdx.x == 0) write_counters(x, state.row[x.row]);
     const PerTensor2<C> n = state.per_tensor_2[chunk.tensor];
+    // A thread has pack_size lanes of one block.
+    const int begin = threadIdx.x * pack_size / lanes * block_size + threadIdx.x * pack_size % lanes;
+    const int rest = chunk.size - begin, size = rest < block_size ? rest : block_size;
+    const bool is_wide = is_aligned(x);
+    Float64 lane[pack_size][sums];
+#pragma unroll
+    for (int j = 0; j < pack_size; ++j)
+        for (int s = 0; s < sums; ++s) lane[j][s] = Float64(0);
+    #pragma unroll 1
+    for (int row = 0; row < size; row += lanes) {
+        const int i = begin + row;
+        if (is_wide && i + pack_size <= chunk.size) {
+            update_2_elements<pack_size>(k, n, x, chunk.begin + i, scale, lane);
+        } else {
+    #pragma unroll
+            for (int j = 0; j < pack_size; ++j)
+                if (i + j < chunk.size) update_2_elements<1>(k, n, x, chunk.begin + i + j, scale, lane + j);
+        }
+    }
+    add_lanes<w_norm_sum, 2>(chunk.number, lane, state);
+}
+
+// The sums of a tensor that update_2 has begun.
+template <typename Table> __device__ inline void update_2_sums(const Table &table, const LarsState &state) {
+    if (state.is_skipped()) return;
+    const int64 tensor = table.number_of(blockIdx.x);
+    add_blocks<w_norm_sum, 2>(table.at(tensor).size, table.first_of(tensor), tensor, state);
+}
+
+// What a tensor's elements share in update_3, from what earlier passes have added up.
+template <typename Table> __device__ inline void before_update_3(const Table &table, const LarsState &state) {
+    if (state.is_skipped()) return;
+    const int64 tensor = table.number_of(blockIdx.x);
+    const LarsTensor x = table.at(tensor);
+    const Scalars<C> k = state.scalars[x.row];
+    if (gradient_accumulation_steps && !k.is_update) return;
+    if (threadIdx.x == 0) state.per_tensor_3[tensor] = per_tensor_3<C>(k, state.tensor_sums + tensor * sums);
+}
+
+template <typename Table> __device__ inline void update_3_chunk(const Table &table, const LarsState &state) {
+    if (state.is_skipped()) return;
+    const Chunk chunk = table.chunk(blockIdx.x);
+    const LarsTensor x = table.at(chunk.tensor);
+    const Scalars<C> k = state.scalars[x.row];
+    const C scale = state.scale();
+    if (chunk.begin == 0 && threadIdx.x == 0) write_counters(x, state.row[x.row]);
+    const PerTensor3<C> n = state.per_tensor_3[chunk.tensor];
     const int packs = is_aligned(x) ? chunk.size / pack_size : 0;
+    if (gradient_accumulation_steps && !k.is_update) {
+        #pragma unroll 1
+        for (int i = threadIdx.x; i < packs; i += blockDim.x)
+            every_call_elements<pack_size>(k, x, chunk.begin + i * pack_size, scale);
+        #pragma unroll 1
+        for (int i = packs * pack_size + threadIdx.x; i < chunk.size; i += blockDim.x)
+            every_call_elements<1>(k, x, chunk.begin + i, scale);
+        return;
+    }
     #pragma unroll 1
     for (int i = threadIdx.x; i < packs; i += blockDim.x)
-        update_2_elements<pack_size>(k, n, x, chunk.begin + i * pack_size, scale);
+        update_3_elements<pack_size>(k, n, x, chunk.begin + i * pack_size, scale);
     #pragma unroll 1
     for (int i = packs * pack_size + threadIdx.x; i < chunk.size; i += blockDim.x)
-        update_2_elements<1>(k, n, x, chunk.begin + i, scale);
+        update_3_elements<1>(k, n, x, chunk.begin + i, scale);
 }
 
 }  // namespace
@@ -710,13 +978,29 @@ lars_start_by_value(const __grid_constant__ LarsTensors table, const LarsState s
     start_chunk(table, state);
 }
 
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256 / pack_size)
 lars_update_1(const LarsTable table, const LarsState state) {
     update_1_chunk(table, state);
 }
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256 / pack_size)
 lars_update_1_by_value(const __grid_constant__ LarsTensors table, const LarsState state) {
     update_1_chunk(table, state);
+}
+
+__global__ void __launch_bounds__(256)
+lars_update_1_sums(const LarsTable table, const LarsState state) {
+    update_1_sums(table, state);
+}
+__global__ void __launch_bounds__(256)
+lars_update_1_sums_by_value(const __grid_constant__ LarsTensors table, const LarsState state) {
+    update_1_sums(table, state);
+}
+
+// One thread block: of sums over all tensors, every tensor gets the whole.
+__global__ void __launch_bounds__(256)
+lars_update_1_totals(int64 tensors, const LarsState state) {
+    if (state.is_skipped()) return;
+    add_tensors<global_norm_sum>(tensors, state);
 }
 
 __global__ void __launch_bounds__(256)
@@ -728,13 +1012,40 @@ lars_before_update_2_by_value(const __grid_constant__ LarsTensors table, const L
     before_update_2(table, state);
 }
 
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256 / pack_size)
 lars_update_2(const LarsTable table, const LarsState state) {
     update_2_chunk(table, state);
 }
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256 / pack_size)
 lars_update_2_by_value(const __grid_constant__ LarsTensors table, const LarsState state) {
     update_2_chunk(table, state);
+}
+
+__global__ void __launch_bounds__(256)
+lars_update_2_sums(const LarsTable table, const LarsState state) {
+    update_2_sums(table, state);
+}
+__global__ void __launch_bounds__(256)
+lars_update_2_sums_by_value(const __grid_constant__ LarsTensors table, const LarsState state) {
+    update_2_sums(table, state);
+}
+
+__global__ void __launch_bounds__(256)
+lars_before_update_3(const LarsTable table, const LarsState state) {
+    before_update_3(table, state);
+}
+__global__ void __launch_bounds__(256)
+lars_before_update_3_by_value(const __grid_constant__ LarsTensors table, const LarsState state) {
+    before_update_3(table, state);
+}
+
+__global__ void __launch_bounds__(256)
+lars_update_3(const LarsTable table, const LarsState state) {
+    update_3_chunk(table, state);
+}
+__global__ void __launch_bounds__(256)
+lars_update_3_by_value(const __grid_constant__ LarsTensors table, const LarsState state) {
+    update_3_chunk(table, state);
 }
 
 }

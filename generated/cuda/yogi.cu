@@ -19,7 +19,12 @@
 // parameter, written with it; -DOPTLOOM_GRADIENTS= is the sum of 1 to go up the gradient, 2 to divide it by
 // `gradient_scale`, 4 to write it back divided. Pointers are to device memory. Nothing is read back, so that
 // a graph can hold a step, which is these kernels:
-//     yogi_prologue, yogi_update
+//     yogi_prologue
+//     yogi_update_1
+//     yogi_update_1_sums
+//     yogi_update_1_totals
+//     yogi_before_update_2
+//     yogi_update_2
 // Every operation is rounded once, in the order written, whatever the flags and the size of a launch.
 
 #ifdef __CUDACC__
@@ -53,7 +58,13 @@ struct YogiRow {
     double epsilon;  // added to the root of the second moment, 0.001 by default
     double initial_accumulator_value;  // where both moments start, 1e-06 by default
     double weight_decay;  // share of the weights, times the learning rate, taken off; None for none
+    double global_clipnorm;  // largest norm of all gradients together; None for any
+    double clipnorm;  // largest norm of a parameter's gradient; None for any
+    double clipvalue;  // largest size of a gradient's element; None for any
     int64 gradient_accumulation_steps;  // calls per update; None for one
+    double loss_scale_factor;  // what the loss was multiplied by; None for nothing
+    double ema_momentum;  // decay rate of the average of the weights, 0.99 by default
+    int64 ema_overwrite_frequency;  // updates after which the average overwrites the weights; None for never
     int64 iterations;  // calls
     int64 t;  // updates
 };
@@ -70,12 +81,19 @@ struct YogiTensor {
     void *m;  // first moment
     void *v;  // second moment
     void *accumulated_gradient;  // sum of the gradients since the last update
+    void *weight_average;  // moving average of the weights
 };
 
 // What `options` is made of. The bit of a hyperparameter says that it is given.
 enum YogiOption {
     YOGI_GRADIENT_ACCUMULATION_STEPS = 1,
-    YOGI_WEIGHT_DECAY = 2,
+    YOGI_USE_EMA = 2,
+    YOGI_LOSS_SCALE_FACTOR = 4,
+    YOGI_CLIPVALUE = 8,
+    YOGI_CLIPNORM = 16,
+    YOGI_GLOBAL_CLIPNORM = 32,
+    YOGI_WEIGHT_DECAY = 64,
+    YOGI_EMA_OVERWRITE_FREQUENCY = 128,
 };
 
 // The same for bindings.
@@ -87,21 +105,36 @@ extern "C" const char *const yogi_interface = R"({
     {"name": "epsilon", "type": "float64", "default": 0.001},
     {"name": "initial_accumulator_value", "type": "float64", "default": 1e-06},
     {"name": "weight_decay", "type": "float64", "default": null},
-    {"name": "gradient_accumulation_steps", "type": "int64", "default": null}
+    {"name": "global_clipnorm", "type": "float64", "default": null},
+    {"name": "clipnorm", "type": "float64", "default": null},
+    {"name": "clipvalue", "type": "float64", "default": null},
+    {"name": "gradient_accumulation_steps", "type": "int64", "default": null},
+    {"name": "loss_scale_factor", "type": "float64", "default": null},
+    {"name": "ema_momentum", "type": "float64", "default": 0.99},
+    {"name": "ema_overwrite_frequency", "type": "int64", "default": null}
   ],
   "counters": [
     {"name": "iterations"},
     {"name": "t"}
   ],
-  "options": [],
+  "options": [
+    {"name": "use_ema", "default": false}
+  ],
   "switches": [
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
-    {"name": "weight_decay", "given": "weight_decay", "off": null}
+    {"name": "use_ema", "option": "use_ema", "value": true},
+    {"name": "loss_scale_factor", "given": "loss_scale_factor", "off": null},
+    {"name": "clipvalue", "given": "clipvalue", "off": null},
+    {"name": "clipnorm", "given": "clipnorm", "off": null},
+    {"name": "global_clipnorm", "given": "global_clipnorm", "off": null},
+    {"name": "weight_decay", "given": "weight_decay", "off": null},
+    {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null}
   ],
   "slots": [
     {"name": "m", "when": []},
     {"name": "v", "when": []},
-    {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]}
+    {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]},
+    {"name": "weight_average", "when": ["use_ema"]}
   ],
   "tensor": [
     "size",
@@ -112,28 +145,58 @@ extern "C" const char *const yogi_interface = R"({
     "step",
     "m",
     "v",
-    "accumulated_gradient"
+    "accumulated_gradient",
+    "weight_average"
   ],
-  "sums": [],
+  "sums": [
+    {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
+    {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]}
+  ],
   "scalar_slots": []
 })";
 
-// The launches of a call, for bindings: a block of 256 threads for each chunk, tensor or call; if it
-// `packs`, of as many fewer as a pack has elements. Buffers: 64-bit numbers for each row, tensor or block.
+// The launches of a call, for bindings: one block of 256 threads for all rows or tensors, or one for each
+// chunk or tensor; if it `packs`, of as many fewer as a pack has elements. `when`: switches, of which all of
+// one list are as they say. Buffers: 64-bit numbers for each row, tensor or block.
 extern "C" const char *const yogi_launches = R"({
   "start": [
-    {"kernel": "yogi_start", "grid": "chunk", "packs": false}
+    {"kernel": "yogi_start", "grid": "chunk", "packs": false, "meets": false,
+     "when": []}
   ],
   "step": [
-    {"kernel": "yogi_prologue", "grid": "call", "packs": false},
-    {"kernel": "yogi_update", "grid": "chunk", "packs": false}
+    {"kernel": "yogi_prologue", "grid": "rows", "packs": false, "meets": false,
+     "when": []},
+    {"kernel": "yogi_update_1", "grid": "chunk", "packs": true, "meets": true,
+     "when": [["clipnorm"], ["global_clipnorm"]]},
+    {"kernel": "yogi_update_1_sums", "grid": "tensor", "packs": false, "meets": true,
+     "when": [["clipnorm"], ["global_clipnorm"]]},
+    {"kernel": "yogi_update_1_totals", "grid": "tensors", "packs": false, "meets": true,
+     "when": [["global_clipnorm"]]},
+    {"kernel": "yogi_before_update_2", "grid": "tensor", "packs": false, "meets": false,
+     "when": [["clipnorm"], ["global_clipnorm"]]},
+    {"kernel": "yogi_update_2", "grid": "chunk", "packs": false, "meets": false,
+     "when": []}
   ],
   "buffers": [
-    {"name": "scalars", "per": "row", "words": 10}
+    {"name": "scalars", "per": "row", "words": 18},
+    {"name": "block_sums", "per": "block", "words": 2},
+    {"name": "tensor_sums", "per": "tensor", "words": 2},
+    {"name": "per_tensor_2", "per": "tensor", "words": 2}
   ]
 })";
 
 namespace {
+
+// What this build is for.
+constexpr int64 options = OPTLOOM_OPTIONS;
+constexpr bool gradient_accumulation_steps = options & YOGI_GRADIENT_ACCUMULATION_STEPS;
+constexpr bool use_ema = options & YOGI_USE_EMA;
+constexpr bool loss_scale_factor = options & YOGI_LOSS_SCALE_FACTOR;
+constexpr bool clipvalue = options & YOGI_CLIPVALUE;
+constexpr bool clipnorm = options & YOGI_CLIPNORM;
+constexpr bool global_clipnorm = options & YOGI_GLOBAL_CLIPNORM;
+constexpr bool weight_decay = options & YOGI_WEIGHT_DECAY;
+constexpr bool ema_overwrite_frequency = options & YOGI_EMA_OVERWRITE_FREQUENCY;
 
 // Numbers whose every operation says that it rounds to nearest: no flag fuses or approximates it.
 struct Float64 {
@@ -228,6 +291,12 @@ template <typename X> __device__ inline void store(Nothing &, X) {}
 
 template <typename X> __device__ inline X square(X x) { return x * x; }
 
+// NaN wins, in either place.
+template <typename C> __device__ inline C maximum(C a, C b) { return a >= b || a != a ? a : b; }
+
+// NaN wins, in either place.
+template <typename C> __device__ inline C minimum(C a, C b) { return a <= b || a != a ? a : b; }
+
 // -1, 0 or 1; NaN of NaN.
 template <typename C> __device__ inline C sign(C x) { return x > C(0) ? C(1) : x < C(0) ? C(-1) : x; }
 
@@ -286,11 +355,22 @@ template <typename C> __device__ inline Pair<C> power(Pair<C> u, int64 t) {
 template <typename C> __device__ inline Pair<C> one_minus_power(Pair<C> u, int64 t) {
     return pair<C>(1) - power(u, t);
 }
+template <typename C> __device__ inline bool operator==(Pair<C> u, Pair<C> v) { return u.high == v.high
+    && u.low == v.low; }
+template <typename C> __device__ inline bool operator<(Pair<C> u, Pair<C> v) {
+    return u.high < v.high || (u.high == v.high && u.low < v.low);
+}
+template <typename C> __device__ inline bool operator<=(Pair<C> u, Pair<C> v) { return u < v || u == v; }
 
 // What all elements of a row share in a step.
 template <typename C> struct Scalars {
     bool is_update;
+    C inverse_loss_scale_factor;
     C inverse_gradient_accumulation_steps;
+    C minus_clipvalue;
+    C clipvalue;
+    C clipnorm;
+    C global_clipnorm;
     C weight_decay_times_learning_rate;
     C beta_1;
     C one_minus_beta_1;
@@ -299,6 +379,9 @@ template <typename C> struct Scalars {
     C inverse_one_minus_power_of_beta_2;
     C learning_rate;
     C epsilon;
+    C kept_average;
+    C one_minus_kept_average;
+    bool is_overwrite;
 };
 
 // Counts the call, and computes its scalars in double words, rounded once.
@@ -307,17 +390,28 @@ template <typename C> __device__ inline Scalars<C> advance(YogiRow &row, int64 o
     row.iterations += 1;
     k.is_update = !(options & YOGI_GRADIENT_ACCUMULATION_STEPS)
         || row.iterations % row.gradient_accumulation_steps == 0;
-    if (!k.is_update) return k;
-    row.t += 1;
     const Pair<C> learning_rate = pair<C>(row.learning_rate);
     const Pair<C> beta_1 = pair<C>(row.beta_1);
     const Pair<C> beta_2 = pair<C>(row.beta_2);
     const Pair<C> epsilon = pair<C>(row.epsilon);
     const Pair<C> weight_decay = pair<C>(row.weight_decay);
+    const Pair<C> global_clipnorm = pair<C>(row.global_clipnorm);
+    const Pair<C> clipnorm = pair<C>(row.clipnorm);
+    const Pair<C> clipvalue = pair<C>(row.clipvalue);
     const Pair<C> gradient_accumulation_steps = pair<C>(double(row.gradient_accumulation_steps));
+    const Pair<C> loss_scale_factor = pair<C>(row.loss_scale_factor);
+    const Pair<C> ema_momentum = pair<C>(row.ema_momentum);
+    k.inverse_loss_scale_factor =
+        rounded((options & YOGI_LOSS_SCALE_FACTOR) ? pair<C>(1) / loss_scale_factor : pair<C>(0));
+    if (!k.is_update) return k;
+    row.t += 1;
     k.inverse_gradient_accumulation_steps =
         rounded((options & YOGI_GRADIENT_ACCUMULATION_STEPS) ? pair<C>(1) / gradient_accumulation_steps
         : pair<C>(0));
+    k.minus_clipvalue = rounded((options & YOGI_CLIPVALUE) ? -clipvalue : pair<C>(0));
+    k.clipvalue = rounded((options & YOGI_CLIPVALUE) ? clipvalue : pair<C>(0));
+    k.clipnorm = rounded((options & YOGI_CLIPNORM) ? clipnorm : pair<C>(0));
+    k.global_clipnorm = rounded((options & YOGI_GLOBAL_CLIPNORM) ? global_clipnorm : pair<C>(0));
     k.weight_decay_times_learning_rate =
         rounded((options & YOGI_WEIGHT_DECAY) ? weight_decay * learning_rate : pair<C>(0));
     k.beta_1 = rounded(beta_1);
@@ -327,31 +421,77 @@ template <typename C> __device__ inline Scalars<C> advance(YogiRow &row, int64 o
     k.inverse_one_minus_power_of_beta_2 = rounded(pair<C>(1) / one_minus_power(beta_2, row.t));
     k.learning_rate = rounded(learning_rate);
     k.epsilon = rounded(epsilon);
+    const Pair<C> kept_average = (options & YOGI_USE_EMA) ? pair<C>(double(row.t)) == pair<C>(1) ? pair<C>(0)
+        : ema_momentum : pair<C>(0);
+    k.kept_average = rounded(kept_average);
+    k.one_minus_kept_average = rounded((options & YOGI_USE_EMA) ? pair<C>(1) - kept_average : pair<C>(0));
+    k.is_overwrite = (options & YOGI_USE_EMA) && (options & YOGI_EMA_OVERWRITE_FREQUENCY)
+        ? pair<C>(double(row.t % row.ema_overwrite_frequency)) == pair<C>(0) : false;
     return k;
 }
 
+enum Sum { gradient_norm_sum, global_norm_sum, sums };
+
 // One element's slots before the first step.
-template <bool gradient_accumulation_steps, typename C>
-__device__ inline void start(const YogiRow &row, C &m, C &v, C &accumulated_gradient) {
+template <bool gradient_accumulation_steps, bool use_ema, typename C>
+__device__ inline void start(const YogiRow &row, C &m, C &v, C &accumulated_gradient, C &weight_average) {
     m = C(row.initial_accumulator_value);
     v = C(row.initial_accumulator_value);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
+    if constexpr (use_ema) weight_average = C(0);
 }
 
 // One element, in a call that does not update.
-template <bool gradient_accumulation_steps, typename C>
-__device__ inline void every_call(C g, C &accumulated_gradient) {
+template <bool gradient_accumulation_steps, bool loss_scale_factor, typename C>
+__device__ inline void every_call(const Scalars<C> &k, C g, C &accumulated_gradient) {
+    if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     if constexpr (gradient_accumulation_steps) accumulated_gradient = accumulated_gradient + g;
 }
 
-// One element, in a call that updates.
-template <bool gradient_accumulation_steps, bool weight_decay, typename C>
-__device__ inline void update(const Scalars<C> &k, C &w, C g, C &m, C &v, C &accumulated_gradient) {
+// One element, in a call that updates: pass 1 of 2.
+template <bool gradient_accumulation_steps, bool loss_scale_factor, bool clipnorm, bool global_clipnorm,
+    typename C>
+__device__ inline void update_1(const Scalars<C> &k, C g, C accumulated_gradient, Float64 (&term)[sums]) {
+    if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
         new_accumulated_gradient = accumulated_gradient + g;
         g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps;
     }
+    if constexpr (clipnorm) term[gradient_norm_sum] = square(Float64(g));
+    if constexpr (global_clipnorm) term[global_norm_sum] = square(Float64(g));
+}
+
+// What the elements of a tensor share, from the sums of earlier passes.
+template <typename C> struct PerTensor2 {
+    C clip_scale;
+    C global_scale;
+};
+template <typename C>
+__device__ inline PerTensor2<C> per_tensor_2(const Scalars<C> &k, const Float64 *sum) {
+    const Float64 gradient_norm = sqrt(sum[gradient_norm_sum]);
+    const Float64 clip_scale = Float64(k.clipnorm) < gradient_norm ? Float64(k.clipnorm) / gradient_norm
+        : Float64(1.0);
+    const Float64 global_norm = sqrt(sum[global_norm_sum]);
+    const Float64 global_scale = Float64(k.global_clipnorm) < global_norm
+        ? Float64(k.global_clipnorm) / global_norm : Float64(1.0);
+    return {C(clip_scale), C(global_scale)};
+}
+
+// One element, in a call that updates: pass 2 of 2.
+template <bool gradient_accumulation_steps, bool use_ema, bool loss_scale_factor, bool clipvalue,
+    bool clipnorm, bool global_clipnorm, bool weight_decay, bool ema_overwrite_frequency, typename C>
+__device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &w, C g, C &m, C &v,
+        C &accumulated_gradient, C &weight_average) {
+    if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
+    C new_accumulated_gradient = {};
+    if constexpr (gradient_accumulation_steps) {
+        new_accumulated_gradient = accumulated_gradient + g;
+        g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps;
+    }
+    if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
+    if constexpr (clipnorm) g = g * n.clip_scale;
+    if constexpr (global_clipnorm) g = g * n.global_scale;
     if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     m = k.beta_1 * m + k.one_minus_beta_1 * g;
     const C the_square = square(g);
@@ -360,12 +500,12 @@ __device__ inline void update(const Scalars<C> &k, C &w, C g, C &m, C &v, C &acc
     const C v_hat = v * k.inverse_one_minus_power_of_beta_2;
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     w = w - k.learning_rate * m_hat / (sqrt(v_hat) + k.epsilon);
+    if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
+    if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
+    w = w;
 }
 
-// What this build is for.
-constexpr int64 options = OPTLOOM_OPTIONS;
-constexpr bool gradient_accumulation_steps = options & YOGI_GRADIENT_ACCUMULATION_STEPS;
-constexpr bool weight_decay = options & YOGI_WEIGHT_DECAY;
+// How gradients are read, and of which dtypes all are.
 constexpr bool negates = (OPTLOOM_GRADIENTS) & 1, divides = (OPTLOOM_GRADIENTS) & 2,
     writes_back = (OPTLOOM_GRADIENTS) & 4;
 using T = OPTLOOM_PARAMETER;
@@ -377,6 +517,9 @@ constexpr bool copies = sizeof(L) > sizeof(Nothing);
 // A thread block takes a chunk: at most chunk_size elements of a tensor. An empty tensor has one without any.
 constexpr int chunk_size = 16384;
 
+// A sum's tree is fixed: element i of a block goes to lane i % lanes; lanes, then blocks, are added in order.
+constexpr int block_size = 4096, blocks_of_chunk = chunk_size / block_size, lanes = 64;
+
 // A tensor as it stands in a table; its arrays are in global memory, which a compiler cannot see.
 __device__ inline YogiTensor in_global_memory(const YogiTensor &x) {
     const YogiTensor copied = x;
@@ -387,6 +530,7 @@ __device__ inline YogiTensor in_global_memory(const YogiTensor &x) {
     __builtin_assume(__isGlobal(copied.m));
     __builtin_assume(__isGlobal(copied.v));
     __builtin_assume(__isGlobal(copied.accumulated_gradient));
+    __builtin_assume(__isGlobal(copied.weight_average));
     return copied;
 }
 
@@ -439,6 +583,9 @@ struct YogiState {
     const float *gradient_scale;  // gradients are divided by it, if built to do so
     const float *found_inf;  // a call in which it is not 0 changes nothing; null for none
     Scalars<C> *scalars;  // of each row
+    Float64 *block_sums;  // of each block of each chunk
+    Float64 *tensor_sums;  // of each tensor
+    PerTensor2<C> *per_tensor_2;  // of each tensor
 
     __device__ bool is_skipped() const { return found_inf && *found_inf != 0; }
     __device__ C scale() const { return divides ? C(Float32(*gradient_scale)) : C(1); }
@@ -468,8 +615,8 @@ constexpr int narrower = sizeof(T) < sizeof(G) ? sizeof(T) : sizeof(G);
 constexpr int narrowest = copies && sizeof(L) < narrower ? sizeof(L) : narrower;
 constexpr int pack_size = 16 / narrowest;
 __device__ inline bool is_aligned(const YogiTensor &x) {
-    return (int64(x.w) | int64(x.g) | int64(x.copy) | int64(x.m) | int64(x.v) | int64(x.accumulated_gradient))
-        % 16 == 0;
+    return (int64(x.w) | int64(x.g) | int64(x.copy) | int64(x.m) | int64(x.v) | int64(x.accumulated_gradient)
+        | int64(x.weight_average)) % 16 == 0;
 }
 
 __device__ inline C gradient(const G &x, C scale) {
@@ -488,24 +635,28 @@ __device__ inline void start_elements(const YogiRow &row, const YogiTensor &x, i
     Pack<C, width> m_ = {};
     Pack<C, width> v_ = {};
     Pack<C, width> accumulated_gradient_ = {};
+    Pack<C, width> weight_average_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
         C m = load(m_.x[j]);
         C v = load(v_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
-        start<gradient_accumulation_steps>(row, m, v, accumulated_gradient);
+        C weight_average = load(weight_average_.x[j]);
+        start<gradient_accumulation_steps, use_ema>(row, m, v, accumulated_gradient, weight_average);
         store(m_.x[j], m);
         store(v_.x[j], v);
         store(accumulated_gradient_.x[j], accumulated_gradient);
+        store(weight_average_.x[j], weight_average);
     }
     write(x.m, i, m_);
     write(x.v, i, v_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
+    if constexpr (use_ema) write(x.weight_average, i, weight_average_);
 }
 
 // `width` elements from the i-th on.
 template <int width>
-__device__ inline void every_call_elements(const YogiTensor &x, int64 i, C scale) {
+__device__ inline void every_call_elements(const Scalars<C> &k, const YogiTensor &x, int64 i, C scale) {
     Pack<G, width> g_ = read<G, width>(x.g, i);
     Pack<C, width> accumulated_gradient_ = {};
     if constexpr (gradient_accumulation_steps) accumulated_gradient_ =
@@ -514,7 +665,7 @@ __device__ inline void every_call_elements(const YogiTensor &x, int64 i, C scale
     for (int j = 0; j < width; ++j) {
         C g = gradient(g_.x[j], scale);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
-        every_call<gradient_accumulation_steps>(g, accumulated_gradient);
+        every_call<gradient_accumulation_steps, loss_scale_factor>(k, g, accumulated_gradient);
         store(accumulated_gradient_.x[j], accumulated_gradient);
         if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
     }
@@ -524,7 +675,28 @@ __device__ inline void every_call_elements(const YogiTensor &x, int64 i, C scale
 
 // `width` elements from the i-th on.
 template <int width>
-__device__ inline void update_elements(const Scalars<C> &k, const YogiTensor &x, int64 i, C scale) {
+__device__ inline void update_1_elements(const Scalars<C> &k, const YogiTensor &x, int64 i, C scale,
+        Float64 (*lane)[sums]) {
+    Pack<G, width> g_ = read<G, width>(x.g, i);
+    Pack<C, width> accumulated_gradient_ = {};
+    if constexpr (gradient_accumulation_steps) accumulated_gradient_ =
+        read<C, width>(x.accumulated_gradient, i);
+#pragma unroll
+    for (int j = 0; j < width; ++j) {
+        C g = gradient(g_.x[j], scale);
+        C accumulated_gradient = load(accumulated_gradient_.x[j]);
+        Float64 term[sums];
+        update_1<gradient_accumulation_steps, loss_scale_factor, clipnorm, global_clipnorm>(k, g,
+            accumulated_gradient, term);
+        lane[j][gradient_norm_sum] = lane[j][gradient_norm_sum] + term[gradient_norm_sum];
+        lane[j][global_norm_sum] = lane[j][global_norm_sum] + term[global_norm_sum];
+    }
+}
+
+// `width` elements from the i-th on.
+template <int width>
+__device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C> &n, const YogiTensor &x,
+        int64 i, C scale) {
     Pack<T, width> w_ = read<T, width>(x.w, i);
     Pack<G, width> g_ = read<G, width>(x.g, i);
     Pack<C, width> m_ = read<C, width>(x.m, i);
@@ -532,6 +704,8 @@ __device__ inline void update_elements(const Scalars<C> &k, const YogiTensor &x,
     Pack<C, width> accumulated_gradient_ = {};
     if constexpr (gradient_accumulation_steps) accumulated_gradient_ =
         read<C, width>(x.accumulated_gradient, i);
+    Pack<C, width> weight_average_ = {};
+    if constexpr (use_ema) weight_average_ = read<C, width>(x.weight_average, i);
     Pack<L, width> copy_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
@@ -540,11 +714,15 @@ __device__ inline void update_elements(const Scalars<C> &k, const YogiTensor &x,
         C m = load(m_.x[j]);
         C v = load(v_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
-        update<gradient_accumulation_steps, weight_decay>(k, w, g, m, v, accumulated_gradient);
+        C weight_average = load(weight_average_.x[j]);
+        update_2<gradient_accumulation_steps, use_ema, loss_scale_factor, clipvalue, clipnorm,
+            global_clipnorm, weight_decay, ema_overwrite_frequency>(k, n, w, g, m, v, accumulated_gradient,
+            weight_average);
         store(w_.x[j], w);
         store(m_.x[j], m);
         store(v_.x[j], v);
         store(accumulated_gradient_.x[j], accumulated_gradient);
+        store(weight_average_.x[j], weight_average);
         store(copy_.x[j], w);
         if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
     }
@@ -552,8 +730,67 @@ __device__ inline void update_elements(const Scalars<C> &k, const YogiTensor &x,
     write(x.m, i, m_);
     write(x.v, i, v_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
+    if constexpr (use_ema) write(x.weight_average, i, weight_average_);
     if constexpr (copies) write(x.copy, i, copy_);
     if constexpr (writes_back) write(x.g, i, g_);
+}
+
+// The lanes of each block of a chunk, added in order, for `count` sums from the `from`-th on.
+template <int from, int count>
+__device__ inline void add_lanes(int64 chunk, const Float64 (*lane)[sums], const YogiState &state) {
+    __shared__ Float64 lane_sums[count][blocks_of_chunk][lanes + 1];
+#pragma unroll
+    for (int j = 0; j < pack_size; ++j)
+        for (int s = 0; s < count; ++s) {
+            const int place = threadIdx.x * pack_size + j;
+            lane_sums[s][place / lanes][place % lanes] = lane[j][from + s];
+        }
+    __syncthreads();
+    for (int i = threadIdx.x; i < count * blocks_of_chunk; i += blockDim.x) {
+        const int s = i / blocks_of_chunk, block = i % blocks_of_chunk;
+        Float64 total(0);
+        for (int j = 0; j < lanes; ++j) total = total + lane_sums[s][block][j];
+        state.block_sums[(chunk * blocks_of_chunk + block) * sums + from + s] = total;
+    }
+}
+
+// The blocks of a tensor, added in order by one thread for each sum.
+template <int from, int count>
+__device__ inline void add_blocks(int64 size, int64 chunk, int64 tensor, const YogiState &state) {
+    constexpr int staged = 256;
+    __shared__ Float64 block_sums[count][staged];
+    const int64 blocks = (size + block_size - 1) / block_size;
+    Float64 total(0);
+    for (int64 begin = 0; begin < blocks; begin += staged) {
+        const int here = blocks - begin < staged ? int(blocks - begin) : staged;
+        for (int i = threadIdx.x; i < here * count; i += blockDim.x)
+            block_sums[i % count][i / count] =
+                state.block_sums[(chunk * blocks_of_chunk + begin + i / count) * sums + from + i % count];
+        __syncthreads();
+        if (threadIdx.x < count)
+            for (int i = 0; i < here; ++i) total = total + block_sums[threadIdx.x][i];
+        __syncthreads();
+    }
+    if (threadIdx.x < count) state.tensor_sums[tensor * sums + from + threadIdx.x] = total;
+}
+
+// The sums of all tensors, added in order by one thread; then every tensor has the whole instead of its own.
+template <int sum> __device__ inline void add_tensors(int64 tensors, const YogiState &state) {
+    constexpr int staged = 256;
+    __shared__ Float64 own[staged], whole;
+    Float64 total(0);
+    for (int64 begin = 0; begin < tensors; begin += staged) {
+        const int here = tensors - begin < staged ? int(tensors - begin) : staged;
+        for (int i = threadIdx.x; i < here; i += blockDim.x) own[i] =
+            state.tensor_sums[(begin + i) * sums + sum];
+        __syncthreads();
+        if (threadIdx.x == 0)
+            for (int i = 0; i < here; ++i) total = total + own[i];
+        __syncthreads();
+    }
+    if (threadIdx.x == 0) whole = total;
+    __syncthreads();
+    for (int64 i = threadIdx.x; i < tensors; i += blockDim.x) state.tensor_sums[i * sums + sum] = whole;
 }
 
 template <typename Table> __device__ inline void start_chunk(const Table &table, const YogiState &state) {
@@ -569,29 +806,76 @@ template <typename Table> __device__ inline void start_chunk(const Table &table,
         start_elements<1>(row, x, chunk.begin + i);
 }
 
-template <typename Table> __device__ inline void update_chunk(const Table &table, const YogiState &state) {
+template <typename Table> __device__ inline void update_1_chunk(const Table &table, const YogiState &state) {
+    if (state.is_skipped()) return;
+    const Chunk chunk = table.chunk(blockIdx.x);
+    const YogiTensor x = table.at(chunk.tensor);
+    const Scalars<C> k = state.scalars[x.row];
+    if (gradient_accumulation_steps && !k.is_update) return;
+    const C scale = state.scale();
+    // A thread has pack_size lanes of one block.
+    const int begin = threadIdx.x * pack_size / lanes * block_size + threadIdx.x * pack_size % lanes;
+    const int rest = chunk.size - begin, size = rest < block_size ? rest : block_size;
+    const bool is_wide = is_aligned(x);
+    Float64 lane[pack_size][sums];
+#pragma unroll
+    for (int j = 0; j < pack_size; ++j)
+        for (int s = 0; s < sums; ++s) lane[j][s] = Float64(0);
+    #pragma unroll 1
+    for (int row = 0; row < size; row += lanes) {
+        const int i = begin + row;
+        if (is_wide && i + pack_size <= chunk.size) {
+            update_1_elements<pack_size>(k, x, chunk.begin + i, scale, lane);
+        } else {
+    #pragma unroll
+            for (int j = 0; j < pack_size; ++j)
+                if (i + j < chunk.size) update_1_elements<1>(k, x, chunk.begin + i + j, scale, lane + j);
+        }
+    }
+    add_lanes<gradient_norm_sum, 2>(chunk.number, lane, state);
+}
+
+// The sums of a tensor that update_1 has begun.
+template <typename Table> __device__ inline void update_1_sums(const Table &table, const YogiState &state) {
+    if (state.is_skipped()) return;
+    const int64 tensor = table.number_of(blockIdx.x);
+    add_blocks<gradient_norm_sum, 2>(table.at(tensor).size, table.first_of(tensor), tensor, state);
+}
+
+// What a tensor's elements share in update_2, from what earlier passes have added up.
+template <typename Table> __device__ inline void before_update_2(const Table &table, const YogiState &state) {
+    if (state.is_skipped()) return;
+    const int64 tensor = table.number_of(blockIdx.x);
+    const YogiTensor x = table.at(tensor);
+    const Scalars<C> k = state.scalars[x.row];
+    if (gradient_accumulation_steps && !k.is_update) return;
+    if (threadIdx.x == 0) state.per_tensor_2[tensor] = per_tensor_2<C>(k, state.tensor_sums + tensor * sums);
+}
+
+template <typename Table> __device__ inline void update_2_chunk(const Table &table, const YogiState &state) {
     if (state.is_skipped()) return;
     const Chunk chunk = table.chunk(blockIdx.x);
     const YogiTensor x = table.at(chunk.tensor);
     const Scalars<C> k = state.scalars[x.row];
     const C scale = state.scale();
     if (chunk.begin == 0 && threadIdx.x == 0) write_counters(x, state.row[x.row]);
+    const PerTensor2<C> n = state.per_tensor_2[chunk.tensor];
     const int packs = is_aligned(x) ? chunk.size / pack_size : 0;
     if (gradient_accumulation_steps && !k.is_update) {
         #pragma unroll 1
         for (int i = threadIdx.x; i < packs; i += blockDim.x)
-            every_call_elements<pack_size>(x, chunk.begin + i * pack_size, scale);
+            every_call_elements<pack_size>(k, x, chunk.begin + i * pack_size, scale);
         #pragma unroll 1
         for (int i = packs * pack_size + threadIdx.x; i < chunk.size; i += blockDim.x)
-            every_call_elements<1>(x, chunk.begin + i, scale);
+            every_call_elements<1>(k, x, chunk.begin + i, scale);
         return;
     }
     #pragma unroll 1
     for (int i = threadIdx.x; i < packs; i += blockDim.x)
-        update_elements<pack_size>(k, x, chunk.begin + i * pack_size, scale);
+        update_2_elements<pack_size>(k, n, x, chunk.begin + i * pack_size, scale);
     #pragma unroll 1
     for (int i = packs * pack_size + threadIdx.x; i < chunk.size; i += blockDim.x)
-        update_elements<1>(k, x, chunk.begin + i, scale);
+        update_2_elements<1>(k, n, x, chunk.begin + i, scale);
 }
 
 }  // namespace
@@ -620,13 +904,47 @@ yogi_start_by_value(const __grid_constant__ YogiTensors table, const YogiState s
     start_chunk(table, state);
 }
 
+__global__ void __launch_bounds__(256 / pack_size)
+yogi_update_1(const YogiTable table, const YogiState state) {
+    update_1_chunk(table, state);
+}
+__global__ void __launch_bounds__(256 / pack_size)
+yogi_update_1_by_value(const __grid_constant__ YogiTensors table, const YogiState state) {
+    update_1_chunk(table, state);
+}
+
 __global__ void __launch_bounds__(256)
-yogi_update(const YogiTable table, const YogiState state) {
-    update_chunk(table, state);
+yogi_update_1_sums(const YogiTable table, const YogiState state) {
+    update_1_sums(table, state);
 }
 __global__ void __launch_bounds__(256)
-yogi_update_by_value(const __grid_constant__ YogiTensors table, const YogiState state) {
-    update_chunk(table, state);
+yogi_update_1_sums_by_value(const __grid_constant__ YogiTensors table, const YogiState state) {
+    update_1_sums(table, state);
+}
+
+// One thread block: of sums over all tensors, every tensor gets the whole.
+__global__ void __launch_bounds__(256)
+yogi_update_1_totals(int64 tensors, const YogiState state) {
+    if (state.is_skipped()) return;
+    add_tensors<global_norm_sum>(tensors, state);
+}
+
+__global__ void __launch_bounds__(256)
+yogi_before_update_2(const YogiTable table, const YogiState state) {
+    before_update_2(table, state);
+}
+__global__ void __launch_bounds__(256)
+yogi_before_update_2_by_value(const __grid_constant__ YogiTensors table, const YogiState state) {
+    before_update_2(table, state);
+}
+
+__global__ void __launch_bounds__(256)
+yogi_update_2(const YogiTable table, const YogiState state) {
+    update_2_chunk(table, state);
+}
+__global__ void __launch_bounds__(256)
+yogi_update_2_by_value(const __grid_constant__ YogiTensors table, const YogiState state) {
+    update_2_chunk(table, state);
 }
 
 }

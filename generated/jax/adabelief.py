@@ -15,6 +15,7 @@ Differs from optax.adabelief: its defaults are eps=1e-16.
 from __future__ import annotations
 
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -33,7 +34,7 @@ class AdaBeliefState(NamedTuple):
     mu: Any  # first moment
     nu: Any  # mean of the squared surprise
 
-    slots_in_rule = {"mu": "m", "nu": "s", "accumulated_gradient": "accumulated_gradient"}
+    slots_in_rule = MappingProxyType({"mu": "m", "nu": "s", "accumulated_gradient": "accumulated_gradient"})
 
 
 class AdaBeliefExtras(NamedTuple):

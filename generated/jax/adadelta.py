@@ -15,6 +15,7 @@ Differs from optax.adadelta: weight decay is decoupled; its defaults are rho=0.9
 from __future__ import annotations
 
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -33,7 +34,7 @@ class AdadeltaState(NamedTuple):
     e_g: Any  # mean square of the gradient
     e_x: Any  # mean square of the steps
 
-    slots_in_rule = {"e_g": "v", "e_x": "d", "accumulated_gradient": "accumulated_gradient"}
+    slots_in_rule = MappingProxyType({"e_g": "v", "e_x": "d", "accumulated_gradient": "accumulated_gradient"})
 
 
 class AdadeltaExtras(NamedTuple):

@@ -21,6 +21,7 @@ One step of a leaf `w` with gradient `g`, the t-th:
 from __future__ import annotations
 
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -40,7 +41,9 @@ class AdafactorState(NamedTuple):
     c: Any  # column means of the second moment
     nu: Any  # second moment
 
-    slots_in_rule = {"r": "r", "c": "c", "nu": "v", "accumulated_gradient": "accumulated_gradient"}
+    slots_in_rule = MappingProxyType(
+        {"r": "r", "c": "c", "nu": "v", "accumulated_gradient": "accumulated_gradient"}
+    )
 
 
 class AdafactorExtras(NamedTuple):

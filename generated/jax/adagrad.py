@@ -11,6 +11,7 @@ One step of a leaf `w` with gradient `g`, the t-th:
 from __future__ import annotations
 
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -28,7 +29,9 @@ class AdagradState(NamedTuple):
     count: jax.Array  # updates made, as int32; it stops at the greatest
     sum_of_squares: Any  # sum of squared gradients
 
-    slots_in_rule = {"sum_of_squares": "accumulator", "accumulated_gradient": "accumulated_gradient"}
+    slots_in_rule = MappingProxyType(
+        {"sum_of_squares": "accumulator", "accumulated_gradient": "accumulated_gradient"}
+    )
 
 
 class AdagradExtras(NamedTuple):

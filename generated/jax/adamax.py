@@ -15,6 +15,7 @@ Differs from optax.adamax: epsilon is added to the norm, not inside the maximum;
 from __future__ import annotations
 
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -33,7 +34,7 @@ class AdamaxState(NamedTuple):
     mu: Any  # first moment
     nu: Any  # infinity norm
 
-    slots_in_rule = {"mu": "m", "nu": "u", "accumulated_gradient": "accumulated_gradient"}
+    slots_in_rule = MappingProxyType({"mu": "m", "nu": "u", "accumulated_gradient": "accumulated_gradient"})
 
 
 class AdamaxExtras(NamedTuple):

@@ -18,6 +18,7 @@ eps=1e-8, weight_decay=0.0001.
 from __future__ import annotations
 
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -36,7 +37,9 @@ class AdamWState(NamedTuple):
     mu: Any  # first moment
     nu: Any  # second moment
 
-    slots_in_rule = {"mu": "m", "nu": "v", "nu_max": "v_hat", "accumulated_gradient": "accumulated_gradient"}
+    slots_in_rule = MappingProxyType(
+        {"mu": "m", "nu": "v", "nu_max": "v_hat", "accumulated_gradient": "accumulated_gradient"}
+    )
 
 
 class AdamWExtras(NamedTuple):

@@ -18,6 +18,7 @@ One step of a leaf `w` with gradient `g`, the t-th:
 from __future__ import annotations
 
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -38,13 +39,9 @@ class AdanState(NamedTuple):
     n: Any  # second moment of the gradient, a step ahead
     g_: Any  # the last gradient
 
-    slots_in_rule = {
-        "m": "m",
-        "v": "v",
-        "n": "n",
-        "g_": "previous",
-        "accumulated_gradient": "accumulated_gradient",
-    }
+    slots_in_rule = MappingProxyType(
+        {"m": "m", "v": "v", "n": "n", "g_": "previous", "accumulated_gradient": "accumulated_gradient"}
+    )
 
 
 class AdanExtras(NamedTuple):

@@ -15,6 +15,7 @@ One step of a leaf `w` with gradient `g`, the t-th:
 from __future__ import annotations
 
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -34,7 +35,9 @@ class AdEMAMixState(NamedTuple):
     m2: Any  # slow average of the gradient
     nu: Any  # second moment
 
-    slots_in_rule = {"m1": "fast", "m2": "slow", "nu": "v", "accumulated_gradient": "accumulated_gradient"}
+    slots_in_rule = MappingProxyType(
+        {"m1": "fast", "m2": "slow", "nu": "v", "accumulated_gradient": "accumulated_gradient"}
+    )
 
 
 class AdEMAMixExtras(NamedTuple):

@@ -16,6 +16,7 @@ One step of a leaf `w` with gradient `g`, the t-th:
 from __future__ import annotations
 
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -35,8 +36,8 @@ class ASGDState(NamedTuple):
     eta: Any  # rate of the next step
     mu: Any  # share of the next weights in the average
 
-    slots_in_rule = {"average": "average", "accumulated_gradient": "accumulated_gradient"}
-    scalars_in_rule = {"eta": "eta", "mu": "mu"}
+    slots_in_rule = MappingProxyType({"average": "average", "accumulated_gradient": "accumulated_gradient"})
+    scalars_in_rule = MappingProxyType({"eta": "eta", "mu": "mu"})
 
 
 class ASGDExtras(NamedTuple):

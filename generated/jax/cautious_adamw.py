@@ -18,6 +18,7 @@ One step of a leaf `w` with gradient `g`, the t-th:
 from __future__ import annotations
 
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -43,7 +44,9 @@ class CautiousAdamWState(NamedTuple):
     mu: Any  # first moment
     nu: Any  # second moment
 
-    slots_in_rule = {"mu": "m", "nu": "v", "v_hat": "v_hat", "accumulated_gradient": "accumulated_gradient"}
+    slots_in_rule = MappingProxyType(
+        {"mu": "m", "nu": "v", "v_hat": "v_hat", "accumulated_gradient": "accumulated_gradient"}
+    )
 
 
 class CautiousAdamWExtras(NamedTuple):

@@ -16,6 +16,7 @@ One step of a leaf `w` with gradient `g`, the t-th:
 from __future__ import annotations
 
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -33,7 +34,7 @@ class CautiousLionState(NamedTuple):
     count: jax.Array  # updates made, as int32; it stops at the greatest
     mu: Any  # moment
 
-    slots_in_rule = {"mu": "m", "accumulated_gradient": "accumulated_gradient"}
+    slots_in_rule = MappingProxyType({"mu": "m", "accumulated_gradient": "accumulated_gradient"})
 
 
 class CautiousLionExtras(NamedTuple):

@@ -16,6 +16,7 @@ Differs from optax.contrib.dog: weight decay is decoupled.
 from __future__ import annotations
 
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -35,8 +36,8 @@ class DoGState(NamedTuple):
     max_dist: Any  # greatest distance from the start so far
     sum_sq_norm_grads: Any  # sum of the gradients' squared norms
 
-    slots_in_rule = {"init_params": "start", "accumulated_gradient": "accumulated_gradient"}
-    scalars_in_rule = {"max_dist": "distance", "sum_sq_norm_grads": "squares"}
+    slots_in_rule = MappingProxyType({"init_params": "start", "accumulated_gradient": "accumulated_gradient"})
+    scalars_in_rule = MappingProxyType({"max_dist": "distance", "sum_sq_norm_grads": "squares"})
 
 
 class DoGExtras(NamedTuple):

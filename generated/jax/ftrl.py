@@ -21,6 +21,7 @@ One step of a leaf `w` with gradient `g`, the t-th:
 from __future__ import annotations
 
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -39,11 +40,9 @@ class FtrlState(NamedTuple):
     accumulator: Any  # sum of squared gradients
     linear: Any  # sum of the gradients, as seen from the weights so far
 
-    slots_in_rule = {
-        "accumulator": "accumulator",
-        "linear": "linear",
-        "accumulated_gradient": "accumulated_gradient",
-    }
+    slots_in_rule = MappingProxyType(
+        {"accumulator": "accumulator", "linear": "linear", "accumulated_gradient": "accumulated_gradient"}
+    )
 
 
 class FtrlExtras(NamedTuple):

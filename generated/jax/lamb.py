@@ -19,6 +19,7 @@ eps=1e-6.
 from __future__ import annotations
 
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -37,7 +38,7 @@ class LambState(NamedTuple):
     mu: Any  # first moment
     nu: Any  # second moment
 
-    slots_in_rule = {"mu": "m", "nu": "v", "accumulated_gradient": "accumulated_gradient"}
+    slots_in_rule = MappingProxyType({"mu": "m", "nu": "v", "accumulated_gradient": "accumulated_gradient"})
 
 
 class LambExtras(NamedTuple):

@@ -15,6 +15,7 @@ One step of a leaf `w` with gradient `g`, the t-th:
 from __future__ import annotations
 
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -32,7 +33,7 @@ class LarsState(NamedTuple):
     count: jax.Array  # updates made, as int32; it stops at the greatest
     trace: Any  # velocity, which carries the learning rate
 
-    slots_in_rule = {"trace": "m", "accumulated_gradient": "accumulated_gradient"}
+    slots_in_rule = MappingProxyType({"trace": "m", "accumulated_gradient": "accumulated_gradient"})
 
 
 class LarsExtras(NamedTuple):

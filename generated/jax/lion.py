@@ -14,6 +14,7 @@ Differs from optax.lion: its defaults are weight_decay=0.001.
 from __future__ import annotations
 
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -31,7 +32,7 @@ class LionState(NamedTuple):
     count: jax.Array  # updates made, as int32; it stops at the greatest
     mu: Any  # moment
 
-    slots_in_rule = {"mu": "m", "accumulated_gradient": "accumulated_gradient"}
+    slots_in_rule = MappingProxyType({"mu": "m", "accumulated_gradient": "accumulated_gradient"})
 
 
 class LionExtras(NamedTuple):

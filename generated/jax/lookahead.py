@@ -17,6 +17,7 @@ One step of a leaf `w` with gradient `g`, the t-th:
 from __future__ import annotations
 
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -36,13 +37,15 @@ class LookaheadState(NamedTuple):
     nu: Any  # second moment
     slow: Any  # slow weights
 
-    slots_in_rule = {
-        "mu": "m",
-        "nu": "v",
-        "v_hat": "v_hat",
-        "slow": "slow",
-        "accumulated_gradient": "accumulated_gradient",
-    }
+    slots_in_rule = MappingProxyType(
+        {
+            "mu": "m",
+            "nu": "v",
+            "v_hat": "v_hat",
+            "slow": "slow",
+            "accumulated_gradient": "accumulated_gradient",
+        }
+    )
 
 
 class LookaheadExtras(NamedTuple):

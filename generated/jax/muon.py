@@ -28,6 +28,7 @@ One step of a leaf `w` with gradient `g`, the t-th:
 from __future__ import annotations
 
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -46,7 +47,7 @@ class MuonState(NamedTuple):
     mu: Any  # momentum
     nu: Any  # second moment
 
-    slots_in_rule = {"mu": "m", "nu": "v", "accumulated_gradient": "accumulated_gradient"}
+    slots_in_rule = MappingProxyType({"mu": "m", "nu": "v", "accumulated_gradient": "accumulated_gradient"})
 
 
 class MuonExtras(NamedTuple):

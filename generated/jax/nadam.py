@@ -22,6 +22,7 @@ Differs from optax.nadam: its defaults are eps=1e-8.
 from __future__ import annotations
 
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -40,8 +41,8 @@ class NadamState(NamedTuple):
     mu: Any  # first moment
     nu: Any  # second moment
 
-    slots_in_rule = {"mu": "m", "nu": "v", "accumulated_gradient": "accumulated_gradient"}
-    scalars_in_rule = {"product": "product"}
+    slots_in_rule = MappingProxyType({"mu": "m", "nu": "v", "accumulated_gradient": "accumulated_gradient"})
+    scalars_in_rule = MappingProxyType({"product": "product"})
 
 
 class NadamExtras(NamedTuple):

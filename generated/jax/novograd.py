@@ -12,6 +12,7 @@ One step of a leaf `w` with gradient `g`, the t-th:
 from __future__ import annotations
 
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -30,7 +31,7 @@ class NovoGradState(NamedTuple):
     mu: Any  # momentum
     nu: Any  # mean of the tensor's squared norm
 
-    slots_in_rule = {"mu": "m", "nu": "v", "accumulated_gradient": "accumulated_gradient"}
+    slots_in_rule = MappingProxyType({"mu": "m", "nu": "v", "accumulated_gradient": "accumulated_gradient"})
 
 
 class NovoGradExtras(NamedTuple):

@@ -13,6 +13,7 @@ One step of a leaf `w` with gradient `g`, the t-th:
 from __future__ import annotations
 
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -29,7 +30,7 @@ class PolyakSGDState(NamedTuple):
 
     count: jax.Array  # updates made, as int32; it stops at the greatest
 
-    slots_in_rule = {"accumulated_gradient": "accumulated_gradient"}
+    slots_in_rule = MappingProxyType({"accumulated_gradient": "accumulated_gradient"})
 
 
 class PolyakSGDExtras(NamedTuple):

@@ -18,6 +18,7 @@ One step of a leaf `w` with gradient `g`, the t-th:
 from __future__ import annotations
 
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -40,14 +41,10 @@ class ProdigyState(NamedTuple):
     d: Any  # estimated distance to the solution
     r: Any  # weighted sum of inner products with the way gone
 
-    slots_in_rule = {
-        "mu": "m",
-        "nu": "v",
-        "s": "s",
-        "start": "start",
-        "accumulated_gradient": "accumulated_gradient",
-    }
-    scalars_in_rule = {"d": "d", "r": "r"}
+    slots_in_rule = MappingProxyType(
+        {"mu": "m", "nu": "v", "s": "s", "start": "start", "accumulated_gradient": "accumulated_gradient"}
+    )
+    scalars_in_rule = MappingProxyType({"d": "d", "r": "r"})
 
 
 class ProdigyExtras(NamedTuple):

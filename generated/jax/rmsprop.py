@@ -19,6 +19,7 @@ Differs from optax.rmsprop: its defaults are eps=1e-8.
 from __future__ import annotations
 
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -36,7 +37,9 @@ class RMSpropState(NamedTuple):
     count: jax.Array  # updates made, as int32; it stops at the greatest
     nu: Any  # mean square of the gradient
 
-    slots_in_rule = {"nu": "v", "trace": "m", "mu": "mean", "accumulated_gradient": "accumulated_gradient"}
+    slots_in_rule = MappingProxyType(
+        {"nu": "v", "trace": "m", "mu": "mean", "accumulated_gradient": "accumulated_gradient"}
+    )
 
 
 class RMSpropExtras(NamedTuple):

@@ -14,6 +14,7 @@ One step of a leaf `w` with gradient `g`, the t-th:
 from __future__ import annotations
 
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -32,11 +33,9 @@ class RpropState(NamedTuple):
     previous: Any  # the last gradient; 0 where it turned
     step_sizes: Any  # size of the last step
 
-    slots_in_rule = {
-        "previous": "previous",
-        "step_sizes": "step_size",
-        "accumulated_gradient": "accumulated_gradient",
-    }
+    slots_in_rule = MappingProxyType(
+        {"previous": "previous", "step_sizes": "step_size", "accumulated_gradient": "accumulated_gradient"}
+    )
 
 
 class RpropExtras(NamedTuple):

@@ -19,6 +19,7 @@ One step of a leaf `w` with gradient `g`, the t-th:
 from __future__ import annotations
 
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -45,8 +46,8 @@ class ScheduleFreeAdamWState(NamedTuple):
     nu: Any  # second moment
     weight_sum: Any  # sum of squared learning rates
 
-    slots_in_rule = {"z": "z", "nu": "v", "accumulated_gradient": "accumulated_gradient"}
-    scalars_in_rule = {"weight_sum": "weight_sum"}
+    slots_in_rule = MappingProxyType({"z": "z", "nu": "v", "accumulated_gradient": "accumulated_gradient"})
+    scalars_in_rule = MappingProxyType({"weight_sum": "weight_sum"})
 
 
 class ScheduleFreeAdamWExtras(NamedTuple):

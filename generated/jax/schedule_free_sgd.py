@@ -17,6 +17,7 @@ One step of a leaf `w` with gradient `g`, the t-th:
 from __future__ import annotations
 
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -42,8 +43,8 @@ class ScheduleFreeSGDState(NamedTuple):
     z: Any  # the iterate that gradients move
     weight_sum: Any  # sum of squared learning rates
 
-    slots_in_rule = {"z": "z", "accumulated_gradient": "accumulated_gradient"}
-    scalars_in_rule = {"weight_sum": "weight_sum"}
+    slots_in_rule = MappingProxyType({"z": "z", "accumulated_gradient": "accumulated_gradient"})
+    scalars_in_rule = MappingProxyType({"weight_sum": "weight_sum"})
 
 
 class ScheduleFreeSGDExtras(NamedTuple):

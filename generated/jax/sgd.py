@@ -15,6 +15,7 @@ Differs from optax.sgd: the velocity carries the learning rate.
 from __future__ import annotations
 
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -31,7 +32,7 @@ class SGDState(NamedTuple):
 
     count: jax.Array  # updates made, as int32; it stops at the greatest
 
-    slots_in_rule = {"trace": "m", "accumulated_gradient": "accumulated_gradient"}
+    slots_in_rule = MappingProxyType({"trace": "m", "accumulated_gradient": "accumulated_gradient"})
 
 
 class SGDExtras(NamedTuple):

@@ -11,6 +11,7 @@ One step of a leaf `w` with gradient `g`, the t-th:
 from __future__ import annotations
 
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -28,7 +29,7 @@ class SignumState(NamedTuple):
     count: jax.Array  # updates made, as int32; it stops at the greatest
     ema: Any  # momentum
 
-    slots_in_rule = {"ema": "m", "accumulated_gradient": "accumulated_gradient"}
+    slots_in_rule = MappingProxyType({"ema": "m", "accumulated_gradient": "accumulated_gradient"})
 
 
 class SignumExtras(NamedTuple):

@@ -14,6 +14,7 @@ One step of a leaf `w` with gradient `g`, the t-th:
 from __future__ import annotations
 
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -32,7 +33,7 @@ class SophiaState(NamedTuple):
     mu: Any  # momentum
     h: Any  # mean of the Hessian diagonal
 
-    slots_in_rule = {"mu": "m", "h": "h", "accumulated_gradient": "accumulated_gradient"}
+    slots_in_rule = MappingProxyType({"mu": "m", "h": "h", "accumulated_gradient": "accumulated_gradient"})
 
 
 class SophiaExtras(NamedTuple):

@@ -218,7 +218,7 @@ class Adagrad:
         k: SimpleNamespace,
     ) -> None:
         """What happens in a call that does not update."""
-        w, g = parameter.astype(dtype, copy=False), gradient.astype(dtype, copy=False)
+        g = gradient.astype(dtype, copy=False)
         if self.loss_scale_factor is not None:
             g = g * k.inverse_loss_scale_factor
         if self.gradient_accumulation_steps is not None:
@@ -233,7 +233,7 @@ class Adagrad:
         k: SimpleNamespace,
     ) -> None:
         """What the tensors add to sums over all of them."""
-        w, g = parameter.astype(dtype, copy=False), gradient.astype(dtype, copy=False)
+        g = gradient.astype(dtype, copy=False)
         if self.loss_scale_factor is not None:
             g = g * k.inverse_loss_scale_factor
         if self.gradient_accumulation_steps is not None:
@@ -251,7 +251,8 @@ class Adagrad:
         k: SimpleNamespace,
     ) -> None:
         """The formula."""
-        w, g = parameter.astype(dtype, copy=False), gradient.astype(dtype, copy=False)
+        w = parameter.astype(dtype, copy=False)
+        g = gradient.astype(dtype, copy=False)
         if self.loss_scale_factor is not None:
             g = g * k.inverse_loss_scale_factor
         if self.gradient_accumulation_steps is not None:

@@ -243,7 +243,7 @@ class DoG:
         k: SimpleNamespace,
     ) -> None:
         """What happens in a call that does not update."""
-        w, g = parameter.astype(dtype, copy=False), gradient.astype(dtype, copy=False)
+        g = gradient.astype(dtype, copy=False)
         if self.loss_scale_factor is not None:
             g = g * k.inverse_loss_scale_factor
         if self.gradient_accumulation_steps is not None:
@@ -258,7 +258,8 @@ class DoG:
         k: SimpleNamespace,
     ) -> None:
         """The formula, pass 1 over the tensors."""
-        w, g = parameter.astype(dtype, copy=False), gradient.astype(dtype, copy=False)
+        w = parameter.astype(dtype, copy=False)
+        g = gradient.astype(dtype, copy=False)
         if self.loss_scale_factor is not None:
             g = g * k.inverse_loss_scale_factor
         if self.gradient_accumulation_steps is not None:
@@ -286,7 +287,7 @@ class DoG:
         k: SimpleNamespace,
     ) -> None:
         """The formula, pass 2 over the tensors."""
-        w, g = parameter.astype(dtype, copy=False), gradient.astype(dtype, copy=False)
+        g = gradient.astype(dtype, copy=False)
         if self.loss_scale_factor is not None:
             g = g * k.inverse_loss_scale_factor
         if self.gradient_accumulation_steps is not None:
@@ -311,7 +312,8 @@ class DoG:
         k: SimpleNamespace,
     ) -> None:
         """The formula."""
-        w, g = parameter.astype(dtype, copy=False), gradient.astype(dtype, copy=False)
+        w = parameter.astype(dtype, copy=False)
+        g = gradient.astype(dtype, copy=False)
         if self.loss_scale_factor is not None:
             g = g * k.inverse_loss_scale_factor
         if self.gradient_accumulation_steps is not None:

@@ -231,7 +231,7 @@ class PolyakSGD:
         k: SimpleNamespace,
     ) -> None:
         """What happens in a call that does not update."""
-        w, g = parameter.astype(dtype, copy=False), gradient.astype(dtype, copy=False)
+        g = gradient.astype(dtype, copy=False)
         if self.loss_scale_factor is not None:
             g = g * k.inverse_loss_scale_factor
         if self.gradient_accumulation_steps is not None:
@@ -247,7 +247,7 @@ class PolyakSGD:
         inputs: Mapping[str, Any],
     ) -> None:
         """The formula, pass 1 over the tensors."""
-        w, g = parameter.astype(dtype, copy=False), gradient.astype(dtype, copy=False)
+        g = gradient.astype(dtype, copy=False)
         if self.loss_scale_factor is not None:
             g = g * k.inverse_loss_scale_factor
         if self.gradient_accumulation_steps is not None:
@@ -266,7 +266,7 @@ class PolyakSGD:
         inputs: Mapping[str, Any],
     ) -> None:
         """The formula, pass 2 over the tensors."""
-        w, g = parameter.astype(dtype, copy=False), gradient.astype(dtype, copy=False)
+        g = gradient.astype(dtype, copy=False)
         if self.loss_scale_factor is not None:
             g = g * k.inverse_loss_scale_factor
         if self.gradient_accumulation_steps is not None:
@@ -292,7 +292,8 @@ class PolyakSGD:
         inputs: Mapping[str, Any],
     ) -> None:
         """The formula."""
-        w, g = parameter.astype(dtype, copy=False), gradient.astype(dtype, copy=False)
+        w = parameter.astype(dtype, copy=False)
+        g = gradient.astype(dtype, copy=False)
         if self.loss_scale_factor is not None:
             g = g * k.inverse_loss_scale_factor
         if self.gradient_accumulation_steps is not None:

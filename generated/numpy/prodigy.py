@@ -264,7 +264,7 @@ class Prodigy:
         k: SimpleNamespace,
     ) -> None:
         """What happens in a call that does not update."""
-        w, g = parameter.astype(dtype, copy=False), gradient.astype(dtype, copy=False)
+        g = gradient.astype(dtype, copy=False)
         if self.loss_scale_factor is not None:
             g = g * k.inverse_loss_scale_factor
         if self.gradient_accumulation_steps is not None:
@@ -279,7 +279,7 @@ class Prodigy:
         k: SimpleNamespace,
     ) -> None:
         """The formula, pass 1 over the tensors."""
-        w, g = parameter.astype(dtype, copy=False), gradient.astype(dtype, copy=False)
+        g = gradient.astype(dtype, copy=False)
         if self.loss_scale_factor is not None:
             g = g * k.inverse_loss_scale_factor
         if self.gradient_accumulation_steps is not None:
@@ -297,7 +297,8 @@ class Prodigy:
         k: SimpleNamespace,
     ) -> None:
         """The formula, pass 2 over the tensors."""
-        w, g = parameter.astype(dtype, copy=False), gradient.astype(dtype, copy=False)
+        w = parameter.astype(dtype, copy=False)
+        g = gradient.astype(dtype, copy=False)
         if self.loss_scale_factor is not None:
             g = g * k.inverse_loss_scale_factor
         if self.gradient_accumulation_steps is not None:

@@ -129,6 +129,32 @@ def call(name: str, *arguments: Any) -> None:
         raise DeviceError(f"{name}: {(text.value or b'unknown error').decode()} (error {status})")
 
 
+@cache
+def use_first_device() -> int:
+    """Makes the first device's primary context current. Returns its architecture: 90 for compute capability 9.0."""
+    device, context, found = ctypes.c_int(), ctypes.c_void_p(), []
+    call("cuDeviceGet", ctypes.byref(device), 0)
+    call("cuDevicePrimaryCtxRetain", ctypes.byref(context), device)
+    call("cuCtxSetCurrent", context)
+    for attribute in (75, 76):  # the major and the minor number of the compute capability
+        number = ctypes.c_int()
+        call("cuDeviceGetAttribute", ctypes.byref(number), attribute, device)
+        found.append(number.value)
+    return 10 * found[0] + found[1]
+
+
+def copy_to_device(address: int, host: int, size: int) -> None:
+    """Copies `size` bytes from the host's address `host`."""
+    if size:
+        call("cuMemcpyHtoD_v2", ctypes.c_uint64(address), ctypes.c_void_p(host), ctypes.c_size_t(size))
+
+
+def copy_to_host(host: int, address: int, size: int) -> None:
+    """Copies `size` bytes to the host's address `host`, after all that was queued."""
+    if size:
+        call("cuMemcpyDtoH_v2", ctypes.c_void_p(host), ctypes.c_uint64(address), ctypes.c_size_t(size))
+
+
 class OwnMemory:
     """`size` bytes on the current device, from the driver."""
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -185,7 +185,7 @@ class Launcher:
     _uploaded: _Uploaded | None = None
 
     def run(
-        self, part: Literal["start", "step"], rows: int, row: int, tensors: Sequence[ctypes.Structure], *,
+        self, part: Literal["start", "step"], rows: int, row: int, tensors: ctypes.Array[Any], *,
         gradient_scale: int = 0, found_inf: int = 0, stream: int = 0, by_value: bool | None = None,
     ) -> None:  # fmt: skip
         """Queues the start of the slots, or a step.
@@ -200,18 +200,29 @@ class Launcher:
         first = self._first_chunks(tensors)
         state = self._state(rows, len(tensors), first[-1], row, gradient_scale, found_inf)
         groups = list(self._by_value(tensors, first) if by_value else self._in_memory(tensors, first, stream))
-        for launch in self.source.launches[part]:
+        at_once = {"rows": rows, "tensors": len(tensors)}
+        for launch in filter(self._is_wanted, self.source.launches[part]):
             threads = THREADS // self.choice.pack if launch["packs"] else THREADS
-            if launch["grid"] == "call":
-                self.device.launch(launch["kernel"], 1, threads, (ctypes.c_int64(rows), state), stream)
+            if launch["grid"] in at_once:
+                arguments = ctypes.c_int64(at_once[launch["grid"]]), state
+                self.device.launch(launch["kernel"], 1, threads, arguments, stream)
                 continue
             for table, count, chunks in groups:
                 kernel = launch["kernel"] + ("_by_value" if by_value else "")
                 blocks = chunks if launch["grid"] == "chunk" else count
                 self.device.launch(kernel, blocks, threads, (table, state), stream)
 
+    def _is_wanted(self, launch: Mapping[str, Any]) -> bool:
+        """Whether the options chosen call for a kernel."""
+        names = [switch["name"] for switch in self.source.interface["switches"]]
+        chosen = {name for bit, name in enumerate(names) if self.choice.options >> bit & 1}
+        return not launch["when"] or any(
+            all((name.lstrip("!") in chosen) != name.startswith("!") for name in names)
+            for names in launch["when"]
+        )
+
     @staticmethod
-    def _first_chunks(tensors: Sequence[ctypes.Structure]) -> list[int]:
+    def _first_chunks(tensors: ctypes.Array[Any]) -> list[int]:
         """The number of each tensor's first chunk, then that of all chunks. An empty tensor has one, too."""
         first = [0]
         for tensor in tensors:
@@ -219,7 +230,7 @@ class Launcher:
         return first
 
     def _by_value(
-        self, tensors: Sequence[ctypes.Structure], first: list[int]
+        self, tensors: ctypes.Array[Any], first: list[int]
     ) -> Iterator[tuple[ctypes.Structure, int, int]]:
         capacity = self.source.capacity
         for begin in range(0, len(tensors), capacity):
@@ -231,7 +242,7 @@ class Launcher:
             yield table, count, first[begin + count] - first[begin]
 
     def _in_memory(
-        self, tensors: Sequence[ctypes.Structure], first: list[int], stream: int
+        self, tensors: ctypes.Array[Any], first: list[int], stream: int
     ) -> Iterator[tuple[ctypes.Structure, int, int]]:
         if not tensors:
             return

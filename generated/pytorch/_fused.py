@@ -363,7 +363,7 @@ class Plan:
     ) -> None:
         for name, value in values.items():
             self.rows[name] = 0 if value is None else value.item() if isinstance(value, Tensor) else value
-        if "iterations" in self.rows.dtype.names:
+        if "iterations" in (self.rows.dtype.names or ()):
             self.rows["iterations"] = (iterations or 1) - 1
         if not self._called(library, scale):
             for index, part in enumerate(self.parts):  # a user has set a counter
@@ -492,7 +492,8 @@ def check_overlaps(parts: Sequence[Part], writes_gradients: bool) -> None:
     for span in spans:
         start, end, written, name, x = span
         if reaching is not None and start < reaching[1] and (written or reaching[2]):
-            if numpy.intersect1d(_places(x), _places(reaching[4])).size:
+            overlap = numpy.intersect1d(_places(x), _places(reaching[4])).size
+            if overlap:
                 raise Refused(f"{reaching[3]} and {name} overlap in memory")
         if reaching is None or end > reaching[1]:
             reaching = span

@@ -100,14 +100,18 @@ class Plans:
         _fused.check_known(self.whole, optimizer, group)
         kind = type("Part", (CudaPart,), {"devices": (context.kind,)})
         values = _fused.completed(self.whole, _fused.values_of(optimizer, group))
-        adds_up = bool(_fused.scopes_of(self.whole, values, group))
-        parts = [kind(f"parameter {i}", w, w.grad, self.whole, adds_up) for i, w in enumerate(self.params)]
+        scopes = _fused.scopes_of(self.whole, values, group)
+        parts = [
+            kind(f"parameter {i}", w, w.grad, self.whole, bool(scopes)) for i, w in enumerate(self.params)
+        ]
         for part in parts:
             part.put_slots(optimizer._state_of(part.w, group), names)
         _fused.check_overlaps(parts, bool(group["write_back_grad"]))
         together: dict[tuple[str, str], list[Any]] = {}
         for part in parts:
             together.setdefault((part.parameter, part.gradient), []).append(part)
+        if "tensors" in scopes and len(together) * len(optimizer.param_groups) > 1:
+            raise Refused("a sum over all tensors spans param groups or dtypes here; pass fused=False")
         self.plans = [Plan(self.source, self.context, *dtypes, each) for dtypes, each in together.items()]
 
     def are_current(self, optimizer: Any, group: dict[str, Any]) -> bool:

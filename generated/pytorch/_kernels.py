@@ -137,9 +137,8 @@ def library(source: Source, variant: Variant) -> Library:
         return found
     if os.environ.get("OPTLOOM_COMPILE") == "0":
         looked = ", ".join(str(place.parent) for place in _candidates(source, variant))
-        raise KernelError(
-            f"no fused kernel {source.name}-{variant.name} in {looked}, and OPTLOOM_COMPILE=0 forbids to build it"
-        )
+        name = f"{source.name}-{variant.name}"
+        raise KernelError(f"no fused kernel {name} in {looked}, and OPTLOOM_COMPILE=0 forbids to build it")
     file = _cached(source, variant)
     try:
         build(source, variant, file, ("-march=native",))

@@ -11,6 +11,7 @@ import math
 import numbers
 import operator
 import re
+import types
 
 import keras
 import numpy as np
@@ -315,8 +316,8 @@ class Optimizer(keras.optimizers.Optimizer):
     """
 
     _RULES = ()
-    _SLOTS = {}
-    _SCALAR_SLOTS = {}
+    _SLOTS = types.MappingProxyType({})
+    _SCALAR_SLOTS = types.MappingProxyType({})
     _COPIES = ()
     _traced = False
 
@@ -619,7 +620,7 @@ class Optimizer(keras.optimizers.Optimizer):
 
     def load_own_variables(self, store):
         """As in Keras, but the state of another rule is an error; one without slots yet is skipped, as there."""
-        state = {key: store[key] for key in store.keys() if key != "rule"}
+        state = {key: store[key] for key in sorted(store.keys()) if key != "rule"}
         if self.built and len(state) > 2:
             rule = _rule_of(store)
             if rule is not None and rule not in self._RULES:

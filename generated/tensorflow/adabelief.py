@@ -48,7 +48,7 @@ class AdaBelief(_support.Optimizer):
     nesterov = _support.Option(False, True)
 
     _RULES = ("AdaBelief",)
-    _SLOTS = {"m": "_m", "s": "_s", "accumulated_gradient": "_accumulated_gradients"}
+    _SLOTS = types.MappingProxyType({"m": "_m", "s": "_s", "accumulated_gradient": "_accumulated_gradients"})
 
     def update_step(self, gradient, variable, learning_rate):
         """Updates `variable` and its slots by its gradient: stages and rule, in the program's order."""

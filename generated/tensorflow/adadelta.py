@@ -48,7 +48,7 @@ class Adadelta(_support.Optimizer):
     gradient_accumulation_steps = _support.Number(ge=2, integer=True, optional=True, decides_slots=True)
 
     _RULES = ("Adadelta",)
-    _SLOTS = {"v": "_v", "d": "_d", "accumulated_gradient": "_accumulated_gradients"}
+    _SLOTS = types.MappingProxyType({"v": "_v", "d": "_d", "accumulated_gradient": "_accumulated_gradients"})
 
     def update_step(self, gradient, variable, learning_rate):
         """Updates `variable` and its slots by its gradient: stages and rule, in the program's order."""

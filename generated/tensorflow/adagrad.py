@@ -46,7 +46,9 @@ class Adagrad(_support.Optimizer):
     gradient_accumulation_steps = _support.Number(ge=2, integer=True, optional=True, decides_slots=True)
 
     _RULES = ("Adagrad",)
-    _SLOTS = {"accumulator": "_accumulator", "accumulated_gradient": "_accumulated_gradients"}
+    _SLOTS = types.MappingProxyType(
+        {"accumulator": "_accumulator", "accumulated_gradient": "_accumulated_gradients"}
+    )
 
     def update_step(self, gradient, variable, learning_rate):
         """Updates `variable` and its slots by its gradient: stages and rule, in the program's order."""

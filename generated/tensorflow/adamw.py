@@ -53,7 +53,9 @@ class AdamW(_support.Optimizer):
     amsgrad = _support.Option(False, True, decides_slots=True)
 
     _RULES = ("AdamW",)
-    _SLOTS = {"m": "_m", "v": "_v", "v_hat": "_v_hat", "accumulated_gradient": "_accumulated_gradients"}
+    _SLOTS = types.MappingProxyType(
+        {"m": "_m", "v": "_v", "v_hat": "_v_hat", "accumulated_gradient": "_accumulated_gradients"}
+    )
 
     def update_step(self, gradient, variable, learning_rate):
         """Updates `variable` and its slots by its gradient: stages and rule, in the program's order."""

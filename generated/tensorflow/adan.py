@@ -53,13 +53,15 @@ class Adan(_support.Optimizer):
     gradient_accumulation_steps = _support.Number(ge=2, integer=True, optional=True, decides_slots=True)
 
     _RULES = ("Adan",)
-    _SLOTS = {
-        "m": "_m",
-        "v": "_v",
-        "n": "_n",
-        "previous": "_previous",
-        "accumulated_gradient": "_accumulated_gradients",
-    }
+    _SLOTS = types.MappingProxyType(
+        {
+            "m": "_m",
+            "v": "_v",
+            "n": "_n",
+            "previous": "_previous",
+            "accumulated_gradient": "_accumulated_gradients",
+        }
+    )
 
     def update_step(self, gradient, variable, learning_rate):
         """Updates `variable` and its slots by its gradient: stages and rule, in the program's order."""

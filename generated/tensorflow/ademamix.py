@@ -52,7 +52,9 @@ class AdEMAMix(_support.Optimizer):
     gradient_accumulation_steps = _support.Number(ge=2, integer=True, optional=True, decides_slots=True)
 
     _RULES = ("AdEMAMix",)
-    _SLOTS = {"fast": "_fast", "slow": "_slow", "v": "_v", "accumulated_gradient": "_accumulated_gradients"}
+    _SLOTS = types.MappingProxyType(
+        {"fast": "_fast", "slow": "_slow", "v": "_v", "accumulated_gradient": "_accumulated_gradients"}
+    )
 
     def update_step(self, gradient, variable, learning_rate):
         """Updates `variable` and its slots by its gradient: stages and rule, in the program's order."""

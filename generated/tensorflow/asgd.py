@@ -48,8 +48,8 @@ class ASGD(_support.Optimizer):
     sparse = _support.Sparse("`eta` is not of the parameter's shape")
 
     _RULES = ("ASGD",)
-    _SLOTS = {"average": "_average", "accumulated_gradient": "_accumulated_gradients"}
-    _SCALAR_SLOTS = {"eta": "_eta", "mu": "_mu"}
+    _SLOTS = types.MappingProxyType({"average": "_average", "accumulated_gradient": "_accumulated_gradients"})
+    _SCALAR_SLOTS = types.MappingProxyType({"eta": "_eta", "mu": "_mu"})
 
     def update_step(self, gradient, variable, learning_rate):
         """Updates `variable` and its slots by its gradient: stages and rule, in the program's order."""

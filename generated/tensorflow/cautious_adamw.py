@@ -52,7 +52,9 @@ class CautiousAdamW(_support.Optimizer):
     sparse = _support.Sparse("`share` is taken from the whole tensor")
 
     _RULES = ("CautiousAdamW",)
-    _SLOTS = {"m": "_m", "v": "_v", "v_hat": "_v_hat", "accumulated_gradient": "_accumulated_gradients"}
+    _SLOTS = types.MappingProxyType(
+        {"m": "_m", "v": "_v", "v_hat": "_v_hat", "accumulated_gradient": "_accumulated_gradients"}
+    )
 
     def update_step(self, gradient, variable, learning_rate):
         """Updates `variable` and its slots by its gradient: stages and rule, in the program's order."""

@@ -46,7 +46,7 @@ class CautiousLion(_support.Optimizer):
     sparse = _support.Sparse("`share` is taken from the whole tensor")
 
     _RULES = ("CautiousLion",)
-    _SLOTS = {"m": "_m", "accumulated_gradient": "_accumulated_gradients"}
+    _SLOTS = types.MappingProxyType({"m": "_m", "accumulated_gradient": "_accumulated_gradients"})
 
     def update_step(self, gradient, variable, learning_rate):
         """Updates `variable` and its slots by its gradient: stages and rule, in the program's order."""

@@ -62,11 +62,9 @@ class Ftrl(_support.Optimizer):
     gradient_accumulation_steps = _support.Number(ge=2, integer=True, optional=True, decides_slots=True)
 
     _RULES = ("Ftrl",)
-    _SLOTS = {
-        "accumulator": "_accumulator",
-        "linear": "_linear",
-        "accumulated_gradient": "_accumulated_gradients",
-    }
+    _SLOTS = types.MappingProxyType(
+        {"accumulator": "_accumulator", "linear": "_linear", "accumulated_gradient": "_accumulated_gradients"}
+    )
 
     def update_step(self, gradient, variable, learning_rate):
         """Updates `variable` and its slots by its gradient: stages and rule, in the program's order."""

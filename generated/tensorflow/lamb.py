@@ -54,7 +54,7 @@ class Lamb(_support.Optimizer):
     sparse = _support.Sparse("`w_norm` is taken from the whole tensor")
 
     _RULES = ("Lamb",)
-    _SLOTS = {"m": "_m", "v": "_v", "accumulated_gradient": "_accumulated_gradients"}
+    _SLOTS = types.MappingProxyType({"m": "_m", "v": "_v", "accumulated_gradient": "_accumulated_gradients"})
 
     def update_step(self, gradient, variable, learning_rate):
         """Updates `variable` and its slots by its gradient: stages and rule, in the program's order."""

@@ -47,7 +47,7 @@ class Lars(_support.Optimizer):
     sparse = _support.Sparse("`w_norm` is taken from the whole tensor")
 
     _RULES = ("Lars",)
-    _SLOTS = {"m": "_m", "accumulated_gradient": "_accumulated_gradients"}
+    _SLOTS = types.MappingProxyType({"m": "_m", "accumulated_gradient": "_accumulated_gradients"})
 
     def update_step(self, gradient, variable, learning_rate):
         """Updates `variable` and its slots by its gradient: stages and rule, in the program's order."""

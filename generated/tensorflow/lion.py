@@ -47,7 +47,7 @@ class Lion(_support.Optimizer):
     gradient_accumulation_steps = _support.Number(ge=2, integer=True, optional=True, decides_slots=True)
 
     _RULES = ("Lion",)
-    _SLOTS = {"m": "_m", "accumulated_gradient": "_accumulated_gradients"}
+    _SLOTS = types.MappingProxyType({"m": "_m", "accumulated_gradient": "_accumulated_gradients"})
 
     def update_step(self, gradient, variable, learning_rate):
         """Updates `variable` and its slots by its gradient: stages and rule, in the program's order."""

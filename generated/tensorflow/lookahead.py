@@ -54,13 +54,15 @@ class Lookahead(_support.Optimizer):
     amsgrad = _support.Option(False, True, decides_slots=True)
 
     _RULES = ("Lookahead",)
-    _SLOTS = {
-        "m": "_m",
-        "v": "_v",
-        "v_hat": "_v_hat",
-        "slow": "_slow",
-        "accumulated_gradient": "_accumulated_gradients",
-    }
+    _SLOTS = types.MappingProxyType(
+        {
+            "m": "_m",
+            "v": "_v",
+            "v_hat": "_v_hat",
+            "slow": "_slow",
+            "accumulated_gradient": "_accumulated_gradients",
+        }
+    )
     _COPIES = ("slow",)
 
     def update_step(self, gradient, variable, learning_rate):

@@ -57,8 +57,8 @@ class Nadam(_support.Optimizer):
     sparse = _support.Sparse("`product` is not of the parameter's shape")
 
     _RULES = ("Nadam",)
-    _SLOTS = {"m": "_m", "v": "_v", "accumulated_gradient": "_accumulated_gradients"}
-    _SCALAR_SLOTS = {"product": "_product"}
+    _SLOTS = types.MappingProxyType({"m": "_m", "v": "_v", "accumulated_gradient": "_accumulated_gradients"})
+    _SCALAR_SLOTS = types.MappingProxyType({"product": "_product"})
 
     def update_step(self, gradient, variable, learning_rate):
         """Updates `variable` and its slots by its gradient: stages and rule, in the program's order."""

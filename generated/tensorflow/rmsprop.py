@@ -56,7 +56,9 @@ class RMSprop(_support.Optimizer):
     centered = _support.Option(False, True, decides_slots=True)
 
     _RULES = ("RMSprop",)
-    _SLOTS = {"v": "_v", "m": "_m", "mean": "_mean", "accumulated_gradient": "_accumulated_gradients"}
+    _SLOTS = types.MappingProxyType(
+        {"v": "_v", "m": "_m", "mean": "_mean", "accumulated_gradient": "_accumulated_gradients"}
+    )
 
     def update_step(self, gradient, variable, learning_rate):
         """Updates `variable` and its slots by its gradient: stages and rule, in the program's order."""

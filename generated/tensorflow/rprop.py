@@ -47,11 +47,9 @@ class Rprop(_support.Optimizer):
     gradient_accumulation_steps = _support.Number(ge=2, integer=True, optional=True, decides_slots=True)
 
     _RULES = ("Rprop",)
-    _SLOTS = {
-        "previous": "_previous",
-        "step_size": "_step_size",
-        "accumulated_gradient": "_accumulated_gradients",
-    }
+    _SLOTS = types.MappingProxyType(
+        {"previous": "_previous", "step_size": "_step_size", "accumulated_gradient": "_accumulated_gradients"}
+    )
 
     def update_step(self, gradient, variable, learning_rate):
         """Updates `variable` and its slots by its gradient: stages and rule, in the program's order."""

@@ -45,9 +45,9 @@ class ScheduleFreeSGD(_support.Optimizer):
     sparse = _support.Sparse("`weight_sum` is not of the parameter's shape")
 
     _RULES = ("ScheduleFreeSGD",)
-    _SLOTS = {"z": "_z", "accumulated_gradient": "_accumulated_gradients"}
+    _SLOTS = types.MappingProxyType({"z": "_z", "accumulated_gradient": "_accumulated_gradients"})
     _COPIES = ("z",)
-    _SCALAR_SLOTS = {"weight_sum": "_weight_sum"}
+    _SCALAR_SLOTS = types.MappingProxyType({"weight_sum": "_weight_sum"})
 
     def update_step(self, gradient, variable, learning_rate):
         """Updates `variable` and its slots by its gradient: stages and rule, in the program's order."""

@@ -51,6 +51,28 @@ def test_bits_are_the_references(name: str, dtype: Dtype, folder: Path) -> None:
             assert bits(computed) == bits(expected), (variant, library.by_value)
 
 
+STAGES: list[Any] = [
+    ({"global_clipnorm": 0.5, "loss_scale_factor": 3.0, "weight_decay": 0.01}, {"use_ema": True}),
+    ({"clipnorm": 0.1, "gradient_accumulation_steps": 2, "ema_overwrite_frequency": 2}, {"use_ema": True}),
+    ({"clipvalue": 0.01, "gradient_accumulation_steps": 3}, {}),
+]
+
+
+@pytest.mark.parametrize("variant", STAGES)
+@pytest.mark.parametrize("name", ["adam", "sgd", "lamb"])
+def test_stages_are_in_the_same_passes(name: str, variant: Any, folder: Path) -> None:
+    """Also sums over more tensors than a launch takes."""
+    ours, theirs = rendered(name, "cuda", folder), rendered(name, "numpy", folder)
+    for shapes, library in (
+        (CHUNKS, runner.library(ours, by_value=False, order=4_321)),
+        ([(i % 4,) for i in range(300)], runner.library(ours, by_value=True, order=99)),
+    ):
+        made = episode("float32", shapes, 5)
+        (computed,) = native.run(job(ours, name, "float32", made, variant), library, runner.call)
+        (expected,) = reference.run(job(theirs, name, "float32", made, variant))
+        assert bits(computed) == bits(expected)
+
+
 @pytest.mark.parametrize("name", RULES)
 def test_more_tensors_than_a_launch_holds(name: str, folder: Path) -> None:
     file = rendered(name, "cuda", folder)
@@ -135,13 +157,13 @@ def test_sizes_are_of_64_bits(sgd: Source) -> None:
     device = RecordingDevice()
     tensors = one_tensor(sgd, size=size, w=w.ctypes.data - 4 * begin, g=g.ctypes.data - 4 * begin)
     Launcher(sgd, Choice(0, "float32"), device).run("step", 1, 0, tensors)
-    assert ("sgd_update_by_value", chunks + 1, 256) in device.launches
+    assert ("sgd_update_2_by_value", chunks + 1, 256) in device.launches
     first, owner, scalars = np.array([-chunks, 1]), np.zeros(1, np.int32), HostMemory(256)
     places = (ctypes.addressof(tensors), first.ctypes.data, owner.ctypes.data)
     emulated = EmulatedDevice(built(sgd, Choice(0, "float32")))
     state = sgd.state(ctypes.addressof(row), 0, 0, scalars.address)
     emulated.launch("sgd_prologue", 1, 256, (ctypes.c_int64(1), state), 0)
-    emulated.launch("sgd_update", 1, 256, (sgd.table(1, *places), state), 0)
+    emulated.launch("sgd_update_2", 1, 256, (sgd.table(1, *places), state), 0)
     assert w.tolist() == [-0.5, 0.5, 1.5, 2.5, 3.5, 5, 6, 7]
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from kernels import rendered
+from optloom.codegen.build import BuildRequest, build_for_devices
 from optloom.codegen.targets.cuda import driver, nvrtc
-from optloom.codegen.targets.cuda.build import fatbin
 from optloom.codegen.targets.cuda.driver import DeviceError
 from optloom.codegen.targets.cuda.launcher import Choice, Source
 
@@ -80,11 +80,12 @@ def test_a_compiler_that_fails(source: Source) -> None:
 
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="no nvcc")
 def test_a_fatbin_is_built_ahead_of_time(source: Source) -> None:
-    file = fatbin(source, CHOICE, source.path.parent)
-    assert driver.code(source, CHOICE, 90) == driver.code(source, CHOICE, 100) == file.read_bytes()
+    request = BuildRequest(source.path)
+    file, choice = build_for_devices(request), Choice(request.variant().options, "float32")
+    assert driver.code(source, choice, 90) == driver.code(source, choice, 100) == file.read_bytes()
     source.path.write_text(source.text + "// edited\n")
     with pytest.raises(DeviceError, match="another version"):
-        driver.code(Source(source.path), CHOICE, 90)
+        driver.code(Source(source.path), choice, 90)
 
 
 @pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="there is a device")

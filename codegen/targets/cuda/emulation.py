@@ -75,8 +75,8 @@ def _program(source: Source) -> str:
     lines = ['#include "emulation.h"', source.text, 'extern "C" {']
     described = source.launches
     for launch in described["start"] + described["step"]:
-        has_barriers = "true" if launch["packs"] or launch["grid"] == "tensor" else "false"
-        for kernel in [launch["kernel"]] + [f"{launch['kernel']}_by_value"] * (launch["grid"] != "call"):
+        has_barriers = "true" if launch["meets"] else "false"
+        for kernel in [launch["kernel"]] + [f"{launch['kernel']}_by_value"] * (launch["grid"] in ("tensor", "chunk")):
             lines.append(f"void emulated_{kernel}(unsigned blocks, unsigned threads, void **arguments) {{")
             lines.append(f"    emulation::launch({kernel}, {has_barriers}, blocks, threads, arguments);")
             lines.append("}")

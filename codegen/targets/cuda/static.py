@@ -25,6 +25,12 @@ REPORT = re.compile(
 )
 INSTRUCTION = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)")
 
+WIDE_LOAD, WIDE_STORE = r"LDG\.E(\.\w+)*\.128(\.\w+)*", r"STG\.E(\.\w+)*\.128"
+"""Accesses of 128 bits to global memory."""
+
+FLOAT64 = r"D(ADD|MUL|FMA|SETP|MNMX)(\.\w+)*"
+"""Arithmetic in float64."""
+
 
 @dataclass(frozen=True)
 class Resources:

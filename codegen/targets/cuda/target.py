@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+from optloom.spec.guards import ALWAYS, Guard
 
 from ...c_family.layout import Dialect, Switches
 from ...c_family.passes import Pass
@@ -19,6 +21,7 @@ THREADS = 256
 DIALECT = Dialect(
     target="cuda", suffix=".cu", function="__device__ inline", float32="Float32", float64="Float64",
     literal="Float64({0})", to_double="double({0}.x)", int64="int64", uint32="uint32", uint16="uint16",
+    scopes=frozenset({"tensor", "tensors"}),
 )  # fmt: skip
 
 
@@ -29,30 +32,44 @@ class CudaTarget(CTarget):
     def context(self, program: Program, stem: str) -> dict[str, Any]:
         shared = super().context(program, stem)
         start, updates = shared["start"], shared["updates"]
-        launches = [_launch(stem, "prologue", "call")]
+        switches = Switches(program, stem)
+        launches = [_launch(stem, "prologue", "rows")]
         for each in updates:
+            when = _when(switches, each.guards)
             if each.per_tensor:
-                launches.append(_launch(stem, f"before_{each.name}", "tensor"))
-            launches.append(_launch(stem, each.name, "chunk", bool(each.sums)))
+                grid, own = "tensor", _when(switches, each.per_tensor.guards)
+                launches.append(_launch(stem, f"before_{each.name}", grid, own))
+            launches.append(_launch(stem, each.name, "chunk", when, packs=bool(each.sums)))
+            if each.sums:
+                launches.append(_launch(stem, f"{each.name}_sums", "tensor", when, meets=True))
+            if each.totals:
+                totals = _when(switches, tuple(total.guard for total in each.reductions if total.name in each.totals))
+                launches.append(_launch(stem, f"{each.name}_totals", "tensors", totals, meets=True))
         described = {
             "start": [_launch(stem, start.name, "chunk")] if start else [],
             "step": launches,
             "buffers": _buffers(shared, updates),
         }
-        earlier = {later.name: sooner for sooner, later in pairwise(updates)}
         slots = [slot.name for slot in (*shared["slots"], *shared["scalar_slots"])]
         return shared | {
             "threads": THREADS,
             "launches": _as_text(described),
             "order": [launch["kernel"] for launch in launches],
-            "earlier": earlier,
             "pointers": ["w", "g", "copy", "step", *slots],
-            "waits": Switches(program, stem).constant(program.update.guard),
+            "waits": switches.constant(program.update.guard),
         }
 
 
-def _launch(stem: str, name: str, grid: str, packs: bool = False) -> dict[str, Any]:
-    return {"kernel": f"{stem}_{name}", "grid": grid, "packs": packs}
+def _launch(
+    stem: str, name: str, grid: str, when: Sequence[Sequence[str]] = (), *, packs: bool = False, meets: bool = False
+) -> dict[str, Any]:
+    """`grid`: one block for all rows or tensors, or for each tensor or chunk. `when`: switches, of which all of one
+    list must be as they say; empty for always. `meets`: its threads wait for one another."""
+    return {"kernel": f"{stem}_{name}", "grid": grid, "packs": packs, "meets": packs or meets, "when": when}
+
+
+def _when(switches: Switches, guards: tuple[Guard, ...]) -> list[list[str]]:
+    return [] if ALWAYS in guards else [switches.conjuncts(guard) for guard in guards]
 
 
 def _buffers(shared: dict[str, Any], updates: tuple[Pass, ...]) -> list[dict[str, Any]]:
@@ -69,12 +86,12 @@ def _buffers(shared: dict[str, Any], updates: tuple[Pass, ...]) -> list[dict[str
 
 
 def _as_text(described: dict[str, list[Any]]) -> str:
-    """JSON, a line for each item."""
+    """JSON, a line for each item, and one for when a launch is wanted."""
     parts = []
     for key, items in described.items():
-        rows = ",\n".join(f"    {json.dumps(item)}" for item in items)
+        rows = ",\n".join(f"    {json.dumps(item)}" for item in items).replace(', "when":', ',\n     "when":')
         parts.append(f'  "{key}": [\n{rows}\n  ]' if items else f'  "{key}": []')
     return "{\n" + ",\n".join(parts) + "\n}"
 
 
-TARGET = CudaTarget(DIALECT, Path(__file__).parent)
+TARGET = CudaTarget(DIALECT, Path(__file__).parent, missing_stages=frozenset())

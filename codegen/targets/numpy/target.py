@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import groupby
@@ -41,6 +42,8 @@ from ...printing import Precedence, Printer, UnsupportedOperation
 from ...target import Templates
 from .printer import ScalarPrinter, TensorPrinter, is_boolean
 
+ARRAYS = {"w": "parameter", "g": "gradient"}
+"""What formulas call the arrays of a tensor, and what a method gets."""
 TEMPLATES = Templates(Path(__file__).parent / "templates")
 
 
@@ -261,7 +264,6 @@ class _Module:
     def _body(
         self, statements: Sequence[Statement], rate: Callable[[Expression], Rate], sums: tuple[Sum, ...] = ()
     ) -> list[str]:
-        lines = ["w, g = parameter.astype(dtype, copy=False), gradient.astype(dtype, copy=False)"]
         printers = TensorPrinter(self.program, rate), TensorPrinter(self.program, rate, per_tensor=True)
         guarded: list[tuple[Guard, list[str]]] = []
         for position, statement in enumerate((*statements, None)):
@@ -274,7 +276,9 @@ class _Module:
             printer = printers[rate(statement.value).is_per_tensor and not getattr(statement, "rebinds", "")]
             value = printer.print(statement.value)
             guarded.append((statement.guard, [_assignment(statement, value, rate(statement.value))]))
-        return lines + _guarded(printers[0], guarded)
+        lines = _guarded(printers[0], guarded)
+        read = {name: array for name, array in ARRAYS.items() if re.search(rf"\b{name}\b", "\n".join(lines))}
+        return [f"{name} = {array}.astype(dtype, copy=False)" for name, array in read.items()] + lines
 
     def _between(self, phase: Phase) -> list[str]:
         printer = TensorPrinter(self.program, self._rate, per_tensor=True)

@@ -140,10 +140,10 @@ def _declarations(program: Program, peer: Peer | None, never_lazy: str) -> list[
     own = {slot.name: statements.storage(slot.name) for slot in program.slots if slot.shape == "parameter"}
     scalar = {slot.name: statements.storage(slot.name) for slot in program.slots if slot.shape == "scalar"}
     rules = dict.fromkeys([program.name, *([peer.path.rpartition(".")[2]] if peer else [])])
-    lines += ["", f"_RULES = {tuple(rules)!r}", f"_SLOTS = {own!r}"]
+    lines += ["", f"_RULES = {tuple(rules)!r}", f"_SLOTS = types.MappingProxyType({own!r})"]
     copies = tuple(slot.name for slot in filter(_is_copy, program.slots))
     lines += [f"_COPIES = {copies!r}"] if copies else []
-    return lines + ([f"_SCALAR_SLOTS = {scalar!r}"] if scalar else [])
+    return lines + ([f"_SCALAR_SLOTS = types.MappingProxyType({scalar!r})"] if scalar else [])
 
 
 def _functions(region: Region) -> frozenset[str]:

@@ -47,7 +47,7 @@ def tensors(dtype: torch.dtype = torch.float32) -> list[Tensor]:
 def set_gradients(params: list[Tensor], seed: int, scale: float = 1.0) -> None:
     generator = torch.Generator().manual_seed(seed)
     for w in params:
-        w.grad = (torch.randn(w.shape, generator=generator) * scale).to(w.dtype)
+        w.grad = (torch.randn(w.shape, generator=generator) * scale).to(w.device, w.dtype)
 
 
 def on_device(optimizer: Any) -> None:
@@ -59,9 +59,11 @@ def on_host(optimizer: Any) -> None:
     optimizer.step()
 
 
-def run(make: Callable[[list[Tensor]], Any], step: Callable[[Any], None], dtype: torch.dtype) -> list[Tensor]:
+def run(
+    make: Callable[[list[Tensor]], Any], step: Callable[[Any], None], dtype: torch.dtype, device: str = "cpu"
+) -> list[Tensor]:
     """Parameters and states after some steps with new gradients and another learning rate."""
-    params = tensors(dtype)
+    params = [w.detach().to(device).requires_grad_() for w in tensors(dtype)]
     optimizer = make(params)
     for seed in range(4):
         set_gradients(params, seed)
@@ -83,6 +85,22 @@ def run(make: Callable[[list[Tensor]], Any], step: Callable[[Any], None], dtype:
 def test_the_bits_are_those_of_the_host(make: Any, dtype: torch.dtype) -> None:
     ours, theirs = run(make, on_device, dtype), run(make, on_host, dtype)
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda params: Adam(params, amsgrad=True, fused=True),
+        lambda params: SGD(params, momentum=0.9, maximize=True, gradient_accumulation_steps=2, fused=True),
+        lambda params: Lamb(params, fused=True),
+    ],
+    ids=["adam", "sgd", "lamb"],
+)
+def test_the_bits_of_cuda_are_those_of_the_host(make: Any, dtype: torch.dtype) -> None:
+    ours, theirs = run(make, on_host, dtype, "cuda"), run(make, on_host, dtype)
+    assert all(torch.equal(a.cpu(), b) for a, b in zip(ours, theirs, strict=True))
 
 
 @pytest.mark.parametrize("step", [on_device, on_host])
