@@ -86,6 +86,8 @@ class Formula:
     def _before(self, phase: Phase) -> list[str]:
         """What is known of all leaves together, from their sums."""
         blocks = [(s.guard, [f"k.{s.defines} = {self.printer.print(s.value)}"]) for s in phase.before]
+        if blocks and self.program.strict:
+            blocks.insert(0, (ALWAYS, ["exact = partial(_double.exact, zero=k.zero)"]))
         return _laid_out(self.printer, _merged(blocks))
 
     def _blocks(self, earlier: tuple[Region, ...], phase: Phase) -> Blocks:
