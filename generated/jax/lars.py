@@ -90,11 +90,11 @@ def _scalars(
 
 def lars_step(
     learning_rate: Number = 0.1,
-    momentum: Number = 0.9,
     weight_decay: Number = 0.0,
+    *,
+    momentum: Number = 0.9,
     trust_coefficient: Number = 0.001,
     eps: Number = 0.0,
-    *,
     gradient_accumulation_steps: int | None = None,
     sparse: str = "dense",
     axis_name: str | tuple[str, ...] | None = None,
@@ -106,8 +106,8 @@ def lars_step(
 
     Args:
         learning_rate: step size (at least 0).
-        momentum: decay rate of the velocity (at least 0, below 1).
         weight_decay: decay, a part of the gradient whose norm is taken (at least 0).
+        momentum: decay rate of the velocity (at least 0, below 1).
         trust_coefficient: length of a step, in lengths of the weights (at least 0).
         eps: added to the gradient's norm (at least 0).
         gradient_accumulation_steps: calls per update; None for one (at least 2).

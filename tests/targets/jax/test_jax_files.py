@@ -12,20 +12,31 @@ from pathlib import Path
 import jax.numpy as jnp
 import optax
 import pytest
-from jax_doors import RULES, Doors, tree
+from jax_doors import EACH_KIND, RULES, Doors, tree
 from optloom.codegen.compiler import Settings, discover, render
+from optloom.codegen.printing import UnsupportedOperation
 
 
 def test_files_are_clean(rendered: Callable[..., Doors]) -> None:
-    files = [rendered(name, numerics).module.__file__ or "" for name in RULES for numerics in ("fast", "strict")]
+    files = [rendered(name, "fast").module.__file__ or "" for name in RULES]
+    files += [rendered(name, "strict").module.__file__ or "" for name in EACH_KIND if _is_strict(name)]
     root = Path(__file__).parents[3]
     command = [sys.executable, "-m", "ruff", "check", f"--config={root / 'pyproject.toml'}", *files]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 
-SAME = {path.rpartition(".")[2] for name in RULES for path in (peer.path for peer in discover()[name].peers)}
-"""What peers are called."""
+def _is_strict(name: str) -> bool:
+    try:
+        return bool(render(discover()[name], "jax", "strict"))
+    except UnsupportedOperation:
+        return False
+
+
+SAME = {
+    peer.path.rpartition(".")[2] for name in RULES for peer in discover()[name].peers if "step" not in peer.otherwise
+}
+"""What peers are called that compute the same."""
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -44,7 +55,7 @@ def test_sizes(name: str) -> None:
     for path, text in render(discover()[name], "jax").items():
         lines = text.splitlines()
         if path == f"jax/{name}.py":
-            assert len(lines) < 220
+            assert len(lines) < (220 if "_support.total" not in text and ".ndim" not in text else 260)
             assert next(n for n, line in enumerate(lines) if "def _scalars" in line) <= 120
         else:
             assert len(lines) <= 300
