@@ -86,9 +86,9 @@ def optimizer(
         numbers: its hyperparameters, None where not given.
         kept: what each number that is kept starts from, or None; one for each dtype that leaves compute in.
         scalars: of these as double words, and the update's number `t`, the step's numbers, and the kept ones anew.
-        passes: `leaf(w, g, *slots, *inputs, k, *conditions)`, one for each item of `every`: the new w and slots of one
-            leaf; and what is to be summed over all leaves, where there is something to do between this pass and the next.
-        between: of the step's numbers and these sums, the numbers anew: after each pass but the last, or after it too.
+        passes: `leaf(w, g, *slots, *inputs, k, *conditions)`, one for each item of `every`: the new w and slots of
+            one leaf; and what to sum over all leaves, where `between` has a function for this pass.
+        between: of the step's numbers and these sums, the numbers anew.
         shapes: of slots that are not like the leaf: like its "rows" or "columns", or one number for the "tensor".
         exists: the leaves that have a slot, of slots that some leaves have not.
         inputs: what a step takes beside the gradients, by name: "scalar", or a tree like a "parameter".
@@ -148,14 +148,9 @@ def optimizer(
             }
         for number, leaf in enumerate(passes):
             leaves = Leaves(grads, params, trees, beside, shapes)
+            run, sums_up = partial(leaf, write=write), number < len(between)
             moved, sums, *made = leaves.map(
-                partial(leaf, write=write),
-                k,
-                tuple(holds.values()),
-                write,
-                sparse == "lazy",
-                counts_calls,
-                number < len(between),
+                run, k, tuple(holds.values()), write, sparse == "lazy", counts_calls, sums_up
             )
             new_w = moved if moved is not None else new_w
             trees = dict(zip(slots, made, strict=True))

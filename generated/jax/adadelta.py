@@ -160,10 +160,8 @@ def adadelta_step(
             ),
         ),
         every={"is_update": gradient_accumulation_steps},
-        reads_params=has_weight_decay
-        and not decoupled_weight_decay
-        or has_weight_decay
-        and decoupled_weight_decay,
+        reads_params=(has_weight_decay and not decoupled_weight_decay)
+        or (has_weight_decay and decoupled_weight_decay),
         sparse=_support.check_sparse(sparse),
         chained=2,
     )

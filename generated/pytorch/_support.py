@@ -551,6 +551,7 @@ def filled(w: Tensor, start: Any, shape: str = "parameter") -> Tensor:
     """A slot of `w` at its beginning: a number, or COPY."""
     if start is COPY:
         return w.detach().to(slot_dtype(w), copy=True)
+    start = float(start)
     if shape != "parameter":
         return w.detach().new_full(slot_shape(w, shape), start, dtype=compute_dtype(w))
     slot = torch.full_like(w, start, dtype=slot_dtype(w), requires_grad=False)

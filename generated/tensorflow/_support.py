@@ -319,6 +319,7 @@ class Optimizer(keras.optimizers.Optimizer):
     `_RULES`: names of the rule, here and in Keras, whose state it loads. `_SLOTS`: attributes, by the slots' names.
     `_ALTERNATIVES`: hyperparameters of which one may be given. `_NEEDS`: pairs of one and the option that it needs.
     `_WHOLE_UNDER`: what changes all rows of a variable, so that no update is lazy.
+    `_COPIES`: the slots that start as copies of the variables.
     """
 
     _RULES = ()
@@ -327,6 +328,7 @@ class Optimizer(keras.optimizers.Optimizer):
     _ALTERNATIVES = ()
     _NEEDS = ()
     _WHOLE_UNDER = ()
+    _COPIES = ()
     _traced = False
 
     learning_rate = LearningRate()
@@ -409,6 +411,17 @@ class Optimizer(keras.optimizers.Optimizer):
         if keras.backend.standardize_dtype(dtype) in ("float16", "bfloat16"):
             dtype = "float32"
         return super().add_variable(shape, initializer=initializer, dtype=dtype, **arguments)
+
+    def _copies(self, variables, name):
+        """A slot of each variable that starts as its copy, in the dtype that it is computed with."""
+
+        def copy_of(variable):
+            return lambda shape, dtype: tf.cast(tf.convert_to_tensor(variable), dtype)
+
+        return [
+            self.add_variable_from_reference(variable, name=name, initializer=copy_of(variable))
+            for variable in variables
+        ]
 
     def _scalar_slots(self, variables, name, initial):
         """A slot of the whole optimizer, a number: one for each dtype that is computed with."""

@@ -14,7 +14,7 @@ class Lars(Rule):
 
     m = Slot("velocity, which carries the learning rate")
 
-    peers = (Peer("optax.lars", slots={"m": "trace"}),)
+    peers = (Peer("optax.lars", ("learning_rate", "weight_decay"), slots={"m": "trace"}),)
 
     def step(self, w: Value, g: Value, t: Value) -> Value:
         self.decayed = g + self.weight_decay * w

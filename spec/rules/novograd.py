@@ -15,7 +15,7 @@ class NovoGrad(Rule):
     m = Slot("momentum")
     v = Slot("mean of the tensor's squared norm", shape="tensor")
 
-    peers = (Peer("optax.novograd", slots={"m": "mu", "v": "nu"}),)
+    peers = (Peer("optax.novograd", ("learning_rate", "b1", "b2", "eps"), slots={"m": "mu", "v": "nu"}),)
 
     def step(self, w: Value, g: Value, t: Value) -> Value:
         self.v = self.beta_2 * self.v + where(t > 1, 1 - self.beta_2, 1) * total(g**2)

@@ -18,7 +18,7 @@ class Yogi(Rule):
     m = Slot("first moment", init=initial_accumulator_value)
     v = Slot("second moment", init=initial_accumulator_value)
 
-    peers = (Peer("optax.yogi", slots={"m": "mu", "v": "nu"}),)
+    peers = (Peer("optax.yogi", ("learning_rate", "b1", "b2", "eps"), slots={"m": "mu", "v": "nu"}),)
 
     def step(self, w: Value, g: Value, t: Value) -> Value:
         self.m = self.beta_1 * self.m + (1 - self.beta_1) * g

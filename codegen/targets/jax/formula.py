@@ -77,6 +77,8 @@ class Formula:
         self.writes = any(isinstance(s, Store) and s.slot == "w" for s in phase.statements)
         earlier = self.program.regions[:-1] if number == 1 else ()
         lines = _laid_out(self.printer, _merged(self._blocks(earlier, phase)))
+        if self.program.strict and any("exact(" in line for line in lines):
+            lines.insert(0, "exact = partial(_double.exact, zero=k.zero)")
         results = ", ".join([NEW if self.writes else "None", *(slot.name for slot in tensors(self.program))])
         name = "_leaf" if len(self.split) == 1 else f"_pass_{number}"
         if phase.sums:
@@ -86,11 +88,11 @@ class Formula:
     def _before(self, phase: Phase) -> list[str]:
         """What is known of all leaves together, from their sums."""
         blocks = [(s.guard, [f"k.{s.defines} = {self.printer.print(s.value)}"]) for s in phase.before]
+        if self.program.strict and any("exact(" in line for _, lines in blocks for line in lines):
+            blocks.insert(0, (ALWAYS, ["exact = partial(_double.exact, zero=k.zero)"]))
         return _laid_out(self.printer, _merged(blocks))
 
     def _blocks(self, earlier: tuple[Region, ...], phase: Phase) -> Blocks:
-        if self.program.strict:
-            yield ALWAYS, ["exact = partial(_double.exact, zero=k.zero)"]
         if self.writes:
             yield ALWAYS, [f"{NEW} = w if write else jnp.zeros_like(w)"]
         for region in earlier:

@@ -15,6 +15,7 @@ from ...ir.nodes import Choice, Choose, Fn, Hyperparameter, Kind, Length, Progra
 from ...passes.hoist import without_axes
 from ...passes.legalise import Nestings
 from ...passes.locality import locality
+from ...printing import UnsupportedOperation
 from ...target import Templates
 from .formula import LOCALS, Formula, guards_of_reads, tensors
 from .printer import JaxPrinter, flag_of
@@ -88,6 +89,8 @@ class _Module:
         predicates, flags = list(self._predicates()), list(self._flags())
         factory, positional = PurePath(program.source).stem, self._positional()
         passes, numbers = self.formula.passes(), list(scalars.lines())
+        if program.strict and len(passes) > 1:
+            raise UnsupportedOperation("strict numerics with sums over all leaves", JaxTarget.name)
         leaf = [line for part in passes for line in (*part.before, *part.lines)]
         return {
             "name": program.name,
@@ -222,7 +225,8 @@ class _Module:
     def _params_needed(self) -> str:
         """The condition under which an update needs the parameters, also where it does not write them."""
         guards = list(dict.fromkeys(guards_of_reads(self.program)))
-        conditions = [self.printer.guard(guard) for guard in guards]
+        texts = [self.printer.guard(guard) for guard in guards]
+        conditions = [f"({text})" if " and " in text and len(texts) > 1 else text for text in texts]
         return "True" if any(without_axes(guard) == ALWAYS for guard in guards) else " or ".join(conditions) or "False"
 
 

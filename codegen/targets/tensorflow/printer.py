@@ -8,7 +8,7 @@ from fractions import Fraction
 from optloom.spec.guards import ALWAYS, Always, And, Flag, Given, Guard, HasAxes, Is, Not
 
 from ...double_word import FUNCTIONS
-from ...ir.nodes import Expression, Fn, Hyperparameter, Kind, Literal, Op, Program, Rate, Reduce, Ref
+from ...ir.nodes import Expression, Fn, Hyperparameter, Kind, Length, Literal, Op, Program, Rate, Reduce, Ref
 from ...passes.rates import Environment, rate_of
 from ...printing import Precedence, Printer, UnsupportedOperation
 
@@ -126,6 +126,11 @@ class TensorPrinter(TensorFlowPrinter):
             case Op(Fn.SQUARE, (x,)):  # formed in the accumulator's dtype, so that a norm does not overflow
                 return f"tf.reduce_sum(tf.square(tf.cast({elements.print(x)}, tf.float64)))"
         return f"tf.reduce_sum(tf.cast({elements.print(node.argument)}, tf.float64))"
+
+    def length(self, node: Length) -> str:
+        if node.over != "tensor":
+            return super().length(node)
+        return f"tf.cast(tf.size({TensorPrinter(self.program, self.rates).print(node.argument)}), tf.float64)"
 
     def is_per_tensor(self, node: Expression) -> bool:
         rate = rate_of(node, self.rates)

@@ -79,9 +79,6 @@ def _refuse(program: Program) -> None:
             for statement in region.statements
         ),
         "a slot of the parameter's own dtype": any(slot.storage != "compute" for slot in program.slots),
-        "a slot that starts as a copy of the parameter": any(
-            isinstance(slot.init, Ref) and slot.init.kind is Kind.PARAMETER for slot in program.slots
-        ),
         "a stage that recurs by its own clock": any(
             region.predicate and region.predicate.hyper != "gradient_accumulation_steps" for region in program.regions
         ),
@@ -155,6 +152,8 @@ def _declarations(program: Program, peer: Peer | None, never_lazy: str) -> list[
         lines.append(f"_WHOLE_UNDER = {whole_under(program)!r}")
     rules = dict.fromkeys([program.name, *([peer.path.rpartition(".")[2]] if peer else [])])
     lines += ["", f"_RULES = {tuple(rules)!r}", f"_SLOTS = types.MappingProxyType({own!r})"]
+    copies = tuple(slot.name for slot in filter(_is_copy, program.slots))
+    lines += [f"_COPIES = {copies!r}"] if copies else []
     return lines + ([f"_SCALAR_SLOTS = types.MappingProxyType({scalar!r})"] if scalar else [])
 
 
@@ -210,7 +209,7 @@ def _slot_lines(program: Program, peer: Peer | None) -> list[str]:
     """What makes the rule's own slots, in Keras's order: interleaved by variable, guarded ones last."""
     printer = TensorFlowPrinter(program)
     names = dict(peer.slots) if peer else {}
-    own = [slot for slot in program.slots if not slot.stage and slot.shape == "parameter"]
+    own = [slot for slot in program.slots if not slot.stage and slot.shape == "parameter" and not _is_copy(slot)]
     own = sorted(own, key=lambda slot: slot.when != ALWAYS)
     lines = statements.Lines()
     for guard, slots in groupby(own, key=lambda slot: slot.when):
@@ -223,12 +222,20 @@ def _slot_lines(program: Program, peer: Peer | None) -> list[str]:
         if "variable." in condition:
             raise UnsupportedOperation("a slot that depends on the variable's shape", TensorFlow.name)
         lines.add(condition, [f"{targets} = {call}"])
+    for slot in filter(_is_copy, program.slots):
+        made = f"self._copies(variables, {names.get(slot.name, slot.name)!r})"
+        lines.add(printer.condition(slot.when), [f"self.{statements.storage(slot.name)} = {made}"])
     for slot in program.slots:
         if slot.shape == "scalar":
             name, start = names.get(slot.name, slot.name), _number(slot.init)
             made = f"self._scalar_slots(variables, {name!r}, {start})"
             lines.add(printer.condition(slot.when), [f"self.{statements.storage(slot.name)} = {made}"])
     return lines
+
+
+def _is_copy(slot: SlotInfo) -> bool:
+    """Whether a slot starts as a copy of the parameter."""
+    return isinstance(slot.init, Ref) and slot.init.kind is Kind.PARAMETER
 
 
 def _start(slot: SlotInfo) -> str:

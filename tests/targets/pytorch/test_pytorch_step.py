@@ -80,7 +80,7 @@ def test_state_is_of_the_compute_dtype_and_the_parameter_of_its_own(kind: Any, d
         assert w.dtype == dtype
         assert state["step"].dtype == torch.float64 and int(state["step"]) == 2
         slots = slots_of(optimizer, w)
-        assert slots and all(slot.shape == w.shape for slot in slots)
+        assert slots and all(slot.shape == w.shape for slot in slots if not kind._shapes)
         assert {slot.dtype for slot in slots} == {torch.float64 if dtype == torch.float64 else torch.float32}
 
 
