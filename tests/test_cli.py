@@ -377,6 +377,7 @@ def test_ctrl_c_leaves_everything_as_it_was(rule: Path, out: Path) -> None:
         "import os, signal, sys\n"
         "from optloom.codegen import compiler, output\n"
         "from optloom.codegen.cli import main\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background ignores it
         "module = {'render': compiler, 'write': output.os}[sys.argv[1]]\n"
         "name = {'render': 'formatted', 'write': 'replace'}[sys.argv[1]]\n"
         "real = getattr(module, name)\n"
