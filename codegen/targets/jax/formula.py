@@ -14,7 +14,9 @@ from optloom.spec.guards import ALWAYS, Guard
 from ...ir.nodes import (
     ZERO,
     Expression,
+    Fn,
     Kind,
+    Op,
     Program,
     Rate,
     Reduce,
@@ -26,6 +28,7 @@ from ...ir.nodes import (
     references,
 )  # fmt: skip
 from ...passes.fission import phases
+from ...passes.joined import joined, named_instead
 from ...passes.rates import environment, rate_of
 from ...passes.traffic import Phase, Sum
 from .printer import TensorPrinter, alternatives, parameter_moved
@@ -33,7 +36,7 @@ from .printer import TensorPrinter, alternatives, parameter_moved
 NEW = "new_w"
 PARAMETER = Ref(Kind.PARAMETER, "w")
 LOCALS = frozenset(
-    f"{NEW} k moved before write exact is_update jax jnp lax optax partial "
+    f"{NEW} k moved step before write exact is_update jax jnp lax optax partial "
     "count iterations sparse axis_name slots_in_rule Any NamedTuple Number".split()
 )
 """Names around the formula, which no rule's names may take."""
@@ -51,7 +54,8 @@ Blocks = Iterator[tuple[Guard, list[str]]]
 @dataclass(frozen=True)
 class Pass:
     """A function of the formula, which runs over all leaves. `before`: the lines of the function that runs between the
-    last pass and this one, on what was summed over all leaves. `writes`: whether the parameter moves in it."""
+    last pass and this one, on what was summed over all leaves. `writes`: whether the parameter moves in it.
+    `condition`: when it is needed, empty for always."""
 
     name: str
     lines: tuple[str, ...]
@@ -59,11 +63,12 @@ class Pass:
     before: tuple[str, ...]
     writes: bool
     sums: bool
+    condition: str = ""
 
 
 class Formula:
     def __init__(self, program: Program) -> None:
-        self.program, self.update = program, program.update
+        self.program, self.update, self.instead = program, joined(program), named_instead(program)
         self.split = phases(program, self.update, cuts=frozenset({"tensors"}))
         of_all = {s.defines for phase in self.split for s in phase.before}
         self.printer = TensorPrinter(frozenset(of_all))
@@ -75,26 +80,30 @@ class Formula:
 
     def _pass(self, number: int, phase: Phase) -> Pass:
         self.writes = any(isinstance(s, Store) and s.slot == "w" for s in phase.statements)
-        earlier = self.program.regions[:-1] if number == 1 else ()
-        lines = _laid_out(self.printer, _merged(self._blocks(earlier, phase)))
+        lines = _laid_out(self.printer, _merged(self._blocks(phase)))
         results = ", ".join([NEW if self.writes else "None", *(slot.name for slot in tensors(self.program))])
-        name = "_leaf" if len(self.split) == 1 else f"_pass_{number}"
+        name = self._name(number)
         if phase.sums:
             results = f"({results}), {{{', '.join(f'{total.name!r}: {total.name}' for total in phase.sums)}}}"
-        return Pass(name, tuple(lines), results, tuple(self._before(phase)), self.writes, bool(phase.sums))
+        condition = "" if ALWAYS in phase.guards else " or ".join(map(self.printer.guard, phase.guards))
+        return Pass(name, tuple(lines), results, tuple(self._before(phase)), self.writes, bool(phase.sums), condition)
+
+    def _name(self, number: int) -> str:
+        """The last pass writes the leaf; one before it may only sum."""
+        if number == len(self.split):
+            return "_leaf"
+        return "_sums" if len(self.split) == 2 and not self.split[0].writes else f"_pass_{number}"
 
     def _before(self, phase: Phase) -> list[str]:
         """What is known of all leaves together, from their sums."""
         blocks = [(s.guard, [f"k.{s.defines} = {self.printer.print(s.value)}"]) for s in phase.before]
         return _laid_out(self.printer, _merged(blocks))
 
-    def _blocks(self, earlier: tuple[Region, ...], phase: Phase) -> Blocks:
+    def _blocks(self, phase: Phase) -> Blocks:
         if self.program.strict:
             yield ALWAYS, ["exact = partial(_double.exact, zero=k.zero)"]
         if self.writes:
             yield ALWAYS, [f"{NEW} = w if write else jnp.zeros_like(w)"]
-        for region in earlier:
-            yield from self._region(region, region.statements, ())
         yield from self._region(self.update, phase.statements, phase.sums)
 
     def _region(self, region: Region, statements: tuple[Statement, ...], sums: tuple[Sum, ...]) -> Blocks:
@@ -112,13 +121,24 @@ class Formula:
         if region.predicate is None or not kept:
             yield from body
             return
-        yield region.guard, [f"before = {kept}"]
-        yield from body
+        # What a call that does not update leaves: slots as they are, or as it stores them.
+        left = ", ".join(self.instead.get(name, name) for name in kept.split(", "))
+        known = [
+            at
+            for at, (_, lines) in enumerate(body)
+            if any(line.startswith(f"{name} = ") for name in self.instead.values() for line in lines)
+        ]
+        start = max(known, default=-1) + 1
+        yield from body[:start]
+        yield region.guard, [f"before = {left}"]
+        yield from body[start:]
         yield region.guard, [f"{kept} = _support.select({region.predicate.name}, {_tuple(kept)}, before)"]
 
     def _statement(self, statements: tuple[Statement, ...], at: int) -> Blocks:
         statement = statements[at]
         name = _target(statement)
+        if name == "w" and isinstance(statement, Store) and statement.value == PARAMETER:
+            return  # moved already
         if name == "w" and not self.writes:
             yield statement.guard, [f"w = {self.printer.print(statement.value)}"]
             return
@@ -128,6 +148,11 @@ class Formula:
         summed = any(PARAMETER in references(total.argument) for total in self.sums)
         needed_later = summed or any(_reads_parameter(later) for later in statements[at + 1 :])
         increment = parameter_moved(statement.value, Ref(Kind.LET, NEW))
+        match statement.value:
+            case Op(Fn.ADD | Fn.SUB as fn, (Ref(Kind.PARAMETER, "w"), Op() as step)) if needed_later:
+                sign, text = "+" if fn is Fn.ADD else "-", self.printer.print(step)
+                yield statement.guard, [f"step = {text}", f"{NEW} = {NEW} {sign} step", f"w = w {sign} step"]
+                return
         if increment is not None:
             yield statement.guard, self._assigned(NEW, increment)
             if needed_later:
