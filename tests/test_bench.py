@@ -100,8 +100,9 @@ def test_nothing_raced_is_status_1(optloom: Command) -> None:
 
 
 @pytest.mark.parametrize("target", ["pytorch", "jax", "tensorflow"])
-def test_peers_take_part(target: str) -> None:
+def test_peers_take_part(target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The peer and ours, of the same numbers: as exact as float32 lets them be, a wrong dialect is off by thousands."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # a kernel in the user's cache would be found by others
     (found,) = bench({"adagrad": RULES["adagrad"]}, [target])
     assert found.missing == {}
     peers = [peer.path for peer in RULES["adagrad"].peers]

@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -29,6 +30,7 @@ from ..compiler import DEFAULT, Settings, dialect_of, render
 from ..discovery import target as load_target
 from ..printing import UnsupportedOperation
 from ..show import open_program
+from ..target import Kernels
 
 if TYPE_CHECKING:
     from ..conformance.protocol import Array
@@ -121,7 +123,12 @@ def _race(rule: type[Rule], name: str, target: str, folder: Path, worker: _Worke
 def _entries(rule: type[Rule], name: str, target: str, folder: Path) -> Race:
     from .protocol import Entry, Race
 
-    for path, text in render(rule, target).items():
+    kernels: Kernels | None = getattr(load_target(target), "kernels", None)
+    files = render(rule, target)
+    for beside in kernels.targets if kernels else ():
+        with suppress(UnsupportedOperation):  # then there is no fused way
+            files |= render(rule, beside)
+    for path, text in files.items():
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")

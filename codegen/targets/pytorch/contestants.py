@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 
 from ...bench.protocol import Entry
@@ -35,10 +36,19 @@ def contestants(entry: Entry, start: list[Array]) -> Mapping[str, Contestant]:
     taken = inspect.signature(made).parameters
     for way, ways in WAYS.items():
         if set(ways) <= set(taken):
-            parameters = [torch.nn.Parameter(torch.from_numpy(w.copy())) for w in start]
+            arguments = {**entry.arguments, **ways}
             try:
-                found[way] = Contestant(parameters, made(parameters, **entry.arguments, **ways))
+                trial = _made(made, start, arguments)
+                trial.give([np.zeros_like(w) for w in start])
+                trial.step()
             except (NotImplementedError, RuntimeError):
                 if not ways:
                     raise
+                continue
+            found[way] = _made(made, start, arguments)
     return found
+
+
+def _made(kind: Any, start: list[Array], arguments: Mapping[str, Any]) -> Contestant:
+    parameters = [torch.nn.Parameter(torch.from_numpy(w.copy())) for w in start]
+    return Contestant(parameters, kind(parameters, **arguments))

@@ -205,6 +205,7 @@ def test_torch_compile(strict: Callable[[str], Any]) -> None:
     ws, others = ([torch.nn.Parameter(torch.linspace(-1, 1, n)) for n in (3, 4099)] for _ in range(2))
     fused, plain = (kind(each, lr=torch.tensor(0.1), fused=flag) for each, flag in ((ws, True), (others, False)))
     torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
     step = torch.compile(fused.step, fullgraph=True, backend="eager")
     for n in range(4):
         for w, other in zip(ws, others, strict=True):
