@@ -26,6 +26,7 @@ from optloom.codegen.ir.nodes import Fn, Hyperparameter, Literal, Op, Program, w
 from optloom.spec.declarations import Peer
 from optloom.spec.guards import HasAxes, atoms
 from optloom.spec.rule import Rule
+from optloom.spec.stages import PIPELINE
 
 SHAPES = ((3, 4), (5,))
 STEPS = 12
@@ -91,16 +92,20 @@ def _meetings(ecosystem: str) -> list[Meeting]:
     ]
 
 
+MEANT = frozenset({"", *(stage.called() for stage in PIPELINE if stage.needs)})
+"""The rule, and the stages that read its numbers: what a peer has its own meaning of. Others go around any rule."""
+
+
 def settings(meeting: Meeting, accepts: Callable[[str], bool]) -> Iterator[Numbers]:
     """The numbers and options tried: all of what is optional, none of it, and all but one.
 
     Numbers are powers of two and differences of them, so that no framework rounds them, not even to float32.
     """
     program = meeting.program
-    own = [hyper for hyper in program.hypers if hyper.name != "gradient_accumulation_steps"]
+    own = [hyper for hyper in program.hypers if hyper.stage in MEANT]
     numbers = {hyper.name: exact_number(hyper, index) for index, hyper in enumerate(own) if accepts(hyper.name)}
     choosable = [hyper.name for hyper in own if hyper.optional and hyper.name in numbers]
-    choosable += [o.name for o in program.options if not o.choices and accepts(o.name)]
+    choosable += [o.name for o in program.options if o.stage in MEANT and not o.choices and accepts(o.name)]
     options = {o.name: not o.default for o in program.options if o.name in choosable}
     everything: Numbers = {**numbers, **options}
     seen: list[Numbers] = []
