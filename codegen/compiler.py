@@ -27,6 +27,7 @@ from .passes.legalise import Nestings, legalise
 from .passes.numerics import numerics
 from .passes.schedule import schedule
 from .passes.specialise import specialise, without_trivial_rebinds
+from .target import Kernels
 
 Numerics = Literal["strict", "fast"]
 
@@ -39,6 +40,7 @@ __all__ = [
     "passes_of",
     "program_for",
     "render",
+    "render_kernels",
     "targets",
 ]
 
@@ -137,3 +139,15 @@ def render(
     """
     files = load_target(target).render(program_for(rule, target, numerics, settings))
     return {f"{target}/{path}": formatted(path, text) for path, text in files.items()}
+
+
+def render_kernels(rule: type[Rule], target: str, settings: Settings = DEFAULT) -> dict[str, str]:
+    """The files of the fused kernels that `target`'s classes of `rule` run, as `render` gives them.
+
+    Raises UnsupportedOperation where a kernel cannot be printed. A target whose classes run none has no files.
+    """
+    kernels: Kernels | None = getattr(load_target(target), "kernels", None)
+    files: dict[str, str] = {}
+    for name in kernels.targets if kernels else ():
+        files |= render(rule, name, None, settings)
+    return files

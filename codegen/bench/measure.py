@@ -26,11 +26,10 @@ from optloom.spec.declarations import Peer
 from optloom.spec.rule import Rule
 
 from ..compare import compare
-from ..compiler import DEFAULT, Settings, dialect_of, render
+from ..compiler import DEFAULT, Settings, dialect_of, render, render_kernels
 from ..discovery import target as load_target
 from ..printing import UnsupportedOperation
 from ..show import open_program
-from ..target import Kernels
 
 if TYPE_CHECKING:
     from ..conformance.protocol import Array
@@ -123,11 +122,9 @@ def _race(rule: type[Rule], name: str, target: str, folder: Path, worker: _Worke
 def _entries(rule: type[Rule], name: str, target: str, folder: Path) -> Race:
     from .protocol import Entry, Race
 
-    kernels: Kernels | None = getattr(load_target(target), "kernels", None)
     files = render(rule, target)
-    for beside in kernels.targets if kernels else ():
-        with suppress(UnsupportedOperation):  # then there is no fused way
-            files |= render(rule, beside)
+    with suppress(UnsupportedOperation):  # then there is no fused way
+        files |= render_kernels(rule, target)
     for path, text in files.items():
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)

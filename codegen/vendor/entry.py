@@ -12,7 +12,7 @@ from optloom.spec.rule import Composition, Rule, Stage, declarations_of
 from optloom.spec.stages import PIPELINE
 
 from ..api import UnknownName, is_path, rules_named, stages_named, targets_named
-from ..compiler import Numerics, Settings, dialect_of, render
+from ..compiler import Numerics, Settings, dialect_of, render, render_kernels
 from ..discovery import target as load_target
 from ..target import Kernels
 from .finish import finished
@@ -85,9 +85,8 @@ def _rendered(rule: type[Rule], entry: Entry, settings: Settings) -> dict[str, s
     """The files as in `generated/`, in one folder: with those of its kernels, or without what only kernels need."""
     made = render(rule, entry.target, entry.numerics, settings)
     kernels: Kernels | None = getattr(load_target(entry.target), "kernels", None)
-    if entry.kernels and kernels:
-        for name in kernels.targets:
-            made |= render(rule, name, None, settings)
+    if entry.kernels:
+        made |= render_kernels(rule, entry.target, settings)
     unused = frozenset(kernels.support) if kernels and not entry.kernels else frozenset[str]()
     names = {PurePosixPath(*PurePosixPath(path).parts[1:]).as_posix(): text for path, text in made.items()}
     return {name: text for name, text in names.items() if name not in unused}

@@ -637,7 +637,7 @@ def check_numbers(name: str, values: Any, *bounds: Mapping[str, float]) -> None:
         check_number(f"{name}[{index}]", value, bounds[index])
 
 
-def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
     """Raises ValueError for an option that is none of its choices."""
     if value not in choices:
         raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, got {value!r}")
@@ -651,6 +651,7 @@ def check_chosen(group: Mapping[str, Any], name: str, option: str, peer: str) ->
 
 def check_ways(group: Mapping[str, Any], not_lazy: str, is_strict: bool) -> None:
     """Raises for ways to run the formula that there are not. `not_lazy`: why there is no lazy one, if so."""
+    check_choice("fused", group["fused"], (None, False, True))
     if group["fused"] and (group["foreach"] or group["capturable"] or group["differentiable"]):
         raise ValueError("fused=True cannot be together with foreach, capturable or differentiable")
     if is_strict:

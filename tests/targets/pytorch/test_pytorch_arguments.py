@@ -75,6 +75,7 @@ def test_files_are_well_formed(name: str, numerics: str) -> None:
             "fused=True cannot be together with foreach, capturable or differentiable",
         ),
         ({"sparse": "rows"}, ValueError, "sparse must be 'lazy' or 'dense', got 'rows'"),
+        ({"fused": "yes"}, ValueError, "fused must be None or False or True, got 'yes'"),
     ],
 )
 def test_wrong_arguments_are_named_with_their_value(
