@@ -101,6 +101,8 @@ class Number(Hyperparameter):
             return None
         if isinstance(value, self.plain) and not isinstance(value, bool) and self.is_legal(value):
             return int(value) if self.integer else float(value)
+        if isinstance(value, numbers.Real) and not isinstance(value, bool):
+            raise ValueError(f"{self.name} must be {self.limits}, got {value!r}")
         if not self.integer and isinstance(value, (*_VARIABLES, _SCHEDULE)):
             return value
         if not self.integer and callable(value):
@@ -118,10 +120,15 @@ class Number(Hyperparameter):
         )
 
     @property
+    def limits(self):
+        """What numbers may be set, in the words of all frameworks."""
+        limits = " and ".join(f"{_COMPARISONS[key][0]} {bound:g}" for key, bound in self.bounds.items())
+        return f"an integer {limits}" if self.integer else limits
+
+    @property
     def kinds(self):
         """What may be set, in words."""
-        limits = " and ".join(f"{_COMPARISONS[key][0]} {bound}" for key, bound in self.bounds.items())
-        number = f"{'an integer' if self.integer else 'a number'} {limits}"
+        number = self.limits if self.integer else f"a number {self.limits}"
         return f"{number} or None" if self.optional else number
 
     def check_call(self, function):
@@ -182,16 +189,14 @@ class Sparse(Hyperparameter):
 
     def is_lazy(self, optimizer):
         """Whether sparse gradients update their rows only. Raises ValueError where that was asked for in vain."""
-        if optimizer.sparse == "lazy" and optimizer.gradient_accumulation_steps is not None:
-            raise ValueError(
-                "sparse='lazy' has no meaning with gradient accumulation, which updates by the mean of gradients of "
-                "different rows; pass 'dense'"
-            )
-        return (
-            optimizer.sparse != "dense"
-            and not self.never_lazy
-            and optimizer.gradient_accumulation_steps is None
+        whole = next(
+            (name for name in optimizer._WHOLE_UNDER if getattr(optimizer, name) not in (None, False)), ""
         )
+        if optimizer.sparse == "lazy" and whole:
+            raise ValueError(
+                f"sparse='lazy' has no meaning with {whole}, which changes all rows; pass 'dense'"
+            )
+        return optimizer.sparse != "dense" and not self.never_lazy and not whole
 
 
 class Later(Hyperparameter):
@@ -312,11 +317,18 @@ class Optimizer(keras.optimizers.Optimizer):
     """A Keras optimizer whose step is one program: `update_step`, once for every variable, with its stages.
 
     `_RULES`: names of the rule, here and in Keras, whose state it loads. `_SLOTS`: attributes, by the slots' names.
+    `_ALTERNATIVES`: hyperparameters of which one may be given. `_NEEDS`: pairs of one and the option that it needs.
+    `_WHOLE_UNDER`: what changes all rows of a variable, so that no update is lazy.
+    `_COPIES`: the slots that start as copies of the variables.
     """
 
     _RULES = ()
     _SLOTS = types.MappingProxyType({})
     _SCALAR_SLOTS = types.MappingProxyType({})
+    _ALTERNATIVES = ()
+    _NEEDS = ()
+    _WHOLE_UNDER = ()
+    _COPIES = ()
     _traced = False
 
     learning_rate = LearningRate()
@@ -336,6 +348,7 @@ class Optimizer(keras.optimizers.Optimizer):
         if is_number or callable(learning_rate):
             learning_rate = type(self).learning_rate.checked(learning_rate)
         is_kept = is_number or isinstance(learning_rate, _VARIABLES)
+        self._check_arguments(arguments)
         super().__init__(learning_rate=(lambda: learning_rate) if is_kept else learning_rate, **arguments)
         if is_number:
             # Keras's own variable would be float32, which is not the number passed.
@@ -352,6 +365,23 @@ class Optimizer(keras.optimizers.Optimizer):
         self._shared = _OncePerStep()
         self.sparse = sparse
         type(self).sparse.is_lazy(self)
+
+    def _check_arguments(self, arguments):
+        """Raises ValueError for what does not go together. Keras's base class would say it in other words."""
+        for name, value in arguments.items():
+            if isinstance(declared := getattr(type(self), name, None), Hyperparameter):
+                declared.checked(value)
+        for names in self._ALTERNATIVES:
+            if sum(arguments[name] is not None for name in names) > 1:
+                values = ", ".join(f"{name}={arguments[name]!r}" for name in names)
+                raise ValueError(
+                    f"only one of {', '.join(names[:-1])} and {names[-1]} may be set, got {values}"
+                )
+        for name, option in self._NEEDS:
+            if arguments[name] is not None and not arguments[option]:
+                raise ValueError(
+                    f"{name} means nothing without {option}=True, got {name}={arguments[name]!r}"
+                )
 
     def __setattr__(self, name, value):
         if isinstance(getattr(type(self), name, None), Hyperparameter):
@@ -382,6 +412,17 @@ class Optimizer(keras.optimizers.Optimizer):
             dtype = "float32"
         return super().add_variable(shape, initializer=initializer, dtype=dtype, **arguments)
 
+    def _copies(self, variables, name):
+        """A slot of each variable that starts as its copy, in the dtype that it is computed with."""
+
+        def copy_of(variable):
+            return lambda shape, dtype: tf.cast(tf.convert_to_tensor(variable), dtype)
+
+        return [
+            self.add_variable_from_reference(variable, name=name, initializer=copy_of(variable))
+            for variable in variables
+        ]
+
     def _scalar_slots(self, variables, name, initial):
         """A slot of the whole optimizer, a number: one for each dtype that is computed with."""
         dtypes = dict.fromkeys(_compute_dtype(variable).name for variable in variables)
@@ -394,6 +435,13 @@ class Optimizer(keras.optimizers.Optimizer):
                 "`exclude_from_weight_decay` has no effect: a graph that was traced holds what decays"
             )
         super().exclude_from_weight_decay(var_list, var_names)
+        self._not_decayed = list(var_names or [])
+
+    def _use_weight_decay(self, variable):
+        """Whether a variable decays: patterns are searched for in its whole path, joined by "/"."""
+        listed = self._var_key(variable) in getattr(self, "_exclude_from_weight_decay", [])
+        patterns = getattr(self, "_not_decayed", [])
+        return not listed and not any(re.search(pattern, _path(variable)) for pattern in patterns)
 
     def get_config(self):
         """The arguments that make an equal optimizer, without its state; of a variable, its present value."""
@@ -497,9 +545,41 @@ class Optimizer(keras.optimizers.Optimizer):
             learning_rate = self.learning_rate
             for variable in variables:
                 self._once_per_step(learning_rate, variable)
+            if self._takes_sums():
+                self._shared.get("sums", lambda: self._sums(strategy, grads, variables, learning_rate))
             for gradient, variable in zip(grads, variables, strict=True):
                 arguments = (gradient, learning_rate, variable.constraint)
                 strategy.extended.update(_native(variable), update, args=arguments, group=False)
+
+    def _takes_sums(self):
+        """Whether the update needs sums over all variables."""
+        return False
+
+    def _sums(self, strategy, grads, variables, learning_rate):
+        """Sums over all variables, by name. All devices have the same gradients, so that one of them tells."""
+
+        def terms(variable, gradient, learning_rate):
+            return self._terms(gradient, variable, learning_rate)
+
+        sums = {}
+        for gradient, variable in zip(grads, variables, strict=True):
+            found = strategy.extended.update(
+                _native(variable), terms, args=(gradient, learning_rate), group=False
+            )
+            for name, of_devices in found.items():
+                term = of_devices[0] if isinstance(of_devices, (tuple, list)) else of_devices
+                sums[name] = sums[name] + term if name in sums else term
+        return sums
+
+    def _total(self, name):
+        """A sum over all variables, which `apply` takes before the first of them is updated."""
+
+        def missing():
+            raise RuntimeError(
+                "`update_step` of an optimizer that sums over all variables runs inside of `apply` only"
+            )
+
+        return self._shared.get("sums", missing)[name]
 
     def _once_per_step(self, learning_rate, variable):
         """The scalars of the step, in the dtype that the variable's update is computed in."""

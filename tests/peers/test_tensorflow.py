@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from optloom.codegen.ir.nodes import Fn, Op, walk
 from parity import SHAPES, Meeting, Numbers, State, cases, check, gradients, ours, rate, start, unit_of
 
 COMMON = {"weight_decay"}
@@ -53,5 +54,8 @@ def theirs(meeting: Meeting, given: Numbers) -> Iterator[State]:
 
 @pytest.mark.parametrize(("meeting", "given"), cases("keras", accepts))
 def test_a_rule_in_its_peers_dialect_is_the_peer(meeting: Meeting, given: Numbers) -> None:
-    # Keras holds numbers of its formulas, as Nadam's 0.96, in float32.
-    check(ours(meeting, given), theirs(meeting, given), unit_of(meeting.program, np.float32))
+    # Keras holds numbers of its formulas, as Nadam's 0.96, in float32; TensorFlow's powers are off by 3 units.
+    power = any(
+        isinstance(node, Op) and node.fn is Fn.POW for s in meeting.program.update.statements for node in walk(s.value)
+    )
+    check(ours(meeting, given), theirs(meeting, given), unit_of(meeting.program, np.float32) * (3 if power else 1))

@@ -18,6 +18,8 @@ from optloom.codegen.conformance.protocol import load_module
 from optloom.codegen.ir.nodes import Program
 from optloom.codegen.passes.locality import locality
 from optloom.codegen.printing import UnsupportedOperation
+from optloom.spec.declarations import Hyper, Slot
+from optloom.spec.rule import declarations_of
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -38,7 +40,15 @@ def rendered(rule: str, numerics: str, target: str = "tensorflow") -> dict[str, 
         return {}
 
 
-RULES = [rule for rule in discover() if rendered(rule, "fast")]
+def _is_of_keras(rule: str) -> bool:
+    """Whether Keras has the rule too, with slots and numbers as most have; the conformance suite runs all others."""
+    declared = list(declarations_of(discover()[rule]))
+    others = any(slot.init == "parameter" for slot in declared if isinstance(slot, Slot))
+    others |= any(hyper.off not in (None, 0) for hyper in declared if isinstance(hyper, Hyper))
+    return not others and any(peer.ecosystem == "keras" for peer in discover()[rule].peers)
+
+
+RULES = [rule for rule in discover() if rendered(rule, "fast") and _is_of_keras(rule)]
 PROGRAMS: dict[str, Program] = {rule: program_for(discover()[rule], "tensorflow") for rule in RULES}
 LAZY = [rule for rule in RULES if not locality(PROGRAMS[rule])]
 DENSE = [rule for rule in RULES if rule not in LAZY]
@@ -71,7 +81,11 @@ def make(rule: str, numerics: str = "fast", **arguments: Any) -> Any:
 
 def all_on(rule: str) -> dict[str, Any]:
     """The arguments under which a rule has all its slots."""
-    own = {option.name: True for option in PROGRAMS[rule].options if not option.choices and not option.convention}
+    own = {
+        option.name: True
+        for option in PROGRAMS[rule].options
+        if not (option.choices or option.convention or option.stage)
+    }
     return own | {hyper.name: 0.9 for hyper in PROGRAMS[rule].hypers if hyper.off is not None}
 
 

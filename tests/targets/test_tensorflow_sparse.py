@@ -100,7 +100,7 @@ def test_a_rule_of_whole_tensors_has_no_lazy_update(rule: str) -> None:
 
 
 def test_lazy_and_accumulation_exclude_each_other() -> None:
-    message = "sparse='lazy' has no meaning with gradient accumulation"
+    message = "sparse='lazy' has no meaning with gradient_accumulation_steps"
     with pytest.raises(ValueError, match=message):
         make("adam", sparse="lazy", gradient_accumulation_steps=2)
     optimizer = make("adam", sparse="lazy")

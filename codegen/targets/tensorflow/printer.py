@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
 
 from optloom.spec.guards import ALWAYS, Always, And, Flag, Given, Guard, HasAxes, Is, Not
 
 from ...double_word import FUNCTIONS
-from ...ir.nodes import Expression, Fn, Hyperparameter, Kind, Literal, Program, Rate, Reduce, Ref
+from ...ir.nodes import Expression, Fn, Hyperparameter, Kind, Length, Literal, Op, Program, Rate, Reduce, Ref
 from ...passes.rates import Environment, rate_of
 from ...printing import Precedence, Printer, UnsupportedOperation
 
@@ -20,6 +21,9 @@ CALLS = {
 }  # fmt: skip
 HELPERS = {Fn.MAXIMUM: "maximum", Fn.MINIMUM: "minimum", Fn.ONE_MINUS_POWER: "one_minus_power"}
 """Operations that are printed as functions of the file itself, by the name of the template that holds them."""
+
+ALIKE = (Fn.WHERE, Fn.MAXIMUM, Fn.MINIMUM, Fn.POW)
+"""Operations whose operands must be of one dtype, literals too."""
 
 TURNED = {Fn.LESS: ">", Fn.LESS_EQUAL: ">="}
 """Comparisons, by their sign with the sides exchanged: a number stands on the right."""
@@ -47,6 +51,14 @@ class TensorFlowPrinter(Printer):
             left, right = (self.at(argument, Precedence.SUM) for argument in reversed(arguments))
             return f"{left} {TURNED[fn]} {right}", Precedence.COMPARISON
         return super().operation(fn, arguments)
+
+    def alike(self, fn: Fn, arguments: tuple[Expression, ...], literal: str) -> str:
+        """A call whose operands are of one dtype. `literal`: how a number is made a tensor."""
+        texts = [self.print(argument) for argument in arguments]
+        for index, argument in enumerate(arguments):
+            if isinstance(argument, Literal):
+                texts[index] = literal.format(texts[index])
+        return self.calls[fn].format(*texts)
 
     def condition(self, guard: Guard) -> str:
         """`guard` as the condition of an `if`; empty where none is needed."""
@@ -77,14 +89,17 @@ class TensorFlowPrinter(Printer):
 
 
 class TensorPrinter(TensorFlowPrinter):
-    """Values of an element's rate, or (`per_tensor`) of a tensor's: float64, rounded where they meet elements."""
+    """Values of an element's rate, or (`per_tensor`) of a tensor's: float64, rounded where they meet elements.
+
+    `owner`: the statement that is printed, after which a sum over all variables is called.
+    """
 
     calls = CALLS | {Fn.EXACT: "k.exact({0})"}
     extra_conditions = EXTRA_CONDITIONS
 
-    def __init__(self, program: Program, rates: Environment, per_tensor: bool = False) -> None:
+    def __init__(self, program: Program, rates: Environment, per_tensor: bool = False, owner: str = "") -> None:
         super().__init__(program)
-        self.rates, self.per_tensor = rates, per_tensor
+        self.rates, self.per_tensor, self.owner = rates, per_tensor, owner
 
     def reference(self, ref: Ref) -> str:
         if ref.kind is Kind.SCALAR:
@@ -96,13 +111,26 @@ class TensorPrinter(TensorFlowPrinter):
     def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
         if self.per_tensor and fn is Fn.EXACT:
             return self.render(arguments[0])
+        if fn in ALIKE:
+            dtype = "tf.float64" if self.per_tensor else "k.dtype"
+            return self.alike(fn, arguments, f"tf.constant({{0}}, {dtype})"), Precedence.ATOM
         return super().operation(fn, arguments)
 
     def reduction(self, node: Reduce) -> str:
+        if node.over == "tensors":
+            return f'self._total("{self.owner}_sum")'
         if node.over != "tensor":
             return super().reduction(node)
-        argument = TensorPrinter(self.program, self.rates).print(node.argument)
-        return f"tf.reduce_sum(tf.cast({argument}, tf.float64))"
+        elements = TensorPrinter(self.program, self.rates)
+        match node.argument:
+            case Op(Fn.SQUARE, (x,)):  # formed in the accumulator's dtype, so that a norm does not overflow
+                return f"tf.reduce_sum(tf.square(tf.cast({elements.print(x)}, tf.float64)))"
+        return f"tf.reduce_sum(tf.cast({elements.print(node.argument)}, tf.float64))"
+
+    def length(self, node: Length) -> str:
+        if node.over != "tensor":
+            return super().length(node)
+        return f"tf.cast(tf.size({TensorPrinter(self.program, self.rates).print(node.argument)}), tf.float64)"
 
     def is_per_tensor(self, node: Expression) -> bool:
         rate = rate_of(node, self.rates)
@@ -122,6 +150,8 @@ class FastScalarPrinter(TensorFlowPrinter):
         if fn is Fn.POWER and isinstance(arguments[0], Literal):  # of a number alone, graphs would make a float32
             base = f"_support.float64({self.print(arguments[0])})"
             return self.calls[fn].format(base, self.print(arguments[1])), Precedence.ATOM
+        if fn in ALIKE:
+            return self.alike(fn, arguments, "_support.float64({0})"), Precedence.ATOM
         return super().operation(fn, arguments)
 
     def reference(self, ref: Ref) -> str:
@@ -130,8 +160,18 @@ class FastScalarPrinter(TensorFlowPrinter):
         return ref.name
 
 
-PAIRS: dict[Fn, str] = {fn: f"double.{text}" for fn, text in FUNCTIONS.items() if fn is not Fn.POW}
-PAIRS[Fn.LESS] = "double.less({0}, {1})"
+DECISIONS: Mapping[Fn, tuple[str, frozenset[str]]] = {
+    Fn.LESS: ("less({0}, {1})", frozenset({"less"})),
+    Fn.LESS_EQUAL: ("less_equal({0}, {1})", frozenset({"less", "less_equal"})),
+    Fn.EQUAL: ("equal({0}, {1})", frozenset({"equal"})),
+    Fn.WHERE: ("choose({0}, {1}, {2})", frozenset({"where", "choose"})),
+    Fn.MAXIMUM: ("maximum({0}, {1})", frozenset({"where", "choose", "less", "maximum"})),
+    Fn.MINIMUM: ("minimum({0}, {1})", frozenset({"where", "choose", "less", "minimum"})),
+}
+"""Comparisons of pairs, and choices between them: how they are called, and the functions that they need."""
+
+PAIRS: dict[Fn, str] = {fn: f"double.{text}" for fn, text in FUNCTIONS.items()}
+PAIRS |= {fn: f"double.{text}" for fn, (text, _) in DECISIONS.items()} | {Fn.BOTH: "{0} & {1}"}
 """Operations on pairs: functions of the generated module `double`."""
 
 
@@ -146,7 +186,15 @@ class StrictScalarPrinter(TensorFlowPrinter):
             if arguments[1] != Ref(Kind.STEP, "t"):
                 raise UnsupportedOperation("a power to another exponent than the step's number", self.target)
             return self.calls[fn].format(self.print(arguments[0]), "t"), Precedence.ATOM
+        if fn is Fn.REMAINDER:
+            return f"double.pair({self._remainder(*arguments)})", Precedence.ATOM
         return super().operation(fn, arguments)
+
+    def _remainder(self, step: Expression, divisor: Expression) -> str:
+        match step, divisor:
+            case Ref(Kind.STEP), Ref(Kind.HYPER, name) if self.program.hyper(name).integer:
+                return f"t % self.{name}"
+        raise UnsupportedOperation("a remainder of other than the step's number and an integer", self.target)
 
     def literal(self, value: Fraction) -> str:
         return f"double.pair({super().literal(value)})"

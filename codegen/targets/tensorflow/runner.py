@@ -40,6 +40,9 @@ def run(job: Job) -> list[list[Snapshot]]:
             variable.assign(value)
         for variable, value in zip(variables, given.parameters, strict=True):
             variable.assign(value)
+        for name in optimizer._COPIES:
+            for variable, value in zip(slots[name], given.parameters, strict=True):
+                variable.assign(value)
         for name, values in (given.slots or {}).items():
             for variable, value in zip(slots[name], values, strict=True):
                 variable.assign(value)

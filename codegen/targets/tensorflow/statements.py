@@ -13,6 +13,7 @@ from ...ir.nodes import (
     Literal,
     Op,
     Program,
+    Reduce,
     Ref,
     Region,
     Statement,
@@ -20,12 +21,15 @@ from ...ir.nodes import (
     references,
     walk,
 )  # fmt: skip
+from ...passes.fission import phases
+from ...passes.joined import joined
 from ...passes.rates import environment
+from ...printing import UnsupportedOperation
 from .printer import FastScalarPrinter, StrictScalarPrinter, TensorPrinter, may_be_none
 
 INDENT = "    "
 CONDITIONS = (Fn.LESS, Fn.LESS_EQUAL, Fn.EQUAL, Fn.BOTH)
-STORAGE = {"accumulated_gradient": "_accumulated_gradients"}
+STORAGE = {"accumulated_gradient": "_accumulated_gradients", "weight_average": "_model_variables_moving_average"}
 """The lists of variables that Keras's base class makes for stages, by slot; a rule's own are called as the slot."""
 
 
@@ -59,12 +63,42 @@ def update_lines(program: Program) -> Lines:
     return lines
 
 
+def sum_lines(program: Program) -> Lines:
+    """What a variable adds to sums over all: their terms, by name. Empty where there are none."""
+    region = joined(program)
+    lines = Lines()
+    for phase in phases(program, region, cuts=frozenset({"tensors"})):
+        if not phase.sums:
+            continue
+        if any(isinstance(statement, Store) for statement in phase.statements):
+            raise UnsupportedOperation("a sum over all tensors of what the step stores", "tensorflow")
+        tensors = TensorPrinter(program, environment(program, region))
+        for position in range(len(phase.statements) + 1):
+            for total in phase.sums:
+                if total.position == position:
+                    term = tensors.reduction(Reduce(total.argument, "tensor"))
+                    lines.add(tensors.condition(total.guard), [f'terms["{total.name}"] = {term}'])
+            for statement in phase.statements[position : position + 1]:
+                name = statement.name if isinstance(statement, Let) else statement.slot
+                lines.add(tensors.condition(statement.guard), _assignment(name, statement.value, tensors))
+    return lines
+
+
+def sums_needed(program: Program) -> str:
+    """The condition under which sums over all variables are taken before the update; empty where there are none."""
+    split = phases(program, joined(program), cuts=frozenset({"tensors"}))
+    printer = TensorPrinter(program, {})
+    return " or ".join(printer.guard(guard) for phase in split if phase.sums for guard in phase.guards)
+
+
 def _add_statements(lines: Lines, program: Program, region: Region) -> None:
     tensors = TensorPrinter(program, environment(program, region))
     for statement in region.statements:
-        per_tensor = isinstance(statement, Let) and tensors.is_per_tensor(statement.value)
-        printer = TensorPrinter(program, tensors.rates, per_tensor=True) if per_tensor else tensors
+        per_tensor = isinstance(statement, Let) and not statement.rebinds and tensors.is_per_tensor(statement.value)
         name = statement.name if isinstance(statement, Let) else statement.slot
+        printer = TensorPrinter(program, tensors.rates, per_tensor=per_tensor, owner=name)
+        if isinstance(statement, Store) and statement.value == Ref(Kind.PARAMETER, name):
+            continue
         lines.add(tensors.condition(statement.guard), _assignment(name, statement.value, printer))
 
 
@@ -84,10 +118,18 @@ def _assignment(name: str, value: Expression, printer: TensorPrinter) -> Iterato
             yield f"{name} = {printer.print(value)}"
 
 
-def read_lines(program: Program, lazy: bool) -> Lines:
-    """Local names for the slots whose old values are read; of slots that a lazy update has none of, whole."""
+def read_lines(program: Program, lazy: bool, of_sums: bool = False) -> Lines:
+    """Local names for the slots whose old values are read; of slots that a lazy update has none of, whole.
+
+    `of_sums`: those that are read for sums over all variables, before the update.
+    """
     printer = TensorPrinter(program, {})
-    read = {ref.name for region in program.regions for ref in _references(region.statements) if ref.kind is Kind.BEFORE}
+    if of_sums:
+        split = phases(program, joined(program), cuts=frozenset({"tensors"}))
+        read = {name for phase in split if phase.sums for name in phase.reads}
+    else:
+        refs = [ref for region in program.regions for ref in _references(region.statements)]
+        read = {ref.name for ref in refs if ref.kind is Kind.BEFORE}
     lines = Lines()
     for slot in program.slots:
         if slot.name in read and slot.shape != "scalar":

@@ -13,12 +13,13 @@ from optloom.spec.declarations import Peer
 from optloom.spec.guards import ALWAYS, Flag, Given, Is, atoms
 
 from ...double_word import functions_for
-from ...ir.nodes import Choice, Fn, Hyperparameter, Kind, Literal, Op, Program, Ref, Region, SlotInfo, Store, walk
-from ...passes.locality import locality
+from ...ir.nodes import Choice, Hyperparameter, Kind, Literal, Op, Program, Ref, Region, SlotInfo, Store, walk
+from ...passes.joined import joined
+from ...passes.locality import locality, whole_under
 from ...printing import UnsupportedOperation
 from ...target import Templates
 from . import statements
-from .printer import HELPERS, NESTINGS, TensorFlowPrinter, may_be_none
+from .printer import DECISIONS, HELPERS, NESTINGS, TensorFlowPrinter, may_be_none
 
 KERAS_ARGUMENTS = {
     "weight_decay": "None",
@@ -41,7 +42,7 @@ class TensorFlow:
 
     name = "tensorflow"
     ecosystem = "keras"
-    missing_stages = frozenset({"unscale", "clip", "ema"})
+    missing_stages: frozenset[str] = frozenset()
     numerics: OneOf["strict", "fast"] = "fast"
     nestings = NESTINGS
     templates = Templates(Path(__file__).parent / "templates")
@@ -78,9 +79,6 @@ def _refuse(program: Program) -> None:
             for statement in region.statements
         ),
         "a slot of the parameter's own dtype": any(slot.storage != "compute" for slot in program.slots),
-        "a slot that starts as a copy of the parameter": any(
-            isinstance(slot.init, Ref) and slot.init.kind is Kind.PARAMETER for slot in program.slots
-        ),
         "a stage that recurs by its own clock": any(
             region.predicate and region.predicate.hyper != "gradient_accumulation_steps" for region in program.regions
         ),
@@ -95,9 +93,9 @@ def _peer_of(program: Program) -> Peer | None:
 
 
 def _context(program: Program) -> dict[str, Any]:
-    update = program.update
+    update = joined(program)
     peer = _peer_of(program)
-    stages = {hyper.name: hyper for hyper in program.hypers if hyper.stage and not hyper.convention}
+    stages = {item.name: item for item in _declared(program) if item.stage and not item.convention}
     own = [hyper for hyper in program.hypers if hyper.name not in stages]
     if unknown := set(stages) - set(KERAS_ARGUMENTS):
         raise UnsupportedOperation(f"the stage's argument '{min(unknown)}'", TensorFlow.name)
@@ -108,6 +106,7 @@ def _context(program: Program) -> dict[str, Any]:
         "peer": peer,
         "arguments": _arguments(program, peer),
         "keras_arguments": list(KERAS_ARGUMENTS),
+        "later": set(KERAS_ARGUMENTS) - {item.name for item in _declared(program)},
         "conventions": _conventions(program),
         "declarations": _declarations(program, peer, never_lazy),
         "own": [hyper for hyper in own if hyper.name != "learning_rate"],
@@ -118,6 +117,9 @@ def _context(program: Program) -> dict[str, Any]:
         "reads": statements.read_lines(program, not never_lazy),
         "formula": statements.update_lines(program),
         "stores": statements.store_lines(program, not never_lazy),
+        "sums": statements.sum_lines(program),
+        "sum_reads": statements.read_lines(program, not never_lazy, of_sums=True),
+        "sums_needed": statements.sums_needed(program),
         "scalar_reads": statements.scalar_read_lines(program, update),
         "hypers": statements.hyper_lines(program, update),
         "scalars": statements.scalar_lines(program, update),
@@ -142,16 +144,24 @@ def _declarations(program: Program, peer: Peer | None, never_lazy: str) -> list[
         lines.append(f'sparse = _support.Sparse("{never_lazy}")')
     own = {slot.name: statements.storage(slot.name) for slot in program.slots if slot.shape == "parameter"}
     scalar = {slot.name: statements.storage(slot.name) for slot in program.slots if slot.shape == "scalar"}
+    if program.alternatives:
+        lines.append(f"_ALTERNATIVES = {program.alternatives!r}")
+    if program.dependents():
+        lines.append(f"_NEEDS = {program.dependents()!r}")
+    if whole_under(program):
+        lines.append(f"_WHOLE_UNDER = {whole_under(program)!r}")
     rules = dict.fromkeys([program.name, *([peer.path.rpartition(".")[2]] if peer else [])])
     lines += ["", f"_RULES = {tuple(rules)!r}", f"_SLOTS = types.MappingProxyType({own!r})"]
+    copies = tuple(slot.name for slot in filter(_is_copy, program.slots))
+    lines += [f"_COPIES = {copies!r}"] if copies else []
     return lines + ([f"_SCALAR_SLOTS = types.MappingProxyType({scalar!r})"] if scalar else [])
 
 
 def _functions(region: Region) -> frozenset[str]:
     """What strict scalars call, comparisons included."""
-    nodes = (node for scalar in region.scalars for node in walk(scalar.value))
-    compared = any(isinstance(node, Op) and node.fn is Fn.LESS for node in nodes)
-    return functions_for(region.scalars) | ({"less"} if compared else frozenset())
+    nodes = [node for scalar in region.scalars for node in walk(scalar.value) if isinstance(node, Op)]
+    decisions = (DECISIONS[node.fn][1] for node in nodes if node.fn in DECISIONS)
+    return functions_for(region.scalars).union(*decisions)
 
 
 def _names(slot: SlotInfo) -> set[str]:
@@ -199,7 +209,7 @@ def _slot_lines(program: Program, peer: Peer | None) -> list[str]:
     """What makes the rule's own slots, in Keras's order: interleaved by variable, guarded ones last."""
     printer = TensorFlowPrinter(program)
     names = dict(peer.slots) if peer else {}
-    own = [slot for slot in program.slots if not slot.stage and slot.shape == "parameter"]
+    own = [slot for slot in program.slots if not slot.stage and slot.shape == "parameter" and not _is_copy(slot)]
     own = sorted(own, key=lambda slot: slot.when != ALWAYS)
     lines = statements.Lines()
     for guard, slots in groupby(own, key=lambda slot: slot.when):
@@ -212,12 +222,20 @@ def _slot_lines(program: Program, peer: Peer | None) -> list[str]:
         if "variable." in condition:
             raise UnsupportedOperation("a slot that depends on the variable's shape", TensorFlow.name)
         lines.add(condition, [f"{targets} = {call}"])
+    for slot in filter(_is_copy, program.slots):
+        made = f"self._copies(variables, {names.get(slot.name, slot.name)!r})"
+        lines.add(printer.condition(slot.when), [f"self.{statements.storage(slot.name)} = {made}"])
     for slot in program.slots:
         if slot.shape == "scalar":
             name, start = names.get(slot.name, slot.name), _number(slot.init)
             made = f"self._scalar_slots(variables, {name!r}, {start})"
             lines.add(printer.condition(slot.when), [f"self.{statements.storage(slot.name)} = {made}"])
     return lines
+
+
+def _is_copy(slot: SlotInfo) -> bool:
+    """Whether a slot starts as a copy of the parameter."""
+    return isinstance(slot.init, Ref) and slot.init.kind is Kind.PARAMETER
 
 
 def _start(slot: SlotInfo) -> str:

@@ -13,7 +13,7 @@ from optloom.codegen.conformance.protocol import load_module
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from jax_doors import RULES, Doors
+from jax_doors import EACH_KIND, Doors
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +32,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Doors]:
     return load
 
 
-@pytest.fixture(params=RULES)
+@pytest.fixture(params=EACH_KIND)
 def doors(request: pytest.FixtureRequest, rendered: Callable[..., Doors]) -> Doors:
     return rendered(request.param)
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from kinds import of_each_kind
 from optloom.codegen.compiler import discover, program_for
 from optloom.codegen.printing import UnsupportedOperation
 from optloom.codegen.targets.jax.target import TARGET
@@ -26,6 +27,7 @@ def _is_printed(rule: Any) -> bool:
 
 
 RULES = tuple(name for name, rule in discover().items() if _is_printed(rule))
+EACH_KIND = of_each_kind(RULES, "jax")
 
 
 class Doors:
