@@ -15,7 +15,6 @@ from ...ir.nodes import Choice, Choose, Fn, Hyperparameter, Kind, Length, Progra
 from ...passes.hoist import without_axes
 from ...passes.legalise import Nestings
 from ...passes.locality import locality
-from ...printing import UnsupportedOperation
 from ...target import Templates
 from .formula import LOCALS, Formula, guards_of_reads, tensors
 from .printer import JaxPrinter, flag_of
@@ -89,8 +88,6 @@ class _Module:
         predicates, flags = list(self._predicates()), list(self._flags())
         factory, positional = PurePath(program.source).stem, self._positional()
         passes, numbers = self.formula.passes(), list(scalars.lines())
-        if program.strict and len(passes) > 1:
-            raise UnsupportedOperation("strict numerics with sums over all leaves", JaxTarget.name)
         leaf = [line for part in passes for line in (*part.before, *part.lines)]
         return {
             "name": program.name,

@@ -9,10 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import pytest
 from jax_doors import Doors, assert_same, avals, gradients, tree
-from optloom.codegen.compiler import discover, render
-from optloom.codegen.printing import UnsupportedOperation
+from optloom.codegen.compiler import discover
 
 
 def test_both_doors_agree(doors: Doors) -> None:
@@ -77,19 +75,3 @@ def test_a_rule_of_ones_own_that_does_not_only_add(rendered: Callable[..., Doors
     same = jnp.arange(4.0)
     donated = jax.jit(step, donate_argnums=(0, 2))(same, g, init(same))
     assert_same(donated, (moved, after), ulps=4)
-
-
-def test_what_is_not_printed_yet_is_refused_by_name(tmp_path: Path) -> None:
-    text = """
-from optloom.spec import Hyper, Rule, total
-
-class Refused(Rule):
-    "A rule."
-    learning_rate = Hyper(0.5, ge=0)
-
-    def step(self, w, g, t):
-        return w - self.learning_rate * g / total(g, over="tensors")
-"""
-    (tmp_path / "refused.py").write_text(text)
-    with pytest.raises(UnsupportedOperation, match="strict numerics with sums over all leaves"):
-        render(discover(tmp_path / "refused.py")["refused"], "jax", "strict")
