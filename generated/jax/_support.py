@@ -219,11 +219,12 @@ def check_number(
         "lt": ("<", float.__lt__),
     }
     x = float(value)
-    if not (np.isfinite(x) and all(holds[kind][1](x, float(bound)) for kind, bound in bounds.items())):
-        text = " and ".join(f"{holds[kind][0]} {bound:g}" for kind, bound in bounds.items())
-        raise ValueError(f"{name} must be {text or 'finite'}, not {value}")
-    if integer and not x.is_integer():
-        raise ValueError(f"{name} must be an integer, not {value}")
+    is_legal = np.isfinite(x) and all(holds[kind][1](x, float(bound)) for kind, bound in bounds.items())
+    if not is_legal or (integer and not x.is_integer()):
+        text = (
+            " and ".join(f"{holds[kind][0]} {bound:g}" for kind, bound in bounds.items()) or "a finite number"
+        )
+        raise ValueError(f"{name} must be {'an integer ' if integer else ''}{text}, got {value}")
 
 
 def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
