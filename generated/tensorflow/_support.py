@@ -232,6 +232,11 @@ def read(variable, rows=None):
     return tf.convert_to_tensor(variable) if rows is None else tf.gather(_native(variable), rows)
 
 
+def rows_of(value, rows=None):
+    """A tensor, or some rows of it."""
+    return value if rows is None else tf.gather(value, rows)
+
+
 def store(variable, value, rows=None, where=None):
     """Assigns `value`, rounded once to the variable's dtype: to all, to `rows`, or to all if `where` holds."""
     variable = _native(variable)
@@ -293,6 +298,39 @@ def _checked_gradient(gradient, variable):
     return tf.IndexedSlices(values, indices, gradient.dense_shape)
 
 
+def _checked_input(name, given, variables, gradients):
+    """What a step is given beside the gradients, a tensor for each variable that has one."""
+    given = list(given) if isinstance(given, (list, tuple)) else [given]
+    if len(given) != len(variables):
+        raise ValueError(
+            f"`{name}` must be a tensor for each of {len(variables)} variables, received {len(given)}"
+        )
+    present = [
+        (x, v) for x, v, gradient in zip(given, variables, gradients, strict=True) if gradient is not None
+    ]
+    for x, variable in present:
+        if x is None or isinstance(x, tf.IndexedSlices):
+            kind = "None" if x is None else "tf.IndexedSlices"
+            raise ValueError(f"`{name}` of {_path(variable)} must be a tensor of its shape, not {kind}")
+    tensors = [tf.convert_to_tensor(x) for x, _ in present]
+    for x, (_, variable) in zip(tensors, present, strict=True):
+        if not x.dtype.is_floating or not x.shape.is_compatible_with(tf.TensorShape(variable.shape)):
+            raise ValueError(
+                f"`{name}` of {_path(variable)} must be of a floating dtype and its shape {tuple(variable.shape)}, "
+                f"not {x.dtype.name} and {x.shape}"
+            )
+    return tensors
+
+
+class Numbers(types.SimpleNamespace):
+    """The numbers of a step, the same for all elements of all variables of a dtype."""
+
+    def __getattr__(self, name):
+        raise RuntimeError(
+            f"an `update_step` that needs `{name}`, a number of all variables, runs inside of `apply` only"
+        )
+
+
 class _OncePerStep:
     """Values that a step computes once for all variables. They end with it: a graph's tensors stay in their graph."""
 
@@ -319,7 +357,8 @@ class Optimizer(keras.optimizers.Optimizer):
     `_RULES`: names of the rule, here and in Keras, whose state it loads. `_SLOTS`: attributes, by the slots' names.
     `_ALTERNATIVES`: hyperparameters of which one may be given. `_NEEDS`: pairs of one and the option that it needs.
     `_WHOLE_UNDER`: what changes all rows of a variable, so that no update is lazy.
-    `_COPIES`: the slots that start as copies of the variables.
+    `_COPIES`: the slots that start as copies of the variables. `_INPUTS`: what a step is given beside gradients, by
+    name: a "scalar", or a tensor like each "parameter".
     """
 
     _RULES = ()
@@ -329,6 +368,8 @@ class Optimizer(keras.optimizers.Optimizer):
     _NEEDS = ()
     _WHOLE_UNDER = ()
     _COPIES = ()
+    _INPUTS = types.MappingProxyType({})
+    _loss = None
     _traced = False
 
     learning_rate = LearningRate()
@@ -412,11 +453,34 @@ class Optimizer(keras.optimizers.Optimizer):
             dtype = "float32"
         return super().add_variable(shape, initializer=initializer, dtype=dtype, **arguments)
 
+    def _slot(self, variable, name, shape="parameter", initializer="zeros"):
+        """A slot of one variable, of its shape, or of that of its "rows", its "columns" or one number for the "tensor".
+
+        Raises ValueError if the variable has no rows and columns.
+        """
+        if shape == "parameter":
+            return self.add_variable_from_reference(variable, name=name, initializer=initializer)
+        whole = tuple(variable.shape)
+        if shape != "tensor" and len(whole) < 2:
+            raise ValueError(
+                f"{self._RULES[0]} keeps `{name}` of {shape}, and variable {_path(variable)} of shape {whole} has none"
+            )
+        shapes = {"rows": (*whole[:-1], 1), "columns": (*whole[:-2], 1, *whole[-1:]), "tensor": ()}
+        name = f"{_path(variable).replace('/', '_')}_{name}"
+        with self._distribution_strategy.extended.colocate_vars_with(_native(variable)):
+            return self.add_variable(shapes[shape], initializer, variable.dtype, name=name)
+
     def _copies(self, variables, name):
         """A slot of each variable that starts as its copy, in the dtype that it is computed with."""
 
         def copy_of(variable):
-            return lambda shape, dtype: tf.cast(tf.convert_to_tensor(variable), dtype)
+            def copied(shape, dtype):
+                with tf.init_scope():  # In a graph XLA can make no variable that starts as another's value.
+                    if tf.executing_eagerly() and _native(variable).is_initialized():
+                        return tf.cast(tf.convert_to_tensor(variable), dtype)
+                return tf.cast(tf.convert_to_tensor(variable), dtype)
+
+            return copied
 
         return [
             self.add_variable_from_reference(variable, name=name, initializer=copy_of(variable))
@@ -468,10 +532,10 @@ class Optimizer(keras.optimizers.Optimizer):
         names = (name for base in reversed(cls.__mro__) for name in vars(base))
         return [name for name in dict.fromkeys(names) if isinstance(getattr(cls, name, None), Hyperparameter)]
 
-    def apply_gradients(self, grads_and_vars):
+    def apply_gradients(self, grads_and_vars, **inputs):
         """Updates the variables of pairs (gradient, variable); returns the counter of calls, as in Keras.
 
-        Raises TypeError for what are not such pairs, and what `apply` raises.
+        Raises TypeError for what are not such pairs, and what `apply` raises, which says what `inputs` are.
         """
         pairs = list(grads_and_vars) if hasattr(grads_and_vars, "__iter__") else [grads_and_vars]
         if not all(
@@ -482,39 +546,78 @@ class Optimizer(keras.optimizers.Optimizer):
             )
         if not pairs:
             raise ValueError("No gradients provided for any variable.")
-        self.apply([gradient for gradient, _ in pairs], [variable for _, variable in pairs])
+        self.apply([gradient for gradient, _ in pairs], [variable for _, variable in pairs], **inputs)
         return self._iterations
 
     @tf.autograph.experimental.do_not_convert
-    def apply(self, grads, trainable_variables=None):
+    def apply(self, grads, trainable_variables=None, **inputs):
         """Updates the variables by their gradients, summed over the replicas if there are several.
 
         Args:
             grads: gradients of the variables' shapes, as tensors or tf.IndexedSlices; None where a variable has none.
             trainable_variables: the variables, in the gradients' order; by default those that the optimizer was
                 built with. The first call builds it.
+            inputs: what the formula takes beside gradients, by name, summed over the replicas too: a number, which is
+                what `scale_loss` was called with if none is given and there is only one, or a list of tensors, one
+                for each variable.
 
         Raises:
+            TypeError: an input is missing or unknown.
             ValueError: there are no gradients, variables are unknown, or a number, dtype or shape does not fit.
         """
+        given = self._given(inputs)
         variables = self._built_with(grads, trainable_variables)
+        beside = [
+            _checked_input(name, given.pop(name), variables, grads) for name in self._inputs_of("parameter")
+        ]
         with keras.name_scope(self.name, caller=self):
             grads, variables = self._filter_empty_gradients(grads, variables)
             grads = [
                 _checked_gradient(gradient, variable)
                 for gradient, variable in zip(grads, variables, strict=True)
             ]
+            tensors = [grads, *beside], given
             replica = tf.distribute.get_replica_context()
             if replica is None:
-                self._step(tf.distribute.get_strategy(), grads, variables)
+                self._step(tf.distribute.get_strategy(), tensors, variables)
             else:
                 # First of all: no norm, accumulator or slot may see a part of the gradient.
                 if replica.num_replicas_in_sync > 1:
-                    grads = replica.all_reduce(tf.distribute.ReduceOp.SUM, grads)
+                    tensors = replica.all_reduce(tf.distribute.ReduceOp.SUM, tensors)
                 replica.merge_call(
-                    lambda strategy, grads: self._step(strategy, grads, variables), args=(grads,)
+                    lambda strategy, tensors: self._step(strategy, tensors, variables), args=(tensors,)
                 )
         self._iterations.assign_add(1)
+
+    def scale_loss(self, loss):
+        """As in Keras, whose `fit` calls it in every step: the loss is what a formula reads that needs one."""
+        if len(self._inputs_of("scalar")) == 1:
+            self._loss = loss
+        return super().scale_loss(loss)
+
+    def _inputs_of(self, shape):
+        return [name for name, of_shape in self._INPUTS.items() if of_shape == shape]
+
+    def _given(self, inputs):
+        """What the formula takes beside gradients: numbers as tensors, and for each variable its tensor."""
+        if unknown := [name for name in inputs if name not in self._INPUTS]:
+            takes = ", ".join(self._INPUTS) or "nothing beside gradients and variables"
+            raise TypeError(f"`apply` of {self._RULES[0]} takes no '{unknown[0]}', only {takes}")
+        given, loss, self._loss = dict(inputs), self._loss, None
+        if loss is not None:
+            given.setdefault(*self._inputs_of("scalar"), loss)
+        for name in self._INPUTS:
+            if name not in given:
+                raise TypeError(
+                    f"a step of {self._RULES[0]} needs `{name}`: call apply(..., {name}=...) or apply_gradients(..., "
+                    f"{name}=...); under `fit` in the model's own `train_step`"
+                )
+        numbers = {name: float64(given[name]) for name in self._inputs_of("scalar")}
+        if shaped := [name for name, number in numbers.items() if number.shape.rank]:
+            raise ValueError(
+                f"`{shaped[0]}` must be one number, not a tensor of shape {numbers[shaped[0]].shape}"
+            )
+        return given | numbers
 
     def _built_with(self, grads, variables):
         """The variables of a call, one per gradient; builds the optimizer if this is the first."""
@@ -533,53 +636,61 @@ class Optimizer(keras.optimizers.Optimizer):
         self._check_variables_are_known(variables)
         return variables
 
-    def _step(self, strategy, grads, variables):
+    def _step(self, strategy, tensors, variables):
         """One update of all variables, with one learning rate, on each device that has a copy of them."""
+        per_variable, numbers = tensors
+        with self._shared:
+            for name, of_devices in numbers.items():
+                value, *_ = strategy.experimental_local_results(of_devices)
+                self._shared.get(("input", name), lambda value=value: value)
+            learning_rate = self.learning_rate
+            of_dtypes = {
+                id(k): k for k in (self._once_per_step(learning_rate, variable) for variable in variables)
+            }
+            sums = {}
+            for before, run in self._passes():
+                for k in of_dtypes.values() if before is not None else ():
+                    before(k, sums)
+                if run is not None:
+                    sums |= self._over_all(
+                        run, strategy, zip(variables, *per_variable, strict=True), learning_rate
+                    )
 
-        def update(variable, gradient, learning_rate, constraint):
-            self.update_step(gradient, variable, learning_rate)
+    def _passes(self):
+        """The passes over all variables, in order, each after what follows from the sums of those before it."""
+        yield None, self.update_step
+
+    def _over_all(self, run, strategy, each, learning_rate):
+        """Runs a pass over all variables. Returns the sums over them that it takes, by name.
+
+        All devices have the same gradients, so that one of them tells a variable's part of a sum.
+        """
+
+        def update(variable, gradient, constraint, *beside):
+            terms = run(gradient, variable, learning_rate, *beside)
             if constraint is not None:
                 variable.assign(constraint(variable))
-
-        with self._shared:
-            learning_rate = self.learning_rate
-            for variable in variables:
-                self._once_per_step(learning_rate, variable)
-            if self._takes_sums():
-                self._shared.get("sums", lambda: self._sums(strategy, grads, variables, learning_rate))
-            for gradient, variable in zip(grads, variables, strict=True):
-                arguments = (gradient, learning_rate, variable.constraint)
-                strategy.extended.update(_native(variable), update, args=arguments, group=False)
-
-    def _takes_sums(self):
-        """Whether the update needs sums over all variables."""
-        return False
-
-    def _sums(self, strategy, grads, variables, learning_rate):
-        """Sums over all variables, by name. All devices have the same gradients, so that one of them tells."""
-
-        def terms(variable, gradient, learning_rate):
-            return self._terms(gradient, variable, learning_rate)
+            return terms or {}
 
         sums = {}
-        for gradient, variable in zip(grads, variables, strict=True):
-            found = strategy.extended.update(
-                _native(variable), terms, args=(gradient, learning_rate), group=False
-            )
+        for variable, gradient, *beside in each:
+            constraint = variable.constraint if run == self.update_step else None
+            arguments = (gradient, constraint, *beside)
+            found = strategy.extended.update(_native(variable), update, args=arguments, group=False)
             for name, of_devices in found.items():
                 term = of_devices[0] if isinstance(of_devices, (tuple, list)) else of_devices
                 sums[name] = sums[name] + term if name in sums else term
         return sums
 
-    def _total(self, name):
-        """A sum over all variables, which `apply` takes before the first of them is updated."""
+    def _input(self, name):
+        """A number that this step was given, as a float64 tensor."""
 
         def missing():
             raise RuntimeError(
-                "`update_step` of an optimizer that sums over all variables runs inside of `apply` only"
+                f"`update_step` of {self._RULES[0]} runs inside of `apply` only, which is given `{name}`"
             )
 
-        return self._shared.get("sums", missing)[name]
+        return self._shared.get(("input", name), missing)
 
     def _once_per_step(self, learning_rate, variable):
         """The scalars of the step, in the dtype that the variable's update is computed in."""
@@ -612,14 +723,19 @@ class Optimizer(keras.optimizers.Optimizer):
         return list(self._slots())
 
     def get_slot(self, variable, slot_name):
-        """The slot of that name of `variable`: a variable of its shape. Raises ValueError for an unknown one."""
+        """The slot of that name of `variable`. Raises ValueError for one that it does not have."""
         slots = self._slots()
         if slot_name not in slots:
             raise ValueError(
                 f"optimizer '{self.name}' has the slots {list(slots)}. Received: slot_name={slot_name!r}"
             )
         self._check_variables_are_known([variable])
-        return slots[slot_name][self._get_variable_index(variable)]
+        slot = slots[slot_name][self._get_variable_index(variable)]
+        if slot is None:
+            raise ValueError(
+                f"variable {_path(variable)} of shape {tuple(variable.shape)} has no slot '{slot_name}'"
+            )
+        return slot
 
     def __dir__(self):
         # Where this name is listed, tf.train.Checkpoint saves slots as tf.keras's old optimizers had them, once more.
@@ -707,7 +823,7 @@ class Optimizer(keras.optimizers.Optimizer):
         super().load_own_variables(state)
 
     def _slots(self):
-        """The variables of each slot that there is, in the order of the variables that they belong to."""
+        """The variables of each slot that there is, in the order of those that they are of; None where one has none."""
         return {
             name: getattr(self, attribute)
             for name, attribute in self._SLOTS.items()
@@ -721,7 +837,8 @@ class Optimizer(keras.optimizers.Optimizer):
         places = {}
         for slot, variables in self._slots().items():
             for path, variable in zip(self._paths(), variables, strict=True):
-                places[f"slots/{slot}/{names.get(path, path)}"] = [variable], path
+                if variable is not None:
+                    places[f"slots/{slot}/{names.get(path, path)}"] = [variable], path
         for slot, attribute in self._SCALAR_SLOTS.items():
             by_dtype = getattr(self, attribute)
             places[f"scalars/{slot}"] = [by_dtype[dtype] for dtype in sorted(by_dtype, reverse=True)], ""

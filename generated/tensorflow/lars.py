@@ -71,27 +71,38 @@ class Lars(_support.Optimizer):
         }
     )
 
-    def _takes_sums(self):
-        """Whether the update needs sums over all variables."""
-        return self.global_clipnorm is not None
+    def _passes(self):
+        """The passes over all variables, in order, each after what follows from the sums of those before it."""
+        if self.global_clipnorm is not None:
+            yield None, self._sums
+        yield self._before_update_step, self.update_step
 
-    def _terms(self, gradient, variable, learning_rate):
+    def _sums(self, gradient, variable, learning_rate):
         """What `variable` adds to sums over all variables, by name."""
         i = self._get_variable_index(variable)
         k = self._once_per_step(learning_rate, variable)
         g = _support.dense(gradient, variable, k.dtype)
-        w = tf.cast(_support.read(variable), k.dtype)
         if self.gradient_accumulation_steps is not None:
             accumulated_gradient = _support.read(self._accumulated_gradients[i])
+
         terms = {}
         if self.loss_scale_factor is not None:
             g = g * k.inverse_loss_scale_factor
         if self.gradient_accumulation_steps is not None:
             new_accumulated_gradient = accumulated_gradient + g
             g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
-        if self.global_clipnorm is not None:
-            terms["global_norm_sum"] = tf.reduce_sum(tf.square(tf.cast(g, tf.float64)))
+        terms["global_norm_sum"] = tf.reduce_sum(tf.square(tf.cast(g, tf.float64)))
         return terms
+
+    def _before_update_step(self, k, sums):
+        """What is known of all variables together, from their sums."""
+        if self.global_clipnorm is not None:
+            k.global_norm = tf.sqrt(sums["global_norm_sum"])
+            k.global_scale = tf.where(
+                tf.cast(k.global_clipnorm, tf.float64) < k.global_norm,
+                tf.cast(k.global_clipnorm, tf.float64) / k.global_norm,
+                tf.constant(1, tf.float64),
+            )
 
     def update_step(self, gradient, variable, learning_rate):
         """Updates `variable` and its slots by its gradient: stages and rule, in the program's order."""
@@ -108,9 +119,9 @@ class Lars(_support.Optimizer):
         if self.loss_scale_factor is not None:
             g = g * k.inverse_loss_scale_factor
         if self.gradient_accumulation_steps is not None:
-            accumulated_gradient = accumulated_gradient + g
-            _support.store(self._accumulated_gradients[i], accumulated_gradient)
-            g = accumulated_gradient * k.inverse_gradient_accumulation_steps
+            new_accumulated_gradient = accumulated_gradient + g
+            _support.store(self._accumulated_gradients[i], new_accumulated_gradient)
+            g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
         if self.clipvalue is not None:
             g = _minimum(_maximum(g, k.minus_clipvalue), k.clipvalue)
         if self.clipnorm is not None:
@@ -122,13 +133,7 @@ class Lars(_support.Optimizer):
             )
             g = g * tf.cast(clip_scale, k.dtype)
         if self.global_clipnorm is not None:
-            global_norm = tf.sqrt(self._total("global_norm_sum"))
-            global_scale = tf.where(
-                tf.cast(k.global_clipnorm, tf.float64) < global_norm,
-                tf.cast(k.global_clipnorm, tf.float64) / global_norm,
-                tf.constant(1, tf.float64),
-            )
-            g = g * tf.cast(global_scale, k.dtype)
+            g = g * tf.cast(k.global_scale, k.dtype)
         decayed = g + k.weight_decay * w
         w_norm = tf.sqrt(tf.reduce_sum(tf.square(tf.cast(w, tf.float64))))
         g_norm = tf.sqrt(tf.reduce_sum(tf.square(tf.cast(decayed, tf.float64))))
@@ -164,7 +169,7 @@ class Lars(_support.Optimizer):
         trust_coefficient = self._value("trust_coefficient")
         epsilon = self._value("epsilon")
         ema_momentum = self._value("ema_momentum")
-        k = types.SimpleNamespace(dtype=dtype)
+        k = _support.Numbers(dtype=dtype)
         if self.loss_scale_factor is not None:
             k.inverse_loss_scale_factor = tf.cast(1 / self._value("loss_scale_factor"), dtype)
         if self.gradient_accumulation_steps is not None:
@@ -195,7 +200,7 @@ class Lars(_support.Optimizer):
         self,
         learning_rate=0.1,
         momentum=0.9,
-        weight_decay=None,
+        weight_decay=0.0,
         trust_coefficient=0.001,
         epsilon=0.0,
         clipnorm=None,

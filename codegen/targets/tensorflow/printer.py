@@ -25,6 +25,9 @@ HELPERS = {Fn.MAXIMUM: "maximum", Fn.MINIMUM: "minimum", Fn.ONE_MINUS_POWER: "on
 ALIKE = (Fn.WHERE, Fn.MAXIMUM, Fn.MINIMUM, Fn.POW)
 """Operations whose operands must be of one dtype, literals too."""
 
+CONDITIONS = (Fn.LESS, Fn.LESS_EQUAL, Fn.EQUAL, Fn.BOTH)
+"""Operations whose value is true or false."""
+
 TURNED = {Fn.LESS: ">", Fn.LESS_EQUAL: ">="}
 """Comparisons, by their sign with the sides exchanged: a number stands on the right."""
 
@@ -91,50 +94,80 @@ class TensorFlowPrinter(Printer):
 class TensorPrinter(TensorFlowPrinter):
     """Values of an element's rate, or (`per_tensor`) of a tensor's: float64, rounded where they meet elements.
 
-    `owner`: the statement that is printed, after which a sum over all variables is called.
+    `of_all`: the names of what is known of all variables together, members of `k`.
     """
 
     calls = CALLS | {Fn.EXACT: "k.exact({0})"}
     extra_conditions = EXTRA_CONDITIONS
 
-    def __init__(self, program: Program, rates: Environment, per_tensor: bool = False, owner: str = "") -> None:
+    def __init__(
+        self, program: Program, rates: Environment, per_tensor: bool = False, of_all: frozenset[str] = frozenset()
+    ) -> None:
         super().__init__(program)
-        self.rates, self.per_tensor, self.owner = rates, per_tensor, owner
+        self.rates, self.per_tensor, self.of_all = rates, per_tensor, of_all
+        statements = (s for region in program.regions for s in (*region.scalars, *region.statements))
+        self.conditions = {s.defines for s in statements if is_condition(s.value)}
+
+    def at_rate(self, per_tensor: bool) -> TensorPrinter:
+        return TensorPrinter(self.program, self.rates, per_tensor, self.of_all)
 
     def reference(self, ref: Ref) -> str:
-        if ref.kind is Kind.SCALAR:
-            return f"tf.cast(k.{ref.name}, tf.float64)" if self.per_tensor else f"k.{ref.name}"
-        if not self.per_tensor and self.rates[ref.kind, ref.name].is_per_tensor:
-            return f"tf.cast({ref.name}, k.dtype)"
-        return ref.name
+        if ref.kind is Kind.SUM:
+            return f'sums["{ref.name}"]'
+        is_of_all = ref.kind in (Kind.LET, Kind.SLOT) and ref.name in self.of_all
+        text = f"k.{ref.name}" if ref.kind is Kind.SCALAR or is_of_all else ref.name
+        is_wide = ref.kind is Kind.LET and self.rates[ref.kind, ref.name].is_per_tensor
+        return text if is_wide == self.per_tensor or ref.name in self.conditions else self._cast(text)
+
+    def _cast(self, text: str) -> str:
+        return f"tf.cast({text}, {self._dtype})"
+
+    @property
+    def _dtype(self) -> str:
+        return "tf.float64" if self.per_tensor else "k.dtype"
 
     def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
         if self.per_tensor and fn is Fn.EXACT:
             return self.render(arguments[0])
         if fn in ALIKE:
-            dtype = "tf.float64" if self.per_tensor else "k.dtype"
-            return self.alike(fn, arguments, f"tf.constant({{0}}, {dtype})"), Precedence.ATOM
+            return self.alike(fn, arguments, f"tf.constant({{0}}, {self._dtype})"), Precedence.ATOM
         return super().operation(fn, arguments)
 
     def reduction(self, node: Reduce) -> str:
+        """A sum: in float64, or along an axis, where it is one of many, in the elements' dtype."""
         if node.over == "tensors":
-            return f'self._total("{self.owner}_sum")'
-        if node.over != "tensor":
             return super().reduction(node)
-        elements = TensorPrinter(self.program, self.rates)
+        elements, along = self.at_rate(per_tensor=False), ""
+        if node.over == "axis":
+            along = f", axis={node.axis}, keepdims=True"
+            if not self.per_tensor:
+                return f"tf.reduce_sum({self.print(node.argument)}{along})"
         match node.argument:
             case Op(Fn.SQUARE, (x,)):  # formed in the accumulator's dtype, so that a norm does not overflow
-                return f"tf.reduce_sum(tf.square(tf.cast({elements.print(x)}, tf.float64)))"
-        return f"tf.reduce_sum(tf.cast({elements.print(node.argument)}, tf.float64))"
+                total = f"tf.reduce_sum(tf.square(tf.cast({elements.print(x)}, tf.float64)){along})"
+            case _:
+                total = f"tf.reduce_sum(tf.cast({elements.print(node.argument)}, tf.float64){along})"
+        return total if self.per_tensor else self._cast(total)
 
     def length(self, node: Length) -> str:
-        if node.over != "tensor":
+        if node.over == "tensors":
             return super().length(node)
-        return f"tf.cast(tf.size({TensorPrinter(self.program, self.rates).print(node.argument)}), tf.float64)"
+        argument = self.at_rate(per_tensor=False).print(node.argument)
+        return self._cast(f"tf.shape({argument})[{node.axis}]" if node.over == "axis" else f"tf.size({argument})")
 
     def is_per_tensor(self, node: Expression) -> bool:
         rate = rate_of(node, self.rates)
         return rate != Rate.BUILT and rate.is_per_tensor
+
+
+def is_condition(node: Expression) -> bool:
+    return isinstance(node, Op) and node.fn in CONDITIONS
+
+
+class BetweenPrinter(TensorPrinter):
+    """What is known of all variables together, between passes over them: no variable is at hand."""
+
+    extra_conditions = {}
 
 
 class FastScalarPrinter(TensorFlowPrinter):
