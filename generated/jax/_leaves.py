@@ -17,6 +17,9 @@ from jax import lax
 COPY = object()
 """Says of a slot that it starts as a copy of the parameter."""
 
+AXES = {"rows": -1, "columns": -2}
+"""The axis that slots of these shapes have at length 1."""
+
 
 def compute_dtype(leaf: Any) -> jnp.dtype:
     """The dtype of a leaf's arithmetic: float32 for float16 and bfloat16, a complex leaf's parts', else its own."""
@@ -43,12 +46,15 @@ def slot(
 
     def made(w: Any) -> Any:
         dtype = compute_dtype(w)
-        if is_complex(w) and (exists is not None or shape != "parameter"):
+        if is_complex(w) and (exists is not None or shape in AXES):
             raise NotImplementedError("a formula that depends on a leaf's axes takes no complex leaves yet")
         if exists is not None and not exists(jnp.asarray(w) if not hasattr(w, "ndim") else w):
             return optax.MaskedNode()
         if shape != "parameter":
-            return jnp.full(slot_shape(shape, jnp.shape(w)), start, dtype)
+            sums = partial(jnp.sum, axis=AXES.get(shape), keepdims=shape in AXES)
+            return jnp.full_like(
+                jax.eval_shape(sums, w), start, dtype
+            )  # sharded as the leaf's other axes are
         if not is_complex(w):
             return jnp.array(w, dtype, copy=True) if start is COPY else jnp.full_like(w, start, dtype)
         if start is COPY:
@@ -134,6 +140,7 @@ class Leaves:
         It computes in the leaf's compute dtype, a complex number being two real ones; what comes back has the dtypes
         of w (or g, unless `write`) and slots.
         """
+        run = leaf if sums else lambda *arguments: (leaf(*arguments), {})
         rows, totals = [], []
         for g, w, *beside in zip(self.grads, self.params, *self.slots, *self.inputs, strict=True):
             slots, inputs = beside[: len(self.slots)], beside[len(self.slots) :]
@@ -143,25 +150,26 @@ class Leaves:
             dtype, parts = compute_dtype(w), is_complex(w)
             if is_complex(_values(g)) and not parts:
                 raise ValueError(f"a leaf of dtype {jnp.result_type(w)} has a complex gradient")
-            given = [None if _is_absent(x) else _real(x, dtype, parts) for x in (w, *slots, *inputs)]
+            given = [_real(w, dtype, parts)]
+            given += [None if _is_absent(x) else _real(x, dtype, is_complex(x)) for x in slots]
+            given += [_real(x, dtype, parts) for x in inputs]
             if isinstance(g, SparseRows) and lazy:
                 if accumulates:
                     raise ValueError(
                         "sparse='lazy' has no meaning with gradient accumulation: pass sparse='dense'"
                     )
                 g_rows = SparseRows(g.indices, _real(g.rows, dtype, parts))
-                new = g_rows.lazy(leaf, write, given, numbers[dtype], *conditions)
+                new, found = g_rows.lazy(run, write, given, numbers[dtype], *conditions)
             else:
                 dense = g.dense(w) if isinstance(g, SparseRows) else g
-                new = leaf(given[0], _real(dense, dtype, parts), *given[1:], numbers[dtype], *conditions)
-            if sums:
-                new, found = new
-                totals.append(found)
+                new, found = run(
+                    given[0], _real(dense, dtype, parts), *given[1:], numbers[dtype], *conditions
+                )
+            totals.append(found)
             like = (w if write else _values(g), *slots)
             rows.append(
                 tuple(
-                    y if _is_absent(y) or x is None else _like(x, y, parts)
-                    for x, y in zip(new, like, strict=True)
+                    y if _is_absent(y) or x is None else _like(x, y) for x, y in zip(new, like, strict=True)
                 )
             )
         columns = list(zip(*rows, strict=True)) if rows else [()] * len(self.absent)
@@ -194,9 +202,9 @@ def _real(x: Any, dtype: Any, parts: bool) -> jax.Array:
     return _as(jnp.stack([jnp.real(x), jnp.imag(x)], axis=-1) if parts else x, dtype)
 
 
-def _like(x: jax.Array, like: Any, parts: bool) -> jax.Array:
-    """x in the dtype of `like`, put together of its `parts` if it has them. A real gradient's update is real."""
-    if parts:
+def _like(x: jax.Array, like: Any) -> jax.Array:
+    """x in the dtype of `like`, put together of its parts if it has them. A real gradient's update is real."""
+    if x.ndim > jnp.ndim(like):
         x = lax.complex(x[..., 0], x[..., 1]) if is_complex(like) else x[..., 0]
     return _as(x, jnp.result_type(like))
 
@@ -234,18 +242,14 @@ class SparseRows:
 
     def lazy(
         self, leaf: Callable[..., Any], write: bool, tensors: list[Any], *numbers: Any
-    ) -> tuple[Any, ...]:
-        """`leaf` of the touched rows of `tensors`, w and its slots. Others stay, or are zero in what is added."""
-        w, *slots = tensors
-        whole = (w if write else jnp.zeros_like(w), *slots)
-        if not jnp.size(self.indices):
-            return whole
+    ) -> tuple[Any, Any]:
+        """`leaf` of the touched rows of `tensors`: w, its slots, and inputs. Others stay, or are zero in what is added."""
+        w, *beside = tensors
         at, g = _each_once(jnp.asarray(self.indices), _as(self.rows, w.dtype), w.shape[0])
         old = [x if x is None else x.at[at].get(mode="fill", fill_value=0) for x in tensors]
-        new = leaf(old[0], g, *old[1:], *numbers)
-        return tuple(
-            x if x is None else x.at[at].set(y, mode="drop") for x, y in zip(whole, new, strict=True)
-        )
+        new, sums = leaf(old[0], g, *old[1:], *numbers)
+        pairs = zip((w if write else jnp.zeros_like(w), *beside), new, strict=False)  # inputs stay
+        return tuple(y if x is None or y is None else x.at[at].set(y, mode="drop") for x, y in pairs), sums
 
 
 @partial(jax.jit, static_argnames="length")
