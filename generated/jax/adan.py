@@ -43,6 +43,7 @@ class AdanState(NamedTuple):
     slots_in_rule = MappingProxyType(
         {"m": "m", "v": "v", "n": "n", "g_": "previous", "accumulated_gradient": "accumulated_gradient"}
     )
+    slots_in_optax = MappingProxyType({"g_": "g"})
 
 
 class AdanExtras(NamedTuple):

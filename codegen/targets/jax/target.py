@@ -61,10 +61,15 @@ class JaxTarget:
 
 def names_in_optax(program: Program) -> dict[str, str]:
     """The name in generated code of each name of `program`."""
+    return new_names(program, _peers_names(program), LOCALS)
+
+
+def _peers_names(program: Program) -> dict[str, str]:
+    """What optax calls what a rule calls otherwise."""
     names = HYPERS | SLOTS
     for peer in _peers(program):
         names |= {**peer.names, **peer.slots}
-    return new_names(program, names, LOCALS)
+    return names
 
 
 def _with_none_for_off(program: Program) -> Program:
@@ -80,6 +85,9 @@ class _Module:
         self.program = renamed(_with_none_for_off(program), names)
         self.slots_in_rule = {names[slot.name]: slot.name for slot in tensors(program)}
         self.kept_in_rule = {names[s.name]: s.name for s in program.slots if s.shape == "scalar"}
+        theirs = _peers_names(program)
+        called = {names[slot.name]: theirs.get(slot.name, slot.name) for slot in program.slots}
+        self.slots_in_optax = {ours: name for ours, name in called.items() if ours != name}
         self.scalars, self.formula = Scalars(self.program), Formula(self.program)
         self.printer, self.not_lazy = JaxPrinter(), locality(self.program)
 
@@ -109,6 +117,7 @@ class _Module:
             "scalar_flags": scalars.flags,
             "slots_in_rule": self.slots_in_rule,
             "scalars_in_rule": self.kept_in_rule,
+            "slots_in_optax": self.slots_in_optax,
             "predicates": predicates,
             "flags": flags,
             "checks": list(self._checks()),

@@ -14,7 +14,7 @@ from kinds import of_each_kind
 from optloom.codegen.compiler import discover, program_for
 from optloom.codegen.ir.nodes import Kind, Program, Ref
 from optloom.codegen.printing import UnsupportedOperation
-from optloom.codegen.targets.jax.target import TARGET
+from optloom.codegen.targets.jax.target import TARGET, names_in_optax
 from optloom.spec.guards import HasAxes, atoms
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
@@ -49,6 +49,12 @@ class Doors:
     @property
     def rate_starts_a_slot(self) -> bool:
         return any(slot.init == Ref(Kind.HYPER, "learning_rate") for slot in self.program.slots)
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """What a step takes beside gradients: the shape of each, by its name."""
+        names = names_in_optax(self.program)
+        return {names[source.name]: source.shape for source in self.program.inputs}
 
     @property
     def integers(self) -> tuple[str, ...]:
