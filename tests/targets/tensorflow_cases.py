@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import operator
 import os
 import tempfile
 from collections.abc import Callable, Iterable
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from optloom.codegen.compiler import discover, program_for, render
 from optloom.codegen.conformance.protocol import load_module
-from optloom.codegen.ir.nodes import Program
+from optloom.codegen.ir.nodes import Hyperparameter, Program
 from optloom.codegen.passes.locality import locality
 from optloom.codegen.printing import UnsupportedOperation
 from optloom.spec.declarations import Hyper, Slot
@@ -48,8 +49,9 @@ def _is_of_keras(rule: str) -> bool:
     return not others and any(peer.ecosystem == "keras" for peer in discover()[rule].peers)
 
 
-RULES = [rule for rule in discover() if rendered(rule, "fast") and _is_of_keras(rule)]
-PROGRAMS: dict[str, Program] = {rule: program_for(discover()[rule], "tensorflow") for rule in RULES}
+PRINTED = [rule for rule in discover() if rendered(rule, "fast")]
+RULES = [rule for rule in PRINTED if _is_of_keras(rule)]
+PROGRAMS: dict[str, Program] = {rule: program_for(discover()[rule], "tensorflow") for rule in PRINTED}
 LAZY = [rule for rule in RULES if not locality(PROGRAMS[rule])]
 DENSE = [rule for rule in RULES if rule not in LAZY]
 PEERS = {
@@ -59,6 +61,9 @@ PEERS = {
     if peer.path.startswith("keras.")
 }
 """The optimizer of Keras that a rule is, by rule."""
+
+LAID_OUT_AS_THERE = [rule for rule in PEERS if {s.shape for s in PROGRAMS[rule].slots} <= {"parameter", "scalar"}]
+"""Rules whose state lies as Keras's does: its Adafactor keeps placeholders, and a whole second moment besides."""
 
 MODE_OF = {rule: MODES[number % len(MODES)] for number, rule in enumerate(RULES)}
 """One mode of execution for each rule, in turn: the conformance suite runs them all."""
@@ -72,6 +77,13 @@ def load(rule: str, numerics: str = "fast", target: str = "tensorflow") -> Modul
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text)
     return load_module(str(folder / target / f"{rule}.py"))
+
+
+def is_legal(hyper: Hyperparameter, value: float) -> bool:
+    """Whether a number is within the bounds of a hyperparameter."""
+    signs = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
+    whole = not hyper.integer or value == int(value)
+    return whole and all(signs[sign](value, bound) for sign, bound in hyper.bounds)
 
 
 def make(rule: str, numerics: str = "fast", **arguments: Any) -> Any:
