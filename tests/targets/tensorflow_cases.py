@@ -19,7 +19,7 @@ from optloom.codegen.conformance.protocol import load_module
 from optloom.codegen.ir.nodes import Hyperparameter, Program
 from optloom.codegen.passes.locality import locality
 from optloom.codegen.printing import UnsupportedOperation
-from optloom.spec.declarations import Hyper, Slot
+from optloom.spec.declarations import Slot
 from optloom.spec.rule import declarations_of
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -45,7 +45,6 @@ def _is_of_keras(rule: str) -> bool:
     """Whether Keras has the rule too, with slots and numbers as most have; the conformance suite runs all others."""
     declared = list(declarations_of(discover()[rule]))
     others = any(slot.init == "parameter" for slot in declared if isinstance(slot, Slot))
-    others |= any(hyper.off not in (None, 0) for hyper in declared if isinstance(hyper, Hyper))
     return not others and any(peer.ecosystem == "keras" for peer in discover()[rule].peers)
 
 
@@ -98,7 +97,9 @@ def all_on(rule: str) -> dict[str, Any]:
         for option in PROGRAMS[rule].options
         if not (option.choices or option.convention or option.stage)
     }
-    return own | {hyper.name: 0.9 for hyper in PROGRAMS[rule].hypers if hyper.off is not None}
+    return own | {
+        hyper.name: 0.9 if is_legal(hyper, 0.9) else -0.9 for hyper in PROGRAMS[rule].hypers if hyper.off is not None
+    }
 
 
 def variable(values: Any, dtype: str = "float32", name: str = "w") -> Any:
