@@ -487,6 +487,11 @@ class Optimizer(keras.optimizers.Optimizer):
             for variable in variables
         ]
 
+    def _initial(self, name):
+        """What a hyperparameter is when slots are made, known also where a graph is traced: see `_copies`."""
+        with tf.init_scope():
+            return self._value(name)
+
     def _scalar_slots(self, variables, name, initial):
         """A slot of the whole optimizer, a number: one for each dtype that is computed with."""
         dtypes = dict.fromkeys(_compute_dtype(variable).name for variable in variables)
@@ -576,14 +581,17 @@ class Optimizer(keras.optimizers.Optimizer):
                 _checked_gradient(gradient, variable)
                 for gradient, variable in zip(grads, variables, strict=True)
             ]
-            tensors = [grads, *beside], given
+            tensors = [grads, *beside], [given[name] for name in self._inputs_of("scalar")]
             replica = tf.distribute.get_replica_context()
             if replica is None:
                 self._step(tf.distribute.get_strategy(), tensors, variables)
             else:
                 # First of all: no norm, accumulator or slot may see a part of the gradient.
                 if replica.num_replicas_in_sync > 1:
-                    tensors = replica.all_reduce(tf.distribute.ReduceOp.SUM, tensors)
+                    # One after the other: tensors of several dtypes cannot be reduced at once.
+                    tensors = [
+                        [replica.all_reduce(tf.distribute.ReduceOp.SUM, x) for x in part] for part in tensors
+                    ]
                 replica.merge_call(
                     lambda strategy, tensors: self._step(strategy, tensors, variables), args=(tensors,)
                 )
@@ -640,7 +648,7 @@ class Optimizer(keras.optimizers.Optimizer):
         """One update of all variables, with one learning rate, on each device that has a copy of them."""
         per_variable, numbers = tensors
         with self._shared:
-            for name, of_devices in numbers.items():
+            for name, of_devices in zip(self._inputs_of("scalar"), numbers, strict=True):
                 value, *_ = strategy.experimental_local_results(of_devices)
                 self._shared.get(("input", name), lambda value=value: value)
             learning_rate = self.learning_rate

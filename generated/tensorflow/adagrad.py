@@ -224,7 +224,7 @@ class Adagrad(_support.Optimizer):
     def _add_slots(self, variables):
         """The slots of `variables`, under Keras's names and in its order."""
         self._accumulator = self.add_optimizer_variables(
-            variables, "accumulator", initializer=_support.filled(self._value("initial_accumulator_value"))
+            variables, "accumulator", initializer=_support.filled(self._initial("initial_accumulator_value"))
         )
 
 

@@ -242,7 +242,7 @@ class ASGD(_support.Optimizer):
     def _add_slots(self, variables):
         """The slots of `variables`, under Keras's names and in its order."""
         self._average = self.add_optimizer_variables(variables, "average")
-        self._eta = self._scalar_slots(variables, "eta", self._value("learning_rate"))
+        self._eta = self._scalar_slots(variables, "eta", self._initial("learning_rate"))
         self._mu = self._scalar_slots(variables, "mu", 1.0)
 
 

@@ -281,7 +281,7 @@ class Ftrl(_support.Optimizer):
         self._accumulator, self._linear = self.add_optimizer_variables(
             variables,
             ["accumulator", "linear"],
-            initializer=[_support.filled(self._value("initial_accumulator_value")), "zeros"],
+            initializer=[_support.filled(self._initial("initial_accumulator_value")), "zeros"],
         )
 
 

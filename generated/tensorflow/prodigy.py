@@ -286,7 +286,7 @@ class Prodigy(_support.Optimizer):
         """The slots of `variables`, under Keras's names and in its order."""
         self._m, self._v, self._s = self.add_optimizer_variables(variables, ["m", "v", "s"])
         self._start = self._copies(variables, "start")
-        self._d = self._scalar_slots(variables, "d", self._value("d_0"))
+        self._d = self._scalar_slots(variables, "d", self._initial("d_0"))
         self._r = self._scalar_slots(variables, "r", 0.0)
 
 

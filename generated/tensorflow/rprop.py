@@ -244,7 +244,7 @@ class Rprop(_support.Optimizer):
         self._previous, self._step_size = self.add_optimizer_variables(
             variables,
             ["previous", "step_size"],
-            initializer=["zeros", _support.filled(self._value("learning_rate"))],
+            initializer=["zeros", _support.filled(self._initial("learning_rate"))],
         )
 
 

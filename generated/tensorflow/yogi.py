@@ -249,8 +249,8 @@ class Yogi(_support.Optimizer):
             variables,
             ["m", "v"],
             initializer=[
-                _support.filled(self._value("initial_accumulator_value")),
-                _support.filled(self._value("initial_accumulator_value")),
+                _support.filled(self._initial("initial_accumulator_value")),
+                _support.filled(self._initial("initial_accumulator_value")),
             ],
         )
 

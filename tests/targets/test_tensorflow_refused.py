@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from optloom.codegen.compiler import Settings, discover, render
 from optloom.codegen.conformance.protocol import load_module
-from tensorflow_cases import PROGRAMS, RULES, load, make, tf, variable
+from tensorflow_cases import PROGRAMS, RULES, is_legal, load, make, tf, variable
 
 BOUNDS = [
     (rule, hyper.name, bad)
     for rule in RULES
     for hyper in PROGRAMS[rule].hypers
-    for bad in (-1.0, float("nan"), float("inf"))
+    for bad in (-1.0, 1.0, float("nan"), float("inf"))
+    if not (np.isfinite(bad) and is_legal(hyper, bad))
 ]
 
 

@@ -260,7 +260,7 @@ def _number(init: Literal | Ref) -> str:
         case Literal(value):
             return repr(float(value))
         case Ref(_, name):
-            return f'self._value("{name}")'
+            return f'self._initial("{name}")'
 
 
 def _initializers(starts: list[str]) -> str:
