@@ -30,7 +30,7 @@ def built(rule: str, dtype: str = "float64", **arguments: Any) -> tuple[Any, lis
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("rule", NEW)
-def test_variables_of_all_shapes_together_move_as_in_numpy(rule: str, mode: str) -> None:
+def test_variables_of_all_shapes_move_together_as_the_readable_target_has_it(rule: str, mode: str) -> None:
     """float64: what is summed over all variables, and kept, is one number for all of them."""
     optimizer, variables = built(rule, gradient_accumulation_steps=2, global_clipnorm=3.0, weight_decay=0.01)
     arrays = parameters()
