@@ -103,7 +103,8 @@ class Exact:
         if not known:
             if operation is Arithmetic.power:
                 self.engine.features.add("library")
-            first, second = first.rounded(), second.rounded()
+            # An exponent stays the number that it is.
+            first, second = first.rounded(), second if operation is Arithmetic.power else second.rounded()
         arithmetic = EXACTLY if known else self.engine.arithmetic
         return Exact(self.engine, pairwise(lambda x, y: operation(arithmetic, x, y), first.parts, second.parts), known)
 

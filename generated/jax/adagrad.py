@@ -134,12 +134,10 @@ def adagrad_step(
             "gradient_accumulation_steps": gradient_accumulation_steps,
         },
         scalars=_scalars,
-        passes=(
-            partial(
-                _leaf,
-                has_weight_decay=has_weight_decay,
-                has_gradient_accumulation_steps=has_gradient_accumulation_steps,
-            ),
+        leaf=partial(
+            _leaf,
+            has_weight_decay=has_weight_decay,
+            has_gradient_accumulation_steps=has_gradient_accumulation_steps,
         ),
         every={"is_update": gradient_accumulation_steps},
         reads_params=has_weight_decay,

@@ -167,13 +167,11 @@ def adamw_step(
             "gradient_accumulation_steps": gradient_accumulation_steps,
         },
         scalars=partial(_scalars, epsilon_hat=epsilon_hat),
-        passes=(
-            partial(
-                _leaf,
-                amsgrad=amsgrad,
-                has_weight_decay=has_weight_decay,
-                has_gradient_accumulation_steps=has_gradient_accumulation_steps,
-            ),
+        leaf=partial(
+            _leaf,
+            amsgrad=amsgrad,
+            has_weight_decay=has_weight_decay,
+            has_gradient_accumulation_steps=has_gradient_accumulation_steps,
         ),
         every={"is_update": gradient_accumulation_steps},
         reads_params=has_weight_decay,

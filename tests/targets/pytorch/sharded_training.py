@@ -129,8 +129,7 @@ def main(rank: int, folder: Path, rules: dict[str, str]) -> None:
         for rule, file in rules.items():
             kind = next(
                 x for x in vars(load_module(file)).values()
-                if isinstance(x, type) and issubclass(x, torch.optim.Optimizer)
-                and x.__name__.lower() == rule.replace("_", "")
+                if isinstance(x, type) and x.__name__.lower() == rule and issubclass(x, torch.optim.Optimizer)
             )  # fmt: skip
             for foreach in (False, True) if check == "fsdp" else (None,):
                 try:
