@@ -14,7 +14,9 @@ from optloom.spec.guards import ALWAYS, Guard
 from ...ir.nodes import (
     ZERO,
     Expression,
+    Fn,
     Kind,
+    Op,
     Program,
     Rate,
     Reduce,
@@ -26,15 +28,16 @@ from ...ir.nodes import (
     references,
 )  # fmt: skip
 from ...passes.fission import phases
+from ...passes.joined import joined, named_instead
 from ...passes.rates import environment, rate_of
 from ...passes.traffic import Phase, Sum
 from .printer import TensorPrinter, alternatives, parameter_moved
 
-NEW = "new_w"
+MOVED = "update"
 PARAMETER = Ref(Kind.PARAMETER, "w")
 LOCALS = frozenset(
-    f"{NEW} k moved before write exact is_update jax jnp lax optax partial "
-    "count iterations sparse axis_name slots_in_rule Any NamedTuple Number".split()
+    f"{MOVED} k h t on moved step before write sums exact is_update jax jnp lax optax partial "
+    "count iterations sparse axis_name exclude_from_weight_decay slots_in_rule Any NamedTuple Number".split()
 )
 """Names around the formula, which no rule's names may take."""
 
@@ -50,20 +53,19 @@ Blocks = Iterator[tuple[Guard, list[str]]]
 
 @dataclass(frozen=True)
 class Pass:
-    """A function of the formula, which runs over all leaves. `before`: the lines of the function that runs between the
-    last pass and this one, on what was summed over all leaves. `writes`: whether the parameter moves in it."""
+    """A function of the formula, which runs over all leaves. `after`: the lines of the function that follows it, of
+    what was summed over all leaves. `condition`: when the two are needed, empty for always."""
 
     name: str
     lines: tuple[str, ...]
     results: str
-    before: tuple[str, ...]
-    writes: bool
-    sums: bool
+    after: tuple[str, ...]
+    condition: str
 
 
 class Formula:
     def __init__(self, program: Program) -> None:
-        self.program, self.update = program, program.update
+        self.program, self.update, self.instead = program, joined(program), named_instead(program)
         self.split = phases(program, self.update, cuts=frozenset({"tensors"}))
         of_all = {s.defines for phase in self.split for s in phase.before}
         self.printer = TensorPrinter(frozenset(of_all))
@@ -71,74 +73,81 @@ class Formula:
         self.rates |= {(Kind.SUM, total.name): Rate.STEP | Rate.TENSORS for phase in self.split for total in phase.sums}
 
     def passes(self) -> list[Pass]:
-        return [self._pass(number, phase) for number, phase in enumerate(self.split, 1)]
+        """The last one's numbers may be all that comes after the sums: then it has no function of its own."""
+        following = (*self.split[1:], None)
+        made = [self._pass(phase, later) for phase, later in zip(self.split, following, strict=True)]
+        return [one for one in made if one.lines]
 
-    def _pass(self, number: int, phase: Phase) -> Pass:
-        self.writes = any(isinstance(s, Store) and s.slot == "w" for s in phase.statements)
-        earlier = self.program.regions[:-1] if number == 1 else ()
-        lines = _laid_out(self.printer, _merged(self._blocks(earlier, phase)))
+    def _pass(self, phase: Phase, later: Phase | None) -> Pass:
+        self.writes = _writes(phase)
+        lines = self._guarded(self._blocks(phase))
+        results = ", ".join(slot.name for slot in tensors(self.program))
+        results = f"w if write else {MOVED}, {results}" if self.writes else f"None, {results}"
+        if phase.sums:
+            sums = ", ".join(f'"{total.name}": {total.name}' for total in phase.sums)
+            results = f"({results}), {{{sums}}}" if phase.writes else f"None, {{{sums}}}"
+        condition = "" if ALWAYS in phase.guards else " or ".join(map(self.printer.guard, phase.guards))
+        return Pass(self._name(phase), tuple(lines), results, tuple(self._before(later)), condition)
+
+    def _name(self, phase: Phase) -> str:
+        """Of those that do not write the parameter, if there are several, each has a number."""
+        if _writes(phase):
+            return "_leaf"
+        others = [other for other in self.split if not _writes(other)]
+        return "_sums" if len(others) == 1 else f"_sums_{others.index(phase) + 1}"
+
+    def _before(self, phase: Phase | None) -> list[str]:
+        """What is known of all leaves together, from their sums."""
+        known = phase.before if phase else ()
+        return self._guarded((s.guard, [f"k.{s.defines} = {self.printer.print(s.value)}"]) for s in known)
+
+    def _guarded(self, blocks: Iterable[tuple[Guard, list[str]]]) -> list[str]:
+        """The lines of `blocks`, and before them what strict code needs."""
+        lines = _laid_out(self.printer, _merged(blocks))
         if self.program.strict and any("exact(" in line for line in lines):
             lines.insert(0, "exact = partial(_double.exact, zero=k.zero)")
-        results = ", ".join([NEW if self.writes else "None", *(slot.name for slot in tensors(self.program))])
-        name = "_leaf" if len(self.split) == 1 else f"_pass_{number}"
-        if phase.sums:
-            results = f"({results}), {{{', '.join(f'{total.name!r}: {total.name}' for total in phase.sums)}}}"
-        return Pass(name, tuple(lines), results, tuple(self._before(phase)), self.writes, bool(phase.sums))
+        return lines
 
-    def _before(self, phase: Phase) -> list[str]:
-        """What is known of all leaves together, from their sums."""
-        blocks = [(s.guard, [f"k.{s.defines} = {self.printer.print(s.value)}"]) for s in phase.before]
-        if self.program.strict and any("exact(" in line for _, lines in blocks for line in lines):
-            blocks.insert(0, (ALWAYS, ["exact = partial(_double.exact, zero=k.zero)"]))
-        return _laid_out(self.printer, _merged(blocks))
-
-    def _blocks(self, earlier: tuple[Region, ...], phase: Phase) -> Blocks:
+    def _blocks(self, phase: Phase) -> Blocks:
+        """The statements of a phase, each sum at its place; what a call that does not update leaves, if there are such
+        calls: slots as they are, or as every call stores them."""
+        region, statements, sums = self.update, phase.statements, phase.sums
+        stored = {_target(s) for s in statements if isinstance(s, Store)}
+        names = ["w", MOVED] if self.writes else []
+        names += [slot.name for slot in tensors(self.program) if slot.name in stored]
+        left = [self.instead.get(name, name) for name in names]
+        made = [at for at, s in enumerate(statements, 1) if _target(s) in left and isinstance(s, Let)]
+        chooses = region.predicate is not None and bool(stored)
         if self.writes:
-            yield ALWAYS, [f"{NEW} = w if write else jnp.zeros_like(w)"]
-        for region in earlier:
-            yield from self._region(region, region.statements, ())
-        yield from self._region(self.update, phase.statements, phase.sums)
-
-    def _region(self, region: Region, statements: tuple[Statement, ...], sums: tuple[Sum, ...]) -> Blocks:
-        self.sums = sums
-        body: list[tuple[Guard, list[str]]] = []
+            yield ALWAYS, [f"{MOVED} = jnp.zeros_like(w)"]
         for at in range(len(statements) + 1):
+            if chooses and at == max(made, default=0):
+                yield region.guard, [f"before = {', '.join(left)}"]
             for total in sums:
                 if total.position == at:
-                    text = self.printer.reduction(Reduce(total.argument, "tensor"))
-                    body.append((total.guard, [f"{total.name} = {text}"]))
+                    yield total.guard, [f"{total.name} = {self.printer.share(total.argument)}"]
             if at < len(statements):
-                body += self._statement(statements, at)
-        stored = {NEW if _target(s) == "w" else _target(s) for s in statements if isinstance(s, Store)}
-        kept = ", ".join(name for name in [NEW, *(slot.name for slot in tensors(self.program))] if name in stored)
-        if region.predicate is None or not kept:
-            yield from body
-            return
-        yield region.guard, [f"before = {kept}"]
-        yield from body
-        yield region.guard, [f"{kept} = _support.select({region.predicate.name}, {_tuple(kept)}, before)"]
+                yield from self._statement(statements[at])
+        if chooses and region.predicate is not None:
+            new = ", ".join(names)
+            yield region.guard, [f"{new} = _support.select({region.predicate.name}, {_tuple(new)}, before)"]
 
-    def _statement(self, statements: tuple[Statement, ...], at: int) -> Blocks:
-        statement = statements[at]
+    def _statement(self, statement: Statement) -> Blocks:
         name = _target(statement)
-        if name == "w" and not self.writes:
-            yield statement.guard, [f"w = {self.printer.print(statement.value)}"]
-            return
         if name != "w":
             yield statement.guard, self._assigned(name, statement.value)
-            return
-        summed = any(PARAMETER in references(total.argument) for total in self.sums)
-        needed_later = summed or any(_reads_parameter(later) for later in statements[at + 1 :])
-        increment = parameter_moved(statement.value, Ref(Kind.LET, NEW))
-        if increment is not None:
-            yield statement.guard, self._assigned(NEW, increment)
-            if needed_later:
-                yield statement.guard, self._assigned("w", statement.value)
-            return
-        yield statement.guard, self._assigned("moved", statement.value)
-        yield statement.guard, [f"{NEW} = moved if write else {NEW} + (moved - w)"]
-        if needed_later:
-            yield statement.guard, ["w = moved"]
+        elif not self.writes:
+            yield statement.guard, [f"w = {self.printer.print(statement.value)}"]
+        elif statement.value != PARAMETER:
+            yield statement.guard, self._moved(statement.value)
+
+    def _moved(self, value: Expression) -> list[str]:
+        """The parameter goes a step on, and so does what optax will add to it."""
+        match value:
+            case Op(Fn.ADD | Fn.SUB as fn, (Ref(Kind.PARAMETER, "w"), step)):
+                sign = "+" if fn is Fn.ADD else "-"
+                return [*self._assigned("step", step), f"w, {MOVED} = w {sign} step, {MOVED} {sign} step"]
+        return [*self._assigned("moved", value), f"w, {MOVED} = moved, {MOVED} + (moved - w)"]
 
     def _assigned(self, name: str, value: Expression) -> list[str]:
         branches = list(alternatives(value))
@@ -154,8 +163,7 @@ class Formula:
         """The text of `value`; in a slot it has the slot's shape."""
         text = self.printer.print(value)
         is_slot = any(slot.name == name for slot in self.program.slots)
-        known = {**self.rates, (Kind.LET, NEW): Rate.ELEMENT}
-        if not is_slot or rate_of(value, known) >= Rate.ROW:
+        if not is_slot or rate_of(value, self.rates) >= Rate.ROW:
             return text
         return f"jnp.zeros_like({name})" if value == ZERO else f"jnp.full_like({name}, {text})"
 
@@ -190,12 +198,17 @@ def _target(statement: Statement) -> str:
     return statement.slot if isinstance(statement, Store) else statement.name
 
 
+def _writes(phase: Phase) -> bool:
+    return "w" in phase.writes
+
+
 def _reads_parameter(statement: Statement) -> bool:
-    """Whether a statement needs the parameter itself, not only to add to it."""
-    if _target(statement) != "w":
-        return PARAMETER in references(statement.value)
-    increments = [parameter_moved(branch, Ref(Kind.LET, NEW)) for _, branch in alternatives(statement.value)]
-    return any(increment is None or PARAMETER in references(increment) for increment in increments)
+    """Whether a statement needs the parameter itself, not only to move it."""
+    match statement.value:
+        case Op(Fn.ADD | Fn.SUB, (Ref(Kind.PARAMETER, "w"), step)) if _target(statement) == "w":
+            return PARAMETER in references(step)
+        case value:
+            return value != PARAMETER and PARAMETER in references(value)
 
 
 def guards_of_reads(program: Program) -> Iterator[Guard]:

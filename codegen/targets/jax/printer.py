@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from optloom.spec.guards import ALWAYS, And, Flag, Given, Guard, HasAxes, Is, Not, conjunction, describe
+from optloom.spec.guards import ALWAYS, And, Flag, Given, Guard, HasAxes, Is, Not, atoms, conjunction, describe
 
 from ...ir.nodes import Choose, Expression, Fn, Kind, Length, Literal, Op, Reduce, Ref
 from ...printing import Precedence, Printer, UnsupportedOperation
@@ -13,18 +13,18 @@ FLIPPED = {Fn.LESS: ">", Fn.LESS_EQUAL: ">="}
 
 
 class JaxPrinter(Printer):
-    """What tensors and scalars share: guards over the static arguments of a jitted function."""
+    """What tensors and scalars share: guards over what is on when a function is compiled."""
 
     target = "jax"
 
     def guard(self, guard: Guard) -> str:
         match guard:
             case Flag(option):
-                return option
+                return f"on.{option}"
             case Is(option, value):
-                return f'{option} == "{value}"'
+                return f'on.{option} == "{value}"'
             case Given(hyper):
-                return flag_of(hyper)
+                return f"on.{hyper}"
             case HasAxes(count):
                 return f"w.ndim >= {count}"
             case Not(And()):
@@ -50,8 +50,11 @@ class TensorPrinter(JaxPrinter):
     }  # fmt: skip
 
     def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
-        if fn is Fn.SQUARE:
-            return f"{self.at(arguments[0], Precedence.ATOM)}**2", Precedence.UNARY
+        match fn, arguments:
+            case Fn.SQUARE, (x,):
+                return f"{self.at(x, Precedence.ATOM)}**2", Precedence.UNARY
+            case Fn.SQRT, (Reduce(Op(Fn.SQUARE, (x,)), "tensor"),):
+                return f"_support.norm({self.print(x)}, on.axis_name)", Precedence.ATOM
         if fn in FLIPPED and isinstance(arguments[0], Literal):
             left, right = (self.at(argument, Precedence.SUM) for argument in reversed(arguments))
             return f"{left} {FLIPPED[fn]} {right}", Precedence.COMPARISON
@@ -72,13 +75,19 @@ class TensorPrinter(JaxPrinter):
         argument = self.print(node.argument)
         if node.over == "axis":
             return f"jnp.sum({argument}, axis={node.axis}, keepdims=True)"
-        return f"_support.total({argument}, axis_name)"
+        return f"_support.total({argument}, on.axis_name)"
+
+    def share(self, argument: Expression) -> str:
+        """What a leaf adds to the sum of `argument` over all leaves."""
+        if isinstance(argument, Op) and argument.fn is Fn.SQUARE:
+            return f"_support.squares({self.print(argument.arguments[0])}, on.axis_name)"
+        return self.reduction(Reduce(argument, "tensor"))
 
     def length(self, node: Length) -> str:
         if node.over == "tensors":
             return super().length(node)
         if node.over == "tensor":
-            return f"_support.size({self.print(node.argument)}, axis_name)"
+            return f"_support.size({self.print(node.argument)}, on.axis_name)"
         return f"{self.at(node.argument, Precedence.ATOM)}.shape[{node.axis}]"
 
 
@@ -93,9 +102,9 @@ class ScalarPrinter(JaxPrinter):
         Fn.MAXIMUM: "_double.maximum({0}, {1})", Fn.MINIMUM: "_double.minimum({0}, {1})",
     }  # fmt: skip
 
-    def __init__(self, optional: frozenset[str], beside: str) -> None:
-        """`optional`: hyperparameters that may be None. `beside`: a number that literals are made beside."""
-        self.optional, self.beside = optional, beside
+    def __init__(self, beside: str) -> None:
+        """`beside`: a number that literals are made beside."""
+        self.beside = beside
 
     def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
         if fn in (Fn.POWER, Fn.ONE_MINUS_POWER):
@@ -134,26 +143,16 @@ class ScalarPrinter(JaxPrinter):
     def reference(self, ref: Ref) -> str:
         if ref.kind is Kind.STEP:
             return f"{self.beside}.number(t)"
-        if ref.kind in (Kind.HYPER, Kind.LET, Kind.SLOT, Kind.BEFORE):
+        if ref.kind in (Kind.HYPER, Kind.INPUT, Kind.BEFORE):
+            return f"h.{ref.name}"
+        if ref.kind in (Kind.LET, Kind.SLOT):
             return ref.name
-        if ref.kind is Kind.INPUT:
-            return f"{self.beside}.number({ref.name})"
         raise UnsupportedOperation(f"a step's scalar that reads '{ref.name}' ({ref.kind})", self.target)
 
     def guard(self, guard: Guard) -> str:
-        match guard:
-            case Given(hyper) if hyper in self.optional:
-                return f"{hyper} is not None"
-            case Not(Given(hyper)) if hyper in self.optional:
-                return f"{hyper} is None"
-            case Flag() | Is() | Not(Flag() | Is()):
-                return super().guard(guard)
-        raise UnsupportedOperation(f"a step's scalar that depends on '{describe(guard)}'", self.target)
-
-
-def flag_of(hyper: str) -> str:
-    """The name of the static argument that says whether an optional hyperparameter was given."""
-    return f"has_{hyper}"
+        if any(isinstance(atom, HasAxes) for atom in atoms(guard)):
+            raise UnsupportedOperation(f"a step's scalar that depends on '{describe(guard)}'", self.target)
+        return super().guard(guard)
 
 
 def is_condition(node: Expression) -> bool:
@@ -167,17 +166,3 @@ def alternatives(node: Expression, guard: Guard = ALWAYS) -> Iterator[tuple[Guar
         yield from alternatives(node.other, guard)
     else:
         yield guard, node
-
-
-def parameter_moved(node: Expression, moved: Ref) -> Expression | None:
-    """`node`, a sum over the parameter, with `moved` in the parameter's place; None if it is no such sum."""
-    match node:
-        case Ref(Kind.PARAMETER, "w"):
-            return moved
-        case Op(Fn.ADD | Fn.SUB, (a, b)):
-            left = parameter_moved(a, moved)
-            return None if left is None else Op(node.fn, (left, b))
-        case Choose(guard, chosen, other):
-            left, right = parameter_moved(chosen, moved), parameter_moved(other, moved)
-            return None if left is None or right is None else Choose(guard, left, right)
-    return None
