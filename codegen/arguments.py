@@ -23,8 +23,6 @@ def in_bounds(hyper: Hyperparameter, name: str | None = None) -> str:
 def bounds_in_words(hyper: Hyperparameter) -> str:
     """`must be >= 0 and < 1`."""
     limits = [f"{sign} {bound:g}" for sign, bound in hyper.bounds]
-    if len(limits) == 1 and limits[0][0] == ">" and not hyper.integer:
-        limits.append("finite")
     return f"must be {'an integer ' if hyper.integer else ''}" + " and ".join(limits)
 
 

@@ -194,7 +194,7 @@ class Option(Declaration):
             )
 
 
-Shape = Literal["parameter", "rows", "columns", "scalar"]
+Shape = Literal["parameter", "rows", "columns", "tensor", "scalar"]
 
 
 class Slot(Declaration):
@@ -202,7 +202,8 @@ class Slot(Declaration):
 
     `init`: a number, a hyperparameter, or "parameter" (a copy of it). `when`: the guard under which the slot exists.
     `shape`: "rows" keeps all axes but the last, "columns" all but the last but one (each kept with length 1, so that
-    they broadcast), "scalar" is one number for the whole optimizer.
+    they broadcast), "tensor" is one number for each parameter, "scalar" one for the whole optimizer.
+    `for_evaluation`: it holds what the parameter is to be when the model is evaluated.
     """
 
     def __init__(
@@ -212,9 +213,10 @@ class Slot(Declaration):
         init: float | Hyper | Literal["parameter"] = 0,
         when: Guard | Deferred | Option | None = None,
         shape: Shape = "parameter",
+        for_evaluation: bool = False,
     ) -> None:
         super().__init__()
-        self.doc, self.init, self.shape = doc, init, shape
+        self.doc, self.init, self.shape, self.for_evaluation = doc, init, shape, for_evaluation
         self._when = when
         if not isinstance(when, Deferred | Option | Guard | None):
             raise SpecError(f"{when!r} is no guard", self.location, "write when=option, option.is_(...), hyper.given")

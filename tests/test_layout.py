@@ -46,7 +46,12 @@ def names_in_code(file: Path) -> Iterator[str]:
             values.append(node.value)
         for value in values:
             if isinstance(value, str):
-                yield from re.split(r"[^a-z0-9]+", value.lower())
+                yield from words(value)
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, in lower case. JAX's function that takes over a state has a verb that is a rule's name."""
+    return re.split(r"[^a-z0-9]+", text.lower().replace("adopt_state", ""))
 
 
 @pytest.mark.parametrize("file", modules("codegen"), ids=relative)
@@ -57,7 +62,7 @@ def test_no_rule_is_named_in_the_generator(file: Path) -> None:
 @pytest.mark.parametrize("file", sorted(CODEGEN.rglob("*.jinja")), ids=relative)
 def test_no_rule_is_named_in_a_template(file: Path) -> None:
     text = file.read_text()
-    assert RULES.isdisjoint(re.split(r"[^a-z0-9]+", text.lower()))
+    assert RULES.isdisjoint(words(text))
     statements = " ".join(re.findall(r"\{%.*?%\}", text, re.DOTALL))
     assert not re.search(r"\bif\s+(name|source|rule)\s*(==|!=|in\b)", statements)
 

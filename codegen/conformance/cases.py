@@ -8,15 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import product
+from typing import Any
 
 import numpy as np
-from optloom.spec.declarations import Hyper, Option
+from optloom.spec.declarations import Hyper, Input, Option
 from optloom.spec.guards import Flag
 from optloom.spec.rule import Composition, Layer, Rule, Stage, declarations_of
 from optloom.spec.stages import PIPELINE
 
 from .corpus import tensors
 from .oracle import Batch, Configuration, Outcome, step
+from .protocol import Array
 
 STEPS = (1, 2, 10, 1000, 10**6, 2**24 + 1)
 FEW_STEPS = (1, 10, 1000)
@@ -249,14 +251,24 @@ def _sample(composition: Composition, variant: Variant) -> Outcome:
     parts = [tensor for tensor in tensors("float32") if tensor.name in ("matrix", "cube")]
     given = configuration(composition, variant, "float32")
     slots = given.start([part.parameter for part in parts])
+    gradients = [np.stack([part.gradient] * 2) for part in parts]
     return step(
         given,
         Batch(
-            [np.stack([part.parameter] * 2) for part in parts], [np.stack([part.gradient] * 2) for part in parts],
+            [np.stack([part.parameter] * 2) for part in parts], gradients,
             {name: [np.stack([array] * 2) for array in arrays] for name, arrays in slots.items()},
-            np.array([0, 2**24]), np.array([0, 2**24]),
+            np.array([0, 2**24]), np.array([0, 2**24]), extra_inputs(composition, gradients),
         ),
     )  # fmt: skip
+
+
+def extra_inputs(composition: Composition, gradients: list[Array]) -> dict[str, Any]:
+    """Values for a rule's extra inputs: 1 for numbers, the squared gradient for tensors."""
+    with np.errstate(all="ignore"):
+        return {
+            source.name: np.ones(len(gradients[0])) if source.shape == "scalar" else [g * g for g in gradients]
+            for source in composition.of_kind(Input)
+        }
 
 
 def features(composition: Composition, variant: Variant) -> frozenset[str]:

@@ -249,11 +249,12 @@ class Arithmetic:
         return self.rounded(made(self.functions[name](a.value), near, slope, a), rounding)
 
     def power(self, a: Part, exponent: Part) -> Part:
-        """A tensor to a known power."""
+        """A tensor to a power that is known before the step reads any."""
         near = a.near**exponent.near
         least = np.abs(a.near) - a.error
         steepness = np.abs(near * exponent.near)
         error = np.where(least > 0, steepness * a.error / least, np.where(a.error > 0, np.inf, 0))
+        error = error + np.where(a.near > 0, np.abs(near * np.log(a.near)) * exponent.error, 0)
         rounding = LIBRARY_ROUNDOFFS * self.format.roundoff * np.abs(near) + self._underflow
         return self.rounded(made(self.functions["power"](a.value, exponent.value), near, error, a, exponent), rounding)
 

@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from optloom.spec.declarations import Input
 from optloom.spec.rule import Composition
 
-from .cases import Case, configuration
+from .cases import Case, configuration, extra_inputs
 from .corpus import PAST, REPRESENTATIVE, Tensor, grouped, stream
 from .noise import with_spread
 from .oracle import Batch, Configuration, Expected, Outcome, step
@@ -124,15 +123,6 @@ def questions(
         )
         for index, group in enumerate(grouped(dtype, features))
     ]  # fmt: skip
-
-
-def extra_inputs(composition: Composition, gradients: list[Array]) -> dict[str, Any]:
-    """Values for a rule's extra inputs: 1 for numbers, the squared gradient for tensors."""
-    with np.errstate(all="ignore"):
-        return {
-            source.name: np.ones(len(gradients[0])) if source.shape == "scalar" else [g * g for g in gradients]
-            for source in composition.of_kind(Input)
-        }
 
 
 def nearest(expected: Expected, dtype: Any) -> Array:

@@ -53,6 +53,10 @@ class Perturbed(Arithmetic):
         each = _part(np.broadcast_to(part.near, shape), np.broadcast_to(part.flags, shape))
         return self.rounded(each, np.broadcast_to(off, shape))
 
+    def power(self, a: Part, exponent: Part) -> Part:
+        """An exponent that is a literal is computed with as such."""
+        return super().power(a, _part(exponent.near, exponent.flags))
+
     def kept_scalar(self, part: Part) -> Part:
         rounded = self.scalar(part)
         return replace(rounded, value=numbers(rounded.near))

@@ -64,7 +64,7 @@ class Configuration:
                 return (*shape[:-1], 1)
             case "columns":
                 return (*shape[:-2], 1, *shape[-1:])
-            case "scalar":
+            case "scalar" | "tensor":
                 return ()
             case _:
                 return shape

@@ -103,8 +103,7 @@ class Exact:
         if not known:
             if operation is Arithmetic.power:
                 self.engine.features.add("library")
-            # An exponent stays the number that it is.
-            first, second = first.rounded(), second if operation is Arithmetic.power else second.rounded()
+            first, second = first.rounded(), second.rounded()
         arithmetic = EXACTLY if known else self.engine.arithmetic
         return Exact(self.engine, pairwise(lambda x, y: operation(arithmetic, x, y), first.parts, second.parts), known)
 

@@ -91,7 +91,9 @@ def _slot(slot: Slot, owners: dict[str, str]) -> nodes.SlotInfo:
             init = Ref(Kind.PARAMETER, "w")
         case number:
             init = Literal(Fraction(repr(number)))
-    return nodes.SlotInfo(slot.name, slot.doc, init, slot.when, slot.shape, stage=owners[slot.name])
+    return nodes.SlotInfo(
+        slot.name, slot.doc, init, slot.when, slot.shape, stage=owners[slot.name], for_evaluation=slot.for_evaluation
+    )
 
 
 def _statement(statement: Statement) -> nodes.Statement:

@@ -211,6 +211,7 @@ class SlotInfo:
     shape: Shape
     storage: OneOf["compute", "parameter"] = "compute"
     stage: str = ""
+    for_evaluation: bool = False  # what the parameter is to be when a model is evaluated
 
 
 @dataclass(frozen=True, slots=True)

@@ -224,7 +224,9 @@ class _Fission:
         return not rate & Rate.ELEMENT and not (rate & Rate.ROW and rate & Rate.COLUMN)
 
     def _is_scalar_slot(self, store: Store) -> bool:
-        return store.slot != "w" and self.program.slot(store.slot).shape == "scalar"
+        """A number of the optimizer or, where passes of one tensor are told apart, of a tensor."""
+        numbers = {"scalar", "tensor"} if "tensor" in self.cuts else {"scalar"}
+        return store.slot != "w" and self.program.slot(store.slot).shape in numbers
 
     @property
     def rates_with_sums(self) -> dict:  # type: ignore[type-arg]

@@ -24,6 +24,7 @@ from ..ir.nodes import (
     Ref,
     Region,
     Statement,
+    Store,
     rebuild,
 )
 from .rates import Environment, environment, rate_of
@@ -53,6 +54,8 @@ class _Hoisting:
         self.taken |= {statement.name for statement in self.region.statements if isinstance(statement, Let)}
         self.taken |= {slot.name for slot in self.program.slots} | {"w", "g", "t"}
         self.rounded: set[str] = set()
+        stores = [s.slot for s in self.region.statements if isinstance(s, Store) and s.slot != "w"]
+        self.stored = {name for name in stores if self.program.slot(name).shape == "scalar"}
         for statement in self.region.statements:
             if self._is_per_step(statement):
                 self.scalars[_defined(statement)] = replace(statement, guard=without_axes(statement.guard))
@@ -90,13 +93,20 @@ class _Hoisting:
         guard = without_axes(guard)
         known = self.scalars.get(node)
         if known is None:
-            # A scalar that only rounds a hyperparameter, or an old scalar slot, keeps its name.
-            named = isinstance(node, Ref) and node.kind in (Kind.HYPER, Kind.BEFORE)
-            known = Let(unique(descriptive_name(node), self.rounded if named else self.taken), node, guard)
+            known = Let(self._name_of(node), node, guard)
         elif not (isinstance(node, Ref) and node.kind in (Kind.LET, Kind.SLOT)):
             known = replace(known, guard=_common(known.guard, guard))
         self.scalars[node] = known
         return Ref(Kind.SCALAR, known.name if isinstance(known, Let) else known.slot)
+
+    def _name_of(self, scalar: Expression) -> str:
+        """One that only rounds a hyperparameter, or a scalar slot that this step does not change, keeps its name."""
+        match scalar:
+            case Ref(Kind.BEFORE, name) if name in self.stored:
+                return unique(f"old_{name}", self.taken)
+            case Ref(Kind.HYPER | Kind.BEFORE):
+                return unique(descriptive_name(scalar), self.rounded)
+        return unique(descriptive_name(scalar), self.taken)
 
     def _named_per_tensor(self, node: Expression, guard: Guard) -> Expression:
         if isinstance(node, (Ref, Literal)):

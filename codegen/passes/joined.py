@@ -14,6 +14,16 @@ from ..ir.nodes import Expression, Kind, Let, Program, Ref, Region, Statement, S
 
 def joined(program: Program) -> Region:
     """What happens in a call that updates. Like the last region, it has a predicate if any call does not."""
+    return _joined(program)[0]
+
+
+def named_instead(program: Program) -> dict[str, str]:
+    """The slots that an earlier region stores, and what the joined one calls the values that they have then."""
+    return _joined(program)[1]
+
+
+def _joined(program: Program) -> tuple[Region, dict[str, str]]:
+    names: dict[str, str] = {}
     taken = {slot.name for slot in program.slots}
     taken |= {s.defines for region in program.regions for s in (*region.scalars, *region.statements)}
     statements: list[Statement] = []
@@ -29,10 +39,10 @@ def joined(program: Program) -> Region:
                 slot = statement.slot
                 named: Expression = Ref(Kind.SLOT, slot)
                 if slot in later:
-                    name = unique(f"new_{slot}", taken)
+                    names[slot] = name = unique(f"new_{slot}", taken)
                     statement, named = Let(name, value, statement.guard, statement.location), Ref(Kind.LET, name)
                     stored[Ref(Kind.SLOT, slot)] = named
                 known[Ref(Kind.BEFORE, slot)] = named
             statements.append(statement)
     scalars = tuple(scalar for region in program.regions for scalar in region.scalars)
-    return replace(program.update, statements=tuple(statements), scalars=scalars)
+    return replace(program.update, statements=tuple(statements), scalars=scalars), names

@@ -14,6 +14,7 @@ SHAPES = {
     "parameter": ELEMENTS,
     "rows": Rate.STEP | Rate.TENSOR | Rate.ROW,
     "columns": Rate.STEP | Rate.TENSOR | Rate.COLUMN,
+    "tensor": Rate.STEP | Rate.TENSOR,
     "scalar": Rate.STEP,
 }
 

@@ -3,8 +3,7 @@
 //
 // AdamW that averages its iterates instead of following a schedule (Defazio et al. 2024, algorithm 1).
 //
-// The parameter is y, where gradients are taken; the average x = (y - (1 - beta_1) z) / beta_1 is what to
-// evaluate.
+// The parameter is y, where gradients are taken; what to evaluate is x = (y - (1 - beta_1) z) / beta_1.
 //
 //     weight_sum = weight_sum + learning_rate**2
 //     share = where(0 < weight_sum, learning_rate**2 / weight_sum, 0)

@@ -57,6 +57,9 @@ class Double:
         """The number x, beside this one."""
         if isinstance(x, Double):
             return x
+        if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jnp.integer):
+            high = x.astype(self.hi.dtype)
+            return Double(high, (x - high.astype(x.dtype)).astype(self.hi.dtype), self.zero)
         words = _words(x, np.dtype(self.hi.dtype))
         return Double(*(exact(jnp.asarray(word), self.zero) for word in words), self.zero)
 
@@ -121,8 +124,23 @@ class Double:
     def __rtruediv__(self, number):
         return self.number(number) / self
 
+    def __lt__(self, other):
+        other = self.number(other)
+        return (self.hi < other.hi) | ((self.hi == other.hi) & (self.lo < other.lo))
+
+    def __le__(self, other):
+        return ~(self.number(other) < self)
+
+    def __gt__(self, other):
+        return self.number(other) < self
+
+    def __ge__(self, other):
+        return self.number(other) <= self
+
     def __pow__(self, t):
-        """By repeated squaring."""
+        """By repeated squaring, or by way of the logarithm, to an exponent that is a number of the step itself."""
+        if isinstance(t, Double):
+            return _exponential(t * _logarithm(self))
 
         def square(bit, powers):
             result, power = powers
@@ -143,6 +161,63 @@ def root(x):
 
 def squared(x):
     return x * x
+
+
+def equal(x, y):
+    return (x.hi == y.hi) & (x.lo == y.lo)
+
+
+def where(condition, x, y):
+    return jax.tree.map(partial(jnp.where, condition), x, y)
+
+
+def maximum(x, y):
+    return where(x < y, y, x)
+
+
+def minimum(x, y):
+    return where(y < x, y, x)
+
+
+def remainder(t, divisor):
+    """The whole number t modulo one that a number of the step holds."""
+    return divisor.number(t % (divisor.hi.astype(t.dtype) + divisor.lo.astype(t.dtype)))
+
+
+def _logarithm(x):
+    """From x = m * 2**e, with m near 1: e * log(2) + 2 * artanh((m - 1) / (m + 1))."""
+    m, e = jnp.frexp(x.hi)
+    e = jnp.where(m < 0.75, e - 1, e)
+    m = Double(jnp.ldexp(x.hi, -e), jnp.ldexp(x.lo, -e), x.zero)
+    ratio = (m - 1) / (m + 1)
+    square = ratio * ratio
+
+    def add_term(i, total):
+        return total * square + 1 / x.number(2 * (TERMS - i) - 1)
+
+    series = lax.fori_loop(0, TERMS, add_term, x.number(jnp.zeros([], jnp.int32)))
+    return x.number(e) * _log_of_two(x) + 2 * (ratio * series)
+
+
+def _exponential(x):
+    """From x = k * log(2) + r: 2**k * exp(r / 16)**16."""
+    k = jnp.round(x.hi / _log_of_two(x).hi).astype(jnp.int32)
+    part = (x - x.number(k) * _log_of_two(x)) * 0.0625
+
+    def add_term(i, total):
+        return 1 + total * part / x.number(TERMS - i)
+
+    power = lax.fori_loop(0, TERMS, add_term, x.number(jnp.ones([], jnp.int32)))
+    power = lax.fori_loop(0, 4, lambda _, y: y * y, power)
+    return Double(jnp.ldexp(power.hi, k), jnp.ldexp(power.lo, k), x.zero)
+
+
+TERMS = 18
+"""Of a series, for the digits of two float64."""
+
+
+def _log_of_two(x):
+    return x.number(0.6931471805599453) + x.number(2.3190468138462996e-17)
 
 
 def _two_sum(a, b):

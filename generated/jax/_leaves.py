@@ -11,10 +11,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax import lax
 
 COPY = object()
 """Says of a slot that it starts as a copy of the parameter."""
+
+AXES = {"rows": -1, "columns": -2}
+"""The axis that slots of these shapes have at length 1."""
 
 
 def compute_dtype(leaf: Any) -> jnp.dtype:
@@ -27,13 +31,30 @@ def compute_dtype(leaf: Any) -> jnp.dtype:
     return jnp.finfo(dtype).dtype if jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
 
 
-def slot(params: Any, start: Any) -> Any:
+def slot_shape(shape: str, w: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a slot, for a leaf of shape `w`: see `optimizer`."""
+    return {"rows": (*w[:-1], 1), "columns": (*w[:-2], 1, *w[-1:]), "tensor": ()}.get(shape, w)
+
+
+def slot(
+    params: Any, start: Any, shape: str = "parameter", exists: Callable[[Any], bool] | None = None
+) -> Any:
     """A slot for each leaf of `params`, of its shape, filled with `start`; or with COPY, a copy of the leaf: never the
     same buffer, which could not be donated. A complex leaf's slots are complex, each part of them for a part of it.
+    A leaf that has none has `optax.MaskedNode()`.
     """
 
-    def made(w: Any) -> jax.Array:
+    def made(w: Any) -> Any:
         dtype = compute_dtype(w)
+        if is_complex(w) and (exists is not None or shape in AXES):
+            raise NotImplementedError("a formula that depends on a leaf's axes takes no complex leaves yet")
+        if exists is not None and not exists(jnp.asarray(w) if not hasattr(w, "ndim") else w):
+            return optax.MaskedNode()
+        if shape != "parameter":
+            sums = partial(jnp.sum, axis=AXES.get(shape), keepdims=shape in AXES)
+            return jnp.full_like(
+                jax.eval_shape(sums, w), start, dtype
+            )  # sharded as the leaf's other axes are
         if not is_complex(w):
             return jnp.array(w, dtype, copy=True) if start is COPY else jnp.full_like(w, start, dtype)
         if start is COPY:
@@ -60,19 +81,29 @@ class Leaves:
         NotImplementedError: a leaf is no real floating-point number.
     """
 
-    def __init__(self, grads: Any, params: Any, **slots: Any) -> None:
+    def __init__(
+        self,
+        grads: Any,
+        params: Any,
+        slots: Mapping[str, Any],
+        inputs: Mapping[str, Any],
+        shapes: Mapping[str, str],
+    ) -> None:
         self.grads, self.structure = jax.tree.flatten(
             grads, is_leaf=lambda g: g is None or isinstance(g, SparseRows)
         )
         if params is None and any(isinstance(g, SparseRows) for g in self.grads):
             raise ValueError("sparse rows need the parameters: pass `params`")
         self.params = self.grads if params is None else self._beside("params", params)
-        self.slots = [self._beside(f"state.{name}", tree) for name, tree in slots.items()]
+        self.slots = [
+            self._beside(f"state.{name}", tree, shapes.get(name, "parameter")) for name, tree in slots.items()
+        ]
+        self.inputs = [self._beside(name, tree) for name, tree in inputs.items()]
         self.absent = [False, *(tree is None for tree in slots.values())]
         pairs = [(g, w) for g, w in zip(self.grads, self.params, strict=True) if g is not None]
         self.dtypes = list(dict.fromkeys(compute_dtype(w) for g, w in pairs if compute_dtype(_values(g))))
 
-    def _beside(self, name: str, tree: Any) -> list[Any]:
+    def _beside(self, name: str, tree: Any, shape: str = "parameter") -> list[Any]:
         if tree is None:
             return [None] * len(self.grads)
         try:
@@ -80,13 +111,14 @@ class Leaves:
         except (TypeError, ValueError) as error:
             raise ValueError(f"{name} does not have the structure of the gradients: {error}") from error
         for g, leaf in zip(self.grads, leaves, strict=True):
-            if g is None:
+            if g is None or isinstance(leaf, optax.MaskedNode):
                 continue
             if not jax.tree_util.all_leaves([leaf]):
                 raise ValueError(f"{name} does not have the structure of the gradients: {leaf!r} is no leaf")
             if isinstance(g, SparseRows):
-                g.check(name, jnp.shape(leaf))
-            elif jnp.shape(leaf) != jnp.shape(g):
+                if shape == "parameter":
+                    g.check(name, jnp.shape(leaf))
+            elif jnp.shape(leaf) != slot_shape(shape, jnp.shape(g)):
                 raise ValueError(
                     f"{name} has a leaf of shape {jnp.shape(leaf)}, whose gradient has {jnp.shape(g)}"
                 )
@@ -100,36 +132,64 @@ class Leaves:
         write: bool,
         lazy: bool,
         accumulates: bool,
+        sums: bool = False,
     ) -> tuple[Any, ...]:
-        """`leaf(w, g, *slots, k, *conditions)` of every leaf, as a tree for each value that it returns.
+        """`leaf(w, g, *slots, *inputs, k, *conditions)` of every leaf, as a tree for each value that it returns: the
+        new w (None if it stays), then the sums over all leaves, if there are `sums`, then the slots.
 
         It computes in the leaf's compute dtype, a complex number being two real ones; what comes back has the dtypes
         of w (or g, unless `write`) and slots.
         """
-        rows = []
-        for g, w, *slots in zip(self.grads, self.params, *self.slots, strict=True):
+        run = leaf if sums else lambda *arguments: (leaf(*arguments), {})
+        rows, totals = [], []
+        for g, w, *beside in zip(self.grads, self.params, *self.slots, *self.inputs, strict=True):
+            slots, inputs = beside[: len(self.slots)], beside[len(self.slots) :]
             if g is None:
                 rows.append((w if write else None, *slots))
                 continue
             dtype, parts = compute_dtype(w), is_complex(w)
             if is_complex(_values(g)) and not parts:
                 raise ValueError(f"a leaf of dtype {jnp.result_type(w)} has a complex gradient")
-            given = [x if x is None else _real(x, dtype, parts) for x in (w, *slots)]
+            given = [_real(w, dtype, parts)]
+            given += [None if _is_absent(x) else _real(x, dtype, is_complex(x)) for x in slots]
+            given += [_real(x, dtype, parts) for x in inputs]
             if isinstance(g, SparseRows) and lazy:
                 if accumulates:
                     raise ValueError(
                         "sparse='lazy' has no meaning with gradient accumulation: pass sparse='dense'"
                     )
                 g_rows = SparseRows(g.indices, _real(g.rows, dtype, parts))
-                new = g_rows.lazy(leaf, write, given, numbers[dtype], *conditions)
+                new, found = g_rows.lazy(run, write, given, numbers[dtype], *conditions)
             else:
                 dense = g.dense(w) if isinstance(g, SparseRows) else g
-                new = leaf(given[0], _real(dense, dtype, parts), *given[1:], numbers[dtype], *conditions)
+                new, found = run(
+                    given[0], _real(dense, dtype, parts), *given[1:], numbers[dtype], *conditions
+                )
+            totals.append(found)
             like = (w if write else _values(g), *slots)
-            rows.append(tuple(y if y is None else _like(x, y, parts) for x, y in zip(new, like, strict=True)))
-        columns = zip(*rows, strict=True) if rows else [()] * len(self.absent)
-        trees = zip(self.absent, columns, strict=True)
-        return tuple(None if absent else self.structure.unflatten(column) for absent, column in trees)
+            rows.append(
+                tuple(
+                    y if _is_absent(y) or x is None else _like(x, y) for x, y in zip(new, like, strict=True)
+                )
+            )
+        columns = list(zip(*rows, strict=True)) if rows else [()] * len(self.absent)
+        moves = not rows or any(new is not None for new in columns[0]) or all(g is None for g in self.grads)
+        trees = zip([not moves, *self.absent[1:]], columns, strict=True)
+        new_w, *made = (None if absent else self.structure.unflatten(column) for absent, column in trees)
+        return new_w, added(totals), *made
+
+
+def _is_absent(x: Any) -> bool:
+    return x is None or isinstance(x, optax.MaskedNode)
+
+
+def added(totals: list[dict[str, jax.Array]]) -> dict[str, jax.Array]:
+    """The sums over all leaves, of those of each."""
+    return jax.tree.map(lambda *parts: sum(parts[1:], start=parts[0]), *totals) if totals else {}
+
+
+def cast(numbers: Mapping[str, jax.Array], dtype: Any) -> dict[str, jax.Array]:
+    return {name: x.astype(dtype) for name, x in numbers.items()}
 
 
 def _as(x: Any, dtype: Any) -> jax.Array:
@@ -142,9 +202,9 @@ def _real(x: Any, dtype: Any, parts: bool) -> jax.Array:
     return _as(jnp.stack([jnp.real(x), jnp.imag(x)], axis=-1) if parts else x, dtype)
 
 
-def _like(x: jax.Array, like: Any, parts: bool) -> jax.Array:
-    """x in the dtype of `like`, put together of its `parts` if it has them. A real gradient's update is real."""
-    if parts:
+def _like(x: jax.Array, like: Any) -> jax.Array:
+    """x in the dtype of `like`, put together of its parts if it has them. A real gradient's update is real."""
+    if x.ndim > jnp.ndim(like):
         x = lax.complex(x[..., 0], x[..., 1]) if is_complex(like) else x[..., 0]
     return _as(x, jnp.result_type(like))
 
@@ -182,18 +242,14 @@ class SparseRows:
 
     def lazy(
         self, leaf: Callable[..., Any], write: bool, tensors: list[Any], *numbers: Any
-    ) -> tuple[Any, ...]:
-        """`leaf` of the touched rows of `tensors`, w and its slots. Others stay, or are zero in what is added."""
-        w, *slots = tensors
-        whole = (w if write else jnp.zeros_like(w), *slots)
-        if not jnp.size(self.indices):
-            return whole
+    ) -> tuple[Any, Any]:
+        """`leaf` of the touched rows of `tensors`: w, its slots, and inputs. Others stay, or are zero in what is added."""
+        w, *beside = tensors
         at, g = _each_once(jnp.asarray(self.indices), _as(self.rows, w.dtype), w.shape[0])
         old = [x if x is None else x.at[at].get(mode="fill", fill_value=0) for x in tensors]
-        new = leaf(old[0], g, *old[1:], *numbers)
-        return tuple(
-            x if x is None else x.at[at].set(y, mode="drop") for x, y in zip(whole, new, strict=True)
-        )
+        new, sums = leaf(old[0], g, *old[1:], *numbers)
+        pairs = zip((w if write else jnp.zeros_like(w), *beside), new, strict=False)  # inputs stay
+        return tuple(y if x is None or y is None else x.at[at].set(y, mode="drop") for x, y in pairs), sums
 
 
 @partial(jax.jit, static_argnames="length")

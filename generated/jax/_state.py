@@ -111,9 +111,9 @@ def adopt_state(state: Any, theirs: Any) -> Any:
         ValueError: `theirs` lacks a slot, has it more than once, or with another structure or shape.
     """
     own, extras = _only_one(state)
-    new = {}
+    new, called = {}, getattr(own, "slots_in_optax", {})
     for field in {**dict.fromkeys(own.slots_in_rule), **_held(own, extras)}:
-        mine, found = _held(own, extras).get(field), list(_fields(theirs, field))
+        mine, found = _held(own, extras).get(field), list(_fields(theirs, called.get(field, field)))
         if field == "count":
             counts = {int(count) for count in found}
             if len(counts) > 1:
@@ -126,6 +126,8 @@ def adopt_state(state: Any, theirs: Any) -> Any:
             continue
         if len(found) != 1:
             raise ValueError(f"'{field}' is found {len(found)} times")
+        if field in getattr(own, "scalars_in_rule", {}) and not isinstance(found[0], Mapping):
+            found = [dict.fromkeys(mine, found[0])]  # one number, which is kept for each dtype here
         names = dict(_named(found[0]))
         if names.keys() != dict(_named(mine)).keys():
             raise ValueError(f"'{field}' has other leaves: {', '.join(sorted(names)) or 'none'}")

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial, wraps
 from types import SimpleNamespace
 from typing import Any, NamedTuple, ParamSpec, TypeAlias
@@ -16,7 +16,7 @@ import numpy as np
 import optax
 
 from ._double import doubles
-from ._leaves import COPY, Leaves, SparseRows, compute_dtype, select, size, slot, total
+from ._leaves import COPY, Leaves, SparseRows, cast, compute_dtype, select, size, slot, total
 from ._state import adopt_state, export_state, import_state
 
 __all__ = ["COPY", "SparseRows", "adopt_state", "export_state", "import_state", "select", "size", "total"]
@@ -40,7 +40,7 @@ def factory(make: Callable[Arguments, Step]) -> Callable[Arguments, optax.Gradie
         init, step = make(*args, **kwargs)
 
         def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> tuple[Any, Any]:
-            return step(params, updates, state, write=False)
+            return step(params, updates, state, write=False, **extra_args)
 
         return optax.GradientTransformationExtraArgs(init, update)
 
@@ -68,7 +68,11 @@ def optimizer(
     numbers: Mapping[str, Any],
     kept: Mapping[str, float | None] = {},
     scalars: Callable[..., Numbers],
-    leaf: Callable[..., tuple[Any, ...]],
+    passes: Sequence[Callable[..., Any]],
+    between: Sequence[Callable[..., Numbers]] = (),
+    shapes: Mapping[str, str] = {},
+    exists: Mapping[str, Callable[[Any], bool]] = {},
+    inputs: Mapping[str, str] = {},
     every: Mapping[str, int | None],
     reads_params: bool,
     sparse: str,
@@ -78,11 +82,16 @@ def optimizer(
 
     Args:
         kinds: the classes of its state: of what it always keeps, and of what it keeps for options.
-        slots: what each slot starts from, in the order of `leaf`'s arguments: a number, COPY, or None for no slot.
+        slots: what each slot starts from, in the order of the passes' arguments: a number, COPY, or None for no slot.
         numbers: its hyperparameters, None where not given.
         kept: what each number that is kept starts from, or None; one for each dtype that leaves compute in.
         scalars: of these as double words, and the update's number `t`, the step's numbers, and the kept ones anew.
-        leaf: `leaf(w, g, *slots, k, *conditions)`, one for each item of `every`: the new w and slots of one leaf.
+        passes: `leaf(w, g, *slots, *inputs, k, *conditions)`, one for each item of `every`: the new w and slots of
+            one leaf; and what to sum over all leaves, where `between` has a function for this pass.
+        between: of the step's numbers and these sums, the numbers anew.
+        shapes: of slots that are not like the leaf: like its "rows" or "columns", or one number for the "tensor".
+        exists: the leaves that have a slot, of slots that some leaves have not.
+        inputs: what a step takes beside the gradients, by name: "scalar", or a tree like a "parameter".
         every: which of how many calls each condition holds for; None for all. The last is for updates.
         reads_params: whether the parameters are needed where they are not written.
         sparse: "lazy" or "dense".
@@ -95,7 +104,12 @@ def optimizer(
     has_extras = counts_calls or any(extra_slots.values())
 
     def init(params: Any) -> tuple[Any, ...]:
-        made = {name: None if start is None else slot(params, start) for name, start in slots.items()}
+        made = {
+            name: None
+            if start is None
+            else slot(params, start, shapes.get(name, "parameter"), exists.get(name))
+            for name, start in slots.items()
+        }
         dtypes = dict.fromkeys(map(compute_dtype, jax.tree.leaves(params))) or (jnp.dtype(jnp.float32),)
         for name, start in kept.items():
             made[name] = (
@@ -108,29 +122,41 @@ def optimizer(
         second = extra_kind(**extras) if has_extras else optax.EmptyState()
         return (first, second, *[optax.EmptyState()] * (chained - 2))
 
-    def step(params: Any, grads: Any, state: Any, *, write: bool = True) -> tuple[Any, Any]:
+    def step(params: Any, grads: Any, state: Any, *, write: bool = True, **given: Any) -> tuple[Any, Any]:
         check_state(state, kinds, has_extras, extra_slots | ({"iterations": counts_calls} if every else {}))
         check_params(params, needed=write or reads_params)
+        check_inputs(given, inputs, is_open=not write)
         own, extras, *rest = state
         held = own._asdict() | (extras._asdict() if has_extras else {})
-        leaves = Leaves(grads, params, **{name: held.get(name) for name in slots})
+        trees = {name: held.get(name) for name in slots}
+        beside = {name: given[name] for name, shape in inputs.items() if shape == "parameter"}
+        leaves = Leaves(grads, params, trees, beside, shapes)
         count, t = held["count"], optax.safe_increment(held["count"])
         before = {name: held[name] for name in kept if held.get(name) is not None}
         k = {}
         for dtype in leaves.dtypes:
             known = {**numbers, **{name: of_dtypes[dtype.name] for name, of_dtypes in before.items()}}
+            known |= {name: given[name] for name, shape in inputs.items() if shape == "scalar"}
             k[dtype] = scalars(t, **doubles(known, count, dtype))
         new: dict[str, Any] = {}
+        new_w: Any = None
         holds: dict[str, Any] = dict.fromkeys(every, True)
         if counts_calls:
             new["iterations"] = optax.safe_increment(held["iterations"])
             holds |= {
                 name: new["iterations"] % steps == 0 for name, steps in every.items() if steps is not None
             }
-        new_w, *made = leaves.map(
-            partial(leaf, write=write), k, tuple(holds.values()), write, sparse == "lazy", counts_calls
-        )
-        new |= dict(zip(slots, made, strict=True))
+        for number, leaf in enumerate(passes):
+            leaves = Leaves(grads, params, trees, beside, shapes)
+            run, sums_up = partial(leaf, write=write), number < len(between)
+            moved, sums, *made = leaves.map(
+                run, k, tuple(holds.values()), write, sparse == "lazy", counts_calls, sums_up
+            )
+            new_w = moved if moved is not None else new_w
+            trees = dict(zip(slots, made, strict=True))
+            if number < len(between):
+                k = {dtype: between[number](row, cast(sums, dtype)) for dtype, row in k.items()}
+        new |= trees
         is_update = [*holds.values()][-1] if counts_calls else True
         new["count"] = jnp.where(is_update, t, count) if counts_calls else t
         for name, old in before.items():
@@ -193,11 +219,12 @@ def check_number(
         "lt": ("<", float.__lt__),
     }
     x = float(value)
-    if not (np.isfinite(x) and all(holds[kind][1](x, float(bound)) for kind, bound in bounds.items())):
-        text = " and ".join(f"{holds[kind][0]} {bound:g}" for kind, bound in bounds.items())
-        raise ValueError(f"{name} must be {text or 'finite'}, not {value}")
-    if integer and not x.is_integer():
-        raise ValueError(f"{name} must be an integer, not {value}")
+    is_legal = np.isfinite(x) and all(holds[kind][1](x, float(bound)) for kind, bound in bounds.items())
+    if not is_legal or (integer and not x.is_integer()):
+        text = (
+            " and ".join(f"{holds[kind][0]} {bound:g}" for kind, bound in bounds.items()) or "a finite number"
+        )
+        raise ValueError(f"{name} must be {'an integer ' if integer else ''}{text}, got {value}")
 
 
 def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
@@ -215,6 +242,15 @@ def check_params(params: Any, needed: bool) -> None:
     """Raise ValueError if there are no parameters where an update needs them."""
     if params is None and needed:
         raise ValueError("an update needs the parameters: pass `params`")
+
+
+def check_inputs(given: Mapping[str, Any], inputs: Mapping[str, str], is_open: bool) -> None:
+    """Raise TypeError for an input that is missing, or unknown unless it `is_open` for what others need."""
+    for name in inputs:
+        if given.get(name) is None:
+            raise TypeError(f"a step needs `{name}`: pass {name}=...")
+    if not is_open and (unknown := sorted(given.keys() - inputs.keys())):
+        raise TypeError(f"a step takes no '{unknown[0]}'")
 
 
 def check_sparse(sparse: Any, because: str = "") -> str:

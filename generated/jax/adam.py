@@ -196,12 +196,14 @@ def adam_step(
         scalars=partial(
             _scalars, amsgrad=amsgrad, epsilon_hat=epsilon_hat, corrected_amsgrad=corrected_amsgrad
         ),
-        leaf=partial(
-            _leaf,
-            amsgrad=amsgrad,
-            corrected_amsgrad=corrected_amsgrad,
-            has_weight_decay=has_weight_decay,
-            has_gradient_accumulation_steps=has_gradient_accumulation_steps,
+        passes=(
+            partial(
+                _leaf,
+                amsgrad=amsgrad,
+                corrected_amsgrad=corrected_amsgrad,
+                has_weight_decay=has_weight_decay,
+                has_gradient_accumulation_steps=has_gradient_accumulation_steps,
+            ),
         ),
         every={"is_update": gradient_accumulation_steps},
         reads_params=has_weight_decay,

@@ -148,11 +148,13 @@ def adamax_step(
             "gradient_accumulation_steps": gradient_accumulation_steps,
         },
         scalars=_scalars,
-        leaf=partial(
-            _leaf,
-            epsilon_in_maximum=epsilon_in_maximum,
-            has_weight_decay=has_weight_decay,
-            has_gradient_accumulation_steps=has_gradient_accumulation_steps,
+        passes=(
+            partial(
+                _leaf,
+                epsilon_in_maximum=epsilon_in_maximum,
+                has_weight_decay=has_weight_decay,
+                has_gradient_accumulation_steps=has_gradient_accumulation_steps,
+            ),
         ),
         every={"is_update": gradient_accumulation_steps},
         reads_params=has_weight_decay,

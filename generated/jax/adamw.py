@@ -167,11 +167,13 @@ def adamw_step(
             "gradient_accumulation_steps": gradient_accumulation_steps,
         },
         scalars=partial(_scalars, epsilon_hat=epsilon_hat),
-        leaf=partial(
-            _leaf,
-            amsgrad=amsgrad,
-            has_weight_decay=has_weight_decay,
-            has_gradient_accumulation_steps=has_gradient_accumulation_steps,
+        passes=(
+            partial(
+                _leaf,
+                amsgrad=amsgrad,
+                has_weight_decay=has_weight_decay,
+                has_gradient_accumulation_steps=has_gradient_accumulation_steps,
+            ),
         ),
         every={"is_update": gradient_accumulation_steps},
         reads_params=has_weight_decay,

@@ -164,11 +164,13 @@ def lamb_step(
             "gradient_accumulation_steps": gradient_accumulation_steps,
         },
         scalars=_scalars,
-        leaf=partial(
-            _leaf,
-            has_weight_decay=has_weight_decay,
-            has_gradient_accumulation_steps=has_gradient_accumulation_steps,
-            axis_name=axis_name,
+        passes=(
+            partial(
+                _leaf,
+                has_weight_decay=has_weight_decay,
+                has_gradient_accumulation_steps=has_gradient_accumulation_steps,
+                axis_name=axis_name,
+            ),
         ),
         every={"is_update": gradient_accumulation_steps},
         reads_params=True,

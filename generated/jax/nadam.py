@@ -188,10 +188,12 @@ def nadam_step(
         },
         kept={"product": 1 if growing_momentum else None},
         scalars=partial(_scalars, growing_momentum=growing_momentum),
-        leaf=partial(
-            _leaf,
-            has_weight_decay=has_weight_decay,
-            has_gradient_accumulation_steps=has_gradient_accumulation_steps,
+        passes=(
+            partial(
+                _leaf,
+                has_weight_decay=has_weight_decay,
+                has_gradient_accumulation_steps=has_gradient_accumulation_steps,
+            ),
         ),
         every={"is_update": gradient_accumulation_steps},
         reads_params=has_weight_decay,

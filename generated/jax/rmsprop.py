@@ -180,13 +180,15 @@ def rmsprop_step(
             "gradient_accumulation_steps": gradient_accumulation_steps,
         },
         scalars=_scalars,
-        leaf=partial(
-            _leaf,
-            centered=centered,
-            downhill_momentum=downhill_momentum,
-            has_momentum=has_momentum,
-            has_weight_decay=has_weight_decay,
-            has_gradient_accumulation_steps=has_gradient_accumulation_steps,
+        passes=(
+            partial(
+                _leaf,
+                centered=centered,
+                downhill_momentum=downhill_momentum,
+                has_momentum=has_momentum,
+                has_weight_decay=has_weight_decay,
+                has_gradient_accumulation_steps=has_gradient_accumulation_steps,
+            ),
         ),
         every={"is_update": gradient_accumulation_steps},
         reads_params=has_weight_decay,

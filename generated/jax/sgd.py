@@ -152,13 +152,15 @@ def sgd_step(
             "gradient_accumulation_steps": gradient_accumulation_steps,
         },
         scalars=_scalars,
-        leaf=partial(
-            _leaf,
-            nesterov=nesterov,
-            rate_in_momentum=rate_in_momentum,
-            has_momentum=has_momentum,
-            has_weight_decay=has_weight_decay,
-            has_gradient_accumulation_steps=has_gradient_accumulation_steps,
+        passes=(
+            partial(
+                _leaf,
+                nesterov=nesterov,
+                rate_in_momentum=rate_in_momentum,
+                has_momentum=has_momentum,
+                has_weight_decay=has_weight_decay,
+                has_gradient_accumulation_steps=has_gradient_accumulation_steps,
+            ),
         ),
         every={"is_update": gradient_accumulation_steps},
         reads_params=has_weight_decay,

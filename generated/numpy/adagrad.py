@@ -60,27 +60,25 @@ class Adagrad:
     ) -> None:
         self.params = list(params)
         if not 0 <= learning_rate < float("inf"):
-            raise ValueError(f"learning_rate must be >= 0 and finite, got {learning_rate!r}")
+            raise ValueError(f"learning_rate must be >= 0, got {learning_rate!r}")
         self.learning_rate = learning_rate
         if not 0 <= initial_accumulator_value < float("inf"):
-            raise ValueError(
-                f"initial_accumulator_value must be >= 0 and finite, got {initial_accumulator_value!r}"
-            )
+            raise ValueError(f"initial_accumulator_value must be >= 0, got {initial_accumulator_value!r}")
         self.initial_accumulator_value = initial_accumulator_value
         if not 0 <= epsilon < float("inf"):
-            raise ValueError(f"epsilon must be >= 0 and finite, got {epsilon!r}")
+            raise ValueError(f"epsilon must be >= 0, got {epsilon!r}")
         self.epsilon = epsilon
         if weight_decay is not None and not 0 <= weight_decay < float("inf"):
-            raise ValueError(f"weight_decay must be >= 0 and finite, got {weight_decay!r}")
+            raise ValueError(f"weight_decay must be >= 0, got {weight_decay!r}")
         self.weight_decay = weight_decay
         if global_clipnorm is not None and not 0 < global_clipnorm < float("inf"):
-            raise ValueError(f"global_clipnorm must be > 0 and finite, got {global_clipnorm!r}")
+            raise ValueError(f"global_clipnorm must be > 0, got {global_clipnorm!r}")
         self.global_clipnorm = global_clipnorm
         if clipnorm is not None and not 0 < clipnorm < float("inf"):
-            raise ValueError(f"clipnorm must be > 0 and finite, got {clipnorm!r}")
+            raise ValueError(f"clipnorm must be > 0, got {clipnorm!r}")
         self.clipnorm = clipnorm
         if clipvalue is not None and not 0 < clipvalue < float("inf"):
-            raise ValueError(f"clipvalue must be > 0 and finite, got {clipvalue!r}")
+            raise ValueError(f"clipvalue must be > 0, got {clipvalue!r}")
         self.clipvalue = clipvalue
         if gradient_accumulation_steps is not None and not (
             2 <= gradient_accumulation_steps < float("inf") and gradient_accumulation_steps % 1 == 0
@@ -90,7 +88,7 @@ class Adagrad:
             )
         self.gradient_accumulation_steps = gradient_accumulation_steps
         if loss_scale_factor is not None and not 0 < loss_scale_factor < float("inf"):
-            raise ValueError(f"loss_scale_factor must be > 0 and finite, got {loss_scale_factor!r}")
+            raise ValueError(f"loss_scale_factor must be > 0, got {loss_scale_factor!r}")
         self.loss_scale_factor = loss_scale_factor
         if not 0 <= ema_momentum <= 1:
             raise ValueError(f"ema_momentum must be >= 0 and <= 1, got {ema_momentum!r}")

@@ -71,7 +71,7 @@ class Prodigy:
     ) -> None:
         self.params = list(params)
         if not 0 <= learning_rate < float("inf"):
-            raise ValueError(f"learning_rate must be >= 0 and finite, got {learning_rate!r}")
+            raise ValueError(f"learning_rate must be >= 0, got {learning_rate!r}")
         self.learning_rate = learning_rate
         if not 0 <= beta_1 < 1:
             raise ValueError(f"beta_1 must be >= 0 and < 1, got {beta_1!r}")
@@ -80,22 +80,22 @@ class Prodigy:
             raise ValueError(f"beta_2 must be >= 0 and < 1, got {beta_2!r}")
         self.beta_2 = beta_2
         if not 0 <= epsilon < float("inf"):
-            raise ValueError(f"epsilon must be >= 0 and finite, got {epsilon!r}")
+            raise ValueError(f"epsilon must be >= 0, got {epsilon!r}")
         self.epsilon = epsilon
         if not 0 < d_0 < float("inf"):
-            raise ValueError(f"d_0 must be > 0 and finite, got {d_0!r}")
+            raise ValueError(f"d_0 must be > 0, got {d_0!r}")
         self.d_0 = d_0
         if weight_decay is not None and not 0 <= weight_decay < float("inf"):
-            raise ValueError(f"weight_decay must be >= 0 and finite, got {weight_decay!r}")
+            raise ValueError(f"weight_decay must be >= 0, got {weight_decay!r}")
         self.weight_decay = weight_decay
         if global_clipnorm is not None and not 0 < global_clipnorm < float("inf"):
-            raise ValueError(f"global_clipnorm must be > 0 and finite, got {global_clipnorm!r}")
+            raise ValueError(f"global_clipnorm must be > 0, got {global_clipnorm!r}")
         self.global_clipnorm = global_clipnorm
         if clipnorm is not None and not 0 < clipnorm < float("inf"):
-            raise ValueError(f"clipnorm must be > 0 and finite, got {clipnorm!r}")
+            raise ValueError(f"clipnorm must be > 0, got {clipnorm!r}")
         self.clipnorm = clipnorm
         if clipvalue is not None and not 0 < clipvalue < float("inf"):
-            raise ValueError(f"clipvalue must be > 0 and finite, got {clipvalue!r}")
+            raise ValueError(f"clipvalue must be > 0, got {clipvalue!r}")
         self.clipvalue = clipvalue
         if gradient_accumulation_steps is not None and not (
             2 <= gradient_accumulation_steps < float("inf") and gradient_accumulation_steps % 1 == 0
@@ -105,7 +105,7 @@ class Prodigy:
             )
         self.gradient_accumulation_steps = gradient_accumulation_steps
         if loss_scale_factor is not None and not 0 < loss_scale_factor < float("inf"):
-            raise ValueError(f"loss_scale_factor must be > 0 and finite, got {loss_scale_factor!r}")
+            raise ValueError(f"loss_scale_factor must be > 0, got {loss_scale_factor!r}")
         self.loss_scale_factor = loss_scale_factor
         if not 0 <= ema_momentum <= 1:
             raise ValueError(f"ema_momentum must be >= 0 and <= 1, got {ema_momentum!r}")
@@ -236,7 +236,7 @@ class Prodigy:
             multiply(subtract(pair(1, dtype), decay), learning_rate), square(pair(slots.d, dtype))
         )[0]
         k.decay_times_r = multiply(decay, pair(slots.r, dtype))[0]
-        k.d = pair(slots.d, dtype)[0]
+        k.old_d = pair(slots.d, dtype)[0]
         k.learning_rate_times_d = multiply(learning_rate, pair(slots.d, dtype))[0]
         k.d_times_epsilon = multiply(pair(slots.d, dtype), epsilon)[0]
         if self.use_ema:
@@ -336,9 +336,11 @@ class Prodigy:
 
     def _before_update(self, k: SimpleNamespace, slots: SimpleNamespace) -> None:
         """What is known of all tensors together."""
-        slots.r = type(slots.r)(k.decay_times_r + k.weight * k.sums.r_sum)
+        slots.r = k.r = type(slots.r)(k.decay_times_r + k.weight * k.sums.r_sum)
         k.size = k.sums.size_sum
-        slots.d = type(slots.d)(np.where(0 < k.size, np.maximum(k.d, slots.r / k.size), k.d))
+        slots.d = k.d = type(slots.d)(
+            np.where(0 < k.size, np.maximum(k.old_d, np.float64(k.r) / k.size), k.old_d)
+        )
 
 
 def _compute_dtype(w: np.ndarray) -> type[np.floating]:

@@ -61,7 +61,7 @@ def step(optimizer: Any, group: dict[str, Any]) -> bool:
 
 def step_compiled(optimizer: Any, group: dict[str, Any], parts: Sequence[tuple[Tensor, Tensor, Any]]) -> None:
     """The same where torch.compile traces it: one operator for parameters with gradients and states."""
-    slots, values = optimizer._slots(group), values_of(optimizer, group)
+    slots, values = optimizer._slots(group, group["params"][0]), values_of(optimizer, group)
     names = {slot: key for slot, key in named_slots(optimizer).items() if key in slots}
     numbers = [
         x if isinstance(x, Tensor) else torch.tensor(x or 0.0, dtype=torch.float64) for x in values.values()
@@ -131,7 +131,7 @@ class Plans:
     def __init__(self, optimizer: Any, group: dict[str, Any], may_build: bool) -> None:
         self.group, self.params, self.may_build = group, list(group["params"]), may_build
         self.source = _kernels.source_of(optimizer._file)
-        self.slots = optimizer._slots(group)
+        self.slots = optimizer._slots(group, group["params"][0])
         if group["differentiable"] or group["foreach"]:
             raise Refused("fused=True cannot be together with differentiable=True or foreach=True")
         active = [
@@ -146,7 +146,7 @@ class Plans:
         ]
         names = {slot: key for slot, key in named_slots(optimizer).items() if key in self.slots}
         for part in parts:
-            part.put_slots(optimizer._state_of(part.w, group, self.slots), names)
+            part.put_slots(optimizer._state_of(part.w, group), names)
         check_overlaps(parts, bool(group["write_back_grad"]))
         self.plans = plans_by_dtypes(self.source, parts)
         if "tensors" in scopes and len(self.plans) * len(optimizer.param_groups) > 1:
@@ -167,7 +167,9 @@ class Plans:
             return False
         if len(self.states) != len(self.state) or not all(map(is_, self.state.values(), self.states)):
             return False
-        if self.slots != optimizer._slots(group) or not check.have_no_gradient(self.inactive_impl):
+        if self.slots != optimizer._slots(group, group["params"][0]) or not check.have_no_gradient(
+            self.inactive_impl
+        ):
             return False
         return all(plan.is_current(check) for plan in self.plans)
 
@@ -184,7 +186,7 @@ class Plans:
         libraries = self.libraries(optimizer)
         scale = getattr(optimizer, "grad_scale", None)
         values = completed(self.source, values_of(optimizer, self.group))
-        iterations, is_update = optimizer._counted(self.group)
+        iterations, is_update = optimizer._counted([self.group])
         for plan, library in zip(self.plans, libraries, strict=True):
             plan.run(library, values, 1.0 if scale is None else float(scale), iterations, is_update)
             if scale is not None and self.group["write_back_grad"]:

@@ -88,7 +88,7 @@ class Plans:
 
     def __init__(self, optimizer: Any, group: dict[str, Any], context: type[Context]) -> None:
         self.group, self.source = group, source_of(optimizer._file)
-        self.params, self.slots = active(optimizer, group), optimizer._slots(group)
+        self.params, self.slots = active(optimizer, group), optimizer._slots(group, group["params"][0])
         devices = {w.device for w in self.params}
         if len(devices) != 1:
             raise Refused(
@@ -105,7 +105,7 @@ class Plans:
             kind(f"parameter {i}", w, w.grad, self.whole, bool(scopes)) for i, w in enumerate(self.params)
         ]
         for part in parts:
-            part.put_slots(optimizer._state_of(part.w, group, self.slots), names)
+            part.put_slots(optimizer._state_of(part.w, group), names)
         _fused.check_overlaps(parts, bool(group["write_back_grad"]))
         together: dict[tuple[str, str], list[Any]] = {}
         for part in parts:
@@ -115,7 +115,7 @@ class Plans:
         self.plans = [Plan(self.source, self.context, *dtypes, each) for dtypes, each in together.items()]
 
     def are_current(self, optimizer: Any, group: dict[str, Any]) -> bool:
-        if self.group is not group or self.slots != optimizer._slots(group):
+        if self.group is not group or self.slots != optimizer._slots(group, group["params"][0]):
             return False
         params = active(optimizer, group)
         same = len(params) == len(self.params) and all(map(lambda a, b: a is b, params, self.params))
@@ -133,7 +133,7 @@ class Plans:
         if scale is not None:
             reading |= _kernels.UNSCALED | (_kernels.WRITTEN_BACK if group["write_back_grad"] else 0)
         launchers = [plan.launcher(bits, reading) for plan in self.plans]
-        iterations, is_update = optimizer._counted(group)
+        iterations, is_update = optimizer._counted([group])
         for plan, launcher in zip(self.plans, launchers, strict=True):
             plan.run(launcher, values, scale, found, iterations)
             if iterations is not None:

@@ -5,8 +5,10 @@
 import functools
 import importlib.util
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -46,11 +48,23 @@ class Optimizer(torch.optim.Optimizer):
 
     _slot_names: ClassVar[Mapping[str, str]] = {}  # the rule's slots -> the keys of a parameter's state
     _scalar_names: ClassVar[Mapping[str, str]] = {}  # the same for slots that are one number
+    _shapes: ClassVar[Mapping[str, str]] = {}  # what slots are like that are not like the parameter
+    _passes: ClassVar[tuple[str, ...]] = ("_update",)  # the functions of the formula, each over all tensors
+    _inputs: ClassVar[
+        Mapping[str, str]
+    ] = {}  # what a step is given beside gradients: "scalar", or like a "parameter"
+    _asks_for_axes: ClassVar[bool] = False  # the formula depends on a parameter's axes
     _not_lazy: ClassVar[str] = ""  # why the formula cannot run on some rows alone
     _dialect: ClassVar[
         Mapping[str, Any]
     ] = {}  # the options under which the formula is the torch.optim peer's
     _every: ClassVar[str] = ""  # the hyperparameter that says how many calls make one update
+    _of_optimizer: ClassVar[tuple[str, ...]] = ()  # what groups may not differ in
+    _whole_under: ClassVar[tuple[str, ...]] = ()  # what changes all rows, so that no update is lazy
+    _not_fused: ClassVar[tuple[str, ...]] = ()  # what kernels do not have yet
+    _sums_under: ClassVar[tuple[str, ...]] = ()  # what asks for sums over all tensors
+    _call: tuple[int | None, bool] | None = None  # the count of the call that is being made
+    _averages: ClassVar[str] = ""  # the slot that holds what parameters are to be for evaluation
     _file: ClassVar[str]  # the module's; the formula's kernel is beside it
     _fused: ClassVar[Any] = None  # the module of fused kernels, once it is asked for
     _hypers: ClassVar[
@@ -58,9 +72,8 @@ class Optimizer(torch.optim.Optimizer):
     ] = {}  # the rule's hyperparameters -> keys of a group, and places in tuples
     _strict: ClassVar[bool] = False  # a step's numbers are rounded to the compute dtype
     _check: Callable[[dict[str, Any]], None]
-    _slots: Callable[[dict[str, Any]], dict[str, float]]
+    _slots: Callable[[dict[str, Any], Tensor], dict[str, Any]]
     _scalars: Callable[..., Any]
-    _update: Callable[..., None]
 
     def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
         self._checked(defaults)
@@ -69,6 +82,14 @@ class Optimizer(torch.optim.Optimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         self._checked({**self.defaults, **param_group})
         super().add_param_group(param_group)
+        first, new = self.param_groups[0], self.param_groups[-1]
+        for name in self._of_optimizer:
+            if new[name] != first[name]:
+                del self.param_groups[-1]
+                theirs = f"a group has {name}={new[name]!r}, and another {name}={first[name]!r}"
+                raise ValueError(
+                    f"{name} is the whole optimizer's, so that groups may not differ in it: {theirs}"
+                )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Loads what `state_dict` gave, of this class or of its peer. One that does not fit changes nothing.
@@ -108,6 +129,59 @@ class Optimizer(torch.optim.Optimizer):
         """
         imported(self, mapping, names, axes)
 
+    @contextmanager
+    def averages(self) -> Iterator[None]:
+        """Within it the parameters are their moving averages, as for evaluation; then what they were."""
+        kept = [(w, w.detach().clone()) for w, _ in self._averaged()]
+        self.write_averages()
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for w, old in kept:
+                    w.copy_(old)
+
+    @torch.no_grad()
+    def write_averages(self) -> None:
+        """Overwrites the parameters with their moving averages, as at the end of training."""
+        for w, average in self._averaged():
+            w.copy_(average)
+
+    def _averaged(self) -> list[tuple[Tensor, Tensor]]:
+        parameters = [w for group in self.param_groups for w in group["params"] if w in self.state]
+        found = [(w, self.state[w][self._averages]) for w in parameters if self._averages in self.state[w]]
+        if not found:
+            raise ValueError("there are no averages: pass use_ema=True, and make an update")
+        return found
+
+    def exclude_from_weight_decay(
+        self, parameters: Iterable[Tensor] = (), patterns: Iterable[str] = ()
+    ) -> None:
+        """Takes parameters out of weight decay: they become groups of their own, whose weight_decay is 0.
+
+        patterns: regular expressions, searched for in a parameter's name with "/" for ".". They need names:
+        parameters passed as `model.named_parameters()`; ValueError otherwise.
+        """
+        chosen, expressions = {id(w) for w in parameters}, list(patterns)
+        for group in list(self.param_groups):
+            names = group.get("param_names")
+            if expressions and names is None:
+                raise ValueError(
+                    "patterns need the parameters' names: pass model.named_parameters() as params"
+                )
+            paths = [name.replace(".", "/") for name in names or [""] * len(group["params"])]
+            out = [
+                id(w) in chosen or any(re.search(expression, path) for expression in expressions)
+                for w, path in zip(group["params"], paths, strict=True)
+            ]
+            if any(out):
+                apart = {**group, "weight_decay": 0.0}
+                for key in ("params", "param_names") if names else ("params",):
+                    values = group[key]
+                    group[key] = [x for x, is_out in zip(values, out, strict=True) if not is_out]
+                    apart[key] = [x for x, is_out in zip(values, out, strict=True) if is_out]
+                self.param_groups.append(apart)
+
     def _checked(self, group: dict[str, Any]) -> None:
         check_ways(group, self._not_lazy, self._strict)
         if group["fused"]:
@@ -116,8 +190,12 @@ class Optimizer(torch.optim.Optimizer):
                 raise ValueError("fused=True needs the files _fused.py and _kernels.py beside this module")
         self._check(group)
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Updates the parameters that have a gradient. Returns the loss of `closure`, if there is one."""
+    def step(self, closure: Callable[[], Any] | None = None, **inputs: Any) -> Any:
+        """Updates the parameters that have a gradient. Returns the loss of `closure`, if there is one.
+
+        inputs: what the formula takes beside gradients, by name: a number, which is the closure's loss if
+        none is given and there is only one, or tensors, one for each parameter, in their order.
+        """
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -126,10 +204,33 @@ class Optimizer(torch.optim.Optimizer):
         if found_inf is not None and not self._skips_on_device() and found_inf.item():
             return loss
         with torch.set_grad_enabled(self.defaults["differentiable"]):
-            for group in self.param_groups:
-                if any(w.grad is not None for w in group["params"]):
-                    self._step(group)
+            groups = [
+                group for group in self.param_groups if any(w.grad is not None for w in group["params"])
+            ]
+            if groups:
+                self._step(groups, self._given(inputs, loss))
         return loss
+
+    def _given(self, inputs: Mapping[str, Any], loss: Any) -> Mapping[str, Any]:
+        """What the formula takes beside gradients: numbers, and for each parameter its tensor."""
+        if unknown := inputs.keys() - self._inputs.keys():
+            raise TypeError(f"step takes no '{min(unknown)}', only {', '.join(self._inputs) or 'a closure'}")
+        given = dict(inputs)
+        numbers = [name for name, shape in self._inputs.items() if shape == "scalar"]
+        if len(numbers) == 1 and loss is not None:
+            given.setdefault(numbers[0], loss)
+        for name, shape in self._inputs.items():
+            if name not in given:
+                raise TypeError(f"a step of {type(self).__name__} needs `{name}`: step({name}=...)")
+            if shape == "parameter":
+                given[name] = beside(
+                    name, [w for group in self.param_groups for w in group["params"]], given[name]
+                )
+            elif isinstance(given[name], Tensor):
+                given[name] = (
+                    given[name].detach().double() if torch.compiler.is_compiling() else float(given[name])
+                )
+        return given
 
     @property
     def _step_supports_amp_scaling(self) -> bool:
@@ -144,50 +245,121 @@ class Optimizer(torch.optim.Optimizer):
             group["fused"] and all(w.is_cuda for w in group["params"]) for group in groups
         )
 
-    def _step(self, group: dict[str, Any]) -> None:
-        if not torch.compiler.is_compiling() and may_be_fused(group) and fused().step(self, group):
+    def _step(self, groups: list[dict[str, Any]], inputs: Mapping[str, Any]) -> None:
+        call = self._counted(groups)
+        if not torch.compiler.is_compiling():
+            self._call = call  # one for all groups: kernels count them one after the other
+            try:
+                groups = [
+                    group for group in groups if not (self._fits_kernel(group) and fused().step(self, group))
+                ]
+            finally:
+                self._call = None
+        if not groups:
             return
-        slots = self._slots(group)
-        iterations, is_update = self._counted(group)
+        units = [unit for group in groups for unit in self._units(group, inputs, *call)]
+        sums: dict[str, Tensor] = {}
+        passes = self._passes if call[1] else ("_every_call",)
+        for number, name in enumerate(passes):
+            if number and hasattr(self, f"_before{name}"):
+                for unit in {id(unit.k): unit for unit in units}.values():
+                    getattr(self, f"_before{name}")(unit.group, unit.k, sums)
+            update, is_needed, sums = getattr(self, name, None), getattr(self, f"_needs{name}", None), {}
+            for unit in units if update and (is_needed is None or is_needed(groups[0])) else ():
+                for total, x in (self._update_unit(update, unit) or {}).items():
+                    for part in (
+                        x.unbind() if x.dim() else [x]
+                    ):  # one after the other: the order is part of the sum
+                        sums[total] = sums[total] + part.to(sums[total].device) if total in sums else part
+        if len(passes) > 1 and self._scalar_names:
+            for unit in units:
+                self._keep(unit.group, unit.k, *(state for _, _, state, _ in unit.parts))
+
+    def _fits_kernel(self, group: dict[str, Any]) -> bool:
+        """Whether a kernel may step a group. Raises NotImplementedError where one must, and cannot."""
+        beyond = next((name for name in self._not_fused if is_set(group[name])), "")
+        if not beyond and len(self.param_groups) > 1:  # a kernel's sums are those of one group
+            beyond = next((name for name in self._sums_under if is_set(group[name])), "")
+        if beyond and group["fused"]:
+            raise NotImplementedError(f"fused=True with {beyond}={group[beyond]!r} is not implemented yet")
+        return not beyond and may_be_fused(group)
+
+    def _units(
+        self, group: dict[str, Any], inputs: Mapping[str, Any], iterations: int | None, is_update: bool
+    ) -> list["Unit"]:
+        """The work of a group: what the formula runs on at once."""
+        whole = next((name for name in self._whole_under if is_set(group[name])), "")
+        tensors = {name: inputs[name] for name, shape in self._inputs.items() if shape == "parameter"}
+        numbers = [inputs[name] for name, shape in self._inputs.items() if shape == "scalar"]
         parts = []
         for w in group["params"]:
             if w.grad is None and not self.state.get(w, {}).get("pending"):
                 continue
-            g = w.grad if group["fused"] else gradient(w, group, iterations is not None)
-            state = self._state_of(w, group, slots)
+            g = w.grad if group["fused"] else gradient(w, group, whole)
+            state = self._state_of(w, group)
             if iterations is not None:
                 state["iterations"], state["pending"] = iterations, not is_update
             if is_update and not group["fused"]:
                 state["step"] += 1
-            parts.append((w, g, state))
+            parts.append((w, g, state, [real(given[w]) for given in tensors.values()]))
         if group["fused"]:
-            self._fused.step_compiled(self, group, parts)
-        elif in_batches(group):
-            for batch in self._batches(group, parts):
-                self._update_batch(group, batch, is_update)
-        else:
-            rows: dict[Any, Any] = {}
-            for w, g, state in parts:
-                self._update_one(group, w, g, state, self._row(group, w, state, rows) if is_update else None)
+            self._fits_kernel(group)
+            self._fused.step_compiled(self, group, [(w, g, state) for w, g, state, _ in parts])
+            return []
+        rows: dict[Any, Any] = {}
+        if in_batches(group):
+            return [
+                Unit(
+                    group,
+                    b,
+                    self._row_of_batch(group, b, numbers) if is_update else self._row_of_call(group, b),
+                    True,
+                )
+                for b in self._batches(group, parts)
+            ]
+        return [
+            Unit(
+                group,
+                [part],
+                self._row(group, part[0], part[2], rows, numbers)
+                if is_update
+                else self._row_of_call(group, [part]),
+                False,
+            )
+            for part in parts
+        ]
 
-    def _counted(self, group: dict[str, Any]) -> tuple[int | None, bool]:
+    def _row_of_call(self, group: dict[str, Any], parts: list[Any]) -> Any:
+        """The numbers of a call that does not update, if it has any."""
+        if not hasattr(self, "_scalars_of_call"):
+            return None
+        known = [
+            in_state(group, "step", parts[0][2]),
+            *([compute_dtype(parts[0][0])] if self._strict else []),
+        ]
+        return self._scalars_of_call(group, *known)
+
+    def _counted(self, groups: list[dict[str, Any]]) -> tuple[int | None, bool]:
         """The number of this call, where gradients are accumulated, and whether it updates the parameters."""
-        every = group[self._every] if self._every else None
+        if self._call is not None:
+            return self._call
+        every = groups[0][self._every] if self._every else None
         if every is None:
             return None, True
-        known = (self.state[w].get("iterations", 0) for w in group["params"] if w in self.state)
-        iterations = next(known, 0) + 1
+        parameters = [w for group in self.param_groups for w in group["params"] if w in self.state]
+        iterations = max([0, *[self.state[w].get("iterations", 0) for w in parameters]]) + 1
         return iterations, iterations % every == 0
 
-    def _state_of(self, w: Tensor, group: dict[str, Any], slots: Mapping[str, float]) -> dict[str, Any]:
+    def _state_of(self, w: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         state: dict[str, Any] = self.state[w]
+        slots = self._slots(group, w)
         if not state:
             compute_dtype(w)  # raises for a parameter of another kind
-            scalars = self._scalar_names.values()
-            made = {
-                name: scalar_filled(w, start, group) if name in scalars else filled(w, start)
-                for name, start in slots.items()
-            }
+            if self._asks_for_axes and w.is_complex():
+                raise NotImplementedError(
+                    "a formula that depends on a parameter's axes takes no complex ones yet"
+                )
+            made = {name: self._start(w, group, name, start) for name, start in slots.items()}
             device = w.device if group["capturable"] else "cpu"
             state.update(step=torch.zeros((), dtype=torch.float64, device=device), **made)
         for name in slots:
@@ -195,25 +367,47 @@ class Optimizer(torch.optim.Optimizer):
                 raise ValueError(f"the state has no '{name}': an option was changed after the first step")
         return state
 
-    def _row(self, group: dict[str, Any], w: Tensor, state: dict[str, Any], rows: dict[Any, Any]) -> Any:
+    def _start(self, w: Tensor, group: dict[str, Any], name: str, start: Any) -> Tensor:
+        """A slot of `w` at its beginning."""
+        if name in self._scalar_names.values():
+            return scalar_filled(w, start, group)
+        return filled(w, start, self._shapes.get(name, "parameter"))
+
+    def _row(
+        self,
+        group: dict[str, Any],
+        w: Tensor,
+        state: dict[str, Any],
+        rows: dict[Any, Any],
+        inputs: Sequence[Any],
+    ) -> Any:
         """The numbers of a parameter's update; those with the same history of their own share them."""
         key = (
             compute_dtype(w),
             *(in_state(group, name, state) for name in ("step", *self._scalar_names.values())),
         )
         if key not in rows:
-            rows[key] = self._numbers(group, w, key[1:])
+            rows[key] = self._numbers(group, w, [*key[1:], *inputs])
         self._keep(group, rows[key], state)
         return rows[key]
 
+    def _row_of_batch(self, group: dict[str, Any], batch: list[Any], inputs: Sequence[Any]) -> Any:
+        ws, _, states, _ = zip(*batch, strict=True)
+        known = [in_state(group, name, *states) for name in ("step", *self._scalar_names.values())]
+        k = self._numbers(group, ws[0], [*known, *inputs])
+        self._keep(group, k, *states)
+        return k
+
     def _numbers(self, group: dict[str, Any], w: Tensor, known: Sequence[Any]) -> Any:
-        return (
-            self._scalars(group, *known, compute_dtype(w)) if self._strict else self._scalars(group, *known)
-        )
+        k = self._scalars(group, *known, compute_dtype(w)) if self._strict else self._scalars(group, *known)
+        k.dtype = compute_dtype(w)
+        return k
 
     def _keep(self, group: dict[str, Any], k: Any, *states: dict[str, Any]) -> None:
-        """Writes the scalar slots that an update has computed."""
+        """Writes the scalar slots that an update has computed so far."""
         for name in self._scalar_names.values():
+            if not hasattr(k, name):
+                continue
             x = getattr(k, name)
             for index, state in enumerate(states):
                 new = x[index] if isinstance(x, Tensor) and x.dim() else x
@@ -225,47 +419,61 @@ class Optimizer(torch.optim.Optimizer):
                     )  # torch.compile loses writes to 0-dim float64 tensors (torch 2.13)
                     place.copy_(new) if isinstance(new, Tensor) else place.fill_(new)
 
-    def _update_one(self, group: dict[str, Any], w: Tensor, g: Tensor, state: dict[str, Any], k: Any) -> None:
+    def _update_unit(self, update: Callable[..., Any], unit: "Unit") -> Any:
+        if unit.together:
+            return self._update_batch(update, unit.group, unit.parts, unit.k)
+        ((w, g, state, inputs),) = unit.parts
+        return self._update_one(update, unit.group, w, g, state, inputs, unit.k)
+
+    def _update_one(
+        self,
+        update: Callable[..., Any],
+        group: dict[str, Any],
+        w: Tensor,
+        g: Tensor,
+        state: dict[str, Any],
+        inputs: list[Tensor],
+        k: Any,
+    ) -> Any:
         slots = [state.get(name) for name in self._slot_names.values()]
         if g.is_sparse:
             with rows_of(g, w, *slots) as (g_rows, w_rows, *rows):
-                self._update(group, w_rows, g_rows, *rows, k)
-            return
+                return update(group, w_rows, g_rows, *rows, *inputs, k)
         wide = real(w)
-        self._update(group, wide, real(g), *map(real, slots), k)
+        found = update(group, wide, real(g), *map(real, slots), *inputs, k)
         if w.dtype in WIDENED:
             w.copy_(wide.view(w.shape))
+        return found
 
     def _batches(self, group: dict[str, Any], parts: Iterable[Any]) -> Iterable[list[Any]]:
         """Parts of one device, kind, dtype and number of updates; those of sparse gradients each alone."""
         batches: dict[Any, list[Any]] = {}
-        for index, (w, g, state) in enumerate(parts):
+        for index, part in enumerate(parts):
+            w, g, state, _ = part
             together = at_once(group) and not g.is_sparse
             known = [in_state(group, name, state) for name in ("step", *self._scalar_names.values())]
             count = "on the device" if isinstance(known[0], Tensor) else tuple(known)
-            key = (w.device, w.dtype, type(w), count) if together else index
-            batches.setdefault(key, []).append((w, g, state))
+            axes = w.dim() if self._asks_for_axes else None
+            key = (w.device, w.dtype, type(w), axes, count) if together else index
+            batches.setdefault(key, []).append(part)
         return batches.values()
 
-    def _update_batch(self, group: dict[str, Any], batch: list[Any], is_update: bool) -> None:
-        ws, gs, states = zip(*batch, strict=True)
-        k = None
-        if is_update:
-            known = [in_state(group, name, *states) for name in ("step", *self._scalar_names.values())]
-            k = self._numbers(group, ws[0], known)
-            self._keep(group, k, *states)
+    def _update_batch(
+        self, update: Callable[..., Any], group: dict[str, Any], batch: list[Any], k: Any
+    ) -> Any:
+        ws, gs, states, inputs = zip(*batch, strict=True)
         names = [name for name in self._slot_names.values() if name in states[0]]
         slots = {name: [state[name] for state in states] for name in names}
         if gs[0].is_sparse:
             with rows_of(gs[0], ws[0], *(slots[name][0] for name in names)) as (g, w, *rows):
                 many = {name: Tensors([row]) for name, row in zip(names, rows, strict=True)}
-                self._update(group, Tensors([w]), Tensors([g]), *map(many.get, self._slot_names.values()), k)
-            return
+                return update(group, Tensors([w]), Tensors([g]), *map(many.get, self._slot_names.values()), k)
         is_new = group["differentiable"]
         wide = Tensors((real(w.clone() if is_new else w) for w in ws), is_new)
         many = {name: Tensors(map(real, slots[name]), is_new) for name in names}
-        self._update(
-            group, wide, Tensors(map(real, gs), is_new), *map(many.get, self._slot_names.values()), k
+        given = [Tensors(tensors) for tensors in zip(*inputs, strict=True)]
+        found = update(
+            group, wide, Tensors(map(real, gs), is_new), *map(many.get, self._slot_names.values()), *given, k
         )
         for w, x in zip(ws, wide.tensors, strict=True):
             if is_new or w.dtype in WIDENED:
@@ -274,6 +482,17 @@ class Optimizer(torch.optim.Optimizer):
             for name in names:
                 for w, state, x in zip(ws, states, many[name].tensors, strict=True):
                     state[name] = torch.view_as_complex(x) if w.is_complex() else x
+        return found
+
+
+@dataclass
+class Unit:
+    """Parameters that the formula runs on at once: (w, g, state, inputs) of each. k: their numbers."""
+
+    group: dict[str, Any]
+    parts: list[Any]
+    k: Any
+    together: bool
 
 
 WIDENED = (torch.float16, torch.bfloat16)  # their slots and arithmetic are float32
@@ -300,11 +519,41 @@ def slot_dtype(w: Tensor) -> torch.dtype:
 
 def scalar_filled(w: Tensor, start: float, group: Mapping[str, Any]) -> Tensor:
     """A slot of `w` that is one number, at its beginning."""
-    return torch.full((), start, dtype=compute_dtype(w), device=w.device if group["capturable"] else "cpu")
+    return torch.full(
+        (), float(start), dtype=compute_dtype(w), device=w.device if group["capturable"] else "cpu"
+    )
 
 
-def filled(w: Tensor, start: float) -> Tensor:
-    """A slot of `w` at its beginning."""
+COPY = object()
+"""Says of a slot that it starts as a copy of the parameter."""
+
+
+def slot_shape(w: Tensor, shape: str) -> tuple[int, ...]:
+    """That of a slot: like the "parameter", like its "rows" or "columns", or one number for the "tensor"."""
+    shapes = {"rows": (*w.shape[:-1], 1), "columns": (*w.shape[:-2], 1, *w.shape[-1:]), "tensor": ()}
+    return shapes.get(shape, tuple(w.shape))
+
+
+def beside(name: str, parameters: list[Tensor], given: Any) -> dict[Tensor, Tensor]:
+    """The tensors of an input by parameter. Raises ValueError where they do not fit."""
+    tensors = list(given)
+    if len(tensors) != len(parameters):
+        raise ValueError(
+            f"{name} must be a tensor for each of {len(parameters)} parameters, got {len(tensors)}"
+        )
+    for index, (w, x) in enumerate(zip(parameters, tensors, strict=True)):
+        if x.shape != w.shape:
+            raise ValueError(f"{name}[{index}] has shape {tuple(x.shape)}, its parameter {tuple(w.shape)}")
+    return dict(zip(parameters, tensors, strict=True))
+
+
+def filled(w: Tensor, start: Any, shape: str = "parameter") -> Tensor:
+    """A slot of `w` at its beginning: a number, or COPY."""
+    if start is COPY:
+        return w.detach().to(slot_dtype(w), copy=True)
+    start = float(start)
+    if shape != "parameter":
+        return w.detach().new_full(slot_shape(w, shape), start, dtype=compute_dtype(w))
     slot = torch.full_like(w, start, dtype=slot_dtype(w), requires_grad=False)
     if w.is_complex():
         torch.view_as_real(slot).fill_(start)
@@ -353,6 +602,21 @@ def root(x: Any) -> Any:
     return math.sqrt(x) if x >= 0 else math.nan
 
 
+def quotient(x: Any, y: Any) -> Any:
+    """The quotient of a step's numbers; NaN where a float is divided by zero."""
+    return x / y if isinstance(x, Tensor) or isinstance(y, Tensor) or y else math.nan
+
+
+def maximum(x: Any, y: Any) -> Any:
+    """The greater of two of a step's numbers."""
+    return where(x > y, x, y)
+
+
+def minimum(x: Any, y: Any) -> Any:
+    """The smaller of two of a step's numbers."""
+    return where(x < y, x, y)
+
+
 def number(x: Any, t: Any) -> Any:
     """A hyperparameter as a number; a tensor stays one, of float64, where `t` is one."""
     if not isinstance(x, Tensor):
@@ -365,16 +629,16 @@ def is_set(x: Any, off: float = 0.0) -> bool:
     return isinstance(x, Tensor) or x not in (None, off)
 
 
-def gradient(w: Tensor, group: Mapping[str, Any], accumulates: bool) -> Tensor:
-    """The gradient of `w` to go down; zeros if it has none now."""
+def gradient(w: Tensor, group: Mapping[str, Any], whole: str) -> Tensor:
+    """The gradient of `w` to go down; zeros if it has none now. `whole`: what changes all rows, if any."""
     g = w.grad
     if g is None:
         return torch.zeros_like(w)
     if g.is_sparse:
         if group["sparse"] == "dense":
             g = g.to_dense()
-        elif accumulates:
-            raise ValueError("sparse='lazy' has no meaning with accumulated gradients; pass sparse='dense'")
+        elif whole:
+            raise ValueError(f"sparse='lazy' has no meaning with {whole}; pass sparse='dense'")
         elif group["differentiable"]:
             raise ValueError("sparse='lazy' is not differentiable; pass sparse='dense'")
         else:
@@ -396,17 +660,43 @@ def rows_of(g: Tensor, *tensors: Any) -> Iterator[tuple[Any, ...]]:
             x.index_put_(index, torch.view_as_complex(row) if x.is_complex() else row.to(x.dtype))
 
 
-def where(condition: Any, chosen: Any, other: Any) -> Any:
-    """`chosen` where the condition holds, else `other`; one of them whole, if it is a truth value."""
+def where(condition: Any, chosen: Any, other: Any, dtype: torch.dtype | None = None) -> Any:
+    """`chosen` where the condition holds, else `other`; one of them whole, if it is a truth value.
+
+    dtype: that of the result, where both are numbers.
+    """
+    if dtype is not None:
+        chosen, other = (torch.as_tensor(x, dtype=dtype) for x in (chosen, other))
     if isinstance(condition, bool):
-        return chosen if condition else other
+        taken, left = (chosen, other) if condition else (other, chosen)
+        return (
+            full_like(left, taken) if isinstance(taken, int) and isinstance(left, Tensor | Tensors) else taken
+        )
+    if not isinstance(chosen, Tensor | Tensors) and not isinstance(
+        other, Tensor | Tensors
+    ):  # float64, as all numbers
+        chosen = torch.full_like(condition, chosen, dtype=torch.float64)
     many = next((x for x in (condition, chosen, other) if isinstance(x, Tensors)), None)
     return torch.where(condition, chosen, other) if many is None else many.where(condition, chosen, other)
+
+
+def full_like(x: Any, number: float) -> Any:
+    """A tensor like `x`, or tensors like those of `x`, filled with a number."""
+    return (
+        x.map(lambda y: torch.full_like(y, number)) if isinstance(x, Tensors) else torch.full_like(x, number)
+    )
 
 
 def sign(x: Any) -> Any:
     """The sign of each element; NaN for NaN."""
     return x.map(sign) if isinstance(x, Tensors) else torch.where(torch.isnan(x), x, torch.sign(x))
+
+
+def length(x: Any, axis: int) -> Tensor:
+    """The length of an axis of a tensor, in float64; of several, a vector."""
+    if isinstance(x, Tensors):
+        return x.each(lambda y: length(y, axis))
+    return torch.tensor(float(x.shape[axis]), dtype=torch.float64, device=x.device)
 
 
 def norm(x: Any) -> Tensor:
@@ -476,9 +766,12 @@ class Tensors:
 
     def copy_(self, x: "Tensors") -> "Tensors":
         if self.is_new:
-            self.tensors = [new.to(old.dtype) for old, new in zip(self.tensors, x.tensors, strict=True)]
+            self.tensors = [new.to(old.dtype) for old, new in zip(self.tensors, self._listed(x), strict=True)]
+        elif hasattr(self.tensors[0], "placements"):  # sharded tensors know no multi-tensor copy (torch 2.13)
+            for own, new in zip(self.tensors, self._listed(x), strict=True):
+                own.copy_(new)
         else:
-            torch._foreach_copy_(self.tensors, x.tensors)
+            torch._foreach_copy_(self.tensors, self._listed(x))
         return self
 
     def zero_(self) -> "Tensors":
@@ -529,6 +822,12 @@ class Tensors:
     def clamp_max_(self, x: Any) -> "Tensors":
         return self._into("clamp_max", x)
 
+    def clamp_min(self, x: Any) -> "Tensors":
+        return self._new("clamp_min", x)
+
+    def clamp_max(self, x: Any) -> "Tensors":
+        return self._new("clamp_max", x)
+
     def sqrt(self) -> "Tensors":
         return self._new("sqrt")
 
@@ -567,6 +866,23 @@ class Tensors:
 
     def double(self) -> "Tensors":
         return self.map(Tensor.double)
+
+    def to(self, dtype: torch.dtype) -> "Tensors":
+        return self.map(lambda x: x.to(dtype))
+
+    def dim(self) -> int:
+        """Of each of the tensors, which have as many axes."""
+        return self.tensors[0].dim()
+
+    def sum(self, axis: int, keepdim: bool) -> "Tensors":
+        return self.map(lambda x: x.sum(axis, keepdim=keepdim))
+
+    @property
+    def mT(self) -> "Tensors":  # noqa: N802
+        return self.map(lambda x: x.mT)
+
+    def __matmul__(self, x: "Tensors") -> "Tensors":
+        return self.map(torch.matmul, x)
 
     def numel(self) -> Tensor:
         return torch.tensor(
@@ -621,12 +937,11 @@ def check_number(name: str, value: Any, bounds: Mapping[str, float], integer: bo
     if not isinstance(value, Real | Tensor):
         raise TypeError(f"{name} must be a number, got {value!r}")
     x = float(value)
-    if not math.isfinite(x) or (integer and not x.is_integer()):
-        raise ValueError(f"{name} must be {'an integer' if integer else 'a finite number'}, got {value!r}")
     holds = {">=": x.__ge__, ">": x.__gt__, "<=": x.__le__, "<": x.__lt__}
-    for sign, bound in bounds.items():
-        if not holds[sign](bound):
-            raise ValueError(f"{name} must be {sign} {bound:g}, got {value!r}")
+    is_legal = math.isfinite(x) and all(holds[sign](bound) for sign, bound in bounds.items())
+    if not is_legal or (integer and not x.is_integer()):
+        words = " and ".join(f"{sign} {bound:g}" for sign, bound in bounds.items()) or "a finite number"
+        raise ValueError(f"{name} must be {'an integer ' if integer else ''}{words}, got {value!r}")
 
 
 def check_numbers(name: str, values: Any, *bounds: Mapping[str, float]) -> None:
@@ -641,6 +956,19 @@ def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
     """Raises ValueError for an option that is none of its choices."""
     if value not in choices:
         raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, got {value!r}")
+
+
+def check_one(group: Mapping[str, Any], *names: str) -> None:
+    """Raises ValueError if more than one of these hyperparameters is given."""
+    if sum(group[name] is not None for name in names) > 1:
+        given = ", ".join(f"{name}={group[name]!r}" for name in names)
+        raise ValueError(f"only one of {', '.join(names[:-1])} and {names[-1]} may be set, got {given}")
+
+
+def check_needs(group: Mapping[str, Any], name: str, option: str) -> None:
+    """Raises ValueError if a hyperparameter is given that means nothing without an option."""
+    if group[name] is not None and not group[option]:
+        raise ValueError(f"{name} means nothing without {option}=True, got {name}={group[name]!r}")
 
 
 def check_chosen(group: Mapping[str, Any], name: str, option: str, peer: str) -> None:
@@ -753,7 +1081,7 @@ def _fitting(
     state = {name: x for name, x in saved.items() if x is not None}
     if of_peer:
         state.setdefault("step", 1)  # a peer that counts no steps has made one
-    slots = optimizer._slots(group)
+    slots = optimizer._slots(group, w)
     if missing := [name for name in ("step", *slots) if name not in state]:
         raise ValueError(
             f"the state of parameter {key} has no '{missing[0]}', only {', '.join(map(repr, state))}"
@@ -762,7 +1090,7 @@ def _fitting(
     if others := state.keys() - {*optimizer._slot_names.values(), *scalars, "step", "iterations", "pending"}:
         raise ValueError(f"the state of parameter {key} is of another rule: it has '{min(others)}'")
     for name in slots:
-        shape = () if name in scalars else tuple(w.shape)
+        shape = () if name in scalars else slot_shape(w, optimizer._shapes.get(name, "parameter"))
         if tuple(state[name].shape) != shape:
             shapes = f"shape {tuple(state[name].shape)}, not {shape}"
             raise ValueError(f"the state of parameter {key} does not fit: '{name}' has {shapes}")
@@ -788,13 +1116,13 @@ def exported(optimizer: Optimizer) -> dict[str, numpy.ndarray]:
     scalars: dict[str, set[float]] = {}
     iterations = 0
     for path, (w, group) in paths_of(optimizer).items():
-        state, slots = optimizer.state.get(w, {}), optimizer._slots(group)
+        state, slots = optimizer.state.get(w, {}), optimizer._slots(group, w)
         updates = int(state.get("step", 0))
         iterations = max(iterations, state.get("iterations", updates))
         mapping[f"updates/{path}"] = numpy.array(updates, numpy.int64)
         for slot, name in optimizer._slot_names.items():
             if name in slots:
-                x = state[name] if name in state else filled(w, slots[name])
+                x = state[name] if name in state else optimizer._start(w, group, name, slots[name])
                 mapping[f"slots/{slot}/{path}"] = x.detach().cpu().numpy().copy()
         for slot, name in optimizer._scalar_names.items():
             if name in slots:
@@ -838,14 +1166,15 @@ def imported(
 
     iterations, states = int(array("iterations")), []
     for path, (w, group) in paths.items():
-        there, slots = names.get(path, path), optimizer._slots(group)
+        there, slots = names.get(path, path), optimizer._slots(group, w)
         updates = int(array(f"updates/{there}"))
         device = w.device if group["capturable"] else "cpu"
         state: dict[str, Any] = {"step": torch.tensor(updates, dtype=torch.float64, device=device)}
         for slot, name in optimizer._slot_names.items():
             if name in slots:
-                x = array(f"slots/{slot}/{there}", w.shape, axes.get(path))
-                state[name] = filled(w, 0).copy_(torch.from_numpy(numpy.array(x)))
+                shape = optimizer._shapes.get(name, "parameter")
+                x = array(f"slots/{slot}/{there}", slot_shape(w, shape), axes.get(path))
+                state[name] = filled(w, 0, shape).copy_(torch.from_numpy(numpy.array(x)))
         for slot, name in optimizer._scalar_names.items():
             if name in slots:
                 state[name] = scalar_filled(w, float(array(f"scalars/{slot}")), group)

@@ -35,13 +35,53 @@ class Adamax(_support.Optimizer):
         betas: decay rate of the first moment; decay rate of the infinity norm
         eps: added to the infinity norm
         weight_decay: share of the weights, times the learning rate, taken off; None for none
+        global_clipnorm: largest norm of all gradients together; None for any
+        clipnorm: largest norm of a parameter's gradient; None for any
+        clipvalue: largest size of a gradient's element; None for any
         gradient_accumulation_steps: calls per update; None for one
+        loss_scale_factor: what the loss was multiplied by; None for nothing
+        ema_momentum: decay rate of the average of the weights
+        ema_overwrite_frequency: updates after which the average overwrites the weights; None for never
         epsilon_in_maximum: epsilon is added to |g| before the maximum is taken
         decoupled_weight_decay: weights shrink by themselves; else weight_decay * w is added to the
             gradient; to be chosen by those who want it
+        use_ema: keep a moving average of the weights
         params, sparse, maximize, foreach, capturable, differentiable, fused, write_back_grad: as in
             _support.Optimizer
     """
+
+    @staticmethod
+    def _sums(
+        group: dict[str, Any],
+        w: Tensor,
+        g: Tensor,
+        exp_avg: Tensor,
+        exp_inf: Tensor,
+        accumulated_gradient: Any,
+        weight_average: Any,
+        k: Any,
+    ) -> dict[str, Tensor]:
+        """What `w` adds to sums over all tensors."""
+        if group["loss_scale_factor"] is not None:
+            g = g * k.inverse_loss_scale_factor
+        if group["gradient_accumulation_steps"] is not None:
+            new_accumulated_gradient = accumulated_gradient + g
+            g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
+        global_norm_sum = _support.total(g.double().square())
+        return {"global_norm_sum": global_norm_sum}
+
+    @staticmethod
+    def _needs_sums(group: dict[str, Any]) -> bool:
+        return group["global_clipnorm"] is not None
+
+    @staticmethod
+    def _before_update(group: dict[str, Any], k: Any, sums: dict[str, Tensor]) -> None:
+        """What is known of all tensors together, from their sums."""
+        if group["global_clipnorm"] is not None:
+            k.global_norm = sums["global_norm_sum"].sqrt()
+            k.global_scale = _support.where(
+                k.global_clipnorm < k.global_norm, k.global_clipnorm / k.global_norm, 1
+            )
 
     @staticmethod
     def _update(
@@ -51,15 +91,23 @@ class Adamax(_support.Optimizer):
         exp_avg: Tensor,
         exp_inf: Tensor,
         accumulated_gradient: Any,
+        weight_average: Any,
         k: Any,
     ) -> None:
         """The formula: writes `w` and the slots, all of one dtype; slots not in use are None."""
+        if group["loss_scale_factor"] is not None:
+            g = g * k.inverse_loss_scale_factor
         if group["gradient_accumulation_steps"] is not None:
-            accumulated_gradient.add_(g)
-        if k is None:
-            return
-        if group["gradient_accumulation_steps"] is not None:
-            g = accumulated_gradient * k.inverse_gradient_accumulation_steps
+            new_accumulated_gradient = accumulated_gradient + g
+            g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
+        if group["clipvalue"] is not None:
+            g = g.clamp_min(k.minus_clipvalue).clamp_max(k.clipvalue)
+        if group["clipnorm"] is not None:
+            gradient_norm = _support.norm(g)
+            clip_scale = _support.where(k.clipnorm < gradient_norm, k.clipnorm / gradient_norm, 1)
+            g = g * clip_scale.to(w.dtype)
+        if group["global_clipnorm"] is not None:
+            g = g * k.global_scale.to(w.dtype)
         if _support.is_set(group["weight_decay"]) and not group["decoupled_weight_decay"]:
             g = (k.weight_decay * w).add_(g)
         if _support.is_set(group["weight_decay"]) and group["decoupled_weight_decay"]:
@@ -69,6 +117,35 @@ class Adamax(_support.Optimizer):
         if group["gradient_accumulation_steps"] is not None:
             accumulated_gradient.zero_()
         w.addcdiv_(exp_avg, exp_inf if group["epsilon_in_maximum"] else exp_inf + k.eps, value=-k.rate)
+        if group["use_ema"]:
+            weight_average.mul_(k.kept_average).add_(w, alpha=k.one_minus_kept_average)
+        if group["use_ema"] and group["ema_overwrite_frequency"] is not None:
+            w.copy_(_support.where(k.is_overwrite, weight_average, w))
+
+    @staticmethod
+    def _every_call(
+        group: dict[str, Any],
+        w: Tensor,
+        g: Tensor,
+        exp_avg: Tensor,
+        exp_inf: Tensor,
+        accumulated_gradient: Any,
+        weight_average: Any,
+        k: Any,
+    ) -> None:
+        """A call that does not update."""
+        if group["loss_scale_factor"] is not None:
+            g = g * k.inverse_loss_scale_factor
+        if group["gradient_accumulation_steps"] is not None:
+            accumulated_gradient.add_(g)
+
+    @staticmethod
+    def _scalars_of_call(group: dict[str, Any], t: Any) -> Any:
+        """The numbers of a call that does not update."""
+        k: Any = _support.Scalars()
+        if group["loss_scale_factor"] is not None:
+            k.inverse_loss_scale_factor = 1 / _support.number(group["loss_scale_factor"], t)
+        return k
 
     @staticmethod
     def _scalars(group: dict[str, Any], t: Any) -> Any:
@@ -76,11 +153,21 @@ class Adamax(_support.Optimizer):
         lr = _support.number(group["lr"], t)
         beta_1, beta_2 = (_support.number(x, t) for x in group["betas"])
         eps = _support.number(group["eps"], t)
+        ema_momentum = _support.number(group["ema_momentum"], t)
         k: Any = _support.Scalars()
+        if group["loss_scale_factor"] is not None:
+            k.inverse_loss_scale_factor = 1 / _support.number(group["loss_scale_factor"], t)
         if group["gradient_accumulation_steps"] is not None:
             k.inverse_gradient_accumulation_steps = 1 / _support.number(
                 group["gradient_accumulation_steps"], t
             )
+        if group["clipvalue"] is not None:
+            k.minus_clipvalue = -_support.number(group["clipvalue"], t)
+            k.clipvalue = _support.number(group["clipvalue"], t)
+        if group["clipnorm"] is not None:
+            k.clipnorm = _support.number(group["clipnorm"], t)
+        if group["global_clipnorm"] is not None:
+            k.global_clipnorm = _support.number(group["global_clipnorm"], t)
         if _support.is_set(group["weight_decay"]) and not group["decoupled_weight_decay"]:
             k.weight_decay = _support.number(group["weight_decay"], t)
         if _support.is_set(group["weight_decay"]) and group["decoupled_weight_decay"]:
@@ -90,6 +177,12 @@ class Adamax(_support.Optimizer):
         k.beta_2 = beta_2
         k.eps = eps
         k.rate = lr / _one_minus_power(beta_1, t)
+        if group["use_ema"]:
+            kept_average = _support.where(t == 1, 0, ema_momentum)
+            k.kept_average = kept_average
+            k.one_minus_kept_average = 1 - kept_average
+        if group["use_ema"] and group["ema_overwrite_frequency"] is not None:
+            k.is_overwrite = t % _support.number(group["ema_overwrite_frequency"], t) == 0
         return k
 
     def __init__(
@@ -100,9 +193,16 @@ class Adamax(_support.Optimizer):
         eps: float | Tensor = 1e-07,
         weight_decay: float | Tensor | None = 0.0,
         *,
+        global_clipnorm: float | Tensor | None = None,
+        clipnorm: float | Tensor | None = None,
+        clipvalue: float | Tensor | None = None,
         gradient_accumulation_steps: int | None = None,
+        loss_scale_factor: float | Tensor | None = None,
+        ema_momentum: float | Tensor = 0.99,
+        ema_overwrite_frequency: int | None = None,
         epsilon_in_maximum: bool = False,
         decoupled_weight_decay: bool | None = None,
+        use_ema: bool = False,
         sparse: str = "lazy",
         maximize: bool = False,
         foreach: bool | None = None,
@@ -116,9 +216,16 @@ class Adamax(_support.Optimizer):
             "betas": betas,
             "eps": eps,
             "weight_decay": weight_decay,
+            "global_clipnorm": global_clipnorm,
+            "clipnorm": clipnorm,
+            "clipvalue": clipvalue,
             "gradient_accumulation_steps": gradient_accumulation_steps,
+            "loss_scale_factor": loss_scale_factor,
+            "ema_momentum": ema_momentum,
+            "ema_overwrite_frequency": ema_overwrite_frequency,
             "epsilon_in_maximum": epsilon_in_maximum,
             "decoupled_weight_decay": decoupled_weight_decay,
+            "use_ema": use_ema,
             "sparse": sparse,
             "maximize": maximize,
             "foreach": foreach,
@@ -133,6 +240,7 @@ class Adamax(_support.Optimizer):
         "m": "exp_avg",
         "u": "exp_inf",
         "accumulated_gradient": "accumulated_gradient",
+        "weight_average": "weight_average",
     }
     _file = __file__
     _hypers: ClassVar[dict[str, Any]] = {
@@ -141,17 +249,43 @@ class Adamax(_support.Optimizer):
         "beta_2": ("betas", 1),
         "epsilon": ("eps", None),
         "weight_decay": ("weight_decay", None),
+        "global_clipnorm": ("global_clipnorm", None),
+        "clipnorm": ("clipnorm", None),
+        "clipvalue": ("clipvalue", None),
         "gradient_accumulation_steps": ("gradient_accumulation_steps", None),
+        "loss_scale_factor": ("loss_scale_factor", None),
+        "ema_momentum": ("ema_momentum", None),
+        "ema_overwrite_frequency": ("ema_overwrite_frequency", None),
     }
+    _passes = (
+        "_sums",
+        "_update",
+    )
     _dialect: ClassVar[dict[str, Any]] = {"epsilon_in_maximum": True, "decoupled_weight_decay": False}
     _every = "gradient_accumulation_steps"
+    _of_optimizer = (
+        "use_ema",
+        "ema_momentum",
+        "ema_overwrite_frequency",
+        "loss_scale_factor",
+        "gradient_accumulation_steps",
+        "global_clipnorm",
+    )
+    _whole_under = (
+        "use_ema",
+        "gradient_accumulation_steps",
+    )
+    _sums_under = ("global_clipnorm",)
+    _averages = "weight_average"
 
     @staticmethod
-    def _slots(group: dict[str, Any]) -> dict[str, float]:
-        """The slots of a parameter, and what they start from."""
-        slots: dict[str, float] = {"exp_avg": 0.0, "exp_inf": 0.0}
+    def _slots(group: dict[str, Any], w: Tensor) -> dict[str, Any]:
+        """The slots of the parameter `w`, and what they start from."""
+        slots: dict[str, Any] = {"exp_avg": 0.0, "exp_inf": 0.0}
         if group["gradient_accumulation_steps"] is not None:
             slots["accumulated_gradient"] = 0.0
+        if group["use_ema"]:
+            slots["weight_average"] = 0.0
         return slots
 
     @staticmethod
@@ -161,10 +295,25 @@ class Adamax(_support.Optimizer):
         _support.check_number("eps", group["eps"], {">=": 0})
         if group["weight_decay"] is not None:
             _support.check_number("weight_decay", group["weight_decay"], {">=": 0})
+        if group["global_clipnorm"] is not None:
+            _support.check_number("global_clipnorm", group["global_clipnorm"], {">": 0})
+        if group["clipnorm"] is not None:
+            _support.check_number("clipnorm", group["clipnorm"], {">": 0})
+        if group["clipvalue"] is not None:
+            _support.check_number("clipvalue", group["clipvalue"], {">": 0})
         if group["gradient_accumulation_steps"] is not None:
             _support.check_number(
                 "gradient_accumulation_steps", group["gradient_accumulation_steps"], {">=": 2}, integer=True
             )
+        if group["loss_scale_factor"] is not None:
+            _support.check_number("loss_scale_factor", group["loss_scale_factor"], {">": 0})
+        _support.check_number("ema_momentum", group["ema_momentum"], {">=": 0, "<=": 1})
+        if group["ema_overwrite_frequency"] is not None:
+            _support.check_number(
+                "ema_overwrite_frequency", group["ema_overwrite_frequency"], {">=": 1}, integer=True
+            )
+        _support.check_one(group, "clipvalue", "clipnorm", "global_clipnorm")
+        _support.check_needs(group, "ema_overwrite_frequency", "use_ema")
         _support.check_chosen(group, "weight_decay", "decoupled_weight_decay", "torch.optim.Adamax has False")
 
 

@@ -28,22 +28,74 @@ class Lion(_support.Optimizer):
         lr: step size
         betas: share of the moment in the direction; decay rate of the moment
         weight_decay: share of the weights, times the learning rate, taken off; None for none
+        global_clipnorm: largest norm of all gradients together; None for any
+        clipnorm: largest norm of a parameter's gradient; None for any
+        clipvalue: largest size of a gradient's element; None for any
         gradient_accumulation_steps: calls per update; None for one
+        loss_scale_factor: what the loss was multiplied by; None for nothing
+        ema_momentum: decay rate of the average of the weights
+        ema_overwrite_frequency: updates after which the average overwrites the weights; None for never
+        use_ema: keep a moving average of the weights
         params, sparse, maximize, foreach, capturable, differentiable, fused, write_back_grad: as in
             _support.Optimizer
     """
 
     @staticmethod
+    def _sums(
+        group: dict[str, Any],
+        w: Tensor,
+        g: Tensor,
+        m: Tensor,
+        accumulated_gradient: Any,
+        weight_average: Any,
+        k: Any,
+    ) -> dict[str, Tensor]:
+        """What `w` adds to sums over all tensors."""
+        if group["loss_scale_factor"] is not None:
+            g = g * k.inverse_loss_scale_factor
+        if group["gradient_accumulation_steps"] is not None:
+            new_accumulated_gradient = accumulated_gradient + g
+            g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
+        global_norm_sum = _support.total(g.double().square())
+        return {"global_norm_sum": global_norm_sum}
+
+    @staticmethod
+    def _needs_sums(group: dict[str, Any]) -> bool:
+        return group["global_clipnorm"] is not None
+
+    @staticmethod
+    def _before_update(group: dict[str, Any], k: Any, sums: dict[str, Tensor]) -> None:
+        """What is known of all tensors together, from their sums."""
+        if group["global_clipnorm"] is not None:
+            k.global_norm = sums["global_norm_sum"].sqrt()
+            k.global_scale = _support.where(
+                k.global_clipnorm < k.global_norm, k.global_clipnorm / k.global_norm, 1
+            )
+
+    @staticmethod
     def _update(
-        group: dict[str, Any], w: Tensor, g: Tensor, m: Tensor, accumulated_gradient: Any, k: Any
+        group: dict[str, Any],
+        w: Tensor,
+        g: Tensor,
+        m: Tensor,
+        accumulated_gradient: Any,
+        weight_average: Any,
+        k: Any,
     ) -> None:
         """The formula: writes `w` and the slots, all of one dtype; slots not in use are None."""
+        if group["loss_scale_factor"] is not None:
+            g = g * k.inverse_loss_scale_factor
         if group["gradient_accumulation_steps"] is not None:
-            accumulated_gradient.add_(g)
-        if k is None:
-            return
-        if group["gradient_accumulation_steps"] is not None:
-            g = accumulated_gradient * k.inverse_gradient_accumulation_steps
+            new_accumulated_gradient = accumulated_gradient + g
+            g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
+        if group["clipvalue"] is not None:
+            g = g.clamp_min(k.minus_clipvalue).clamp_max(k.clipvalue)
+        if group["clipnorm"] is not None:
+            gradient_norm = _support.norm(g)
+            clip_scale = _support.where(k.clipnorm < gradient_norm, k.clipnorm / gradient_norm, 1)
+            g = g * clip_scale.to(w.dtype)
+        if group["global_clipnorm"] is not None:
+            g = g * k.global_scale.to(w.dtype)
         if _support.is_set(group["weight_decay"]):
             w.add_(w, alpha=-k.weight_decay_times_learning_rate)
         direction = _support.sign((k.beta_1 * m).add_(g, alpha=k.one_minus_beta_1))
@@ -51,17 +103,55 @@ class Lion(_support.Optimizer):
         if group["gradient_accumulation_steps"] is not None:
             accumulated_gradient.zero_()
         w.add_(direction, alpha=-k.lr)
+        if group["use_ema"]:
+            weight_average.mul_(k.kept_average).add_(w, alpha=k.one_minus_kept_average)
+        if group["use_ema"] and group["ema_overwrite_frequency"] is not None:
+            w.copy_(_support.where(k.is_overwrite, weight_average, w))
+
+    @staticmethod
+    def _every_call(
+        group: dict[str, Any],
+        w: Tensor,
+        g: Tensor,
+        m: Tensor,
+        accumulated_gradient: Any,
+        weight_average: Any,
+        k: Any,
+    ) -> None:
+        """A call that does not update."""
+        if group["loss_scale_factor"] is not None:
+            g = g * k.inverse_loss_scale_factor
+        if group["gradient_accumulation_steps"] is not None:
+            accumulated_gradient.add_(g)
+
+    @staticmethod
+    def _scalars_of_call(group: dict[str, Any], t: Any) -> Any:
+        """The numbers of a call that does not update."""
+        k: Any = _support.Scalars()
+        if group["loss_scale_factor"] is not None:
+            k.inverse_loss_scale_factor = 1 / _support.number(group["loss_scale_factor"], t)
+        return k
 
     @staticmethod
     def _scalars(group: dict[str, Any], t: Any) -> Any:
         """The numbers of update `t`, the same for all elements: floats, or tensors if `t` is one."""
         lr = _support.number(group["lr"], t)
         beta_1, beta_2 = (_support.number(x, t) for x in group["betas"])
+        ema_momentum = _support.number(group["ema_momentum"], t)
         k: Any = _support.Scalars()
+        if group["loss_scale_factor"] is not None:
+            k.inverse_loss_scale_factor = 1 / _support.number(group["loss_scale_factor"], t)
         if group["gradient_accumulation_steps"] is not None:
             k.inverse_gradient_accumulation_steps = 1 / _support.number(
                 group["gradient_accumulation_steps"], t
             )
+        if group["clipvalue"] is not None:
+            k.minus_clipvalue = -_support.number(group["clipvalue"], t)
+            k.clipvalue = _support.number(group["clipvalue"], t)
+        if group["clipnorm"] is not None:
+            k.clipnorm = _support.number(group["clipnorm"], t)
+        if group["global_clipnorm"] is not None:
+            k.global_clipnorm = _support.number(group["global_clipnorm"], t)
         if _support.is_set(group["weight_decay"]):
             k.weight_decay_times_learning_rate = _support.number(group["weight_decay"], t) * lr
         k.beta_1 = beta_1
@@ -69,6 +159,12 @@ class Lion(_support.Optimizer):
         k.beta_2 = beta_2
         k.one_minus_beta_2 = 1 - beta_2
         k.lr = lr
+        if group["use_ema"]:
+            kept_average = _support.where(t == 1, 0, ema_momentum)
+            k.kept_average = kept_average
+            k.one_minus_kept_average = 1 - kept_average
+        if group["use_ema"] and group["ema_overwrite_frequency"] is not None:
+            k.is_overwrite = t % _support.number(group["ema_overwrite_frequency"], t) == 0
         return k
 
     def __init__(
@@ -78,7 +174,14 @@ class Lion(_support.Optimizer):
         betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.99),
         *,
         weight_decay: float | Tensor | None = 0.0,
+        global_clipnorm: float | Tensor | None = None,
+        clipnorm: float | Tensor | None = None,
+        clipvalue: float | Tensor | None = None,
         gradient_accumulation_steps: int | None = None,
+        loss_scale_factor: float | Tensor | None = None,
+        ema_momentum: float | Tensor = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        use_ema: bool = False,
         sparse: str = "lazy",
         maximize: bool = False,
         foreach: bool | None = None,
@@ -91,7 +194,14 @@ class Lion(_support.Optimizer):
             "lr": lr,
             "betas": betas,
             "weight_decay": weight_decay,
+            "global_clipnorm": global_clipnorm,
+            "clipnorm": clipnorm,
+            "clipvalue": clipvalue,
             "gradient_accumulation_steps": gradient_accumulation_steps,
+            "loss_scale_factor": loss_scale_factor,
+            "ema_momentum": ema_momentum,
+            "ema_overwrite_frequency": ema_overwrite_frequency,
+            "use_ema": use_ema,
             "sparse": sparse,
             "maximize": maximize,
             "foreach": foreach,
@@ -102,23 +212,53 @@ class Lion(_support.Optimizer):
         }
         super().__init__(params, defaults)
 
-    _slot_names: ClassVar[dict[str, str]] = {"m": "m", "accumulated_gradient": "accumulated_gradient"}
+    _slot_names: ClassVar[dict[str, str]] = {
+        "m": "m",
+        "accumulated_gradient": "accumulated_gradient",
+        "weight_average": "weight_average",
+    }
     _file = __file__
     _hypers: ClassVar[dict[str, Any]] = {
         "learning_rate": ("lr", None),
         "beta_1": ("betas", 0),
         "beta_2": ("betas", 1),
         "weight_decay": ("weight_decay", None),
+        "global_clipnorm": ("global_clipnorm", None),
+        "clipnorm": ("clipnorm", None),
+        "clipvalue": ("clipvalue", None),
         "gradient_accumulation_steps": ("gradient_accumulation_steps", None),
+        "loss_scale_factor": ("loss_scale_factor", None),
+        "ema_momentum": ("ema_momentum", None),
+        "ema_overwrite_frequency": ("ema_overwrite_frequency", None),
     }
+    _passes = (
+        "_sums",
+        "_update",
+    )
     _every = "gradient_accumulation_steps"
+    _of_optimizer = (
+        "use_ema",
+        "ema_momentum",
+        "ema_overwrite_frequency",
+        "loss_scale_factor",
+        "gradient_accumulation_steps",
+        "global_clipnorm",
+    )
+    _whole_under = (
+        "use_ema",
+        "gradient_accumulation_steps",
+    )
+    _sums_under = ("global_clipnorm",)
+    _averages = "weight_average"
 
     @staticmethod
-    def _slots(group: dict[str, Any]) -> dict[str, float]:
-        """The slots of a parameter, and what they start from."""
-        slots: dict[str, float] = {"m": 0.0}
+    def _slots(group: dict[str, Any], w: Tensor) -> dict[str, Any]:
+        """The slots of the parameter `w`, and what they start from."""
+        slots: dict[str, Any] = {"m": 0.0}
         if group["gradient_accumulation_steps"] is not None:
             slots["accumulated_gradient"] = 0.0
+        if group["use_ema"]:
+            slots["weight_average"] = 0.0
         return slots
 
     @staticmethod
@@ -127,7 +267,22 @@ class Lion(_support.Optimizer):
         _support.check_numbers("betas", group["betas"], {">=": 0, "<=": 1}, {">=": 0, "<=": 1})
         if group["weight_decay"] is not None:
             _support.check_number("weight_decay", group["weight_decay"], {">=": 0})
+        if group["global_clipnorm"] is not None:
+            _support.check_number("global_clipnorm", group["global_clipnorm"], {">": 0})
+        if group["clipnorm"] is not None:
+            _support.check_number("clipnorm", group["clipnorm"], {">": 0})
+        if group["clipvalue"] is not None:
+            _support.check_number("clipvalue", group["clipvalue"], {">": 0})
         if group["gradient_accumulation_steps"] is not None:
             _support.check_number(
                 "gradient_accumulation_steps", group["gradient_accumulation_steps"], {">=": 2}, integer=True
             )
+        if group["loss_scale_factor"] is not None:
+            _support.check_number("loss_scale_factor", group["loss_scale_factor"], {">": 0})
+        _support.check_number("ema_momentum", group["ema_momentum"], {">=": 0, "<=": 1})
+        if group["ema_overwrite_frequency"] is not None:
+            _support.check_number(
+                "ema_overwrite_frequency", group["ema_overwrite_frequency"], {">=": 1}, integer=True
+            )
+        _support.check_one(group, "clipvalue", "clipnorm", "global_clipnorm")
+        _support.check_needs(group, "ema_overwrite_frequency", "use_ema")

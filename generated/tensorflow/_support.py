@@ -101,6 +101,8 @@ class Number(Hyperparameter):
             return None
         if isinstance(value, self.plain) and not isinstance(value, bool) and self.is_legal(value):
             return int(value) if self.integer else float(value)
+        if isinstance(value, numbers.Real) and not isinstance(value, bool):
+            raise ValueError(f"{self.name} must be {self.limits}, got {value!r}")
         if not self.integer and isinstance(value, (*_VARIABLES, _SCHEDULE)):
             return value
         if not self.integer and callable(value):
@@ -118,10 +120,15 @@ class Number(Hyperparameter):
         )
 
     @property
+    def limits(self):
+        """What numbers may be set, in the words of all frameworks."""
+        limits = " and ".join(f"{_COMPARISONS[key][0]} {bound:g}" for key, bound in self.bounds.items())
+        return f"an integer {limits}" if self.integer else limits
+
+    @property
     def kinds(self):
         """What may be set, in words."""
-        limits = " and ".join(f"{_COMPARISONS[key][0]} {bound}" for key, bound in self.bounds.items())
-        number = f"{'an integer' if self.integer else 'a number'} {limits}"
+        number = self.limits if self.integer else f"a number {self.limits}"
         return f"{number} or None" if self.optional else number
 
     def check_call(self, function):
@@ -182,16 +189,14 @@ class Sparse(Hyperparameter):
 
     def is_lazy(self, optimizer):
         """Whether sparse gradients update their rows only. Raises ValueError where that was asked for in vain."""
-        if optimizer.sparse == "lazy" and optimizer.gradient_accumulation_steps is not None:
-            raise ValueError(
-                "sparse='lazy' has no meaning with gradient accumulation, which updates by the mean of gradients of "
-                "different rows; pass 'dense'"
-            )
-        return (
-            optimizer.sparse != "dense"
-            and not self.never_lazy
-            and optimizer.gradient_accumulation_steps is None
+        whole = next(
+            (name for name in optimizer._WHOLE_UNDER if getattr(optimizer, name) not in (None, False)), ""
         )
+        if optimizer.sparse == "lazy" and whole:
+            raise ValueError(
+                f"sparse='lazy' has no meaning with {whole}, which changes all rows; pass 'dense'"
+            )
+        return optimizer.sparse != "dense" and not self.never_lazy and not whole
 
 
 class Later(Hyperparameter):
@@ -225,6 +230,11 @@ def filled(value):
 def read(variable, rows=None):
     """The value of a variable, or of some rows of it."""
     return tf.convert_to_tensor(variable) if rows is None else tf.gather(_native(variable), rows)
+
+
+def rows_of(value, rows=None):
+    """A tensor, or some rows of it."""
+    return value if rows is None else tf.gather(value, rows)
 
 
 def store(variable, value, rows=None, where=None):
@@ -288,6 +298,39 @@ def _checked_gradient(gradient, variable):
     return tf.IndexedSlices(values, indices, gradient.dense_shape)
 
 
+def _checked_input(name, given, variables, gradients):
+    """What a step is given beside the gradients, a tensor for each variable that has one."""
+    given = list(given) if isinstance(given, (list, tuple)) else [given]
+    if len(given) != len(variables):
+        raise ValueError(
+            f"`{name}` must be a tensor for each of {len(variables)} variables, received {len(given)}"
+        )
+    present = [
+        (x, v) for x, v, gradient in zip(given, variables, gradients, strict=True) if gradient is not None
+    ]
+    for x, variable in present:
+        if x is None or isinstance(x, tf.IndexedSlices):
+            kind = "None" if x is None else "tf.IndexedSlices"
+            raise ValueError(f"`{name}` of {_path(variable)} must be a tensor of its shape, not {kind}")
+    tensors = [tf.convert_to_tensor(x) for x, _ in present]
+    for x, (_, variable) in zip(tensors, present, strict=True):
+        if not x.dtype.is_floating or not x.shape.is_compatible_with(tf.TensorShape(variable.shape)):
+            raise ValueError(
+                f"`{name}` of {_path(variable)} must be of a floating dtype and its shape {tuple(variable.shape)}, "
+                f"not {x.dtype.name} and {x.shape}"
+            )
+    return tensors
+
+
+class Numbers(types.SimpleNamespace):
+    """The numbers of a step, the same for all elements of all variables of a dtype."""
+
+    def __getattr__(self, name):
+        raise RuntimeError(
+            f"an `update_step` that needs `{name}`, a number of all variables, runs inside of `apply` only"
+        )
+
+
 class _OncePerStep:
     """Values that a step computes once for all variables. They end with it: a graph's tensors stay in their graph."""
 
@@ -312,11 +355,21 @@ class Optimizer(keras.optimizers.Optimizer):
     """A Keras optimizer whose step is one program: `update_step`, once for every variable, with its stages.
 
     `_RULES`: names of the rule, here and in Keras, whose state it loads. `_SLOTS`: attributes, by the slots' names.
+    `_ALTERNATIVES`: hyperparameters of which one may be given. `_NEEDS`: pairs of one and the option that it needs.
+    `_WHOLE_UNDER`: what changes all rows of a variable, so that no update is lazy.
+    `_COPIES`: the slots that start as copies of the variables. `_INPUTS`: what a step is given beside gradients, by
+    name: a "scalar", or a tensor like each "parameter".
     """
 
     _RULES = ()
     _SLOTS = types.MappingProxyType({})
     _SCALAR_SLOTS = types.MappingProxyType({})
+    _ALTERNATIVES = ()
+    _NEEDS = ()
+    _WHOLE_UNDER = ()
+    _COPIES = ()
+    _INPUTS = types.MappingProxyType({})
+    _loss = None
     _traced = False
 
     learning_rate = LearningRate()
@@ -336,6 +389,7 @@ class Optimizer(keras.optimizers.Optimizer):
         if is_number or callable(learning_rate):
             learning_rate = type(self).learning_rate.checked(learning_rate)
         is_kept = is_number or isinstance(learning_rate, _VARIABLES)
+        self._check_arguments(arguments)
         super().__init__(learning_rate=(lambda: learning_rate) if is_kept else learning_rate, **arguments)
         if is_number:
             # Keras's own variable would be float32, which is not the number passed.
@@ -352,6 +406,23 @@ class Optimizer(keras.optimizers.Optimizer):
         self._shared = _OncePerStep()
         self.sparse = sparse
         type(self).sparse.is_lazy(self)
+
+    def _check_arguments(self, arguments):
+        """Raises ValueError for what does not go together. Keras's base class would say it in other words."""
+        for name, value in arguments.items():
+            if isinstance(declared := getattr(type(self), name, None), Hyperparameter):
+                declared.checked(value)
+        for names in self._ALTERNATIVES:
+            if sum(arguments[name] is not None for name in names) > 1:
+                values = ", ".join(f"{name}={arguments[name]!r}" for name in names)
+                raise ValueError(
+                    f"only one of {', '.join(names[:-1])} and {names[-1]} may be set, got {values}"
+                )
+        for name, option in self._NEEDS:
+            if arguments[name] is not None and not arguments[option]:
+                raise ValueError(
+                    f"{name} means nothing without {option}=True, got {name}={arguments[name]!r}"
+                )
 
     def __setattr__(self, name, value):
         if isinstance(getattr(type(self), name, None), Hyperparameter):
@@ -382,6 +453,45 @@ class Optimizer(keras.optimizers.Optimizer):
             dtype = "float32"
         return super().add_variable(shape, initializer=initializer, dtype=dtype, **arguments)
 
+    def _slot(self, variable, name, shape="parameter", initializer="zeros"):
+        """A slot of one variable, of its shape, or of that of its "rows", its "columns" or one number for the "tensor".
+
+        Raises ValueError if the variable has no rows and columns.
+        """
+        if shape == "parameter":
+            return self.add_variable_from_reference(variable, name=name, initializer=initializer)
+        whole = tuple(variable.shape)
+        if shape != "tensor" and len(whole) < 2:
+            raise ValueError(
+                f"{self._RULES[0]} keeps `{name}` of {shape}, and variable {_path(variable)} of shape {whole} has none"
+            )
+        shapes = {"rows": (*whole[:-1], 1), "columns": (*whole[:-2], 1, *whole[-1:]), "tensor": ()}
+        name = f"{_path(variable).replace('/', '_')}_{name}"
+        with self._distribution_strategy.extended.colocate_vars_with(_native(variable)):
+            return self.add_variable(shapes[shape], initializer, variable.dtype, name=name)
+
+    def _copies(self, variables, name):
+        """A slot of each variable that starts as its copy, in the dtype that it is computed with."""
+
+        def copy_of(variable):
+            def copied(shape, dtype):
+                with tf.init_scope():  # In a graph XLA can make no variable that starts as another's value.
+                    if tf.executing_eagerly() and _native(variable).is_initialized():
+                        return tf.cast(tf.convert_to_tensor(variable), dtype)
+                return tf.cast(tf.convert_to_tensor(variable), dtype)
+
+            return copied
+
+        return [
+            self.add_variable_from_reference(variable, name=name, initializer=copy_of(variable))
+            for variable in variables
+        ]
+
+    def _initial(self, name):
+        """What a hyperparameter is when slots are made, known also where a graph is traced: see `_copies`."""
+        with tf.init_scope():
+            return self._value(name)
+
     def _scalar_slots(self, variables, name, initial):
         """A slot of the whole optimizer, a number: one for each dtype that is computed with."""
         dtypes = dict.fromkeys(_compute_dtype(variable).name for variable in variables)
@@ -394,6 +504,13 @@ class Optimizer(keras.optimizers.Optimizer):
                 "`exclude_from_weight_decay` has no effect: a graph that was traced holds what decays"
             )
         super().exclude_from_weight_decay(var_list, var_names)
+        self._not_decayed = list(var_names or [])
+
+    def _use_weight_decay(self, variable):
+        """Whether a variable decays: patterns are searched for in its whole path, joined by "/"."""
+        listed = self._var_key(variable) in getattr(self, "_exclude_from_weight_decay", [])
+        patterns = getattr(self, "_not_decayed", [])
+        return not listed and not any(re.search(pattern, _path(variable)) for pattern in patterns)
 
     def get_config(self):
         """The arguments that make an equal optimizer, without its state; of a variable, its present value."""
@@ -420,10 +537,10 @@ class Optimizer(keras.optimizers.Optimizer):
         names = (name for base in reversed(cls.__mro__) for name in vars(base))
         return [name for name in dict.fromkeys(names) if isinstance(getattr(cls, name, None), Hyperparameter)]
 
-    def apply_gradients(self, grads_and_vars):
+    def apply_gradients(self, grads_and_vars, **inputs):
         """Updates the variables of pairs (gradient, variable); returns the counter of calls, as in Keras.
 
-        Raises TypeError for what are not such pairs, and what `apply` raises.
+        Raises TypeError for what are not such pairs, and what `apply` raises, which says what `inputs` are.
         """
         pairs = list(grads_and_vars) if hasattr(grads_and_vars, "__iter__") else [grads_and_vars]
         if not all(
@@ -434,39 +551,81 @@ class Optimizer(keras.optimizers.Optimizer):
             )
         if not pairs:
             raise ValueError("No gradients provided for any variable.")
-        self.apply([gradient for gradient, _ in pairs], [variable for _, variable in pairs])
+        self.apply([gradient for gradient, _ in pairs], [variable for _, variable in pairs], **inputs)
         return self._iterations
 
     @tf.autograph.experimental.do_not_convert
-    def apply(self, grads, trainable_variables=None):
+    def apply(self, grads, trainable_variables=None, **inputs):
         """Updates the variables by their gradients, summed over the replicas if there are several.
 
         Args:
             grads: gradients of the variables' shapes, as tensors or tf.IndexedSlices; None where a variable has none.
             trainable_variables: the variables, in the gradients' order; by default those that the optimizer was
                 built with. The first call builds it.
+            inputs: what the formula takes beside gradients, by name, summed over the replicas too: a number, which is
+                what `scale_loss` was called with if none is given and there is only one, or a list of tensors, one
+                for each variable.
 
         Raises:
+            TypeError: an input is missing or unknown.
             ValueError: there are no gradients, variables are unknown, or a number, dtype or shape does not fit.
         """
+        given = self._given(inputs)
         variables = self._built_with(grads, trainable_variables)
+        beside = [
+            _checked_input(name, given.pop(name), variables, grads) for name in self._inputs_of("parameter")
+        ]
         with keras.name_scope(self.name, caller=self):
             grads, variables = self._filter_empty_gradients(grads, variables)
             grads = [
                 _checked_gradient(gradient, variable)
                 for gradient, variable in zip(grads, variables, strict=True)
             ]
+            tensors = [grads, *beside], [given[name] for name in self._inputs_of("scalar")]
             replica = tf.distribute.get_replica_context()
             if replica is None:
-                self._step(tf.distribute.get_strategy(), grads, variables)
+                self._step(tf.distribute.get_strategy(), tensors, variables)
             else:
                 # First of all: no norm, accumulator or slot may see a part of the gradient.
                 if replica.num_replicas_in_sync > 1:
-                    grads = replica.all_reduce(tf.distribute.ReduceOp.SUM, grads)
+                    # One after the other: tensors of several dtypes cannot be reduced at once.
+                    tensors = [
+                        [replica.all_reduce(tf.distribute.ReduceOp.SUM, x) for x in part] for part in tensors
+                    ]
                 replica.merge_call(
-                    lambda strategy, grads: self._step(strategy, grads, variables), args=(grads,)
+                    lambda strategy, tensors: self._step(strategy, tensors, variables), args=(tensors,)
                 )
         self._iterations.assign_add(1)
+
+    def scale_loss(self, loss):
+        """As in Keras, whose `fit` calls it in every step: the loss is what a formula reads that needs one."""
+        if len(self._inputs_of("scalar")) == 1:
+            self._loss = loss
+        return super().scale_loss(loss)
+
+    def _inputs_of(self, shape):
+        return [name for name, of_shape in self._INPUTS.items() if of_shape == shape]
+
+    def _given(self, inputs):
+        """What the formula takes beside gradients: numbers as tensors, and for each variable its tensor."""
+        if unknown := [name for name in inputs if name not in self._INPUTS]:
+            takes = ", ".join(self._INPUTS) or "nothing beside gradients and variables"
+            raise TypeError(f"`apply` of {self._RULES[0]} takes no '{unknown[0]}', only {takes}")
+        given, loss, self._loss = dict(inputs), self._loss, None
+        if loss is not None:
+            given.setdefault(*self._inputs_of("scalar"), loss)
+        for name in self._INPUTS:
+            if name not in given:
+                raise TypeError(
+                    f"a step of {self._RULES[0]} needs `{name}`: call apply(..., {name}=...) or apply_gradients(..., "
+                    f"{name}=...); under `fit` in the model's own `train_step`"
+                )
+        numbers = {name: float64(given[name]) for name in self._inputs_of("scalar")}
+        if shaped := [name for name, number in numbers.items() if number.shape.rank]:
+            raise ValueError(
+                f"`{shaped[0]}` must be one number, not a tensor of shape {numbers[shaped[0]].shape}"
+            )
+        return given | numbers
 
     def _built_with(self, grads, variables):
         """The variables of a call, one per gradient; builds the optimizer if this is the first."""
@@ -485,21 +644,61 @@ class Optimizer(keras.optimizers.Optimizer):
         self._check_variables_are_known(variables)
         return variables
 
-    def _step(self, strategy, grads, variables):
+    def _step(self, strategy, tensors, variables):
         """One update of all variables, with one learning rate, on each device that has a copy of them."""
+        per_variable, numbers = tensors
+        with self._shared:
+            for name, of_devices in zip(self._inputs_of("scalar"), numbers, strict=True):
+                value, *_ = strategy.experimental_local_results(of_devices)
+                self._shared.get(("input", name), lambda value=value: value)
+            learning_rate = self.learning_rate
+            of_dtypes = {
+                id(k): k for k in (self._once_per_step(learning_rate, variable) for variable in variables)
+            }
+            sums = {}
+            for before, run in self._passes():
+                for k in of_dtypes.values() if before is not None else ():
+                    before(k, sums)
+                if run is not None:
+                    sums |= self._over_all(
+                        run, strategy, zip(variables, *per_variable, strict=True), learning_rate
+                    )
 
-        def update(variable, gradient, learning_rate, constraint):
-            self.update_step(gradient, variable, learning_rate)
+    def _passes(self):
+        """The passes over all variables, in order, each after what follows from the sums of those before it."""
+        yield None, self.update_step
+
+    def _over_all(self, run, strategy, each, learning_rate):
+        """Runs a pass over all variables. Returns the sums over them that it takes, by name.
+
+        All devices have the same gradients, so that one of them tells a variable's part of a sum.
+        """
+
+        def update(variable, gradient, constraint, *beside):
+            terms = run(gradient, variable, learning_rate, *beside)
             if constraint is not None:
                 variable.assign(constraint(variable))
+            return terms or {}
 
-        with self._shared:
-            learning_rate = self.learning_rate
-            for variable in variables:
-                self._once_per_step(learning_rate, variable)
-            for gradient, variable in zip(grads, variables, strict=True):
-                arguments = (gradient, learning_rate, variable.constraint)
-                strategy.extended.update(_native(variable), update, args=arguments, group=False)
+        sums = {}
+        for variable, gradient, *beside in each:
+            constraint = variable.constraint if run == self.update_step else None
+            arguments = (gradient, constraint, *beside)
+            found = strategy.extended.update(_native(variable), update, args=arguments, group=False)
+            for name, of_devices in found.items():
+                term = of_devices[0] if isinstance(of_devices, (tuple, list)) else of_devices
+                sums[name] = sums[name] + term if name in sums else term
+        return sums
+
+    def _input(self, name):
+        """A number that this step was given, as a float64 tensor."""
+
+        def missing():
+            raise RuntimeError(
+                f"`update_step` of {self._RULES[0]} runs inside of `apply` only, which is given `{name}`"
+            )
+
+        return self._shared.get(("input", name), missing)
 
     def _once_per_step(self, learning_rate, variable):
         """The scalars of the step, in the dtype that the variable's update is computed in."""
@@ -532,14 +731,19 @@ class Optimizer(keras.optimizers.Optimizer):
         return list(self._slots())
 
     def get_slot(self, variable, slot_name):
-        """The slot of that name of `variable`: a variable of its shape. Raises ValueError for an unknown one."""
+        """The slot of that name of `variable`. Raises ValueError for one that it does not have."""
         slots = self._slots()
         if slot_name not in slots:
             raise ValueError(
                 f"optimizer '{self.name}' has the slots {list(slots)}. Received: slot_name={slot_name!r}"
             )
         self._check_variables_are_known([variable])
-        return slots[slot_name][self._get_variable_index(variable)]
+        slot = slots[slot_name][self._get_variable_index(variable)]
+        if slot is None:
+            raise ValueError(
+                f"variable {_path(variable)} of shape {tuple(variable.shape)} has no slot '{slot_name}'"
+            )
+        return slot
 
     def __dir__(self):
         # Where this name is listed, tf.train.Checkpoint saves slots as tf.keras's old optimizers had them, once more.
@@ -627,7 +831,7 @@ class Optimizer(keras.optimizers.Optimizer):
         super().load_own_variables(state)
 
     def _slots(self):
-        """The variables of each slot that there is, in the order of the variables that they belong to."""
+        """The variables of each slot that there is, in the order of those that they are of; None where one has none."""
         return {
             name: getattr(self, attribute)
             for name, attribute in self._SLOTS.items()
@@ -641,7 +845,8 @@ class Optimizer(keras.optimizers.Optimizer):
         places = {}
         for slot, variables in self._slots().items():
             for path, variable in zip(self._paths(), variables, strict=True):
-                places[f"slots/{slot}/{names.get(path, path)}"] = [variable], path
+                if variable is not None:
+                    places[f"slots/{slot}/{names.get(path, path)}"] = [variable], path
         for slot, attribute in self._SCALAR_SLOTS.items():
             by_dtype = getattr(self, attribute)
             places[f"scalars/{slot}"] = [by_dtype[dtype] for dtype in sorted(by_dtype, reverse=True)], ""

@@ -37,12 +37,18 @@ class Lamb(_support.Optimizer):
         beta_2: decay rate of the second moment.
         epsilon: added to the root of the corrected second moment.
         weight_decay: share of the weights, times the learning rate, taken off; None for none.
+        global_clipnorm: largest norm of all gradients together; None for any.
+        clipnorm: largest norm of a parameter's gradient; None for any.
+        clipvalue: largest size of a gradient's element; None for any.
         gradient_accumulation_steps: calls per update; None for one.
+        loss_scale_factor: what the loss was multiplied by; None for nothing.
+        ema_momentum: decay rate of the average of the weights.
+        ema_overwrite_frequency: updates after which the average overwrites the weights; None for never.
+        use_ema: keep a moving average of the weights.
         sparse: "dense", as None: an IndexedSlices is made dense.
 
     Raises:
         ValueError: an argument is out of its bounds.
-        NotImplementedError: one of Keras's other arguments is set.
     """
 
     learning_rate = _support.LearningRate(ge=0)
@@ -50,11 +56,61 @@ class Lamb(_support.Optimizer):
     beta_2 = _support.Number(ge=0, lt=1)
     epsilon = _support.Number(ge=0)
     weight_decay = _support.Number(ge=0, optional=True)
+    global_clipnorm = _support.Number(gt=0, optional=True)
+    clipnorm = _support.Number(gt=0, optional=True)
+    clipvalue = _support.Number(gt=0, optional=True)
     gradient_accumulation_steps = _support.Number(ge=2, integer=True, optional=True, decides_slots=True)
+    loss_scale_factor = _support.Number(gt=0, optional=True)
+    ema_momentum = _support.Number(ge=0, le=1)
+    ema_overwrite_frequency = _support.Number(ge=1, integer=True, optional=True)
+    use_ema = _support.Option(False, True, decides_slots=True)
     sparse = _support.Sparse("`w_norm` is taken from the whole tensor")
+    _ALTERNATIVES = (("clipvalue", "clipnorm", "global_clipnorm"),)
+    _NEEDS = (("ema_overwrite_frequency", "use_ema"),)
+    _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
 
     _RULES = ("Lamb",)
-    _SLOTS = types.MappingProxyType({"m": "_m", "v": "_v", "accumulated_gradient": "_accumulated_gradients"})
+    _SLOTS = types.MappingProxyType(
+        {
+            "m": "_m",
+            "v": "_v",
+            "accumulated_gradient": "_accumulated_gradients",
+            "weight_average": "_model_variables_moving_average",
+        }
+    )
+
+    def _passes(self):
+        """The passes over all variables, in order, each after what follows from the sums of those before it."""
+        if self.global_clipnorm is not None:
+            yield None, self._sums
+        yield self._before_update_step, self.update_step
+
+    def _sums(self, gradient, variable, learning_rate):
+        """What `variable` adds to sums over all variables, by name."""
+        i = self._get_variable_index(variable)
+        k = self._once_per_step(learning_rate, variable)
+        g = _support.dense(gradient, variable, k.dtype)
+        if self.gradient_accumulation_steps is not None:
+            accumulated_gradient = _support.read(self._accumulated_gradients[i])
+
+        terms = {}
+        if self.loss_scale_factor is not None:
+            g = g * k.inverse_loss_scale_factor
+        if self.gradient_accumulation_steps is not None:
+            new_accumulated_gradient = accumulated_gradient + g
+            g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
+        terms["global_norm_sum"] = tf.reduce_sum(tf.square(tf.cast(g, tf.float64)))
+        return terms
+
+    def _before_update_step(self, k, sums):
+        """What is known of all variables together, from their sums."""
+        if self.global_clipnorm is not None:
+            k.global_norm = tf.sqrt(sums["global_norm_sum"])
+            k.global_scale = tf.where(
+                tf.cast(k.global_clipnorm, tf.float64) < k.global_norm,
+                tf.cast(k.global_clipnorm, tf.float64) / k.global_norm,
+                tf.constant(1, tf.float64),
+            )
 
     def update_step(self, gradient, variable, learning_rate):
         """Updates `variable` and its slots by its gradient: stages and rule, in the program's order."""
@@ -66,11 +122,27 @@ class Lamb(_support.Optimizer):
         v = _support.read(self._v[i])
         if self.gradient_accumulation_steps is not None:
             accumulated_gradient = _support.read(self._accumulated_gradients[i])
+        if self.use_ema:
+            weight_average = _support.read(self._model_variables_moving_average[i])
 
+        if self.loss_scale_factor is not None:
+            g = g * k.inverse_loss_scale_factor
         if self.gradient_accumulation_steps is not None:
-            accumulated_gradient = accumulated_gradient + g
-            _support.store(self._accumulated_gradients[i], accumulated_gradient)
-            g = accumulated_gradient * k.inverse_gradient_accumulation_steps
+            new_accumulated_gradient = accumulated_gradient + g
+            _support.store(self._accumulated_gradients[i], new_accumulated_gradient)
+            g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
+        if self.clipvalue is not None:
+            g = _minimum(_maximum(g, k.minus_clipvalue), k.clipvalue)
+        if self.clipnorm is not None:
+            gradient_norm = tf.sqrt(tf.reduce_sum(tf.square(tf.cast(g, tf.float64))))
+            clip_scale = tf.where(
+                tf.cast(k.clipnorm, tf.float64) < gradient_norm,
+                tf.cast(k.clipnorm, tf.float64) / gradient_norm,
+                tf.constant(1, tf.float64),
+            )
+            g = g * tf.cast(clip_scale, k.dtype)
+        if self.global_clipnorm is not None:
+            g = g * tf.cast(k.global_scale, k.dtype)
         if self.weight_decay is not None and self._use_weight_decay(variable):
             w = w - k.weight_decay_times_learning_rate * w
         m = k.beta_1 * m + k.one_minus_beta_1 * g
@@ -80,19 +152,29 @@ class Lamb(_support.Optimizer):
             * k.inverse_one_minus_power_of_beta_1
             / (tf.sqrt(v * k.inverse_one_minus_power_of_beta_2) + k.epsilon)
         )
-        w_norm = tf.sqrt(tf.reduce_sum(tf.cast(tf.square(w), tf.float64)))
-        direction_norm = tf.sqrt(tf.reduce_sum(tf.cast(tf.square(direction), tf.float64)))
-        trust = tf.where(tf.logical_and(w_norm > 0, direction_norm > 0), w_norm / direction_norm, 1)
+        w_norm = tf.sqrt(tf.reduce_sum(tf.square(tf.cast(w, tf.float64))))
+        direction_norm = tf.sqrt(tf.reduce_sum(tf.square(tf.cast(direction, tf.float64))))
+        trust = tf.where(
+            tf.logical_and(w_norm > 0, direction_norm > 0),
+            w_norm / direction_norm,
+            tf.constant(1, tf.float64),
+        )
         if self.gradient_accumulation_steps is not None:
             accumulated_gradient = tf.zeros_like(w)
         learning_rate_times_trust = tf.cast(k.learning_rate, tf.float64) * trust
         w = w - tf.cast(learning_rate_times_trust, k.dtype) * direction
+        if self.use_ema:
+            weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w
+        if self.use_ema and self.ema_overwrite_frequency is not None:
+            w = tf.where(k.is_overwrite, weight_average, w)
 
         where = self._every(self.gradient_accumulation_steps)
         _support.store(self._m[i], m, where=where)
         _support.store(self._v[i], v, where=where)
         if self.gradient_accumulation_steps is not None:
             _support.store(self._accumulated_gradients[i], accumulated_gradient, where=where)
+        if self.use_ema:
+            _support.store(self._model_variables_moving_average[i], weight_average, where=where)
         _support.store(variable, w, where=where)
 
     def _scalars(self, learning_rate, dtype):
@@ -102,11 +184,21 @@ class Lamb(_support.Optimizer):
         beta_1 = self._value("beta_1")
         beta_2 = self._value("beta_2")
         epsilon = self._value("epsilon")
-        k = types.SimpleNamespace(dtype=dtype)
+        ema_momentum = self._value("ema_momentum")
+        k = _support.Numbers(dtype=dtype)
+        if self.loss_scale_factor is not None:
+            k.inverse_loss_scale_factor = tf.cast(1 / self._value("loss_scale_factor"), dtype)
         if self.gradient_accumulation_steps is not None:
             k.inverse_gradient_accumulation_steps = tf.cast(
                 1 / self._value("gradient_accumulation_steps"), dtype
             )
+        if self.clipvalue is not None:
+            k.minus_clipvalue = tf.cast(-self._value("clipvalue"), dtype)
+            k.clipvalue = tf.cast(self._value("clipvalue"), dtype)
+        if self.clipnorm is not None:
+            k.clipnorm = tf.cast(self._value("clipnorm"), dtype)
+        if self.global_clipnorm is not None:
+            k.global_clipnorm = tf.cast(self._value("global_clipnorm"), dtype)
         if self.weight_decay is not None:
             k.weight_decay_times_learning_rate = tf.cast(self._value("weight_decay") * learning_rate, dtype)
         k.beta_1 = tf.cast(beta_1, dtype)
@@ -117,6 +209,12 @@ class Lamb(_support.Optimizer):
         k.inverse_one_minus_power_of_beta_2 = tf.cast(1 / _one_minus_power(beta_2, t), dtype)
         k.epsilon = tf.cast(epsilon, dtype)
         k.learning_rate = tf.cast(learning_rate, dtype)
+        if self.use_ema:
+            kept_average = tf.where(tf.equal(t, 1), _support.float64(0), ema_momentum)
+            k.kept_average = tf.cast(kept_average, dtype)
+            k.one_minus_kept_average = tf.cast(1 - kept_average, dtype)
+        if self.use_ema and self.ema_overwrite_frequency is not None:
+            k.is_overwrite = tf.equal(tf.math.floormod(t, self._value("ema_overwrite_frequency")), 0)
         return k
 
     def __init__(
@@ -161,6 +259,16 @@ class Lamb(_support.Optimizer):
     def _add_slots(self, variables):
         """The slots of `variables`, under Keras's names and in its order."""
         self._m, self._v = self.add_optimizer_variables(variables, ["momentum", "velocity"])
+
+
+def _maximum(x, y):
+    """`tf.maximum`, NaN if either is: XLA drops a NaN in the second place."""
+    return tf.where(tf.math.is_nan(y), y, tf.maximum(x, y))
+
+
+def _minimum(x, y):
+    """`tf.minimum`, NaN if either is: XLA drops a NaN in the second place."""
+    return tf.where(tf.math.is_nan(y), y, tf.minimum(x, y))
 
 
 def _one_minus_power(beta, t):

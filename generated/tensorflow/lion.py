@@ -32,22 +32,77 @@ class Lion(_support.Optimizer):
         beta_1: share of the moment in the direction.
         beta_2: decay rate of the moment.
         weight_decay: share of the weights, times the learning rate, taken off; None for none.
+        global_clipnorm: largest norm of all gradients together; None for any.
+        clipnorm: largest norm of a parameter's gradient; None for any.
+        clipvalue: largest size of a gradient's element; None for any.
         gradient_accumulation_steps: calls per update; None for one.
+        loss_scale_factor: what the loss was multiplied by; None for nothing.
+        ema_momentum: decay rate of the average of the weights.
+        ema_overwrite_frequency: updates after which the average overwrites the weights; None for never.
+        use_ema: keep a moving average of the weights.
         sparse: "lazy" updates only the rows that an IndexedSlices names, "dense" all; None is lazy where it can be.
 
     Raises:
         ValueError: an argument is out of its bounds.
-        NotImplementedError: one of Keras's other arguments is set.
     """
 
     learning_rate = _support.LearningRate(ge=0)
     beta_1 = _support.Number(ge=0, le=1)
     beta_2 = _support.Number(ge=0, le=1)
     weight_decay = _support.Number(ge=0, optional=True)
+    global_clipnorm = _support.Number(gt=0, optional=True)
+    clipnorm = _support.Number(gt=0, optional=True)
+    clipvalue = _support.Number(gt=0, optional=True)
     gradient_accumulation_steps = _support.Number(ge=2, integer=True, optional=True, decides_slots=True)
+    loss_scale_factor = _support.Number(gt=0, optional=True)
+    ema_momentum = _support.Number(ge=0, le=1)
+    ema_overwrite_frequency = _support.Number(ge=1, integer=True, optional=True)
+    use_ema = _support.Option(False, True, decides_slots=True)
+    _ALTERNATIVES = (("clipvalue", "clipnorm", "global_clipnorm"),)
+    _NEEDS = (("ema_overwrite_frequency", "use_ema"),)
+    _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
 
     _RULES = ("Lion",)
-    _SLOTS = types.MappingProxyType({"m": "_m", "accumulated_gradient": "_accumulated_gradients"})
+    _SLOTS = types.MappingProxyType(
+        {
+            "m": "_m",
+            "accumulated_gradient": "_accumulated_gradients",
+            "weight_average": "_model_variables_moving_average",
+        }
+    )
+
+    def _passes(self):
+        """The passes over all variables, in order, each after what follows from the sums of those before it."""
+        if self.global_clipnorm is not None:
+            yield None, self._sums
+        yield self._before_update_step, self.update_step
+
+    def _sums(self, gradient, variable, learning_rate):
+        """What `variable` adds to sums over all variables, by name."""
+        i = self._get_variable_index(variable)
+        k = self._once_per_step(learning_rate, variable)
+        g, _ = self._rows(gradient, variable, k.dtype)
+        if self.gradient_accumulation_steps is not None:
+            accumulated_gradient = _support.read(self._accumulated_gradients[i])
+
+        terms = {}
+        if self.loss_scale_factor is not None:
+            g = g * k.inverse_loss_scale_factor
+        if self.gradient_accumulation_steps is not None:
+            new_accumulated_gradient = accumulated_gradient + g
+            g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
+        terms["global_norm_sum"] = tf.reduce_sum(tf.square(tf.cast(g, tf.float64)))
+        return terms
+
+    def _before_update_step(self, k, sums):
+        """What is known of all variables together, from their sums."""
+        if self.global_clipnorm is not None:
+            k.global_norm = tf.sqrt(sums["global_norm_sum"])
+            k.global_scale = tf.where(
+                tf.cast(k.global_clipnorm, tf.float64) < k.global_norm,
+                tf.cast(k.global_clipnorm, tf.float64) / k.global_norm,
+                tf.constant(1, tf.float64),
+            )
 
     def update_step(self, gradient, variable, learning_rate):
         """Updates `variable` and its slots by its gradient: stages and rule, in the program's order."""
@@ -58,11 +113,27 @@ class Lion(_support.Optimizer):
         m = _support.read(self._m[i], rows)
         if self.gradient_accumulation_steps is not None:
             accumulated_gradient = _support.read(self._accumulated_gradients[i])
+        if self.use_ema:
+            weight_average = _support.read(self._model_variables_moving_average[i])
 
+        if self.loss_scale_factor is not None:
+            g = g * k.inverse_loss_scale_factor
         if self.gradient_accumulation_steps is not None:
-            accumulated_gradient = accumulated_gradient + g
-            _support.store(self._accumulated_gradients[i], accumulated_gradient)
-            g = accumulated_gradient * k.inverse_gradient_accumulation_steps
+            new_accumulated_gradient = accumulated_gradient + g
+            _support.store(self._accumulated_gradients[i], new_accumulated_gradient)
+            g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
+        if self.clipvalue is not None:
+            g = _minimum(_maximum(g, k.minus_clipvalue), k.clipvalue)
+        if self.clipnorm is not None:
+            gradient_norm = tf.sqrt(tf.reduce_sum(tf.square(tf.cast(g, tf.float64))))
+            clip_scale = tf.where(
+                tf.cast(k.clipnorm, tf.float64) < gradient_norm,
+                tf.cast(k.clipnorm, tf.float64) / gradient_norm,
+                tf.constant(1, tf.float64),
+            )
+            g = g * tf.cast(clip_scale, k.dtype)
+        if self.global_clipnorm is not None:
+            g = g * tf.cast(k.global_scale, k.dtype)
         if self.weight_decay is not None and self._use_weight_decay(variable):
             w = w - k.weight_decay_times_learning_rate * w
         direction = tf.sign(k.beta_1 * m + k.one_minus_beta_1 * g)
@@ -70,23 +141,40 @@ class Lion(_support.Optimizer):
         if self.gradient_accumulation_steps is not None:
             accumulated_gradient = tf.zeros_like(w)
         w = w - k.learning_rate * direction
+        if self.use_ema:
+            weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w
+        if self.use_ema and self.ema_overwrite_frequency is not None:
+            w = tf.where(k.is_overwrite, weight_average, w)
 
         where = self._every(self.gradient_accumulation_steps)
         _support.store(self._m[i], m, rows, where=where)
         if self.gradient_accumulation_steps is not None:
             _support.store(self._accumulated_gradients[i], accumulated_gradient, where=where)
+        if self.use_ema:
+            _support.store(self._model_variables_moving_average[i], weight_average, where=where)
         _support.store(variable, w, rows, where=where)
 
     def _scalars(self, learning_rate, dtype):
         """What is the same for all elements in a step: computed in float64, rounded once to `dtype`."""
+        t = tf.cast(self.iterations + 1, tf.float64)
         learning_rate = _support.float64(learning_rate)
         beta_1 = self._value("beta_1")
         beta_2 = self._value("beta_2")
-        k = types.SimpleNamespace(dtype=dtype)
+        ema_momentum = self._value("ema_momentum")
+        k = _support.Numbers(dtype=dtype)
+        if self.loss_scale_factor is not None:
+            k.inverse_loss_scale_factor = tf.cast(1 / self._value("loss_scale_factor"), dtype)
         if self.gradient_accumulation_steps is not None:
             k.inverse_gradient_accumulation_steps = tf.cast(
                 1 / self._value("gradient_accumulation_steps"), dtype
             )
+        if self.clipvalue is not None:
+            k.minus_clipvalue = tf.cast(-self._value("clipvalue"), dtype)
+            k.clipvalue = tf.cast(self._value("clipvalue"), dtype)
+        if self.clipnorm is not None:
+            k.clipnorm = tf.cast(self._value("clipnorm"), dtype)
+        if self.global_clipnorm is not None:
+            k.global_clipnorm = tf.cast(self._value("global_clipnorm"), dtype)
         if self.weight_decay is not None:
             k.weight_decay_times_learning_rate = tf.cast(self._value("weight_decay") * learning_rate, dtype)
         k.beta_1 = tf.cast(beta_1, dtype)
@@ -94,6 +182,12 @@ class Lion(_support.Optimizer):
         k.beta_2 = tf.cast(beta_2, dtype)
         k.one_minus_beta_2 = tf.cast(1 - beta_2, dtype)
         k.learning_rate = tf.cast(learning_rate, dtype)
+        if self.use_ema:
+            kept_average = tf.where(tf.equal(t, 1), _support.float64(0), ema_momentum)
+            k.kept_average = tf.cast(kept_average, dtype)
+            k.one_minus_kept_average = tf.cast(1 - kept_average, dtype)
+        if self.use_ema and self.ema_overwrite_frequency is not None:
+            k.is_overwrite = tf.equal(tf.math.floormod(t, self._value("ema_overwrite_frequency")), 0)
         return k
 
     def __init__(
@@ -136,3 +230,13 @@ class Lion(_support.Optimizer):
     def _add_slots(self, variables):
         """The slots of `variables`, under Keras's names and in its order."""
         self._m = self.add_optimizer_variables(variables, "momentum")
+
+
+def _maximum(x, y):
+    """`tf.maximum`, NaN if either is: XLA drops a NaN in the second place."""
+    return tf.where(tf.math.is_nan(y), y, tf.maximum(x, y))
+
+
+def _minimum(x, y):
+    """`tf.minimum`, NaN if either is: XLA drops a NaN in the second place."""
+    return tf.where(tf.math.is_nan(y), y, tf.minimum(x, y))

@@ -6,7 +6,7 @@ from optloom.spec import Hyper, Peer, Rule, Slot, Value, sqrt, where
 class ScheduleFreeAdamW(Rule):
     """AdamW that averages its iterates instead of following a schedule (Defazio et al. 2024, algorithm 1).
 
-    The parameter is y, where gradients are taken; the average x = (y - (1 - beta_1) z) / beta_1 is what to evaluate.
+    The parameter is y, where gradients are taken; what to evaluate is x = (y - (1 - beta_1) z) / beta_1.
     """
 
     learning_rate = Hyper(0.0025, ge=0)

@@ -13,7 +13,7 @@ class Average(Stage):
     ema_overwrite_frequency = Hyper(
         None, ge=1, integer=True, doc="updates after which the average overwrites the weights; None for never"
     )
-    weight_average = Slot("moving average of the weights", when=use_ema)
+    weight_average = Slot("moving average of the weights", when=use_ema, for_evaluation=True)
 
     name = "ema"
     when = "use_ema"

@@ -61,7 +61,12 @@ def state_of(program: Program, rng: np.random.Generator, t: int, variant: int) -
         for slot in program.slots:
             if slot.shape == "scalar" or (slot.shape in ("rows", "columns") and len(shape) < 2):
                 continue
-            shapes = {"parameter": shape, "rows": (*shape[:-1], 1), "columns": (*shape[:-2], 1, shape[-1])}
+            shapes = {
+                "parameter": shape,
+                "rows": (*shape[:-1], 1),
+                "columns": (*shape[:-2], 1, shape[-1]),
+                "tensor": (),
+            }
             tensor[slot.name] = abs(numbers(rng, shapes[slot.shape]))
         tensors.append(tensor)
     scalars = {slot.name: mpmath.mpf("0.5") for slot in program.slots if slot.shape == "scalar"}

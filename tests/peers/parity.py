@@ -61,6 +61,11 @@ class Meeting:
         module, _, name = self.peer.path.rpartition(".")
         return getattr(import_module(module), name)
 
+    @property
+    def rate_falls(self) -> bool:
+        """Whether the peer takes a learning rate that changes: what is called otherwise is a number."""
+        return self.peer.names.get("learning_rate", "learning_rate") == "learning_rate"
+
     def signature(self) -> dict[str, inspect.Parameter]:
         return dict(inspect.signature(self.theirs()).parameters)
 
@@ -121,6 +126,8 @@ def exact_number(hyper: Hyperparameter, index: int) -> float:
     """A legal number with few bits, that differs from what others have."""
     if any(sign in ("<", "<=") and bound == 0 for sign, bound in hyper.bounds):
         return -(2.0 ** -(1 + index % 2))
+    if any(sign in (">", ">=") and bound >= 1 for sign, bound in hyper.bounds):
+        return 1 + 2.0 ** -(1 + index % 3)
     below_one = any(sign in ("<", "<=") and bound == 1 for sign, bound in hyper.bounds)
     return 1 - 2.0 ** -(2 + index % 4) if below_one else 2.0 ** -(4 + index % 3)
 
@@ -154,6 +161,11 @@ def gradients() -> list[list[np.ndarray]]:
     return made
 
 
+def inputs(meeting: Meeting, step: int) -> dict[str, float]:
+    """What the rule takes beside gradients: numbers that change."""
+    return {source.name: 1 + step / 8 for source in meeting.program.inputs}
+
+
 def start() -> list[np.ndarray]:
     rng = np.random.default_rng(11)
     return [rng.standard_normal(shape) for shape in SHAPES]
@@ -179,9 +191,10 @@ def ours(meeting: Meeting, given: Mapping[str, Any]) -> Iterator[State]:
     apart = {name: value for name, value in defaults(meeting).items() if name in meeting.peer.otherwise}
     optimizer = _class(meeting.name, meeting.peer.path)(parameters, **{**apart, **given})
     for step, tensors in enumerate(gradients()):
-        if "learning_rate" in given:
+        if "learning_rate" in given and meeting.rate_falls:
             optimizer.learning_rate = rate(given["learning_rate"], step)
-        optimizer.step(tensors)
+        extra = inputs(meeting, step)
+        optimizer.step(tensors, extra) if extra else optimizer.step(tensors)
         scalars = vars(getattr(optimizer, "scalar_slots", {}).get(np.float64, SimpleNamespace()))
         state: State = {"w": [w.copy() for w in parameters]}
         for slot in vars(optimizer.slots[0]):

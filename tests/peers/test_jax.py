@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from parity import SHAPES, Meeting, Numbers, State, cases, check, gradients, ours, rate, start
+from optloom.codegen.ir.nodes import Kind, Ref
+from parity import SHAPES, Meeting, Numbers, State, cases, check, gradients, inputs, ours, rate, start
 
 RENAMED = {"beta_1": "b1", "beta_2": "b2", "epsilon": "eps"}
 OFF = {"weight_decay": 0.0}
@@ -33,6 +34,9 @@ def arguments(meeting: Meeting, given: Numbers) -> dict[str, Any]:
         if value is None:
             made[argument(meeting, name)] = OFF.get(name)
     base = float(given["learning_rate"] or 0)
+    starts_state = any(slot.init == Ref(Kind.HYPER, "learning_rate") for slot in meeting.program.slots)
+    if starts_state or not meeting.rate_falls:
+        return made  # no schedule is taken there
     rates = jnp.array([rate(base, step) for step in range(len(gradients()))])
     return made | {"learning_rate": lambda count: rates[count]}
 
@@ -55,12 +59,14 @@ def theirs(meeting: Meeting, given: Numbers) -> Iterator[State]:
     optimizer = meeting.theirs()(**arguments(meeting, given))
     state = optimizer.init(parameters)
     update = jax.jit(optimizer.update)
-    for tensors in gradients():
-        updates, state = update([jnp.asarray(g) for g in tensors], state, parameters)
+    for step, tensors in enumerate(gradients()):
+        extra = {meeting.peer.names.get(name, name): value for name, value in inputs(meeting, step).items()}
+        updates, state = update([jnp.asarray(g) for g in tensors], state, parameters, **extra)
         parameters = [w + u for w, u in zip(parameters, updates, strict=True)]
         kept: State = {"w": [np.array(w) for w in parameters]}
         for slot, name in meeting.slots.items():
             for value in fields(state, name):
+                value = value if isinstance(value, list) else [value] * len(SHAPES)
                 assert len(value) == len(SHAPES)
                 kept[slot] = [np.array(part) for part in value]
         yield kept

@@ -9,25 +9,28 @@ import torch
 from parity import Meeting, Numbers, State, cases, check, gradients, ours, rate, start
 
 RENAMED = {"learning_rate": "lr", "epsilon": "eps"}
-BETAS = ("beta_1", "beta_2")
+TUPLES = {
+    "betas": ("beta_1", "beta_2"), "etas": ("eta_minus", "eta_plus"), "step_sizes": ("step_size_min", "step_size_max"),
+}  # fmt: skip
+"""Numbers that are one argument together."""
 OFF = {"weight_decay": 0.0, "momentum_decay": 1.0}
 """What means the same as None."""
 
 
 def argument(meeting: Meeting, name: str) -> str:
     """The peer's argument for a hyperparameter or option of ours."""
-    if name in BETAS:
-        return "betas"
+    for together, parts in TUPLES.items():
+        if name in parts:
+            return together
     return meeting.peer.names.get(name, RENAMED.get(name, name))
 
 
 def arguments(meeting: Meeting, given: Numbers) -> dict[str, object]:
-    made: dict[str, object] = {
-        argument(meeting, name): OFF.get(name) if value is None else value
-        for name, value in given.items() if name not in BETAS
-    }  # fmt: skip
-    if BETAS[0] in given:
-        made["betas"] = tuple(given[name] for name in BETAS)
+    made: dict[str, object] = {}
+    for name, value in given.items():
+        whole = argument(meeting, name)
+        together = tuple(given[part] for part in TUPLES.get(whole, ()))
+        made[whole] = together or (OFF.get(name) if value is None else value)
     return made
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from kinds import of_each_kind
 from optloom.codegen.compiler import discover, program_for, render, targets
 from optloom.codegen.conformance.protocol import Array, Dtype, Episode, Job, Snapshot, numpy_dtype
 from optloom.codegen.printing import UnsupportedOperation
@@ -20,7 +21,7 @@ SHAPES = [(), (0,), (1,), (7,), (3, 5), (64,), (4095,), (4096,), (4097,), (2, 42
 
 @cache
 def printed(target: str) -> tuple[str, ...]:
-    """The rules that `target` prints."""
+    """Rules that `target` prints, one of each kind."""
 
     def is_printed(name: str) -> bool:
         try:
@@ -29,7 +30,7 @@ def printed(target: str) -> tuple[str, ...]:
             return False
         return True
 
-    return tuple(name for name in discover() if is_printed(name))
+    return of_each_kind((name for name in discover() if is_printed(name)), target)
 
 
 def rendered(name: str, target: str, folder: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import operator
 import os
 import tempfile
 from collections.abc import Callable, Iterable
@@ -15,9 +16,11 @@ import numpy as np
 import pytest
 from optloom.codegen.compiler import discover, program_for, render
 from optloom.codegen.conformance.protocol import load_module
-from optloom.codegen.ir.nodes import Program
+from optloom.codegen.ir.nodes import Hyperparameter, Program
 from optloom.codegen.passes.locality import locality
 from optloom.codegen.printing import UnsupportedOperation
+from optloom.spec.declarations import Slot
+from optloom.spec.rule import declarations_of
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -38,8 +41,16 @@ def rendered(rule: str, numerics: str, target: str = "tensorflow") -> dict[str, 
         return {}
 
 
-RULES = [rule for rule in discover() if rendered(rule, "fast")]
-PROGRAMS: dict[str, Program] = {rule: program_for(discover()[rule], "tensorflow") for rule in RULES}
+def _is_of_keras(rule: str) -> bool:
+    """Whether Keras has the rule too, with slots and numbers as most have; the conformance suite runs all others."""
+    declared = list(declarations_of(discover()[rule]))
+    others = any(slot.init == "parameter" for slot in declared if isinstance(slot, Slot))
+    return not others and any(peer.ecosystem == "keras" for peer in discover()[rule].peers)
+
+
+PRINTED = [rule for rule in discover() if rendered(rule, "fast")]
+RULES = [rule for rule in PRINTED if _is_of_keras(rule)]
+PROGRAMS: dict[str, Program] = {rule: program_for(discover()[rule], "tensorflow") for rule in PRINTED}
 LAZY = [rule for rule in RULES if not locality(PROGRAMS[rule])]
 DENSE = [rule for rule in RULES if rule not in LAZY]
 PEERS = {
@@ -49,6 +60,9 @@ PEERS = {
     if peer.path.startswith("keras.")
 }
 """The optimizer of Keras that a rule is, by rule."""
+
+LAID_OUT_AS_THERE = [rule for rule in PEERS if {s.shape for s in PROGRAMS[rule].slots} <= {"parameter", "scalar"}]
+"""Rules whose state lies as Keras's does: its Adafactor keeps placeholders, and a whole second moment besides."""
 
 MODE_OF = {rule: MODES[number % len(MODES)] for number, rule in enumerate(RULES)}
 """One mode of execution for each rule, in turn: the conformance suite runs them all."""
@@ -64,6 +78,13 @@ def load(rule: str, numerics: str = "fast", target: str = "tensorflow") -> Modul
     return load_module(str(folder / target / f"{rule}.py"))
 
 
+def is_legal(hyper: Hyperparameter, value: float) -> bool:
+    """Whether a number is within the bounds of a hyperparameter."""
+    signs = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
+    whole = not hyper.integer or value == int(value)
+    return whole and all(signs[sign](value, bound) for sign, bound in hyper.bounds)
+
+
 def make(rule: str, numerics: str = "fast", **arguments: Any) -> Any:
     """An optimizer: `make("adam", beta_1=0.5)`."""
     return getattr(load(rule, numerics), PROGRAMS[rule].name)(**arguments)
@@ -71,8 +92,14 @@ def make(rule: str, numerics: str = "fast", **arguments: Any) -> Any:
 
 def all_on(rule: str) -> dict[str, Any]:
     """The arguments under which a rule has all its slots."""
-    own = {option.name: True for option in PROGRAMS[rule].options if not option.choices and not option.convention}
-    return own | {hyper.name: 0.9 for hyper in PROGRAMS[rule].hypers if hyper.off is not None}
+    own = {
+        option.name: True
+        for option in PROGRAMS[rule].options
+        if not (option.choices or option.convention or option.stage)
+    }
+    return own | {
+        hyper.name: 0.9 if is_legal(hyper, 0.9) else -0.9 for hyper in PROGRAMS[rule].hypers if hyper.off is not None
+    }
 
 
 def variable(values: Any, dtype: str = "float32", name: str = "w") -> Any:

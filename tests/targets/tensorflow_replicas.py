@@ -16,12 +16,20 @@ import tensorflow_cases as cases
 from tensorflow_cases import keras, make, tf
 
 CASES: dict[str, dict[str, Any]] = {
-    "adam": {"learning_rate": 0.05, "weight_decay": 0.1, "gradient_accumulation_steps": 2},
+    "adam": {
+        "learning_rate": 0.05, "weight_decay": 0.1, "gradient_accumulation_steps": 2, "global_clipnorm": 0.5,
+        "loss_scale_factor": 8.0, "use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 2,
+    },
     "lamb": {"learning_rate": 0.05, "weight_decay": 0.1},
     "sgd": {"learning_rate": lambda: 0.05, "momentum": 0.5},
     "nadam": {"learning_rate": 0.05},
-}
-"""Norms; a number that is called for; masked updates; a slot of the whole optimizer."""
+    "prodigy": {"d_0": 0.01},
+    "dog": {"first_step": 0.01, "gradient_accumulation_steps": 2},
+    "polyak_sgd": {},
+    "adafactor": {"learning_rate": 0.05},
+}  # fmt: skip
+"""Norms; a number that is called for; masked updates; slots of the whole optimizer; sums over all variables; a loss
+that `fit` gives; slots of rows and columns; all stages."""
 
 
 def fitted(scope: Callable[[], Any], rule: str, **arguments: Any) -> list[Any]:

@@ -86,7 +86,9 @@ def test_it_fits_into_registers(name: str, architecture: int, folder: Path) -> N
 
 @with_tools
 @pytest.mark.parametrize(
-    ("name", "architecture"), [(name, each) for name in RULES for each in (ARCHITECTURES if name in STREAMS else (90,))]
+    ("name", "architecture"),
+    [(name, 90) for name in RULES if name not in STREAMS]
+    + [(name, each) for name in STREAMS for each in ARCHITECTURES],
 )
 def test_every_access_is_wide_and_global(name: str, architecture: int, folder: Path) -> None:
     """An access of 128 bits for each array that a phase reads or writes, in each version of its loop."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tensorflow_cases import MODES, PROGRAMS, RULES, keras, make, stepper, tf, variable
+from tensorflow_cases import MODES, PROGRAMS, RULES, is_legal, keras, make, stepper, tf, variable
 
 
 def test_learning_rate_may_be_a_schedule_a_callable_or_be_set() -> None:
@@ -68,7 +68,8 @@ def schedule(values: list[float]) -> tuple[Any, Callable[[int], object]]:
 @pytest.mark.parametrize(("rule", "name"), MOVING)
 def test_a_number_may_move(rule: str, name: str) -> None:
     """In a traced function, without another trace: as if the optimizer had been set to each value between steps."""
-    values = [0.5, 0.75]
+    (hyper,) = (hyper for hyper in PROGRAMS[rule].hypers if hyper.name == name)
+    values = [0.5, 0.75] if is_legal(hyper, 0.5) else [-0.5, -0.75]
     give = list(KINDS.values())[MOVING.index((rule, name)) % len(KINDS)]
     moving, move = give(values)
     v, expected = variable([1.0, 2.0], "float64"), variable([1.0, 2.0], "float64")

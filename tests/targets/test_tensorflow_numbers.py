@@ -13,6 +13,7 @@ from tensorflow_cases import (
     DTYPES,
     MODE_OF,
     MODES,
+    PEERS,
     PROGRAMS,
     RULES,
     digest,
@@ -32,6 +33,9 @@ def is_bit_exact(program: Program) -> bool:
     parts = (part for statement in program.update.statements for part in walk(statement.value))
     return bool(rendered(Path(program.source).stem, "strict")) and not any(isinstance(part, Reduce) for part in parts)
 
+
+WITHOUT_A_START = ["ftrl"]
+"""Rules whose weights follow from the sums of gradients alone: as long as these are zero, so are the weights."""
 
 BIT_EXACT = [rule for rule in RULES if is_bit_exact(PROGRAMS[rule])]
 
@@ -132,7 +136,15 @@ def test_zero_gradients_give_no_nan(rule: str, dtype: str) -> None:
     optimizer = make(rule, weight_decay=None)
     for _ in range(2):
         optimizer.apply([tf.zeros(3, dtype)], [v])
-    np.testing.assert_array_equal(v.numpy().astype("float64"), [1.0, 0.0, -2.0])
+    start = [0.0, 0.0, 0.0] if rule in WITHOUT_A_START else [1.0, 0.0, -2.0]
+    np.testing.assert_array_equal(v.numpy().astype("float64"), start)
+
+
+@pytest.mark.parametrize("rule", WITHOUT_A_START)
+def test_keras_too_forgets_where_the_weights_start(rule: str) -> None:
+    v = variable([1.0, 0.0, -2.0])
+    getattr(keras.optimizers, PEERS[rule])().apply([tf.zeros(3)], [v])
+    np.testing.assert_array_equal(v.numpy(), [0.0, 0.0, 0.0])
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -12,30 +12,31 @@ import numpy as np
 import pytest
 from optloom.codegen.compiler import Settings, discover, render
 from optloom.codegen.conformance.protocol import load_module
-from tensorflow_cases import PROGRAMS, RULES, load, make, tf, variable
+from tensorflow_cases import PROGRAMS, RULES, is_legal, load, make, tf, variable
 
 BOUNDS = [
     (rule, hyper.name, bad)
     for rule in RULES
     for hyper in PROGRAMS[rule].hypers
-    for bad in (-1.0, float("nan"), float("inf"))
+    for bad in (-1.0, 1.0, float("nan"), float("inf"))
+    if not (np.isfinite(bad) and is_legal(hyper, bad))
 ]
 
 
 @pytest.mark.parametrize(("rule", "name", "value"), BOUNDS)
 def test_out_of_bounds_is_refused(rule: str, name: str, value: float) -> None:
-    with pytest.raises(ValueError, match=f"`{name}` must be .* Received: {name}={value}"):
+    with pytest.raises(ValueError, match=f"{name} must be .*, got {value}"):
         make(rule, **{name: value})
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"beta_1": 1.0}, "`beta_1` must be a number >= 0 and < 1. Received: beta_1=1.0"),
+        ({"beta_1": 1.0}, "beta_1 must be >= 0 and < 1, got 1.0"),
         ({"beta_1": "0.9"}, "`beta_1` must be a number >= 0 and < 1. Received: beta_1='0.9'"),
         ({"amsgrad": "no"}, r"`amsgrad` must be one of \(False, True\). Received: amsgrad='no'"),
-        ({"gradient_accumulation_steps": 2.5}, "must be an integer >= 2 or None. Received: .*=2.5"),
-        ({"gradient_accumulation_steps": 1}, "must be an integer >= 2 or None. Received: .*=1"),
+        ({"gradient_accumulation_steps": 2.5}, "gradient_accumulation_steps must be an integer >= 2, got 2.5"),
+        ({"gradient_accumulation_steps": 1}, "gradient_accumulation_steps must be an integer >= 2, got 1"),
         ({"beta_1": True}, "`beta_1` must be a number >= 0 and < 1. Received: beta_1=True"),
         ({"beta_1": lambda step: 0.5}, "`beta_1` must be a number .*, or a callable without arguments"),
         ({"learning_rate": lambda step: 0.5}, "`learning_rate` must be a number .*, or a callable without arguments"),
@@ -51,31 +52,16 @@ def test_wrong_arguments_are_refused(arguments: dict[str, Any], message: str) ->
         make("adam", **arguments)
 
 
-@pytest.mark.parametrize(
-    "later",
-    [
-        {"clipnorm": 1.0},
-        {"clipvalue": 1.0},
-        {"global_clipnorm": 1.0},
-        {"use_ema": True},
-        {"ema_momentum": 0.5},
-        {"ema_overwrite_frequency": 2},
-        {"loss_scale_factor": 8.0},
-    ],
-)
-def test_what_is_not_there_yet_says_so(later: dict[str, Any]) -> None:
-    (name,) = later
-    with pytest.raises(NotImplementedError, match=f"`{name}` is not supported yet"):
-        make("adam", **later)
-    with pytest.raises(NotImplementedError, match=f"`{name}` is not supported yet"):
-        setattr(make("adam"), name, later[name])
-
-
 def test_a_stage_left_out_says_so(tmp_path: Path) -> None:
     for path, text in render(discover()["sgd"], "tensorflow", "fast", Settings(stages=())).items():
         (tmp_path / Path(path).name).write_text(text)
     module = load_module(str(tmp_path / "sgd.py"))
-    for argument in ({"weight_decay": 0.1}, {"gradient_accumulation_steps": 2}):
+    stages = {
+        "weight_decay": 0.1, "gradient_accumulation_steps": 2, "clipnorm": 1.0, "clipvalue": 1.0,
+        "global_clipnorm": 1.0, "use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 2,
+        "loss_scale_factor": 8.0,
+    }  # fmt: skip
+    for argument in ({name: value} for name, value in stages.items()):
         with pytest.raises(NotImplementedError, match="is not supported yet"):
             module.SGD(**argument)
     v = variable([1.0])
@@ -162,7 +148,7 @@ def test_building_for_other_variables_is_refused() -> None:
 def test_a_learning_rate_out_of_its_bounds_cannot_be_set() -> None:
     optimizer = make("adam", learning_rate=0.5)
     for bad in (-1.0, float("nan"), "0.1", True):
-        with pytest.raises(ValueError, match=r"`learning_rate` must be a number >= 0. Received: learning_rate="):
+        with pytest.raises(ValueError, match=r"learning_rate.* must be .*>= 0"):
             optimizer.learning_rate = bad
     assert float(optimizer.learning_rate.numpy()) == 0.5
     optimizer.learning_rate = np.float32(0.25)  # as callbacks do

@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("tensorflow")
 
 HERE = Path(__file__).parent
-RULES = ["adam", "lamb", "sgd", "nadam"]
+RULES = ["adam", "lamb", "sgd", "nadam", "prodigy", "dog", "polyak_sgd", "adafactor"]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def found() -> Any:
 def test_fit_on_two_replicas_is_fit_on_one_device(rule: str, found: Any) -> None:
     """Accumulation, decay, norms, rows of an embedding, constraints and counters."""
     single, replicas = found["fit"][rule]
-    assert len(single) == len(replicas) > 6
+    assert len(single) == len(replicas) >= 5  # three weights, and two numbers that every optimizer has
     for one, two in zip(single, replicas, strict=True):
         np.testing.assert_allclose(two, one, rtol=2e-5, atol=2e-6)
     assert single[3] == replicas[3] == 6  # iterations

@@ -7,7 +7,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tensorflow_cases import PEERS, all_on, data, digest, keras, make, small_model, state_of, tf, variable
+from tensorflow_cases import (
+    LAID_OUT_AS_THERE,
+    PEERS,
+    all_on,
+    data,
+    digest,
+    keras,
+    make,
+    small_model,
+    state_of,
+    tf,
+    variable,
+)
 
 
 def test_a_saved_model_goes_on_with_the_same_bits(tmp_path: Path) -> None:
@@ -80,7 +92,9 @@ def trained(rule: str, optimizer: Any) -> Any:
     return model
 
 
-@pytest.mark.parametrize(("rule", "kind"), [*((rule, "model.keras") for rule in PEERS), ("adam", "state.weights.h5")])
+@pytest.mark.parametrize(
+    ("rule", "kind"), [*((rule, "model.keras") for rule in LAID_OUT_AS_THERE), ("adam", "state.weights.h5")]
+)
 def test_the_state_in_a_file_of_keras_own_optimizer_loads(rule: str, kind: str, tmp_path: Path) -> None:
     """And training goes on as there, within what the two round differently."""
     arguments = all_on(rule) | {"learning_rate": 0.02}

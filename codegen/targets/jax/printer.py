@@ -38,13 +38,14 @@ class JaxPrinter(Printer):
 
 
 class TensorPrinter(JaxPrinter):
-    """Values of tensors, one leaf at a time."""
+    """Values of tensors, one leaf at a time. `of_all`: the names of what is known of all leaves, members of `k`."""
 
     calls = {
         Fn.ABS: "jnp.abs({0})", Fn.SQRT: "jnp.sqrt({0})", Fn.SIGN: "jnp.sign({0})", Fn.EXP: "jnp.exp({0})",
         Fn.LOG: "jnp.log({0})", Fn.TANH: "jnp.tanh({0})", Fn.MAXIMUM: "jnp.maximum({0}, {1})",
         Fn.MINIMUM: "jnp.minimum({0}, {1})", Fn.WHERE: "jnp.where({0}, {1}, {2})",
-        Fn.BOTH: "jnp.logical_and({0}, {1})", Fn.MATMUL: 'jnp.matmul({0}, {1}, precision="highest")',
+        Fn.BOTH: "jnp.logical_and({0}, {1})", Fn.EQUAL: "jnp.equal({0}, {1})",
+        Fn.MATMUL: 'jnp.matmul({0}, {1}, precision="highest")',
         Fn.TRANSPOSE: "jnp.matrix_transpose({0})", Fn.EXACT: "exact({0})", Fn.POW: "jnp.power({0}, {1})",
     }  # fmt: skip
 
@@ -56,8 +57,14 @@ class TensorPrinter(JaxPrinter):
             return f"{left} {FLIPPED[fn]} {right}", Precedence.COMPARISON
         return super().operation(fn, arguments)
 
+    def __init__(self, of_all: frozenset[str] = frozenset()) -> None:
+        self.of_all = of_all
+
     def reference(self, ref: Ref) -> str:
-        return f"k.{ref.name}" if ref.kind is Kind.SCALAR else ref.name
+        if ref.kind is Kind.SUM:
+            return f'sums["{ref.name}"]'
+        is_of_all = ref.kind in (Kind.LET, Kind.SLOT) and ref.name in self.of_all
+        return f"k.{ref.name}" if ref.kind is Kind.SCALAR or is_of_all else ref.name
 
     def reduction(self, node: Reduce) -> str:
         if node.over == "tensors":
@@ -78,8 +85,13 @@ class TensorPrinter(JaxPrinter):
 class ScalarPrinter(JaxPrinter):
     """A step's scalars, in double words: the operators are those of the class `Double`."""
 
-    infix = {fn: JaxPrinter.infix[fn] for fn in (Fn.ADD, Fn.SUB, Fn.MUL, Fn.DIV)}
-    calls = {Fn.SQRT: "_double.root({0})"}
+    infix = {fn: JaxPrinter.infix[fn] for fn in (Fn.ADD, Fn.SUB, Fn.MUL, Fn.DIV, Fn.LESS, Fn.LESS_EQUAL)} | {
+        Fn.BOTH: ("&", Precedence.PRODUCT)
+    }
+    calls = {
+        Fn.SQRT: "_double.root({0})", Fn.EQUAL: "_double.equal({0}, {1})", Fn.WHERE: "_double.where({0}, {1}, {2})",
+        Fn.MAXIMUM: "_double.maximum({0}, {1})", Fn.MINIMUM: "_double.minimum({0}, {1})",
+    }  # fmt: skip
 
     def __init__(self, optional: frozenset[str], beside: str) -> None:
         """`optional`: hyperparameters that may be None. `beside`: a number that literals are made beside."""
@@ -92,18 +104,40 @@ class ScalarPrinter(JaxPrinter):
             base = self.at(arguments[0], Precedence.ATOM)
             power = f"{f'{self.beside}.number({base})' if isinstance(arguments[0], Literal) else base}**t"
             return (power, Precedence.UNARY) if fn is Fn.POWER else (f"1 - {power}", Precedence.SUM)
+        if fn is Fn.POW:
+            base, exponent = (f"({text})" if " " in text else text for text in map(self.as_number, arguments))
+            return f"{base}**{exponent}", Precedence.UNARY
         if fn is Fn.SQUARE:
             return f"_double.squared({self.print(arguments[0])})", Precedence.ATOM
+        if fn is Fn.REMAINDER:
+            if not isinstance(arguments[0], Ref) or arguments[0].kind is not Kind.STEP:
+                raise UnsupportedOperation("a remainder of other than the step's number", self.target)
+            return f"_double.remainder(t, {self.print(arguments[1])})", Precedence.ATOM
+        if fn in self.calls:
+            printed = (self.as_number(argument) for argument in arguments)
+            return self.calls[fn].format(*printed), Precedence.ATOM
         if all(isinstance(argument, Literal) for argument in arguments):
             if fn is not Fn.DIV:
                 raise UnsupportedOperation("arithmetic on literals alone", self.target)
             dividend, divisor = map(self.print, arguments)
             return f"({self.beside}.number({dividend}) / {divisor})", Precedence.ATOM
+        if fn in FLIPPED and isinstance(arguments[0], Literal):
+            left, right = (self.at(argument, Precedence.SUM) for argument in reversed(arguments))
+            return f"{left} {FLIPPED[fn]} {right}", Precedence.COMPARISON
         return super().operation(fn, arguments)
 
+    def as_number(self, node: Expression) -> str:
+        """`node` as an operand of a function, to which a literal does not bring the dtype of what it stands beside."""
+        text = self.print(node)
+        return f"{self.beside}.number({text})" if isinstance(node, Literal) else text
+
     def reference(self, ref: Ref) -> str:
+        if ref.kind is Kind.STEP:
+            return f"{self.beside}.number(t)"
         if ref.kind in (Kind.HYPER, Kind.LET, Kind.SLOT, Kind.BEFORE):
             return ref.name
+        if ref.kind is Kind.INPUT:
+            return f"{self.beside}.number({ref.name})"
         raise UnsupportedOperation(f"a step's scalar that reads '{ref.name}' ({ref.kind})", self.target)
 
     def guard(self, guard: Guard) -> str:
@@ -120,6 +154,10 @@ class ScalarPrinter(JaxPrinter):
 def flag_of(hyper: str) -> str:
     """The name of the static argument that says whether an optional hyperparameter was given."""
     return f"has_{hyper}"
+
+
+def is_condition(node: Expression) -> bool:
+    return isinstance(node, Op) and node.fn in (Fn.LESS, Fn.LESS_EQUAL, Fn.EQUAL, Fn.BOTH)
 
 
 def alternatives(node: Expression, guard: Guard = ALWAYS) -> Iterator[tuple[Guard, Expression]]:

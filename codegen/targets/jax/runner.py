@@ -20,7 +20,7 @@ import numpy as np
 import optax
 
 from ...compiler import program_for
-from ...conformance.protocol import Episode, Job, Mode, Slots, Snapshot, load_module, rule_named
+from ...conformance.protocol import Array, Episode, Job, Mode, Slots, Snapshot, load_module, rule_named
 from .target import names_in_optax
 
 MODES = (
@@ -54,8 +54,8 @@ def _optimizer(module: ModuleType, job: Job, names: dict[str, str]) -> tuple[Cal
         return init, jax.jit(step) if job.mode == "step-jit" else step
     transformation = getattr(module, factory)(**arguments)
 
-    def call(params: Any, grads: Any, state: Any) -> tuple[Any, Any]:
-        updates, state = transformation.update(grads, state, params)
+    def call(params: Any, grads: Any, state: Any, **extra: Any) -> tuple[Any, Any]:
+        updates, state = transformation.update(grads, state, params, **extra)
         return optax.apply_updates(params, updates), state
 
     return transformation.init, jax.jit(call)
@@ -70,10 +70,12 @@ def _episode(
     given |= {"count": jnp.int32(episode.updates), "iterations": jnp.int32(episode.calls)}
     state = tuple(part._replace(**_present(part, given)) for part in state)
     snapshots = []
-    for grads in episode.gradients:
-        params, state = call(params, [jnp.asarray(g) for g in grads], state)
+    for number, grads in enumerate(episode.gradients):
+        extra = episode.inputs[number] if episode.inputs else {}
+        extra = {names[n]: [jnp.asarray(a) for a in x] if isinstance(x, list) else x for n, x in extra.items()}
+        params, state = call(params, [jnp.asarray(g) for g in grads], state, **extra)
         fields = {name: _field(state, shown) for name, shown in names.items() if shown != "count"}
-        kept: Slots = {name: [np.array(x) for x in found] for name, found in fields.items() if found is not None}
+        kept: Slots = {name: [_array(x) for x in found] for name, found in fields.items() if found is not None}
         snapshots.append(Snapshot([np.array(w) for w in params], kept, int(state[0].count)))
     return snapshots
 
@@ -82,9 +84,17 @@ def _present(part: Any, given: dict[str, Any]) -> dict[str, Any]:
     """Of the values given, those that this part of the state has; a number that is kept by dtype is one here."""
     found = {name: given[name] for name in part._fields if name in given and getattr(part, name) is not None}
     for name, value in found.items():
-        if isinstance(old := getattr(part, name), dict):
+        old = getattr(part, name)
+        if isinstance(old, dict):
             found[name] = dict(zip(old, value, strict=True))
+        elif isinstance(old, list):
+            pairs = zip(old, value, strict=True)
+            found[name] = [own if isinstance(own, optax.MaskedNode) else new for own, new in pairs]
     return found
+
+
+def _array(x: Any) -> Array:
+    return np.zeros(0) if isinstance(x, optax.MaskedNode) else np.array(x)
 
 
 def _field(state: Any, name: str) -> list[Any] | None:

@@ -9,7 +9,7 @@ from optloom.spec.guards import And, Flag, Given, Guard, Is, Not
 
 from ...ir.nodes import Choose, Kind, Let, Program, Ref, Statement, Store, references, walk
 from ...printing import Precedence, UnsupportedOperation
-from .printer import ScalarPrinter
+from .printer import ScalarPrinter, is_condition
 
 
 class Scalars:
@@ -79,7 +79,8 @@ class Scalars:
             yield f"{let.name} = {self.printer.print(let.value)}"
         if let.name in self.exported:
             value = Ref(Kind.LET, let.name) if let.name in self.inner else let.value
-            yield f"k.{let.name} = {self.printer.at(value, Precedence.ATOM)}.hi"
+            text = self.printer.at(value, Precedence.ATOM)
+            yield f"k.{let.name} = {text}" + ("" if is_condition(let.value) else ".hi")
 
     def _conditions(self, guard: Guard) -> Iterator[str]:
         for part in guard.guards if isinstance(guard, And) else (guard,):

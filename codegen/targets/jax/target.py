@@ -8,13 +8,13 @@ from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from optloom.spec.declarations import Peer
-from optloom.spec.guards import ALWAYS, Always, And, Atom, Flag, Given, Guard, HasAxes, Is, Not
+from optloom.spec.guards import ALWAYS, Always, And, Atom, Flag, Given, Guard, HasAxes, Is, Not, conjunction
 
 from ...ir import nodes
 from ...ir.nodes import Choice, Choose, Fn, Hyperparameter, Kind, Length, Program, Reduce, Ref, SlotInfo, walk
+from ...passes.hoist import without_axes
 from ...passes.legalise import Nestings
 from ...passes.locality import locality
-from ...printing import UnsupportedOperation
 from ...target import Templates
 from .formula import LOCALS, Formula, guards_of_reads, tensors
 from .printer import JaxPrinter, flag_of
@@ -54,7 +54,6 @@ class JaxTarget:
         return names_in_optax(program)
 
     def render(self, program: Program) -> Mapping[str, str]:
-        _refuse_what_is_missing(program)
         names = names_in_optax(program)
         rule = TEMPLATES.render("rule.py.jinja", _Module(program, names).context())
         return {program.source: rule} | {f"_{name}.py": TEMPLATES.render(f"{name}.py.jinja", {}) for name in SUPPORT}
@@ -62,22 +61,15 @@ class JaxTarget:
 
 def names_in_optax(program: Program) -> dict[str, str]:
     """The name in generated code of each name of `program`."""
+    return new_names(program, _peers_names(program), LOCALS)
+
+
+def _peers_names(program: Program) -> dict[str, str]:
+    """What optax calls what a rule calls otherwise."""
     names = HYPERS | SLOTS
     for peer in _peers(program):
         names |= {**peer.names, **peer.slots}
-    return new_names(program, names, LOCALS)
-
-
-def _refuse_what_is_missing(program: Program) -> None:
-    if program.inputs:
-        raise UnsupportedOperation(f"extra inputs ({program.inputs[0].name})", "jax")
-    for slot in program.slots:
-        if slot.shape not in ("parameter", "scalar") or (
-            slot.shape == "scalar" and not isinstance(slot.init, nodes.Literal)
-        ):
-            raise UnsupportedOperation(f"slots of shape '{slot.shape}' ({slot.name})", "jax")
-        if any(isinstance(atom, HasAxes) for atom in _atoms(slot.when)):
-            raise UnsupportedOperation(f"slots that only some parameters have ({slot.name})", "jax")
+    return names
 
 
 def _with_none_for_off(program: Program) -> Program:
@@ -93,6 +85,9 @@ class _Module:
         self.program = renamed(_with_none_for_off(program), names)
         self.slots_in_rule = {names[slot.name]: slot.name for slot in tensors(program)}
         self.kept_in_rule = {names[s.name]: s.name for s in program.slots if s.shape == "scalar"}
+        theirs = _peers_names(program)
+        called = {names[slot.name]: theirs.get(slot.name, slot.name) for slot in program.slots}
+        self.slots_in_optax = {ours: name for ours, name in called.items() if ours != name}
         self.scalars, self.formula = Scalars(self.program), Formula(self.program)
         self.printer, self.not_lazy = JaxPrinter(), locality(self.program)
 
@@ -100,7 +95,8 @@ class _Module:
         program, scalars = self.program, self.scalars
         predicates, flags = list(self._predicates()), list(self._flags())
         factory, positional = PurePath(program.source).stem, self._positional()
-        leaf, numbers = self.formula.lines(), list(scalars.lines())
+        passes, numbers = self.formula.passes(), list(scalars.lines())
+        leaf = [line for part in passes for line in (*part.before, *part.lines)]
         return {
             "name": program.name,
             "factory": factory,
@@ -121,6 +117,7 @@ class _Module:
             "scalar_flags": scalars.flags,
             "slots_in_rule": self.slots_in_rule,
             "scalars_in_rule": self.kept_in_rule,
+            "slots_in_optax": self.slots_in_optax,
             "predicates": predicates,
             "flags": flags,
             "checks": list(self._checks()),
@@ -131,9 +128,13 @@ class _Module:
             "uses_step": scalars.uses_step,
             "uses_double": any("_double." in line for line in (*leaf, *numbers)),
             "scalars": numbers,
-            "leaf": leaf,
+            "passes": passes,
+            "shapes": {slot.name: slot.shape for slot in tensors(program) if slot.shape != "parameter"},
+            "exists": {slot.name: self._exists(slot) for slot in tensors(program) if _asks_for_axes(slot.when)},
+            "inputs": {source.name: source.shape for source in program.inputs},
+            "scalar_inputs": [source.name for source in program.inputs if source.shape == "scalar"],
+            "tensor_inputs": [source.name for source in program.inputs if source.shape == "parameter"],
             "statics": [*(flag["name"] for flag in flags), "write"],
-            "results": self.formula.results(),
             "not_lazy": self.not_lazy,
             "chained": next((CHAINS[peer.path] for peer in _peers(program) if peer.path in CHAINS), "2"),
         }
@@ -182,7 +183,8 @@ class _Module:
                 start = "_support.COPY"
             case Ref(_, name):
                 start = name
-        when = None if slot.when == ALWAYS else self.printer.guard(slot.when)
+        always = without_axes(slot.when)
+        when = None if always == ALWAYS else self.printer.guard(always)
         return {
             "name": slot.name,
             "doc": slot.doc,
@@ -190,10 +192,15 @@ class _Module:
             "when": when,
         }
 
+    def _exists(self, slot: SlotInfo) -> str:
+        """The condition on a leaf `w` under which it has the slot."""
+        parts = slot.when.guards if isinstance(slot.when, And) else (slot.when,)
+        return self.printer.guard(conjunction(*(part for part in parts if _asks_for_axes(part))))
+
     def _sums(self) -> bool:
         """Whether the formula takes sums over a tensor."""
         values = (statement.value for region in self.program.regions for statement in region.statements)
-        return any(isinstance(node, Reduce | Length) and node.over == "tensor" for v in values for node in walk(v))
+        return any(isinstance(node, Reduce | Length) and node.over != "axis" for v in values for node in walk(v))
 
     def _sparse(self) -> dict[str, str]:
         default = "dense" if self.not_lazy else "lazy"
@@ -224,8 +231,9 @@ class _Module:
     def _params_needed(self) -> str:
         """The condition under which an update needs the parameters, also where it does not write them."""
         guards = list(dict.fromkeys(guards_of_reads(self.program)))
-        conditions = [self.printer.guard(guard) for guard in guards]
-        return "True" if ALWAYS in guards else " or ".join(conditions) or "False"
+        texts = [self.printer.guard(guard) for guard in guards]
+        conditions = [f"({text})" if " and " in text and len(texts) > 1 else text for text in texts]
+        return "True" if any(without_axes(guard) == ALWAYS for guard in guards) else " or ".join(conditions) or "False"
 
 
 def _guards(program: Program) -> Iterator[Guard]:
@@ -235,6 +243,10 @@ def _guards(program: Program) -> Iterator[Guard]:
         for statement in region.statements:
             yield statement.guard
             yield from (node.guard for node in walk(statement.value) if isinstance(node, Choose))
+
+
+def _asks_for_axes(guard: Guard) -> bool:
+    return any(isinstance(atom, HasAxes) for atom in _atoms(guard))
 
 
 def _atoms(guard: Guard) -> Iterator[Atom]:

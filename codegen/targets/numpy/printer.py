@@ -8,7 +8,7 @@ from fractions import Fraction
 from optloom.spec.guards import Always, And, Flag, Given, Guard, HasAxes, Is, Not
 
 from ...double_word import FUNCTIONS
-from ...ir.nodes import Expression, Fn, Kind, Length, Op, Program, Rate, Reduce, Ref
+from ...ir.nodes import Expression, Fn, Kind, Length, Literal, Op, Program, Rate, Reduce, Ref
 from ...printing import INFIX, Precedence, Printer, UnsupportedOperation
 
 
@@ -58,9 +58,12 @@ class TensorPrinter(NumpyGuards):
         if ref.kind is Kind.SCALAR:
             return f"k.{ref.name}"
         if ref.kind is Kind.INPUT:
-            return f"inputs[{ref.name!r}]"
+            return f"inputs[{ref.name!r}].astype(dtype, copy=False)"
+        if ref.kind is Kind.SLOT and self.program.slot(ref.name).shape == "scalar":
+            return f"np.float64(k.{ref.name})" if self.per_tensor else f"k.{ref.name}"
         if ref.kind in (Kind.BEFORE, Kind.SLOT):
-            return f"slots.{ref.name}"
+            slot = f"slots.{ref.name}"
+            return f"np.float64({slot})" if self.per_tensor and self.rate(ref).is_per_tensor else slot
         if ref.kind is Kind.SUM:
             return f"k.sums.{ref.name}"
         if ref.kind is Kind.LET and self.rate(ref).is_of_all:
@@ -68,6 +71,12 @@ class TensorPrinter(NumpyGuards):
         if not self.per_tensor and self.rate(ref).is_per_tensor:
             return f"dtype({ref.name})"
         return ref.name
+
+    def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
+        if fn is Fn.WHERE and not self.per_tensor and all(isinstance(branch, Literal) for branch in arguments[1:]):
+            chosen, other = (f"dtype({self.print(branch)})" for branch in arguments[1:])
+            return self.calls[fn].format(self.print(arguments[0]), chosen, other), Precedence.ATOM
+        return super().operation(fn, arguments)
 
     def reduction(self, node: Reduce) -> str:
         argument = self.accumulated(node.argument)

@@ -47,6 +47,10 @@ ARRAYS = {"w": "parameter", "g": "gradient"}
 TEMPLATES = Templates(Path(__file__).parent / "templates")
 
 
+EACH = "for w, g, slots in zip(self.params, gradients, self.slots, strict=True):"
+EACH_NUMBERED = "for i, (w, g, slots) in enumerate(zip(self.params, gradients, self.slots, strict=True)):"
+
+
 class NumpyTarget:
     name = "numpy"
     ecosystem = ""
@@ -81,6 +85,7 @@ class _Module:
             "slots": [self._slot(slot, "w") for slot in program.slots if slot.shape != "scalar"],
             "scalar_slots": [self._slot(slot, "scalar") for slot in program.slots if slot.shape == "scalar"],
             "inputs": program.inputs,
+            "each": EACH_NUMBERED if program.inputs else EACH,
             "relations": [self._only_one(names) for names in program.alternatives]
             + [self._needs_option(*pair) for pair in program.dependents()],
             "accumulation": self._accumulation(),
@@ -163,7 +168,10 @@ class _Module:
         }  # fmt: skip
 
     def _slot(self, slot: SlotInfo, like: str) -> dict[str, str]:
-        shapes = {"parameter": "w.shape", "rows": "(*w.shape[:-1], 1)", "columns": "(*w.shape[:-2], 1, w.shape[-1])"}
+        shapes = {
+            "parameter": "w.shape", "rows": "(*w.shape[:-1], 1)", "columns": "(*w.shape[:-2], 1, w.shape[-1])",
+            "tensor": "()",
+        }  # fmt: skip
         match slot.init:
             case Ref(Kind.PARAMETER):
                 start = "w.astype(dtype)"
@@ -277,9 +285,12 @@ class _Module:
         guarded = []
         for statement in phase.before:
             value = printer.print(statement.value)
-            name = f"k.{statement.name}" if isinstance(statement, Let) else f"slots.{statement.slot}"
-            cast = value if isinstance(statement, Let) else f"type({name})({value})"
-            guarded.append((statement.guard, [f"{name} = {cast}"]))
+            if isinstance(statement, Let):
+                line = f"k.{statement.name} = {value}"
+            else:
+                slot = f"slots.{statement.slot}"
+                line = f"{slot} = k.{statement.slot} = type({slot})({value})"
+            guarded.append((statement.guard, [line]))
         return _guarded(printer, guarded)
 
 

@@ -111,6 +111,10 @@ class Signature:
         for option in self.program.options:
             if option.choices:
                 lines.append(f'_support.check_choice("{option.name}", group["{option.name}"], {option.choices!r})')
+        for names in self.program.alternatives:
+            lines.append(f"_support.check_one(group, {', '.join(map(repr, names))})")
+        for hyper_name, option_name in self.program.dependents():
+            lines.append(f'_support.check_needs(group, "{hyper_name}", "{option_name}")')
         for convention, hyper in self.to_choose().items():
             theirs = f"{self.names.peer.path} has {self.dialect()[convention]}" if self.names.peer else ""
             argument = self.names.argument(hyper)

@@ -55,11 +55,17 @@ class IdiomPrinter(TensorPrinter):
             return f"{self.at(arguments[0], Precedence.ATOM)}.{UNARY[fn]}{fresh}()", Precedence.ATOM
         if fn in BINARY:
             left, right = arguments
-            if fn in COMMUTING and not self._is_temporary(left):
+            if fn in COMMUTING and not self._holds(left, right):
                 left, right = right, left
-            if self._is_temporary(left):
+            if self._holds(left, right):
                 return self.at(left, Precedence.ATOM) + self._applied(fn, right), Precedence.ATOM
         return super().operation(fn, arguments)
+
+    def _holds(self, left: Expression, right: Expression) -> bool:
+        """Whether a result for both operands fits into the first, which nobody reads afterwards."""
+        axes = Rate.ROW | Rate.COLUMN | Rate.ELEMENT
+        covered = not self.rate(right) & axes & ~self.rate(left) or bool(self.rate(left) & Rate.ELEMENT)
+        return self._is_temporary(left) and covered
 
     def _is_temporary(self, node: Expression) -> bool:
         return isinstance(node, Op) and self.rate(node) >= Rate.ROW

@@ -20,4 +20,6 @@ def vocabulary() -> Mapping[str, Any]:
     unary = [name for fn, name in UNARY.items() if fn is not Fn.SQUARE]
     named = {*UNARY.values(), "square"}
     alone = {name: fn in (*EXTREMES, Fn.POW) for fn, name in METHODS.items() if name not in named}
-    return {"taking_one": in_place | {name: name for name in EXTREMES.values()}, "taking_none": unary, "alone": alone}
+    extremes = list(EXTREMES.values())
+    taking_one = in_place | {name: name for name in extremes}
+    return {"taking_one": taking_one, "extremes": extremes, "taking_none": unary, "alone": alone}

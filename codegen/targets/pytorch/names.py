@@ -9,7 +9,9 @@ from optloom.spec.declarations import Peer
 
 RENAMED: Mapping[str, str] = {"learning_rate": "lr", "epsilon": "eps"}
 """Hyperparameters that have another name in every optimizer of PyTorch."""
-TUPLES: Mapping[str, tuple[str, ...]] = {"betas": ("beta_1", "beta_2")}
+TUPLES: Mapping[str, tuple[str, ...]] = {
+    "betas": ("beta_1", "beta_2"), "etas": ("eta_minus", "eta_plus"), "step_sizes": ("step_size_min", "step_size_max"),
+}  # fmt: skip
 """Hyperparameters that are one argument together."""
 OFF: Mapping[str, float] = {"weight_decay": 0.0}
 """What stands for None in PyTorch."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from optloom.spec.guards import And, Flag, Given, Guard, Is, Not, describe
+from optloom.spec.guards import And, Flag, Given, Guard, HasAxes, Is, Not, describe
 
 from ...double_word import FUNCTIONS
 from ...ir.nodes import Expression, Fn, Kind, Length, Literal, Op, Program, Rate, Reduce, Ref
@@ -50,6 +50,10 @@ class GroupPrinter(Printer):
                 off = self.program.hyper(hyper).off
                 off = OFF.get(hyper) if off is None else off
                 return f"{self.option(hyper)} is not None" if off is None else self._is_set(self.option(hyper), off)
+            case HasAxes(count):
+                return f"w.dim() >= {count}"
+            case Not(And() as inner):
+                return f"not ({self.guard(inner)})"
             case Not(inner):
                 return f"not {self.guard(inner)}"
             case And(parts):
@@ -67,7 +71,7 @@ class GroupPrinter(Printer):
 class TensorPrinter(GroupPrinter):
     """Tensors in plain operators, each of which rounds once. `rate`: of any expression of the region."""
 
-    infix = {**INFIX, Fn.BOTH: ("&", Precedence.PRODUCT)}
+    infix = {**INFIX, Fn.BOTH: ("&", Precedence.PRODUCT), Fn.MATMUL: ("@", Precedence.PRODUCT)}
     calls = {
         Fn.SQRT: "_sqrt({0})", Fn.SIGN: "_support.sign({0})", Fn.WHERE: "_support.where({0}, {1}, {2})",
     }  # fmt: skip
@@ -85,13 +89,25 @@ class TensorPrinter(GroupPrinter):
     def reference(self, ref: Ref) -> str:
         if ref.kind is Kind.SCALAR:
             return f"k.{self.names.hyper(ref.name)}"
-        if ref.kind in (Kind.BEFORE, Kind.SLOT):
-            return self.names.variable(ref.name)
-        if ref.kind is Kind.LET and not self.per_tensor and self.rate(ref).is_per_tensor:
-            return f"{ref.name}.to(w.dtype)"
-        return ref.name
+        if ref.kind is Kind.SUM:
+            return f'sums["{ref.name}"]'
+        name = self.names.variable(ref.name) if ref.kind in (Kind.BEFORE, Kind.SLOT) else ref.name
+        if ref.kind not in (Kind.BEFORE, Kind.SLOT, Kind.LET) or not self.rate(ref).is_per_tensor:
+            return name
+        name = f"k.{name}" if self.rate(ref) <= Rate.STEP | Rate.TENSORS else name
+        return f"{name}.double()" if self.per_tensor and ref.kind is not Kind.LET else self._met(name)
+
+    def _met(self, name: str) -> str:
+        """A number of the tensor where it meets the elements: of their dtype."""
+        return name if self.per_tensor else f"{name}.to(w.dtype)"
 
     def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
+        if fn is Fn.WHERE and self._are_numbers(arguments):
+            dtype = "torch.float64" if self.per_tensor else "w.dtype"
+            printed = ", ".join(self.print(argument) for argument in arguments)
+            return f"_support.where({printed}, {dtype})", Precedence.ATOM
+        if fn is Fn.TRANSPOSE:
+            return f"{self.at(arguments[0], Precedence.ATOM)}.mT", Precedence.ATOM
         if fn is Fn.BOTH:  # binds more tightly than comparisons
             left, right = (self.at(argument, Precedence.ATOM) for argument in arguments)
             return f"{left} & {right}", Precedence.PRODUCT
@@ -107,9 +123,15 @@ class TensorPrinter(GroupPrinter):
             return f"{self.at(arguments[0], Precedence.ATOM)}.{method}({others})", Precedence.ATOM
         return super().operation(fn, arguments)
 
+    def _are_numbers(self, arguments: tuple[Expression, ...]) -> bool:
+        """Whether a condition on tensors chooses between numbers, whose dtype PyTorch would choose."""
+        condition, *branches = arguments
+        return not self.rate(condition).is_scalar and all(self.rate(branch).is_scalar for branch in branches)
+
     def reduction(self, node: Reduce) -> str:
-        if node.over != "tensor":
-            return super().reduction(node)
+        if node.over == "axis":
+            argument = type(self)(self.program, self.names, self.rate).at(node.argument, Precedence.ATOM)
+            return f"{argument}.sum({node.axis}, keepdim=True)"
         return self.total.format(self.accumulated(node.argument))
 
     def accumulated(self, node: Expression) -> str:
@@ -129,6 +151,8 @@ class TensorPrinter(GroupPrinter):
         return f"{place.variable}.copy_({self.print(value)})"
 
     def length(self, node: Length) -> str:
+        if node.over == "axis":
+            return f"_support.length({self.print(node.argument)}, {node.axis})"
         return f"{self.at(node.argument, Precedence.ATOM)}.numel()" if node.over == "tensor" else super().length(node)
 
 
@@ -146,6 +170,8 @@ class ScalarPrinter(GroupPrinter):
     def reference(self, ref: Ref) -> str:
         if ref.kind in (Kind.BEFORE, Kind.SLOT):
             return self.kept.format(self.names.variable(ref.name))
+        if ref.kind is Kind.INPUT:
+            return self.kept.format(ref.name)
         if ref.kind is not Kind.HYPER:
             return ref.name
         return self.as_number(self.option(ref.name)) if self.is_optional(ref.name) else self.names.hyper(ref.name)
@@ -158,10 +184,24 @@ class FloatPrinter(ScalarPrinter):
     """Python's floats, or tensors of float64, as `t` is: in operators that both understand."""
 
     number = "_support.number({0}, t)"
-    calls = {Fn.WHERE: "_support.where({0}, {1}, {2})", Fn.SQRT: "_support.root({0})"}
+    infix = {**INFIX, Fn.BOTH: ("&", Precedence.PRODUCT)}
+    calls = {
+        Fn.WHERE: "_support.where({0}, {1}, {2})", Fn.SQRT: "_support.root({0})",
+        Fn.MAXIMUM: "_support.maximum({0}, {1})", Fn.MINIMUM: "_support.minimum({0}, {1})",
+        Fn.REMAINDER: "{0} % {1}",
+    }  # fmt: skip
+
+    def __init__(self, program: Program, names: Names, quotient: str = "") -> None:
+        super().__init__(program, names)
+        self.quotient = quotient
 
     def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
+        if fn is Fn.WHERE:  # both branches are computed, also the one that would divide by zero
+            careful = type(self)(self.program, self.names, quotient="_support.quotient({0}, {1})")
+            return self.calls[fn].format(*map(careful.print, arguments)), Precedence.ATOM
         match fn:
+            case Fn.DIV if self.quotient:
+                return self.quotient.format(*map(self.print, arguments)), Precedence.ATOM
             case Fn.SQUARE:
                 return f"{self.at(arguments[0], Precedence.ATOM)} ** 2", Precedence.UNARY
             case Fn.POWER | Fn.POW:
@@ -178,14 +218,25 @@ class PairPrinter(ScalarPrinter):
 
     number = kept = "pair({0}, dtype)"
     infix = {fn: INFIX[fn] for fn in CONDITIONS}
-    calls = FUNCTIONS | {Fn.WHERE: "({1} if {0} else {2})"}
+    calls = FUNCTIONS | {
+        Fn.WHERE: "({1} if {0} else {2})", Fn.MAXIMUM: "max({0}, {1})", Fn.MINIMUM: "min({0}, {1})",
+        Fn.BOTH: "({0} and {1})",
+    }  # fmt: skip
 
     def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
         if fn in (Fn.POWER, Fn.ONE_MINUS_POWER):
             if not isinstance(arguments[1], Ref) or arguments[1].kind is not Kind.STEP:
                 raise UnsupportedOperation("a power of a step's scalar", self.target)
             return self.calls[fn].format(self.print(arguments[0]), "t"), Precedence.ATOM
+        if fn is Fn.REMAINDER:
+            return self.as_number(self._remainder(*arguments)), Precedence.ATOM
         return super().operation(fn, arguments)
+
+    def _remainder(self, step: Expression, divisor: Expression) -> str:
+        match step, divisor:
+            case Ref(Kind.STEP), Ref(Kind.HYPER, name) if self.program.hyper(name).integer:
+                return f"t % {self.option(name)}"
+        raise UnsupportedOperation("a remainder of other than the step's number and an integer", self.target)
 
     def reference(self, ref: Ref) -> str:
         return self.as_number("t") if ref.kind is Kind.STEP else super().reference(ref)

@@ -101,7 +101,7 @@ def _arguments(kind: type, program: Program, names: Names, job: Job) -> dict[str
 def _episode(
     optimizer: Any,
     parameters: list[torch.nn.Parameter],
-    step: Callable[[], Any],
+    step: Callable[..., Any],
     slots: Mapping[str, str],
     scalars: set[str],
     episode: Episode,
@@ -112,17 +112,23 @@ def _episode(
     for index, w in enumerate(parameters):
         w.data.copy_(_tensor(episode.parameters[index]))
         if episode.slots is not None:
-            state = {slots[name]: _tensor(x[0 if name in scalars else index]) for name, x in episode.slots.items()}
+            given = {name: x[0 if name in scalars else index] for name, x in episode.slots.items()}
+            there = optimizer._slots(group, w)
+            state = {slots[name]: _tensor(x) for name, x in given.items() if slots[name] in there}
             optimizer.state[w] = state | {"step": torch.tensor(episode.updates, dtype=torch.float64)}
             if every:
                 optimizer.state[w] |= {"iterations": episode.calls, "pending": episode.calls % every != 0}
     snapshots = []
-    for gradients in episode.gradients:
+    for call, gradients in enumerate(episode.gradients):
         for w, g in zip(parameters, gradients, strict=True):
             w.grad = _tensor(g)
-        step()
+        extra = episode.inputs[call] if episode.inputs else {}
+        step(**{name: [*map(_tensor, x)] if isinstance(x, list) else x for name, x in extra.items()})
         states = [optimizer.state[w] for w in parameters]
-        kept = {name: [_array(state[key]) for state in states] for name, key in slots.items() if key in states[0]}
+        kept = {
+            name: [_array(state[key]) if key in state else np.zeros(0) for state in states]
+            for name, key in slots.items() if any(key in state for state in states)
+        }  # fmt: skip
         kept |= {name: kept[name][:1] for name in scalars & kept.keys()}
         snapshots.append(Snapshot([_array(w) for w in parameters], kept, int(states[0]["step"])))
     return snapshots

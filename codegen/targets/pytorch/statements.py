@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 
 from optloom.spec.guards import ALWAYS, Guard
 
-from ...ir.nodes import Choose, Expression, Fn, Kind, Let, Op, Program, Reduce, Ref, Statement, Store, references, walk
+from ...ir.nodes import (
+    Choose,
+    Expression,
+    Fn,
+    Kind,
+    Let,
+    Literal,
+    Op,
+    Program,
+    Rate,
+    Reduce,
+    Ref,
+    Region,
+    Statement,
+    Store,
+    references,
+    walk,
+)  # fmt: skip
+from ...passes.fission import phases
+from ...passes.joined import joined
 from ...passes.rates import environment, rate_of
+from ...passes.traffic import Phase
 from ...printing import Precedence
 from .idioms import IdiomPrinter
 from .names import TUPLES, Names
@@ -17,28 +38,103 @@ from .printer import CONDITIONS, FloatPrinter, GroupPrinter, PairPrinter, Place,
 Guarded = tuple[Guard, list[str]]
 
 
-def update_lines(program: Program, names: Names) -> list[str]:
-    """The body of `_update`: the regions in order; the last one only where the step's scalars were computed."""
+@dataclass(frozen=True)
+class Pass:
+    """A function of the formula: one pass over the tensors. `before`: the lines of the function that runs between the
+    last pass and this one, on what was summed over all tensors. `condition`: when it is needed, empty for always."""
+
+    name: str
+    lines: tuple[str, ...]
+    sums: bool = False
+    before: tuple[str, ...] = ()
+    condition: str = ""
+
+
+def every_call(program: Program, names: Names) -> list[str]:
+    """What a call does that does not update; nothing where all do."""
+    if program.update.predicate is None:
+        return []
     lines: list[str] = []
-    for region in program.regions:
-        if region.predicate is not None:
-            lines += ["if k is None:", "    return"]
-        kind = TensorPrinter if program.strict else IdiomPrinter
-        printer = kind(program, names, partial(rate_of, rates=environment(program, region)))
+    for region in program.regions[:-1]:
+        printer = _printer(program, names)(program, names, partial(rate_of, rates=environment(program, region)))
         lines += _under_guards(printer, ((s.guard, _statement(printer, s)) for s in region.statements))
     return lines
 
 
-def _statement(printer: TensorPrinter, statement: Statement) -> list[str]:
-    if isinstance(statement, Let) and statement.rebinds != "w":
+def passes(program: Program, names: Names) -> list[Pass]:
+    """The formula of a call that updates. Sums over all tensors split it."""
+    region = joined(program)
+    split = phases(program, region, cuts=frozenset({"tensors"}))
+    rates = dict(environment(program, region))
+    rates |= {(Kind.SUM, total.name): Rate.STEP | Rate.TENSORS for phase in split for total in phase.sums}
+    printer = _printer(program, names)(program, names, partial(rate_of, rates=rates))
+    made = []
+    for number, phase in enumerate(split, 1):
+        parts: list[Guarded] = []
+        moves = any(isinstance(s, Store) and s.slot == "w" for s in phase.statements)
+        for position, statement in enumerate((*phase.statements, None)):
+            for total in phase.sums:
+                if total.position == position:
+                    text = printer.reduction(Reduce(total.argument, "tensor"))
+                    parts.append((total.guard, [f"{total.name} = {text}"]))
+            if statement is not None and not _is_itself(statement):
+                parts.append((statement.guard, _statement(printer, statement, moves)))
+        alone = phase.guards[0] if len(phase.guards) == 1 else ALWAYS
+        lines = _under_guards(printer, ((ALWAYS if guard == alone else guard, text) for guard, text in parts))
+        if phase.sums:
+            lines.append("return {" + ", ".join(f'"{total.name}": {total.name}' for total in phase.sums) + "}")
+        between = _under_guards(printer, ((s.guard, [_of_all_tensors(printer, s)]) for s in phase.before))
+        condition = "" if ALWAYS in phase.guards else " or ".join(map(printer.guard, phase.guards))
+        made.append(
+            Pass(_name(number, split), tuple(lines), bool(phase.sums), tuple(between), condition),
+        )
+    return made
+
+
+def _printer(program: Program, names: Names) -> type[TensorPrinter]:
+    return TensorPrinter if program.strict else IdiomPrinter
+
+
+def _name(number: int, split: tuple[Phase, ...]) -> str:
+    if number == len(split):
+        return "_update"
+    return "_sums" if len(split) == 2 and not split[0].writes else f"_pass_{number}"
+
+
+def _is_itself(statement: Statement) -> bool:
+    """Whether the parameter, changed in place, is stored as it is."""
+    return _is_result(statement) and statement.value == Ref(Kind.PARAMETER, "w")
+
+
+def _is_result(statement: Statement) -> bool:
+    return isinstance(statement, Store) and statement.slot == "w"
+
+
+def _of_all_tensors(printer: TensorPrinter, statement: Statement) -> str:
+    if isinstance(statement, Let):
+        return f"k.{statement.name} = {printer.of_tensor().print(statement.value)}"
+    value = printer.of_tensor().at(statement.value, Precedence.ATOM)
+    return f"k.{printer.names.variable(statement.slot)} = {value}.to(k.dtype)"
+
+
+def _statement(printer: TensorPrinter, statement: Statement, moves: bool = True) -> list[str]:
+    """`moves`: whether the parameter itself is written here; else what takes its place is another tensor."""
+    if isinstance(statement, Let) and (statement.rebinds != "w" or not moves):
         per_tensor = printer.rate(statement.value).is_per_tensor
         return [f"{statement.name} = {(printer.of_tensor() if per_tensor else printer).print(statement.value)}"]
+    if isinstance(statement, Store) and printer.rate(statement.value).is_per_tensor and not _is_built(statement.value):
+        slot, value = printer.names.variable(statement.slot), printer.of_tensor().print(statement.value)
+        return [f"{slot}.copy_({value})"]
     name = statement.name if isinstance(statement, Let) else statement.slot
     if name == "w":
         place = Place(Ref(Kind.PARAMETER, "w"), "w")
     else:
         place = Place(Ref(Kind.BEFORE, name), printer.names.variable(name))
     return _store(printer, place, statement.value)
+
+
+def _is_built(node: Expression) -> bool:
+    return isinstance(node, Literal) or (isinstance(node, Ref) and node.kind is Kind.SCALAR)
 
 
 def _store(printer: TensorPrinter, place: Place, value: Expression) -> list[str]:
@@ -48,12 +144,11 @@ def _store(printer: TensorPrinter, place: Place, value: Expression) -> list[str]
     return [printer.stored(place, value)]
 
 
-def scalar_lines(program: Program, names: Names) -> list[str]:
-    """The body of `_scalars`."""
-    region = program.update
+def scalar_lines(program: Program, names: Names, region: Region) -> list[str]:
+    """The body of `_scalars`, for the calls of a region."""
     printer = (PairPrinter if program.strict else FloatPrinter)(program, names)
     lines = ["t = int(t)"] if program.strict else []
-    lines += [*_hypers(printer, program), "k: Any = _support.Scalars()"]
+    lines += [*_hypers(printer, program, region), "k: Any = _support.Scalars()"]
     exported = {ref.name for s in region.statements for ref in references(s.value) if ref.kind is Kind.SCALAR}
     inner = {ref.name for s in region.scalars for ref in references(s.value) if ref.kind is Kind.LET}
     return lines + _under_guards(printer, ((s.guard, _scalar(printer, s, exported, inner)) for s in region.scalars))
@@ -74,10 +169,10 @@ def _scalar(printer: GroupPrinter, scalar: Statement, exported: set[str], inner:
     return [f"{key} = {rounded}"]
 
 
-def _hypers(printer: ScalarPrinter, program: Program) -> Iterator[str]:
+def _hypers(printer: ScalarPrinter, program: Program, region: Region) -> Iterator[str]:
     """The hyperparameters that the scalars read and that always have a value, as numbers."""
     names = printer.names
-    read = {ref.name for s in program.update.scalars for ref in references(s.value) if ref.kind is Kind.HYPER}
+    read = {ref.name for s in region.scalars for ref in references(s.value) if ref.kind is Kind.HYPER}
     given = [hyper.name for hyper in program.hypers if hyper.name in read and not printer.is_optional(hyper.name)]
     for argument in dict.fromkeys(names.argument(name) for name in given):
         parts = [name for name in given if names.argument(name) == argument]
@@ -95,7 +190,8 @@ def uses_one_minus_power(program: Program) -> bool:
 
 def sums(program: Program) -> bool:
     """Whether the formula sums over a tensor."""
-    return any(isinstance(node, Reduce) for s in program.update.statements for node in walk(s.value))
+    nodes = (node for s in program.update.statements for node in walk(s.value))
+    return any(isinstance(node, Reduce) and node.over != "axis" for node in nodes)
 
 
 def _under_guards(printer: GroupPrinter, parts: Iterable[Guarded]) -> list[str]:

@@ -10,13 +10,13 @@ from typing import Any
 from typing import Literal as OneOf
 
 from optloom.spec.declarations import Peer
-from optloom.spec.guards import ALWAYS
+from optloom.spec.guards import ALWAYS, Flag, Given, HasAxes, atoms
 
 from ... import c_family
-from ...ir.nodes import Kind, Literal, Program, Ref, SlotInfo
+from ...ir.nodes import Choose, Fn, Kind, Literal, Op, Program, Reduce, Ref, SlotInfo, walk
+from ...passes.joined import joined
 from ...passes.legalise import Nestings
-from ...passes.locality import locality
-from ...printing import UnsupportedOperation
+from ...passes.locality import locality, whole_under
 from ...target import Kernels, Templates
 from ..cpp.target import TARGET as CPP
 from ..cuda.loader import FILES as LOADER
@@ -25,7 +25,7 @@ from .arguments import Signature
 from .multi_tensor import vocabulary
 from .names import OFF, Names
 from .printer import GroupPrinter
-from .statements import scalar_lines, sums, update_lines, uses_one_minus_power
+from .statements import every_call, passes, scalar_lines, sums, uses_one_minus_power
 
 TEMPLATES = Templates(Path(__file__).parent / "templates", (c_family.TEMPLATES,))
 
@@ -33,7 +33,7 @@ TEMPLATES = Templates(Path(__file__).parent / "templates", (c_family.TEMPLATES,)
 class PytorchTarget:
     name = "pytorch"
     ecosystem = "torch"
-    missing_stages = frozenset({"unscale", "clip", "ema"})
+    missing_stages: frozenset[str] = frozenset()
     numerics: OneOf["strict", "fast"] = "fast"
     nestings: Nestings = frozenset()
     kernels = Kernels((CPP.name, CUDA.name), ("_fused.py", "_fused_cuda.py", "_kernels.py", "_tensors.cpp", *LOADER))
@@ -60,7 +60,6 @@ class _Module:
     """What the template of one program lays out."""
 
     def __init__(self, program: Program) -> None:
-        _refuse_unsupported(program)
         self.program = program
         self.names = Names(program.peers, tuple(hyper.name for hyper in program.hypers))
         self.signature = Signature(program, self.names)
@@ -91,11 +90,23 @@ class _Module:
             "not_lazy": locality(program),
             "dialect": signature.dialect(),
             "every": program.update.predicate.hyper if program.update.predicate else "",
+            "scalars": scalar_lines(program, self.names, joined(program)),
+            "every_call": every_call(program, self.names),
+            "call_scalars": scalar_lines(program, self.names, program.regions[0]),
+            "call_reads_scalars": bool(program.regions[0].scalars),
+            "of_optimizer": [*program.of_optimizer],
+            "whole_under": whole_under(program),
+            "not_fused": _not_fused(program),
+            "sums_under": _sums_under(program),
+            "averages": next((self.names.slot(slot.name) for slot in program.slots if slot.for_evaluation), ""),
             "hypers": {hyper.name: self.names.place(hyper.name) for hyper in program.hypers},
-            "scalars": scalar_lines(program, self.names),
             "scalars_doc": self._scalars_doc(),
-            "update": update_lines(program, self.names),
+            "passes": passes(program, self.names),
             "update_doc": self._update_doc(),
+            "inputs": [*program.inputs],
+            "scalar_inputs": [source.name for source in program.inputs if source.shape == "scalar"],
+            "tensor_inputs": [source.name for source in program.inputs if source.shape == "parameter"],
+            "asks_for_axes": _asks_for_axes(program),
             "helpers": self._helpers(),
         }
 
@@ -134,9 +145,9 @@ class _Module:
             case Literal(value):
                 start = repr(float(value))
             case Ref(Kind.HYPER, name):
-                start = f'group["{self.names.argument(name)}"]'
+                start = self.names.value(name)
             case _:
-                raise UnsupportedOperation(f"a slot that starts as a copy of the parameter ({slot.name})", "pytorch")
+                start = "_support.COPY"
         variable, guard = self.names.variable(slot.name), "" if slot.when == ALWAYS else self.guards.guard(slot.when)
         return {
             "spec": slot.name,
@@ -145,6 +156,7 @@ class _Module:
             "argument": f"{variable}: {'Any' if guard else 'Tensor'}",
             "start": start,
             "guard": guard,
+            "shape": slot.shape,
         }
 
     def _scalars_doc(self) -> str:
@@ -163,6 +175,27 @@ class _Module:
         return ["one_minus_power.py.jinja"] if uses_one_minus_power(self.program) else []
 
 
+def _not_fused(program: Program) -> list[str]:
+    """What turns on a stage that the kernels do not have yet."""
+    missing = [stage.guard for stage in program.stages if stage.name in CPP.missing_stages]
+    return [
+        guard.hyper if isinstance(guard, Given) else guard.option
+        for guard in missing
+        if isinstance(guard, Given | Flag)
+    ]
+
+
+def _sums_under(program: Program) -> list[str]:
+    """What asks for sums over all tensors."""
+    guards = [
+        s.guard
+        for region in program.regions
+        for s in region.statements
+        if any(isinstance(node, Reduce) and node.over == "tensors" for node in walk(s.value))
+    ]
+    return [atom.hyper for guard in guards for atom in atoms(guard) if isinstance(atom, Given)]
+
+
 def _filled(text: str) -> str:
     return textwrap.indent(textwrap.fill(text, 102), "    ")
 
@@ -171,13 +204,17 @@ def _listed(text: str) -> str:
     return textwrap.fill(text, 106, initial_indent=" " * 8, subsequent_indent=" " * 12)
 
 
-def _refuse_unsupported(program: Program) -> None:
-    if program.inputs:
-        raise UnsupportedOperation(f"extra inputs ({program.inputs[0].name})", "pytorch")
-    for slot in program.slots:
-        in_scalars = slot.name in {scalar.defines for scalar in program.update.scalars}
-        if slot.shape != "parameter" and not (slot.shape == "scalar" and in_scalars):
-            raise UnsupportedOperation(f"slots of shape '{slot.shape}' ({slot.name})", "pytorch")
+def _asks_for_axes(program: Program) -> bool:
+    """Whether the formula depends on the axes of a parameter, which complex ones have one more of."""
+    if any(slot.shape in ("rows", "columns") for slot in program.slots):
+        return True
+    return any(
+        (isinstance(node, Choose) and any(isinstance(atom, HasAxes) for atom in atoms(node.guard)))
+        or (isinstance(node, Op) and node.fn is Fn.MATMUL)
+        or (isinstance(node, Reduce) and node.over == "axis")
+        for s in program.update.statements
+        for node in walk(s.value)
+    )
 
 
 TARGET = PytorchTarget()

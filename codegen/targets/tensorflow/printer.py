@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
 
 from optloom.spec.guards import ALWAYS, Always, And, Flag, Given, Guard, HasAxes, Is, Not
 
 from ...double_word import FUNCTIONS
-from ...ir.nodes import Expression, Fn, Hyperparameter, Kind, Literal, Program, Rate, Reduce, Ref
+from ...ir.nodes import Expression, Fn, Hyperparameter, Kind, Length, Literal, Op, Program, Rate, Reduce, Ref
 from ...passes.rates import Environment, rate_of
 from ...printing import Precedence, Printer, UnsupportedOperation
 
@@ -20,6 +21,12 @@ CALLS = {
 }  # fmt: skip
 HELPERS = {Fn.MAXIMUM: "maximum", Fn.MINIMUM: "minimum", Fn.ONE_MINUS_POWER: "one_minus_power"}
 """Operations that are printed as functions of the file itself, by the name of the template that holds them."""
+
+ALIKE = (Fn.WHERE, Fn.MAXIMUM, Fn.MINIMUM, Fn.POW)
+"""Operations whose operands must be of one dtype, literals too."""
+
+CONDITIONS = (Fn.LESS, Fn.LESS_EQUAL, Fn.EQUAL, Fn.BOTH)
+"""Operations whose value is true or false."""
 
 TURNED = {Fn.LESS: ">", Fn.LESS_EQUAL: ">="}
 """Comparisons, by their sign with the sides exchanged: a number stands on the right."""
@@ -47,6 +54,14 @@ class TensorFlowPrinter(Printer):
             left, right = (self.at(argument, Precedence.SUM) for argument in reversed(arguments))
             return f"{left} {TURNED[fn]} {right}", Precedence.COMPARISON
         return super().operation(fn, arguments)
+
+    def alike(self, fn: Fn, arguments: tuple[Expression, ...], literal: str) -> str:
+        """A call whose operands are of one dtype. `literal`: how a number is made a tensor."""
+        texts = [self.print(argument) for argument in arguments]
+        for index, argument in enumerate(arguments):
+            if isinstance(argument, Literal):
+                texts[index] = literal.format(texts[index])
+        return self.calls[fn].format(*texts)
 
     def condition(self, guard: Guard) -> str:
         """`guard` as the condition of an `if`; empty where none is needed."""
@@ -77,36 +92,82 @@ class TensorFlowPrinter(Printer):
 
 
 class TensorPrinter(TensorFlowPrinter):
-    """Values of an element's rate, or (`per_tensor`) of a tensor's: float64, rounded where they meet elements."""
+    """Values of an element's rate, or (`per_tensor`) of a tensor's: float64, rounded where they meet elements.
+
+    `of_all`: the names of what is known of all variables together, members of `k`.
+    """
 
     calls = CALLS | {Fn.EXACT: "k.exact({0})"}
     extra_conditions = EXTRA_CONDITIONS
 
-    def __init__(self, program: Program, rates: Environment, per_tensor: bool = False) -> None:
+    def __init__(
+        self, program: Program, rates: Environment, per_tensor: bool = False, of_all: frozenset[str] = frozenset()
+    ) -> None:
         super().__init__(program)
-        self.rates, self.per_tensor = rates, per_tensor
+        self.rates, self.per_tensor, self.of_all = rates, per_tensor, of_all
+        statements = (s for region in program.regions for s in (*region.scalars, *region.statements))
+        self.conditions = {s.defines for s in statements if is_condition(s.value)}
+
+    def at_rate(self, per_tensor: bool) -> TensorPrinter:
+        return TensorPrinter(self.program, self.rates, per_tensor, self.of_all)
 
     def reference(self, ref: Ref) -> str:
-        if ref.kind is Kind.SCALAR:
-            return f"tf.cast(k.{ref.name}, tf.float64)" if self.per_tensor else f"k.{ref.name}"
-        if not self.per_tensor and self.rates[ref.kind, ref.name].is_per_tensor:
-            return f"tf.cast({ref.name}, k.dtype)"
-        return ref.name
+        if ref.kind is Kind.SUM:
+            return f'sums["{ref.name}"]'
+        is_of_all = ref.kind in (Kind.LET, Kind.SLOT) and ref.name in self.of_all
+        text = f"k.{ref.name}" if ref.kind is Kind.SCALAR or is_of_all else ref.name
+        is_wide = ref.kind is Kind.LET and self.rates[ref.kind, ref.name].is_per_tensor
+        return text if is_wide == self.per_tensor or ref.name in self.conditions else self._cast(text)
+
+    def _cast(self, text: str) -> str:
+        return f"tf.cast({text}, {self._dtype})"
+
+    @property
+    def _dtype(self) -> str:
+        return "tf.float64" if self.per_tensor else "k.dtype"
 
     def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
         if self.per_tensor and fn is Fn.EXACT:
             return self.render(arguments[0])
+        if fn in ALIKE:
+            return self.alike(fn, arguments, f"tf.constant({{0}}, {self._dtype})"), Precedence.ATOM
         return super().operation(fn, arguments)
 
     def reduction(self, node: Reduce) -> str:
-        if node.over != "tensor":
+        """A sum: in float64, or along an axis, where it is one of many, in the elements' dtype."""
+        if node.over == "tensors":
             return super().reduction(node)
-        argument = TensorPrinter(self.program, self.rates).print(node.argument)
-        return f"tf.reduce_sum(tf.cast({argument}, tf.float64))"
+        elements, along = self.at_rate(per_tensor=False), ""
+        if node.over == "axis":
+            along = f", axis={node.axis}, keepdims=True"
+            if not self.per_tensor:
+                return f"tf.reduce_sum({self.print(node.argument)}{along})"
+        match node.argument:
+            case Op(Fn.SQUARE, (x,)):  # formed in the accumulator's dtype, so that a norm does not overflow
+                total = f"tf.reduce_sum(tf.square(tf.cast({elements.print(x)}, tf.float64)){along})"
+            case _:
+                total = f"tf.reduce_sum(tf.cast({elements.print(node.argument)}, tf.float64){along})"
+        return total if self.per_tensor else self._cast(total)
+
+    def length(self, node: Length) -> str:
+        if node.over == "tensors":
+            return super().length(node)
+        argument = self.at_rate(per_tensor=False).print(node.argument)
+        return self._cast(f"tf.shape({argument})[{node.axis}]" if node.over == "axis" else f"tf.size({argument})")
 
     def is_per_tensor(self, node: Expression) -> bool:
         rate = rate_of(node, self.rates)
         return rate != Rate.BUILT and rate.is_per_tensor
+
+
+def is_condition(node: Expression) -> bool:
+    return isinstance(node, Op) and node.fn in CONDITIONS
+
+
+class BetweenPrinter(TensorPrinter):
+    """What is known of all variables together, between passes over them: no variable is at hand."""
+
+    extra_conditions = {}
 
 
 class FastScalarPrinter(TensorFlowPrinter):
@@ -122,6 +183,8 @@ class FastScalarPrinter(TensorFlowPrinter):
         if fn is Fn.POWER and isinstance(arguments[0], Literal):  # of a number alone, graphs would make a float32
             base = f"_support.float64({self.print(arguments[0])})"
             return self.calls[fn].format(base, self.print(arguments[1])), Precedence.ATOM
+        if fn in ALIKE:
+            return self.alike(fn, arguments, "_support.float64({0})"), Precedence.ATOM
         return super().operation(fn, arguments)
 
     def reference(self, ref: Ref) -> str:
@@ -130,8 +193,18 @@ class FastScalarPrinter(TensorFlowPrinter):
         return ref.name
 
 
-PAIRS: dict[Fn, str] = {fn: f"double.{text}" for fn, text in FUNCTIONS.items() if fn is not Fn.POW}
-PAIRS[Fn.LESS] = "double.less({0}, {1})"
+DECISIONS: Mapping[Fn, tuple[str, frozenset[str]]] = {
+    Fn.LESS: ("less({0}, {1})", frozenset({"less"})),
+    Fn.LESS_EQUAL: ("less_equal({0}, {1})", frozenset({"less", "less_equal"})),
+    Fn.EQUAL: ("equal({0}, {1})", frozenset({"equal"})),
+    Fn.WHERE: ("choose({0}, {1}, {2})", frozenset({"where", "choose"})),
+    Fn.MAXIMUM: ("maximum({0}, {1})", frozenset({"where", "choose", "less", "maximum"})),
+    Fn.MINIMUM: ("minimum({0}, {1})", frozenset({"where", "choose", "less", "minimum"})),
+}
+"""Comparisons of pairs, and choices between them: how they are called, and the functions that they need."""
+
+PAIRS: dict[Fn, str] = {fn: f"double.{text}" for fn, text in FUNCTIONS.items()}
+PAIRS |= {fn: f"double.{text}" for fn, (text, _) in DECISIONS.items()} | {Fn.BOTH: "{0} & {1}"}
 """Operations on pairs: functions of the generated module `double`."""
 
 
@@ -146,7 +219,15 @@ class StrictScalarPrinter(TensorFlowPrinter):
             if arguments[1] != Ref(Kind.STEP, "t"):
                 raise UnsupportedOperation("a power to another exponent than the step's number", self.target)
             return self.calls[fn].format(self.print(arguments[0]), "t"), Precedence.ATOM
+        if fn is Fn.REMAINDER:
+            return f"double.pair({self._remainder(*arguments)})", Precedence.ATOM
         return super().operation(fn, arguments)
+
+    def _remainder(self, step: Expression, divisor: Expression) -> str:
+        match step, divisor:
+            case Ref(Kind.STEP), Ref(Kind.HYPER, name) if self.program.hyper(name).integer:
+                return f"t % self.{name}"
+        raise UnsupportedOperation("a remainder of other than the step's number and an integer", self.target)
 
     def literal(self, value: Fraction) -> str:
         return f"double.pair({super().literal(value)})"

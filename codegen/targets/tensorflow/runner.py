@@ -40,23 +40,26 @@ def run(job: Job) -> list[list[Snapshot]]:
             variable.assign(value)
         for variable, value in zip(variables, given.parameters, strict=True):
             variable.assign(value)
-        for name, values in (given.slots or {}).items():
+        copies = dict.fromkeys(optimizer._COPIES, given.parameters)
+        for name, values in (copies | (given.slots or {})).items():
             for variable, value in zip(slots[name], values, strict=True):
-                variable.assign(value)
+                if variable is not None:
+                    variable.assign(value)
         optimizer._iterations.assign(given.calls)
-        return [call(gradients) for gradients in given.gradients]
+        inputs = given.inputs or [{}] * len(given.gradients)
+        return [call(gradients, beside) for gradients, beside in zip(given.gradients, inputs, strict=True)]
 
-    def call(gradients: list[Array]) -> Snapshot:
-        step([tf.constant(g) for g in gradients])
-        kept: Slots = {name: [_copy(v) for v in own] for name, own in slots.items()}
+    def call(gradients: list[Array], inputs: dict[str, Any]) -> Snapshot:
+        step([tf.constant(g) for g in gradients], {name: _tensors(x) for name, x in inputs.items()})
+        kept: Slots = {name: [np.zeros(0) if v is None else _copy(v) for v in own] for name, own in slots.items()}
         return Snapshot([_copy(w) for w in variables], kept, int(optimizer.iterations))
 
     return [episode(given) for given in job.episodes]
 
 
-def _stepper(optimizer: Any, variables: list[Any], mode: str) -> Callable[[list[Any]], Any]:
-    def step(gradients: list[Any]) -> None:
-        optimizer.apply(gradients, variables)
+def _stepper(optimizer: Any, variables: list[Any], mode: str) -> Callable[[list[Any], dict[str, Any]], Any]:
+    def step(gradients: list[Any], inputs: dict[str, Any]) -> None:
+        optimizer.apply(gradients, variables, **inputs)
 
     return step if mode == "eager" else tf.function(step, jit_compile=mode == "xla")
 
@@ -65,6 +68,11 @@ def _slots(optimizer: Any) -> dict[str, list[Any]]:
     """The slot variables, by the rule's names."""
     slots = {name: list(variables) for name, variables in optimizer._slots().items()}
     return slots | {name: list(getattr(optimizer, at).values()) for name, at in optimizer._SCALAR_SLOTS.items()}
+
+
+def _tensors(given: Any) -> Any:
+    """An input: one number, or an array for each variable."""
+    return [tf.constant(x) for x in given] if isinstance(given, list) else tf.constant(given, tf.float64)
 
 
 def _copy(variable: Any) -> Array:

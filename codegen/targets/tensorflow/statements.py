@@ -1,4 +1,4 @@
-"""The lines of Python that a program's statements become."""
+"""The lines of Python that statements become: assignments, and a step's scalars."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from ...ir.nodes import (
     Expression,
     Fn,
     Kind,
-    Let,
     Literal,
     Op,
     Program,
@@ -20,12 +19,11 @@ from ...ir.nodes import (
     references,
     walk,
 )  # fmt: skip
-from ...passes.rates import environment
-from .printer import FastScalarPrinter, StrictScalarPrinter, TensorPrinter, may_be_none
+from ...printing import Precedence
+from .printer import FastScalarPrinter, StrictScalarPrinter, TensorPrinter, is_condition, may_be_none
 
 INDENT = "    "
-CONDITIONS = (Fn.LESS, Fn.LESS_EQUAL, Fn.EQUAL, Fn.BOTH)
-STORAGE = {"accumulated_gradient": "_accumulated_gradients"}
+STORAGE = {"accumulated_gradient": "_accumulated_gradients", "weight_average": "_model_variables_moving_average"}
 """The lists of variables that Keras's base class makes for stages, by slot; a rule's own are called as the slot."""
 
 
@@ -49,72 +47,20 @@ class Lines(list[str]):
         self.extend(new)
 
 
-def update_lines(program: Program) -> Lines:
-    """All statements in order, stores as assignments to local names; what every call stores is stored at once."""
-    lines = Lines()
-    for region in program.regions:
-        _add_statements(lines, program, region)
-        if region is not program.update:
-            _add_stores(lines, program, region)
-    return lines
-
-
-def _add_statements(lines: Lines, program: Program, region: Region) -> None:
-    tensors = TensorPrinter(program, environment(program, region))
-    for statement in region.statements:
-        per_tensor = isinstance(statement, Let) and tensors.is_per_tensor(statement.value)
-        printer = TensorPrinter(program, tensors.rates, per_tensor=True) if per_tensor else tensors
-        name = statement.name if isinstance(statement, Let) else statement.slot
-        lines.add(tensors.condition(statement.guard), _assignment(name, statement.value, printer))
-
-
-def _assignment(name: str, value: Expression, printer: TensorPrinter) -> Iterator[str]:
-    """`name = value`; a choice between choices becomes branches, one number for all elements a tensor."""
+def assignment(name: str, value: Expression, printer: TensorPrinter, shape: str) -> Iterator[str]:
+    """`name = value`; a choice between choices becomes branches, one number for all elements a tensor of `shape`."""
     match value:
         case Choose(guard, chosen, other) if isinstance(chosen, Choose) or isinstance(other, Choose):
             yield f"if {printer.condition(guard)}:"
-            yield from (INDENT + line for line in _assignment(name, chosen, printer))
+            yield from (INDENT + line for line in assignment(name, chosen, printer, shape))
             yield "else:"
-            yield from (INDENT + line for line in _assignment(name, other, printer))
-        case Literal(zero) if zero == 0:
+            yield from (INDENT + line for line in assignment(name, other, printer, shape))
+        case Literal(zero) if zero == 0 and shape == "tf.shape(w)":
             yield f"{name} = tf.zeros_like(w)"
         case Literal() | Ref(kind=Kind.SCALAR):
-            yield f"{name} = tf.fill(tf.shape(w), tf.cast({printer.print(value)}, k.dtype))"
+            yield f"{name} = tf.fill({shape}, tf.cast({printer.print(value)}, k.dtype))"
         case _:
             yield f"{name} = {printer.print(value)}"
-
-
-def read_lines(program: Program, lazy: bool) -> Lines:
-    """Local names for the slots whose old values are read; of slots that a lazy update has none of, whole."""
-    printer = TensorPrinter(program, {})
-    read = {ref.name for region in program.regions for ref in _references(region.statements) if ref.kind is Kind.BEFORE}
-    lines = Lines()
-    for slot in program.slots:
-        if slot.name in read and slot.shape != "scalar":
-            rows = ", rows" if lazy and not slot.stage else ""
-            line = f"{slot.name} = _support.read(self.{storage(slot.name)}[i]{rows})"
-            lines.add(printer.condition(slot.when), [line])
-    return lines
-
-
-def store_lines(program: Program, lazy: bool) -> Lines:
-    """What the update assigns to variables, under its predicate if it has one."""
-    lines = Lines()
-    _add_stores(lines, program, program.update, lazy)
-    return lines
-
-
-def _add_stores(lines: Lines, program: Program, region: Region, lazy: bool = False) -> None:
-    printer = TensorPrinter(program, {})
-    for statement in region.statements:
-        if isinstance(statement, Store):
-            is_whole = not lazy or (statement.slot != "w" and bool(program.slot(statement.slot).stage))
-            rows = "" if is_whole else ", rows"
-            where = ", where=where" if region.predicate else ""
-            variable = "variable" if statement.slot == "w" else f"self.{storage(statement.slot)}[i]"
-            lines.add(
-                printer.condition(statement.guard), [f"_support.store({variable}, {statement.slot}{rows}{where})"]
-            )
 
 
 def scalar_lines(program: Program, region: Region) -> Lines:
@@ -124,7 +70,7 @@ def scalar_lines(program: Program, region: Region) -> Lines:
     inner = {ref.name for ref in _references(region.scalars) if ref.kind in (Kind.LET, Kind.SLOT)}
     lines = Lines()
     for scalar in region.scalars:
-        text = printer.print(scalar.value)
+        text = printer.at(scalar.value, Precedence.ATOM if program.strict else Precedence.CHOICE)
         here: list[str] = []
         if isinstance(scalar, Store):
             where = ", where=where" if region.predicate else ""
@@ -164,14 +110,15 @@ def _exactly(text: str, strict: bool) -> str:
 
 def _rounded(text: str, value: Expression, strict: bool) -> str:
     """A scalar in the compute dtype; conditions stay what they are."""
-    if isinstance(value, Op) and value.fn in CONDITIONS:
+    if is_condition(value):
         return text
     return f"{text}[0]" if strict else f"tf.cast({text}, dtype)"
 
 
 def hyper_lines(program: Program, region: Region) -> list[str]:
-    """Local names for the hyperparameters that the scalars read, exactly as they were passed."""
-    read = {ref.name for ref in _references(region.scalars) if ref.kind is Kind.HYPER}
+    """Local names for the hyperparameters and inputs that the scalars read, exactly as they were passed."""
+    refs = list(_references(region.scalars))
+    read = {ref.name for ref in refs if ref.kind is Kind.HYPER}
     lines = []
     for hyper in program.hypers:
         if hyper.name in read and not may_be_none(hyper):
@@ -179,6 +126,9 @@ def hyper_lines(program: Program, region: Region) -> list[str]:
                 "_support.float64(learning_rate)" if hyper.name == "learning_rate" else f'self._value("{hyper.name}")'
             )
             lines.append(f"{hyper.name} = " + (f"double.pair({value})" if program.strict else value))
+    for name in dict.fromkeys(ref.name for ref in refs if ref.kind is Kind.INPUT):
+        value = f'self._input("{name}")'
+        lines.append(f"{name} = " + (f"double.pair({value})" if program.strict else value))
     return lines
 
 

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 from typing import Literal as OneOf
 
 from optloom.spec.declarations import Peer
-from optloom.spec.guards import ALWAYS, Flag, Given, Is, atoms
+from optloom.spec.guards import ALWAYS, Flag, Given, HasAxes, Is, atoms
 
 from ...double_word import functions_for
-from ...ir.nodes import Choice, Fn, Hyperparameter, Kind, Literal, Op, Program, Ref, Region, SlotInfo, Store, walk
-from ...passes.locality import locality
+from ...ir.nodes import Choice, Hyperparameter, Kind, Literal, Op, Program, Ref, Region, SlotInfo, walk
+from ...passes.joined import joined
+from ...passes.locality import locality, whole_under
 from ...printing import UnsupportedOperation
 from ...target import Templates
 from . import statements
-from .printer import HELPERS, NESTINGS, TensorFlowPrinter, may_be_none
+from .formula import passes
+from .printer import DECISIONS, HELPERS, NESTINGS, TensorFlowPrinter, may_be_none
 
 KERAS_ARGUMENTS = {
     "weight_decay": "None",
@@ -41,7 +43,7 @@ class TensorFlow:
 
     name = "tensorflow"
     ecosystem = "keras"
-    missing_stages = frozenset({"unscale", "clip", "ema"})
+    missing_stages: frozenset[str] = frozenset()
     numerics: OneOf["strict", "fast"] = "fast"
     nestings = NESTINGS
     templates = Templates(Path(__file__).parent / "templates")
@@ -68,19 +70,10 @@ def _refuse(program: Program) -> None:
     """Raises UnsupportedOperation for what no part of the generated class has a place for."""
     problems = {
         "a rule without a learning rate": not any(hyper.name == "learning_rate" for hyper in program.hypers),
-        "extra inputs": bool(program.inputs),
-        "a slot of another shape than the parameter's": any(
-            slot.shape not in ("parameter", "scalar") for slot in program.slots
-        ),
-        "a slot of the whole optimizer that tensors decide": any(
-            isinstance(statement, Store) and statement.slot != "w" and program.slot(statement.slot).shape == "scalar"
-            for region in program.regions
-            for statement in region.statements
+        "a copy of variables of some shapes alone": any(
+            _is_copy(slot) and _asks_for_axes(slot) for slot in program.slots
         ),
         "a slot of the parameter's own dtype": any(slot.storage != "compute" for slot in program.slots),
-        "a slot that starts as a copy of the parameter": any(
-            isinstance(slot.init, Ref) and slot.init.kind is Kind.PARAMETER for slot in program.slots
-        ),
         "a stage that recurs by its own clock": any(
             region.predicate and region.predicate.hyper != "gradient_accumulation_steps" for region in program.regions
         ),
@@ -95,9 +88,9 @@ def _peer_of(program: Program) -> Peer | None:
 
 
 def _context(program: Program) -> dict[str, Any]:
-    update = program.update
+    update = joined(program)
     peer = _peer_of(program)
-    stages = {hyper.name: hyper for hyper in program.hypers if hyper.stage and not hyper.convention}
+    stages = {item.name: item for item in _declared(program) if item.stage and not item.convention}
     own = [hyper for hyper in program.hypers if hyper.name not in stages]
     if unknown := set(stages) - set(KERAS_ARGUMENTS):
         raise UnsupportedOperation(f"the stage's argument '{min(unknown)}'", TensorFlow.name)
@@ -108,6 +101,7 @@ def _context(program: Program) -> dict[str, Any]:
         "peer": peer,
         "arguments": _arguments(program, peer),
         "keras_arguments": list(KERAS_ARGUMENTS),
+        "later": set(KERAS_ARGUMENTS) - {item.name for item in _declared(program)},
         "conventions": _conventions(program),
         "declarations": _declarations(program, peer, never_lazy),
         "own": [hyper for hyper in own if hyper.name != "learning_rate"],
@@ -115,9 +109,9 @@ def _context(program: Program) -> dict[str, Any]:
         "lazy": not never_lazy,
         "rows": "" if never_lazy else ", rows",
         "slots": _slot_lines(program, peer),
-        "reads": statements.read_lines(program, not never_lazy),
-        "formula": statements.update_lines(program),
-        "stores": statements.store_lines(program, not never_lazy),
+        "passes": passes(program, lazy=not never_lazy),
+        "inputs": program.inputs,
+        "tensor_inputs": [source.name for source in program.inputs if source.shape == "parameter"],
         "scalar_reads": statements.scalar_read_lines(program, update),
         "hypers": statements.hyper_lines(program, update),
         "scalars": statements.scalar_lines(program, update),
@@ -140,18 +134,28 @@ def _declarations(program: Program, peer: Peer | None, never_lazy: str) -> list[
         lines.append(f"{option.name} = _support.Option({', '.join(choices)})")
     if never_lazy:
         lines.append(f'sparse = _support.Sparse("{never_lazy}")')
-    own = {slot.name: statements.storage(slot.name) for slot in program.slots if slot.shape == "parameter"}
+    own = {slot.name: statements.storage(slot.name) for slot in program.slots if slot.shape != "scalar"}
     scalar = {slot.name: statements.storage(slot.name) for slot in program.slots if slot.shape == "scalar"}
+    if program.alternatives:
+        lines.append(f"_ALTERNATIVES = {program.alternatives!r}")
+    if program.dependents():
+        lines.append(f"_NEEDS = {program.dependents()!r}")
+    if whole_under(program):
+        lines.append(f"_WHOLE_UNDER = {whole_under(program)!r}")
     rules = dict.fromkeys([program.name, *([peer.path.rpartition(".")[2]] if peer else [])])
     lines += ["", f"_RULES = {tuple(rules)!r}", f"_SLOTS = types.MappingProxyType({own!r})"]
-    return lines + ([f"_SCALAR_SLOTS = types.MappingProxyType({scalar!r})"] if scalar else [])
+    copies = tuple(slot.name for slot in filter(_is_copy, program.slots))
+    lines += [f"_COPIES = {copies!r}"] if copies else []
+    lines += [f"_SCALAR_SLOTS = types.MappingProxyType({scalar!r})"] if scalar else []
+    inputs = {source.name: source.shape for source in program.inputs}
+    return lines + ([f"_INPUTS = types.MappingProxyType({inputs!r})"] if inputs else [])
 
 
 def _functions(region: Region) -> frozenset[str]:
     """What strict scalars call, comparisons included."""
-    nodes = (node for scalar in region.scalars for node in walk(scalar.value))
-    compared = any(isinstance(node, Op) and node.fn is Fn.LESS for node in nodes)
-    return functions_for(region.scalars) | ({"less"} if compared else frozenset())
+    nodes = [node for scalar in region.scalars for node in walk(scalar.value) if isinstance(node, Op)]
+    decisions = (DECISIONS[node.fn][1] for node in nodes if node.fn in DECISIONS)
+    return functions_for(region.scalars).union(*decisions)
 
 
 def _names(slot: SlotInfo) -> set[str]:
@@ -180,7 +184,7 @@ def _arguments(program: Program, peer: Peer | None) -> list[tuple[str, str]]:
     for item in _declared(program):
         if not item.convention:
             (defaults if item.stage else own)[item.name] = repr(item.default)
-    values = own | defaults
+    values = own | {name: default for name, default in defaults.items() if name not in own}
     order = [*(peer.arguments if peer else ()), *values]
     return [(name, values[name]) for name in dict.fromkeys(order) if name in values]
 
@@ -199,25 +203,51 @@ def _slot_lines(program: Program, peer: Peer | None) -> list[str]:
     """What makes the rule's own slots, in Keras's order: interleaved by variable, guarded ones last."""
     printer = TensorFlowPrinter(program)
     names = dict(peer.slots) if peer else {}
-    own = [slot for slot in program.slots if not slot.stage and slot.shape == "parameter"]
-    own = sorted(own, key=lambda slot: slot.when != ALWAYS)
+    own = [slot for slot in program.slots if not slot.stage and slot.shape != "scalar" and not _is_copy(slot)]
     lines = statements.Lines()
-    for guard, slots in groupby(own, key=lambda slot: slot.when):
+    if any(slot.shape != "parameter" or _asks_for_axes(slot) for slot in own):
+        lines.extend(_lines_by_variable(own, printer, names))
+        own = []
+    for guard, slots in groupby(sorted(own, key=lambda slot: slot.when != ALWAYS), key=lambda slot: slot.when):
         group = list(slots)
         targets = ", ".join(f"self.{statements.storage(slot.name)}" for slot in group)
         called = [repr(names.get(slot.name, slot.name)) for slot in group]
         starts = [_start(slot) for slot in group]
         call = f"self.add_optimizer_variables(variables, {_one_or_list(called)}{_initializers(starts)})"
-        condition = printer.condition(guard)
-        if "variable." in condition:
-            raise UnsupportedOperation("a slot that depends on the variable's shape", TensorFlow.name)
-        lines.add(condition, [f"{targets} = {call}"])
+        lines.add(printer.condition(guard), [f"{targets} = {call}"])
+    for slot in filter(_is_copy, program.slots):
+        made = f"self._copies(variables, {names.get(slot.name, slot.name)!r})"
+        lines.add(printer.condition(slot.when), [f"self.{statements.storage(slot.name)} = {made}"])
     for slot in program.slots:
         if slot.shape == "scalar":
             name, start = names.get(slot.name, slot.name), _number(slot.init)
             made = f"self._scalar_slots(variables, {name!r}, {start})"
             lines.add(printer.condition(slot.when), [f"self.{statements.storage(slot.name)} = {made}"])
     return lines
+
+
+def _lines_by_variable(slots: list[SlotInfo], printer: TensorFlowPrinter, names: Mapping[str, str]) -> Iterator[str]:
+    """What makes slots that not every variable has, or of another shape than its own."""
+    for slot in slots:
+        yield f"self.{statements.storage(slot.name)} = []"
+    yield "for variable in variables:"
+    for slot in slots:
+        arguments = ["variable", repr(names.get(slot.name, slot.name))]
+        arguments += [f"shape={slot.shape!r}"] if slot.shape != "parameter" else []
+        arguments += [f"initializer={start}"] if (start := _start(slot)) != '"zeros"' else []
+        made = f"self._slot({', '.join(arguments)})"
+        if condition := printer.condition(slot.when):
+            made += f" if {condition} else None"
+        yield f"    self.{statements.storage(slot.name)}.append({made})"
+
+
+def _asks_for_axes(slot: SlotInfo) -> bool:
+    return any(isinstance(atom, HasAxes) for atom in atoms(slot.when))
+
+
+def _is_copy(slot: SlotInfo) -> bool:
+    """Whether a slot starts as a copy of the parameter."""
+    return isinstance(slot.init, Ref) and slot.init.kind is Kind.PARAMETER
 
 
 def _start(slot: SlotInfo) -> str:
@@ -230,7 +260,7 @@ def _number(init: Literal | Ref) -> str:
         case Literal(value):
             return repr(float(value))
         case Ref(_, name):
-            return f'self._value("{name}")'
+            return f'self._initial("{name}")'
 
 
 def _initializers(starts: list[str]) -> str:

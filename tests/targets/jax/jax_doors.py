@@ -10,9 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from kinds import of_each_kind
 from optloom.codegen.compiler import discover, program_for
+from optloom.codegen.ir.nodes import Kind, Program, Ref
 from optloom.codegen.printing import UnsupportedOperation
-from optloom.codegen.targets.jax.target import TARGET
+from optloom.codegen.targets.jax.target import TARGET, names_in_optax
+from optloom.spec.guards import HasAxes, atoms
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 
@@ -26,15 +29,37 @@ def _is_printed(rule: Any) -> bool:
 
 
 RULES = tuple(name for name, rule in discover().items() if _is_printed(rule))
+EACH_KIND = of_each_kind(RULES, "jax")
 
 
 class Doors:
-    """The module of one rule, and its two doors."""
+    """The module of one rule, its two doors, and what its declarations say of it."""
 
-    def __init__(self, module: ModuleType, name: str) -> None:
-        self.module, self.name = module, name
+    def __init__(self, module: ModuleType, name: str, program: Program) -> None:
+        self.module, self.name, self.program = module, name, program
         self.factory: Callable[..., optax.GradientTransformationExtraArgs] = getattr(module, name)
         self.step: Callable[..., Any] = getattr(module, f"{name}_step")
+
+    @property
+    def asks_for_axes(self) -> bool:
+        """Whether what leaves keep depends on their axes."""
+        own = self.program.slots
+        return any(s.shape in ("rows", "columns") or any(isinstance(a, HasAxes) for a in atoms(s.when)) for s in own)
+
+    @property
+    def rate_starts_a_slot(self) -> bool:
+        return any(slot.init == Ref(Kind.HYPER, "learning_rate") for slot in self.program.slots)
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """What a step takes beside gradients: the shape of each, by its name."""
+        names = names_in_optax(self.program)
+        return {names[source.name]: source.shape for source in self.program.inputs}
+
+    @property
+    def integers(self) -> tuple[str, ...]:
+        """The numbers that decide what is compiled, always given."""
+        return tuple(hyper.name for hyper in self.program.hypers if hyper.integer and hyper.default is not None)
 
 
 def tree(dtype: str = "float32") -> dict[str, Any]:

@@ -9,10 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import pytest
 from jax_doors import Doors, assert_same, avals, gradients, tree
-from optloom.codegen.compiler import discover, render
-from optloom.codegen.printing import UnsupportedOperation
+from optloom.codegen.compiler import discover
 
 
 def test_both_doors_agree(doors: Doors) -> None:
@@ -77,29 +75,3 @@ def test_a_rule_of_ones_own_that_does_not_only_add(rendered: Callable[..., Doors
     same = jnp.arange(4.0)
     donated = jax.jit(step, donate_argnums=(0, 2))(same, g, init(same))
     assert_same(donated, (moved, after), ulps=4)
-
-
-@pytest.mark.parametrize(
-    ("slot", "message"),
-    [
-        ('Slot("", shape="rows")', "slots of shape 'rows'"),
-        ('Slot("", when=HasAxes(2))', "slots that only some parameters have"),
-    ],
-)
-def test_what_is_not_printed_yet_is_refused_by_name(slot: str, message: str, tmp_path: Path) -> None:
-    text = f"""
-from optloom.spec import Hyper, Rule, Slot, total
-from optloom.spec.guards import HasAxes
-
-class Refused(Rule):
-    "A rule."
-    learning_rate = Hyper(0.5, ge=0)
-    s = {slot}
-
-    def step(self, w, g, t):
-        self.s = self.learning_rate * total(g, axis=-1) if {"rows" in slot} else self.learning_rate
-        return w - self.learning_rate * g
-"""
-    (tmp_path / "refused.py").write_text(text)
-    with pytest.raises(UnsupportedOperation, match=message):
-        render(discover(tmp_path / "refused.py")["refused"], "jax")

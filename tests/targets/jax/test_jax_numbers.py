@@ -15,7 +15,12 @@ from jax_doors import Doors, assert_same, gradients, tree
 def test_a_rate_may_be_a_float_an_array_or_a_schedule(doors: Doors) -> None:
     params, grads = tree(), gradients(tree())
     results = []
-    for rate in (0.25, np.float32(0.25), jnp.float32(0.25), lambda count: 0.25, lambda count: jnp.float32(0.25)):
+    schedules = (lambda count: 0.25, lambda count: jnp.float32(0.25))
+    if doors.rate_starts_a_slot:
+        with pytest.raises(TypeError, match="learning_rate must be a number, not"):
+            doors.step(schedules[0])
+        schedules = ()
+    for rate in (0.25, np.float32(0.25), jnp.float32(0.25), *schedules):
         init, step = doors.step(rate)
         results.append(step(params, grads, init(params)))
     for other in results[1:]:
@@ -34,9 +39,10 @@ def test_schedules_see_the_updates_made_before(adam: Doors) -> None:
 
 def test_inject_hyperparams_gives_the_same_as_plain_numbers(doors: Doors) -> None:
     params, grads = tree(), gradients(tree())
-    injected = optax.inject_hyperparams(doors.factory)(learning_rate=0.1)
+    injected = optax.inject_hyperparams(doors.factory, static_args=doors.integers)(learning_rate=0.1)
     updates, state = jax.jit(injected.update)(grads, injected.init(params), params)
-    expected, _ = doors.factory(jnp.float32(0.1)).update(grads, doors.factory().init(params), params)
+    plain = doors.factory(jnp.float32(0.1))
+    expected, _ = plain.update(grads, plain.init(params), params)
     for x, y in zip(jax.tree.leaves(updates), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-3)  # b2 arrives rounded to float32, as in optax
     assert float(state.hyperparams["learning_rate"]) == np.float32(0.1)
@@ -69,7 +75,7 @@ def test_accumulation_updates_once_by_the_mean(doors: Doors) -> None:
 
 
 def test_an_injected_number_changes_without_a_new_trace(doors: Doors) -> None:
-    optimizer = optax.inject_hyperparams(doors.factory)(learning_rate=0.1, weight_decay=0.01)
+    optimizer = optax.inject_hyperparams(doors.factory, static_args=doors.integers)(learning_rate=0.1, weight_decay=0.01)
     params, traced = jnp.ones(3), 0
 
     def count_traces(*arguments: Any) -> Any:
@@ -83,9 +89,9 @@ def test_an_injected_number_changes_without_a_new_trace(doors: Doors) -> None:
     second, _ = update(jnp.ones(3), state, params)
     assert traced == 1
     plain = doors.factory(jnp.float32(0.2), weight_decay=jnp.float32(0.01))
-    expected, _ = plain.update(jnp.ones(3), plain.init(params), params)
+    expected, _ = plain.update(jnp.ones(3), state.inner_state, params)
     np.testing.assert_allclose(second, expected, rtol=1e-3)  # other numbers arrive rounded to float32
-    assert not np.allclose(second, first, rtol=0.1)
+    assert doors.rate_starts_a_slot or not np.allclose(second, first, rtol=0.1)
 
 
 def test_a_number_may_arrive_traced_and_an_integer_that_decides_structure_may_not(adam: Doors) -> None:

@@ -40,11 +40,13 @@ def test_lazy_is_the_dense_update_of_the_touched_rows_alone(name: str, rendered:
     doors = rendered(name)
     init, step = doors.step(0.1, weight_decay=0.01)
     w = parameter()
-    state = step(w, jnp.ones_like(w), init(w))[1]  # slots that would decay
+    shapes = {source: jnp.shape(w) if shape == "parameter" else () for source, shape in doors.inputs.items()}
+    extra = {source: jnp.asarray(np.random.default_rng(2).normal(size=shape) + 2) for source, shape in shapes.items()}
+    state = step(w, jnp.ones_like(w), init(w), **extra)[1]  # slots that would decay
     g = rows(doors.module)
-    new, after = jax.jit(step)(w, g, state)
-    by_rows = jax.tree.map(lambda x: x[jnp.array(TOUCHED)] if x.ndim else x, (w, state))
-    expected, expected_after = jax.jit(step)(by_rows[0], whole(g)[jnp.array(TOUCHED)], by_rows[1])
+    new, after = jax.jit(step)(w, g, state, **extra)
+    by_rows, beside = jax.tree.map(lambda x: x[jnp.array(TOUCHED)] if x.ndim else x, ((w, state), extra))
+    expected, expected_after = jax.jit(step)(by_rows[0], whole(g)[jnp.array(TOUCHED)], by_rows[1], **beside)
     assert avals(after) == avals(state)
     trees = (new, after), (w, state), (expected, expected_after)
     for made, kept, wanted in zip(*map(jax.tree.leaves, trees), strict=True):
@@ -53,7 +55,7 @@ def test_lazy_is_the_dense_update_of_the_touched_rows_alone(name: str, rendered:
             assert_same(made[jnp.array(OTHERS)], kept[jnp.array(OTHERS)])
     assert int(after[0].count) == 2
 
-    updates, theirs = doors.factory(0.1, weight_decay=0.01).update(g, state, w)
+    updates, theirs = doors.factory(0.1, weight_decay=0.01).update(g, state, w, **extra)
     np.testing.assert_allclose(optax.apply_updates(w, updates), new, rtol=1e-6)
     assert not np.any(np.asarray(updates)[OTHERS])
     assert_same(theirs, after, ulps=8)

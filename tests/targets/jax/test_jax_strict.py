@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from jax_doors import Doors, field
 from optloom.codegen.compiler import discover, program_for, render
+from optloom.codegen.conformance.campaign import Campaign
 from optloom.codegen.conformance.protocol import load_module
 from optloom.codegen.targets.jax.target import names_in_optax
 
@@ -58,6 +59,13 @@ def test_strict_code_has_numpys_bits(
         if value is not None:
             np.testing.assert_array_equal(np.asarray(field(state, names[slot])), value)
     assert int(state[0].count) == numpys.updates
+
+
+@pytest.mark.parametrize("name", ["dog", "prodigy"])
+def test_strict_code_with_sums_over_all_leaves_is_within_the_bound(name: str) -> None:
+    report = Campaign({name: discover()[name]}, ("jax",), ("float32",), ("strict",), "quick").run()
+    assert {result.cell.part for result in report.results} == {"step", "run"}
+    assert not [result.cell.id for result in report.results if result.kind not in ("BIT", "BOUND", "FTZ")]
 
 
 @pytest.mark.parametrize("t", [1, 2, 10, 1000, 10**6, 2**24 + 1])

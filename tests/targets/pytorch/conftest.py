@@ -13,7 +13,7 @@ from optloom.codegen.compiler import discover, render
 from optloom.codegen.conformance.protocol import load_module
 
 sys.path.insert(0, str(Path(__file__).parent))
-from torch_training import RULES
+from torch_training import EACH_KIND
 
 torch.set_num_threads(1)
 
@@ -36,9 +36,9 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
     return load
 
 
-@pytest.fixture(params=RULES)
+@pytest.fixture(params=EACH_KIND)
 def kind(request: pytest.FixtureRequest, rendered: Callable[..., Any]) -> Any:
-    """The class of each rule in turn."""
+    """The class of a rule of each kind in turn."""
     return rendered(request.param)
 
 

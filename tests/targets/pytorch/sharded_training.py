@@ -129,7 +129,8 @@ def main(rank: int, folder: Path, rules: dict[str, str]) -> None:
         for rule, file in rules.items():
             kind = next(
                 x for x in vars(load_module(file)).values()
-                if isinstance(x, type) and x.__name__.lower() == rule and issubclass(x, torch.optim.Optimizer)
+                if isinstance(x, type) and issubclass(x, torch.optim.Optimizer)
+                and x.__name__.lower() == rule.replace("_", "")
             )  # fmt: skip
             for foreach in (False, True) if check == "fsdp" else (None,):
                 try:

@@ -11,19 +11,12 @@ from typing import Any
 import pytest
 import torch
 from optloom.codegen.compiler import Settings, discover, render
-from optloom.codegen.printing import UnsupportedOperation
 from torch_training import (
     RULES,
     parameters,
     stages,
     train,
 )
-
-
-def test_what_cannot_be_printed_yet_is_named() -> None:
-    assert {"adagrad", "adam", "adamax", "adamw", "lamb", "sgd"} <= set(RULES)
-    with pytest.raises(UnsupportedOperation, match="'at least 2 axes'"):
-        render(discover()["muon"], "pytorch")
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -56,18 +49,18 @@ def test_files_are_well_formed(name: str, numerics: str) -> None:
     ("arguments", "error", "message"),
     [
         ({"lr": -1}, ValueError, "lr must be >= 0, got -1"),
-        ({"lr": float("nan")}, ValueError, "lr must be a finite number, got nan"),
+        ({"lr": float("nan")}, ValueError, "lr must be >= 0, got nan"),
         ({"lr": "0.1"}, TypeError, "lr must be a number, got '0.1'"),
         ({"lr": torch.ones(2)}, ValueError, "lr must be a number or a tensor of one element, got shape (2,)"),
-        ({"betas": (0.9, 1.0)}, ValueError, "betas[1] must be < 1, got 1.0"),
+        ({"betas": (0.9, 1.0)}, ValueError, "betas[1] must be >= 0 and < 1, got 1.0"),
         ({"betas": 0.9}, ValueError, "betas must be 2 numbers, got 0.9"),
         ({"eps": -1e-8}, ValueError, "eps must be >= 0, got -1e-08"),
         ({"weight_decay": -0.1}, ValueError, "weight_decay must be >= 0, got -0.1"),
-        ({"gradient_accumulation_steps": 1}, ValueError, "gradient_accumulation_steps must be >= 2, got 1"),
+        ({"gradient_accumulation_steps": 1}, ValueError, "gradient_accumulation_steps must be an integer >= 2, got 1"),
         (
             {"gradient_accumulation_steps": 2.5},
             ValueError,
-            "gradient_accumulation_steps must be an integer, got 2.5",
+            "gradient_accumulation_steps must be an integer >= 2, got 2.5",
         ),
         (
             {"fused": True, "foreach": True},

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 from torch_training import (
-    RULES,
+    EACH_KIND,
     assert_close,
     decaying,
     parameters,
@@ -31,7 +31,7 @@ def compiler() -> Callable[..., Any]:
     ("name", "dtype", "backend"),
     [
         ("adam", torch.bfloat16, "inductor"),
-        *((name, torch.float64, "aot_eager") for name in RULES),
+        *((name, torch.float64, "aot_eager") for name in EACH_KIND),
     ],
 )
 def test_compiled_steps_are_the_eager_ones(

@@ -40,7 +40,7 @@ def assert_rounded(name: str, ours: list[torch.nn.Parameter], theirs: list[torch
     """Equal but for rounding; peers keep scalar slots in float32."""
     scalar = any(slot.shape == "scalar" for slot in program_for(discover()[name], "pytorch").slots)
     for a, b in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-9 if scalar else 1e-13, atol=1e-11 if scalar else 1e-14)
+        torch.testing.assert_close(a, b, rtol=2e-7 if scalar else 1e-13, atol=1e-8 if scalar else 1e-14)
 
 
 CASES = [(name, choice) for name in PEERS for choice in choices(name)]
@@ -75,7 +75,8 @@ def test_with_its_conventions_a_class_is_its_peer_from_the_start(name: str, rend
     conventions = {key: x for key, x in PEERS[name].dialect.items() if key in inspect.signature(kind).parameters}
     optimizer, peer = kind(ours), class_of(name)(theirs, foreach=False)
     same = {key: x for key, x in peer.defaults.items() if key in optimizer.defaults and key not in conventions}
-    same = {key: x for key, x in same.items() if key not in ("fused", "foreach")} | {"weight_decay": 0.1}
+    same = {key: x for key, x in same.items() if key not in ("fused", "foreach")}
+    same |= {"weight_decay": 0.1} if "weight_decay" in known else {}
     optimizer = kind(ours, **conventions, **same)
     peer = class_of(name)(theirs, foreach=False, **{key: x for key, x in same.items() if key in known})
     train(optimizer, ours, range(12))

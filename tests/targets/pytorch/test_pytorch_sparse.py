@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
-from torch_training import LAZY, RULES, assert_close, assert_same, decaying, slots_of, stages
+from torch_training import EACH_KIND, LAZY, RULES, assert_close, assert_same, decaying, slots_of, stages
 
 ROWS, WIDTH = 6, 3
 
@@ -48,6 +48,9 @@ def test_touched_rows_are_updated_as_a_tensor_of_their_own(
                 value = own.detach().clone()
                 plain.step()  # makes the state
                 own.data.copy_(value)
+                starts = plain._slots(plain.param_groups[0], own)
+                made = {key: plain._start(own, plain.param_groups[0], key, start) for key, start in starts.items()}
+                plain.state[own].update(made)
                 plain.state[own]["step"].fill_(seed)
                 own.grad = dense[row].clone()
         optimizer.step()
@@ -56,7 +59,8 @@ def test_touched_rows_are_updated_as_a_tensor_of_their_own(
     untouched = [0, 3, 5]
     assert torch.equal(w[untouched], before[untouched])
     for slot in slots_of(optimizer, w):
-        assert len(slot[untouched].unique()) == 1, "as it was at the beginning"
+        is_copy = torch.equal(slot[untouched], before[untouched].to(slot.dtype))
+        assert is_copy or len(slot[untouched].unique()) == 1, "as it was at the beginning"
 
 
 def test_a_step_on_rows_reads_and_writes_only_rows(adam: Any) -> None:
@@ -73,7 +77,7 @@ def test_a_step_on_rows_reads_and_writes_only_rows(adam: Any) -> None:
 
 
 @pytest.mark.parametrize("foreach", [False, True])
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", EACH_KIND)
 def test_dense_is_the_update_of_the_dense_gradient(name: str, foreach: bool, rendered: Callable[..., Any]) -> None:
     w, other = table(), table()
     options = stages(rendered(name)) | {"foreach": foreach}
@@ -140,7 +144,7 @@ def test_where_lazy_has_no_meaning_the_error_says_why(rendered: Callable[..., An
     w = table()
     w.grad = sparse([1], 0)
     optimizer = rendered("adam")([w], gradient_accumulation_steps=2)
-    with pytest.raises(ValueError, match="sparse='lazy' has no meaning with accumulated gradients; pass"):
+    with pytest.raises(ValueError, match="sparse='lazy' has no meaning with gradient_accumulation_steps; pass"):
         optimizer.step()
     assert not optimizer.state
     with pytest.raises(ValueError, match="sparse='lazy' is not differentiable; pass sparse='dense'"):

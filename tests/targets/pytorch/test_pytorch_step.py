@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch_training import (
     DTYPES,
+    EACH_KIND,
     LOW,
-    RULES,
     assert_same,
     decaying,
     give_gradients,
@@ -80,7 +80,7 @@ def test_state_is_of_the_compute_dtype_and_the_parameter_of_its_own(kind: Any, d
         assert w.dtype == dtype
         assert state["step"].dtype == torch.float64 and int(state["step"]) == 2
         slots = slots_of(optimizer, w)
-        assert slots and all(slot.shape == w.shape for slot in slots)
+        assert slots and all(slot.shape == w.shape for slot in slots if not kind._shapes)
         assert {slot.dtype for slot in slots} == {torch.float64 if dtype == torch.float64 else torch.float32}
 
 
@@ -117,7 +117,7 @@ def test_strided_parameters(kind: Any) -> None:
     torch.testing.assert_close(strided, plain)
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", EACH_KIND)
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_strict_code_has_the_bits_of_numpy(name: str, dtype: str, rendered: Callable[..., Any]) -> None:
     arrays = [np.random.default_rng(0).standard_normal(5000).astype(dtype)]

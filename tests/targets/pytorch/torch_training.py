@@ -7,7 +7,9 @@ import io
 from collections.abc import Iterable
 from typing import Any
 
+import pytest
 import torch
+from kinds import of_each_kind
 from optloom.codegen.compiler import discover, program_for
 from optloom.codegen.passes.locality import locality
 from optloom.codegen.printing import UnsupportedOperation
@@ -28,7 +30,25 @@ def _is_printed(rule: Any) -> bool:
 
 
 RULES = tuple(name for name, rule in discover().items() if _is_printed(rule))
-LAZY = tuple(name for name in RULES if not locality(program_for(discover()[name], "pytorch")))
+EACH_KIND = of_each_kind(RULES, "pytorch")
+LAZY = tuple(name for name in EACH_KIND if not locality(program_for(discover()[name], "pytorch")))
+
+
+def skip_what_is_not_taken(kind: Any, dtype: torch.dtype, **arguments: Any) -> None:
+    """Formulas that depend on a parameter's axes take no complex ones; not every argument is legal everywhere."""
+    try:
+        kind(parameters(), **arguments)
+    except ValueError as refused:
+        pytest.skip(str(refused))
+    if dtype.is_complex and kind._asks_for_axes:
+        pytest.skip("takes no complex parameters")
+
+
+def rate_is_a_factor(optimizer: Any) -> bool:
+    """Whether nothing moves at a learning rate of 0: not where state starts from it, or weights follow others."""
+    (group,) = optimizer.param_groups
+    starts = optimizer._slots(group, group["params"][0]).values()
+    return not any(start is group["lr"] or not isinstance(start, int | float | torch.Tensor) for start in starts)
 
 
 def decaying(kind: Any, weight_decay: float = 0.01) -> dict[str, Any]:
