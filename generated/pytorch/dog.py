@@ -55,6 +55,7 @@ class DoG(_support.Optimizer):
         k: Any,
     ) -> dict[str, Tensor]:
         """Pass 1 of the formula over all tensors."""
+        sums: dict[str, Tensor] = {}
         if group["loss_scale_factor"] is not None:
             g = g * k.inverse_loss_scale_factor
         if group["gradient_accumulation_steps"] is not None:
@@ -67,12 +68,12 @@ class DoG(_support.Optimizer):
             clip_scale = _support.where(k.clipnorm < gradient_norm, k.clipnorm / gradient_norm, 1)
             g = g * clip_scale.to(w.dtype)
         if group["global_clipnorm"] is not None:
-            global_norm_sum = _support.total(g.double().square())
+            sums["global_norm_sum"] = _support.total(g.double().square())
         if _support.is_set(group["weight_decay"]):
             w = w - k.weight_decay_times_learning_rate * w
-        least_sum = _support.total(w.double().square())
-        gone_sum = _support.total((w - start).double().square())
-        return {"global_norm_sum": global_norm_sum, "least_sum": least_sum, "gone_sum": gone_sum}
+        sums["least_sum"] = _support.total(w.double().square())
+        sums["gone_sum"] = _support.total((w - start).double().square())
+        return sums
 
     @staticmethod
     def _before_pass_2(group: dict[str, Any], k: Any, sums: dict[str, Tensor]) -> None:
@@ -97,6 +98,7 @@ class DoG(_support.Optimizer):
         k: Any,
     ) -> dict[str, Tensor]:
         """Pass 2 of the formula over all tensors."""
+        sums: dict[str, Tensor] = {}
         if group["loss_scale_factor"] is not None:
             g = g * k.inverse_loss_scale_factor
         if group["gradient_accumulation_steps"] is not None:
@@ -110,8 +112,8 @@ class DoG(_support.Optimizer):
             g = g * clip_scale.to(w.dtype)
         if group["global_clipnorm"] is not None:
             g = g * k.global_scale.to(w.dtype)
-        squares_sum = _support.total(g.double().square())
-        return {"squares_sum": squares_sum}
+        sums["squares_sum"] = _support.total(g.double().square())
+        return sums
 
     @staticmethod
     def _before_update(group: dict[str, Any], k: Any, sums: dict[str, Tensor]) -> None:

@@ -54,13 +54,14 @@ class NovoGrad(_support.Optimizer):
         k: Any,
     ) -> dict[str, Tensor]:
         """What `w` adds to sums over all tensors."""
+        sums: dict[str, Tensor] = {}
         if group["loss_scale_factor"] is not None:
             g = g * k.inverse_loss_scale_factor
         if group["gradient_accumulation_steps"] is not None:
             new_accumulated_gradient = accumulated_gradient + g
             g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
-        global_norm_sum = _support.total(g.double().square())
-        return {"global_norm_sum": global_norm_sum}
+        sums["global_norm_sum"] = _support.total(g.double().square())
+        return sums
 
     @staticmethod
     def _needs_sums(group: dict[str, Any]) -> bool:

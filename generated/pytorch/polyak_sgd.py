@@ -48,13 +48,14 @@ class PolyakSGD(_support.Optimizer):
         group: dict[str, Any], w: Tensor, g: Tensor, accumulated_gradient: Any, weight_average: Any, k: Any
     ) -> dict[str, Tensor]:
         """Pass 1 of the formula over all tensors."""
+        sums: dict[str, Tensor] = {}
         if group["loss_scale_factor"] is not None:
             g = g * k.inverse_loss_scale_factor
         if group["gradient_accumulation_steps"] is not None:
             new_accumulated_gradient = accumulated_gradient + g
             g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
-        global_norm_sum = _support.total(g.double().square())
-        return {"global_norm_sum": global_norm_sum}
+        sums["global_norm_sum"] = _support.total(g.double().square())
+        return sums
 
     @staticmethod
     def _needs_pass_1(group: dict[str, Any]) -> bool:
@@ -74,6 +75,7 @@ class PolyakSGD(_support.Optimizer):
         group: dict[str, Any], w: Tensor, g: Tensor, accumulated_gradient: Any, weight_average: Any, k: Any
     ) -> dict[str, Tensor]:
         """Pass 2 of the formula over all tensors."""
+        sums: dict[str, Tensor] = {}
         if group["loss_scale_factor"] is not None:
             g = g * k.inverse_loss_scale_factor
         if group["gradient_accumulation_steps"] is not None:
@@ -87,8 +89,8 @@ class PolyakSGD(_support.Optimizer):
             g = g * clip_scale.to(w.dtype)
         if group["global_clipnorm"] is not None:
             g = g * k.global_scale.to(w.dtype)
-        square_sum = _support.total(g.double().square())
-        return {"square_sum": square_sum}
+        sums["square_sum"] = _support.total(g.double().square())
+        return sums
 
     @staticmethod
     def _before_update(group: dict[str, Any], k: Any, sums: dict[str, Tensor]) -> None:

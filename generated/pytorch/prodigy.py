@@ -62,13 +62,14 @@ class Prodigy(_support.Optimizer):
         k: Any,
     ) -> dict[str, Tensor]:
         """Pass 1 of the formula over all tensors."""
+        sums: dict[str, Tensor] = {}
         if group["loss_scale_factor"] is not None:
             g = g * k.inverse_loss_scale_factor
         if group["gradient_accumulation_steps"] is not None:
             new_accumulated_gradient = accumulated_gradient + g
             g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
-        global_norm_sum = _support.total(g.double().square())
-        return {"global_norm_sum": global_norm_sum}
+        sums["global_norm_sum"] = _support.total(g.double().square())
+        return sums
 
     @staticmethod
     def _needs_pass_1(group: dict[str, Any]) -> bool:
@@ -97,6 +98,7 @@ class Prodigy(_support.Optimizer):
         k: Any,
     ) -> dict[str, Tensor]:
         """Pass 2 of the formula over all tensors."""
+        sums: dict[str, Tensor] = {}
         if group["loss_scale_factor"] is not None:
             g = g * k.inverse_loss_scale_factor
         if group["gradient_accumulation_steps"] is not None:
@@ -115,8 +117,8 @@ class Prodigy(_support.Optimizer):
         m.mul_(k.beta_1).add_(g, alpha=k.one_minus_beta_1_times_d)
         v.mul_(k.beta_2).addcmul_(g, g, value=k.one_minus_beta_2_times_squared_d)
         s.mul_(k.decay).add_(g, alpha=k.weight)
-        r_sum = _support.total(g.double() * (start - w).double())
-        size_sum = _support.total(s.abs())
+        sums["r_sum"] = _support.total(g.double() * (start - w).double())
+        sums["size_sum"] = _support.total(s.abs())
         if group["gradient_accumulation_steps"] is not None:
             accumulated_gradient.zero_()
         w.addcdiv_(m, v.sqrt().add_(k.d_times_epsilon), value=-k.learning_rate_times_d)
@@ -124,7 +126,7 @@ class Prodigy(_support.Optimizer):
             weight_average.mul_(k.kept_average).add_(w, alpha=k.one_minus_kept_average)
         if group["use_ema"] and group["ema_overwrite_frequency"] is not None:
             w.copy_(_support.where(k.is_overwrite, weight_average, w))
-        return {"r_sum": r_sum, "size_sum": size_sum}
+        return sums
 
     @staticmethod
     def _before_update(group: dict[str, Any], k: Any, sums: dict[str, Tensor]) -> None:

@@ -76,13 +76,13 @@ def passes(program: Program, names: Names) -> list[Pass]:
             for total in phase.sums:
                 if total.position == position:
                     text = printer.reduction(Reduce(total.argument, "tensor"))
-                    parts.append((total.guard, [f"{total.name} = {text}"]))
+                    parts.append((total.guard, [f'sums["{total.name}"] = {text}']))
             if statement is not None and not _is_itself(statement):
                 parts.append((statement.guard, _statement(printer, statement, moves)))
         alone = phase.guards[0] if len(phase.guards) == 1 else ALWAYS
         lines = _under_guards(printer, ((ALWAYS if guard == alone else guard, text) for guard, text in parts))
         if phase.sums:
-            lines.append("return {" + ", ".join(f'"{total.name}": {total.name}' for total in phase.sums) + "}")
+            lines = ["sums: dict[str, Tensor] = {}", *lines, "return sums"]
         between = _under_guards(printer, ((s.guard, [_of_all_tensors(printer, s)]) for s in phase.before))
         condition = "" if ALWAYS in phase.guards else " or ".join(map(printer.guard, phase.guards))
         made.append(
