@@ -36,6 +36,18 @@ class Dialect:
 
 
 @dataclass(frozen=True, slots=True)
+class Operand:
+    """An array of a tensor: `type` is that of its numbers, `guard` (empty for always) when it exists."""
+
+    name: str
+    member: str
+    type: str
+    guard: str
+    is_loaded: bool
+    is_stored: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Switch:
     """A guard's atom: a bit of the interface, and a constant of the compiler's in the code that depends on it."""
 
@@ -85,6 +97,11 @@ class Switches:
     def constant(self, guard: Guard) -> str:
         """`guard` as an expression of template parameters."""
         return _spelled(guard, lambda atom: self.all[atom].name)
+
+    def any(self, guards: tuple[Guard, ...]) -> str:
+        """Whether one of `guards` holds, as an expression of template parameters; empty for always."""
+        parts = (f"({self.constant(guard)})" if isinstance(guard, And) else self.constant(guard) for guard in guards)
+        return "" if ALWAYS in guards else " || ".join(parts)
 
     def bits(self, guard: Guard) -> str:
         """`guard` as a test of the run-time `options`."""

@@ -109,6 +109,7 @@ class Library:
         hypers = [(hyper["name"], FIELDS[hyper["type"]]) for hyper in self.interface["hypers"]]
         counters = [(counter["name"], ctypes.c_int64) for counter in self.interface["counters"]]
         scalars = [(slot["name"], ctypes.c_double) for slot in self.interface["scalar_slots"]]
+        scalars += [(each["name"], ctypes.c_double) for each in self.interface["inputs"] if each["shape"] == "scalar"]
         return type("Row", (ctypes.Structure,), {"_fields_": [*hypers, *counters, *scalars]})
 
     @cached_property
@@ -167,6 +168,17 @@ class State:
         for tensor, g in zip(self.tensors, gradients, strict=True):
             tensor.g = g.ctypes.data
 
+    def set_inputs(self, inputs: Mapping[str, Any], dtype: str) -> None:
+        """A call's inputs: numbers are the row's, tensors arrays of `dtype`."""
+        self.inputs: Slots = {}
+        for name, values in inputs.items():
+            if not isinstance(values, list):
+                setattr(self.row, name, values)
+                continue
+            self.inputs[name] = [_contiguous(array, dtype) for array in values]
+            for tensor, array in zip(self.tensors, self.inputs[name], strict=True):
+                setattr(tensor, name, array.ctypes.data)
+
 
 Call = Callable[[State, str], None]
 """Calls the function `start_<dtype>` or `step_<dtype>` on a state."""
@@ -182,7 +194,11 @@ def _episode(job: Job, episode: Episode, library: Library, call: Call) -> list[S
     existing, scalars = empty.existing(), empty.existing("scalar_slots")
     compute = compute_dtype(job.dtype)
     if episode.slots is None:
-        slots = {name: [np.empty(w.shape, compute) for w in parameters] for name in existing}
+        shapes = {slot["name"]: slot["shape"] for slot in library.interface["slots"]}
+        slots = {
+            name: [np.empty(() if shapes[name] == "tensor" else w.shape, compute) for w in parameters]
+            for name in existing
+        }
     else:
         slots = {name: [_contiguous(array, compute) for array in episode.slots[name]] for name in existing}
     state = State(library, job.hypers, job.options, parameters, slots)
@@ -196,9 +212,9 @@ def _episode(job: Job, episode: Episode, library: Library, call: Call) -> list[S
     if hasattr(state.row, "iterations"):
         state.row.iterations = episode.calls
     snapshots = []
-    for gradients in episode.gradients:
-        kept = [_contiguous(g, job.dtype) for g in gradients]
-        state.set_gradients(kept)
+    for index, gradients in enumerate(episode.gradients):
+        state.set_gradients([_contiguous(g, job.dtype) for g in gradients])
+        state.set_inputs(episode.inputs[index] if episode.inputs else {}, job.dtype)
         call(state, f"step_{job.dtype}")
         found = {name: _copies(slots[name]) for name in existing}
         found |= {name: [np.array(getattr(state.row, name), compute)] for name in scalars}

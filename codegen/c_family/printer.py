@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 
 from optloom.spec.guards import Guard
@@ -14,13 +14,16 @@ COMPARISONS = (Fn.LESS, Fn.LESS_EQUAL, Fn.EQUAL, Fn.BOTH)
 CONDITION = "{0} ? {1} : {2}"
 
 
+GIVEN_FOR = {Kind.HYPER: "row", Kind.SCALAR: "k"}
+
+
 class CPrinter(Printer):
     """`guard`: prints a guard where the expression stands. `helpers`: the functions that the file must define."""
 
     target = "c"
     calls = {
         Fn.SQRT: "sqrt({0})", Fn.ABS: "abs({0})", Fn.SQUARE: "square({0})", Fn.SIGN: "sign({0})",
-        Fn.MAXIMUM: "maximum({0}, {1})", Fn.MINIMUM: "minimum({0}, {1})",
+        Fn.MAXIMUM: "maximum({0}, {1})", Fn.MINIMUM: "minimum({0}, {1})", Fn.POW: "pow({0}, {1})",
     }  # fmt: skip
 
     def __init__(self, guard: Callable[[Guard], str], helpers: set[str]) -> None:
@@ -42,21 +45,23 @@ class CPrinter(Printer):
 
 
 class ElementPrinter(CPrinter):
-    """Values of one element. `per_tensor`: the names of values of the tensor, members of `n`."""
+    """Values of one element. `shared`: how it reads what it shares with others of its row or tensor."""
 
-    def __init__(self, guard: Callable[[Guard], str], helpers: set[str], per_tensor: frozenset[str]) -> None:
+    def __init__(self, guard: Callable[[Guard], str], helpers: set[str], shared: Mapping[Ref, str]) -> None:
         super().__init__(guard, helpers)
-        self.per_tensor = per_tensor
+        self.shared = shared
 
     def literal(self, value: Fraction) -> str:
         return f"C({super().literal(value)})"
 
     def reference(self, ref: Ref) -> str:
-        if ref.kind is Kind.SCALAR:
-            return f"k.{ref.name}"
-        if ref.kind is Kind.INPUT:
-            raise UnsupportedOperation("extra inputs", self.target)
-        return f"n.{ref.name}" if ref.kind is Kind.LET and ref.name in self.per_tensor else local(ref.name)
+        return f"k.{ref.name}" if ref.kind is Kind.SCALAR else self.shared.get(ref, local(ref.name))
+
+    def given(self, ref: Ref) -> str:
+        """The struct that holds the value; empty for the element's own."""
+        if ref.kind in GIVEN_FOR:
+            return GIVEN_FOR[ref.kind]
+        return self.shared[ref].partition(".")[0] if ref in self.shared else ""
 
     def term(self, node: Expression, number: str) -> str:
         """What a sum adds up, in the accumulator's type `number`: a product is taken in it, and so cannot overflow."""
@@ -70,12 +75,15 @@ class ElementPrinter(CPrinter):
 
 
 class TensorPrinter(CPrinter):
-    """Values of one tensor, known between two passes over its elements. `number`: the type that holds them;
-    `literal_format`: how it is made of a literal."""
+    """Values of one tensor or row, known between two passes over the elements. `number`: the type that holds them;
+    `literal_format`: how it is made of a literal. `totals`: the sums over all tensors. `shapes`: of slots."""
 
-    def __init__(self, guard: Callable[[Guard], str], helpers: set[str], number: str, literal_format: str) -> None:
+    def __init__(
+        self, guard: Callable[[Guard], str], helpers: set[str], number: str, literal_format: str,
+        totals: frozenset[str], shapes: Mapping[str, str],
+    ) -> None:  # fmt: skip
         super().__init__(guard, helpers)
-        self.number, self.literal_format = number, literal_format
+        self.number, self.literal_format, self.totals, self.shapes = number, literal_format, totals, shapes
 
     def literal(self, value: Fraction) -> str:
         return self.literal_format.format(repr(float(value)))
@@ -85,9 +93,13 @@ class TensorPrinter(CPrinter):
             case Kind.SCALAR:
                 return f"{self.number}(k.{ref.name})"
             case Kind.SUM:
-                return f"sum[{ref.name}]"
+                return f"{'total' if ref.name in self.totals else 'sum'}[{ref.name}]"
             case Kind.LET:
                 return local(ref.name)
+            case Kind.SLOT | Kind.BEFORE if self.shapes[ref.name] == "scalar":
+                return f"{self.number}(row.{ref.name})"
+            case Kind.SLOT | Kind.BEFORE:
+                return f"{self.number}(*{local(ref.name)})"
         raise UnsupportedOperation(f"'{ref.name}' in a value per tensor", self.target)
 
     def length(self, node: Length) -> str:
@@ -101,6 +113,7 @@ class ScalarPrinter(CPrinter):
         Fn.SQRT: "sqrt({0})", Fn.SQUARE: "square({0})", Fn.POW: "real_power({0}, {1})",
         Fn.POWER: "power({0}, {1})",
         Fn.ONE_MINUS_POWER: "one_minus_power({0}, {1})",
+        Fn.MAXIMUM: "greater({0}, {1})", Fn.MINIMUM: "lesser({0}, {1})",
     }  # fmt: skip
 
     def __init__(self, guard: Callable[[Guard], str], helpers: set[str], integers: frozenset[str]) -> None:
@@ -133,7 +146,7 @@ class ScalarPrinter(CPrinter):
             return "pair<C>(double(row.t))"
         if ref.kind in (Kind.HYPER, Kind.LET):
             return local(ref.name)
-        if ref.kind in (Kind.BEFORE, Kind.SLOT):
+        if ref.kind in (Kind.BEFORE, Kind.SLOT, Kind.INPUT):
             return f"pair<C>(row.{ref.name})"
         raise UnsupportedOperation(f"'{ref.name}' in a step's scalar", self.target)
 
@@ -150,8 +163,8 @@ KEYWORDS = """
     thread_local throw true try typedef typeid typename union unsigned using virtual void volatile wchar_t while xor
     xor_eq"""
 OWN_NAMES = """
-    C T abs block every_call i j k lane load maximum minimum n one_minus_power options pair power real_power rounded row
-    sign size sqrt square start step store sum sums term update x"""
+    C T abs block every_call greater i j k lane lesser load maximum minimum n one_minus_power options pair pow power
+    real_power rounded row sign size sqrt square start step store sum sums term total update x"""
 RESERVED = frozenset((KEYWORDS + OWN_NAMES).split())
 """What a variable of a rule may not be called: C++'s words, and those of the templates."""
 

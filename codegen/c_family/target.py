@@ -12,7 +12,7 @@ from typing import Literal as OneOf
 
 from ..dialects import EVERY
 from ..double_word import functions_for
-from ..ir.nodes import Hyperparameter, Literal, Program, Ref, Store
+from ..ir.nodes import Hyperparameter, Literal, Program, Ref
 from ..passes.legalise import Nestings
 from ..passes.traffic import Sum
 from ..printing import UnsupportedOperation
@@ -22,6 +22,9 @@ from .layout import Dialect, Switches
 from .passes import PassBuilder
 from .scalars import scalars
 from .text import WIDTH, fitted, wrapped
+
+SHAPES = ("parameter", "tensor", "scalar")
+"""Of slots, in the order in which they stand in a tensor's struct."""
 
 
 @dataclass(frozen=True)
@@ -60,41 +63,40 @@ def _context(program: Program, dialect: Dialect, prefix: str) -> dict[str, Any]:
     _check(program)
     switches = Switches(program, prefix)
     helpers: set[str] = set()
-    arrays = tuple(slot for slot in program.slots if slot.shape == "parameter")
-    passes = PassBuilder(replace(program, slots=arrays), switches, dialect, helpers)
+    passes = PassBuilder(program, switches, dialect, helpers)
     start, every_call, updates = passes.start(), passes.every_call(), passes.updates()
     sums = tuple(name for update in updates for name in update.sums)
     reductions = tuple(total for update in updates for total in update.reductions)
     scalar_helpers: set[str] = set()
     computed = scalars(program, switches, dialect, scalar_helpers)
+    of_rows = dict.fromkeys(field for update in updates if update.per_row for field in update.per_row.fields)
+    by_shape = {shape: tuple(slot for slot in program.slots if slot.shape == shape) for shape in SHAPES}
     return {
         "name": program.name, "prefix": prefix, "source": program.source, "d": dialect,
         "doc": [line for part in program.doc.split("\n") for line in textwrap.wrap(part, WIDTH - 3) or [""]],
         "formula": [part for line in program.formula for part in wrapped(line, 7)],
-        "hypers": program.hypers, "slots": arrays,
-        "scalar_slots": tuple(slot for slot in program.slots if slot.shape == "scalar"),
+        "hypers": program.hypers, "slots": by_shape["parameter"], "numbers": by_shape["tensor"],
+        "scalar_slots": by_shape["scalar"],
+        "scalar_inputs": tuple(source for source in program.inputs if source.shape == "scalar"),
+        "tensor_inputs": tuple(source for source in program.inputs if source.shape == "parameter"),
         "switches": tuple(switches.all.values()), "interface": _interface(program, switches, reductions),
-        "scalars": computed, "scalar_helpers": scalar_helpers,
+        "scalars": replace(computed, fields=(*computed.fields, *of_rows)), "scalar_helpers": scalar_helpers,
         "double_words": functions_for(scalar for region in program.regions for scalar in region.scalars),
         "helpers": helpers,
         "start": start, "every_call": every_call, "updates": updates,
         "passes": tuple(each for each in (start, every_call, *updates) if each),
+        "last": next(update for update in reversed(updates) if update.lines),
         "sums": sums, "totals": tuple(name for update in updates for name in update.totals), "note": _note,
     }  # fmt: skip
 
 
 def _check(program: Program) -> None:
     """What the kernels do not hold (yet)."""
-    of_step = {scalar.slot for scalar in program.update.scalars if isinstance(scalar, Store)}
     for slot in program.slots:
-        if slot.shape == "scalar" and slot.name not in of_step:
-            raise UnsupportedOperation(f"a number of the optimizer's that depends on tensors ('{slot.name}')", "c")
-        if slot.shape not in ("parameter", "scalar"):
+        if slot.shape not in SHAPES:
             raise UnsupportedOperation(f"state of shape '{slot.shape}'", "c")
         if slot.storage != "compute":
             raise UnsupportedOperation("slots of the parameter's dtype", "c")
-    if program.inputs:
-        raise UnsupportedOperation("extra inputs", "c")
 
 
 def _note(hyper: Hyperparameter) -> str:
@@ -119,12 +121,15 @@ def _interface(program: Program, switches: Switches, sums: tuple[Sum, ...]) -> s
         "options": [{"name": option.name, "default": option.default} for option in program.options],
         "switches": [switch.describe(program) for switch in switches.all.values()],
         "slots": [
-            {"name": s.name, "when": switches.conjuncts(s.when)} for s in program.slots if s.shape == "parameter"
+            {"name": s.name, "shape": s.shape, "when": switches.conjuncts(s.when)}
+            for s in program.slots if s.shape != "scalar"
         ],
         "tensor": [
             *("size", "row", "w", "g", "copy", "step"),
-            *(slot.name for shape in ("parameter", "scalar") for slot in program.slots if slot.shape == shape),
+            *(slot.name for shape in SHAPES for slot in program.slots if slot.shape == shape),
+            *(source.name for source in program.inputs if source.shape == "parameter"),
         ],
+        "inputs": [{"name": source.name, "shape": source.shape} for source in program.inputs],
         "sums": [{"name": s.name, "over": s.over, "when": switches.conjuncts(s.guard)} for s in sums],
         "scalar_slots": [
             {"name": s.name, "when": switches.conjuncts(s.when), "start": _start(s.init)}

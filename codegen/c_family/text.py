@@ -35,13 +35,15 @@ def _depth(line: str, place: int) -> int:
 
 
 def fitted(text: str) -> str:
-    """`text` with its long lines of code wrapped, their comments above; directives and raw strings stay."""
+    """`text` with its long lines of code wrapped, their comments above; directives begin theirs, raw strings stay."""
     lines: list[str] = []
     raw = False
     for line in text.split("\n"):
         raw = (raw or 'R"(' in line) and ')"' not in line
         code = line.strip()
-        if raw or len(line) <= WIDTH or code.startswith(("//", "#")):
+        if not raw and code.startswith("#"):
+            lines.append(code)
+        elif raw or len(line) <= WIDTH or code.startswith("//"):
             lines.append(line)
         else:
             indent = len(line) - len(line.lstrip())

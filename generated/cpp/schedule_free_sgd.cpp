@@ -110,9 +110,9 @@ extern "C" const char *const schedule_free_sgd_interface = R"({
     {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null}
   ],
   "slots": [
-    {"name": "z", "when": []},
-    {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]},
-    {"name": "weight_average", "when": ["use_ema"]}
+    {"name": "z", "shape": "parameter", "when": []},
+    {"name": "accumulated_gradient", "shape": "parameter", "when": ["gradient_accumulation_steps"]},
+    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]}
   ],
   "tensor": [
     "size",
@@ -126,6 +126,7 @@ extern "C" const char *const schedule_free_sgd_interface = R"({
     "weight_average",
     "weight_sum"
   ],
+  "inputs": [],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]}
@@ -234,10 +235,10 @@ template <typename L> constexpr bool copies = !std::is_same_v<L, Nothing>;
 template <typename X> inline X square(X x) { return x * x; }
 
 // NaN wins, in either place.
-template <typename C> inline C maximum(C a, C b) { return a >= b || a != a ? a : b; }
+template <typename C> inline C maximum(C a, C b) { return a > b || a != a ? a : b; }
 
 // NaN wins, in either place.
-template <typename C> inline C minimum(C a, C b) { return a <= b || a != a ? a : b; }
+template <typename C> inline C minimum(C a, C b) { return a < b || a != a ? a : b; }
 
 // Double words: a number as the unevaluated sum of two (Dekker 1971; Joldes, Muller & Popescu 2017). Every
 // operation is one correctly rounded operation of C, in this order; so all targets compute the same bits.
@@ -311,6 +312,7 @@ template <typename C> struct Scalars {
     C kept_average;
     C one_minus_kept_average;
     bool is_overwrite;
+    C global_scale;
 };
 
 // Counts the call, and computes its scalars in double words, rounded once.
@@ -340,7 +342,7 @@ template <typename C> inline Scalars<C> advance(ScheduleFreeSGDRow &row, int64_t
     k.clipvalue = rounded((options & SCHEDULE_FREE_SGD_CLIPVALUE) ? clipvalue : pair<C>(0));
     k.clipnorm = rounded((options & SCHEDULE_FREE_SGD_CLIPNORM) ? clipnorm : pair<C>(0));
     k.global_clipnorm = rounded((options & SCHEDULE_FREE_SGD_GLOBAL_CLIPNORM) ? global_clipnorm : pair<C>(0));
-    row.weight_sum = rounded(pair<C>(row.weight_sum) + square(learning_rate));
+    row.weight_sum = double(rounded(pair<C>(row.weight_sum) + square(learning_rate)));
     const Pair<C> share = pair<C>(0) < pair<C>(row.weight_sum)
         ? square(learning_rate) / pair<C>(row.weight_sum) : pair<C>(0);
     k.share = rounded(share);
@@ -392,19 +394,23 @@ inline void update_1(const Scalars<C> &k, C g, C accumulated_gradient, double (&
     if constexpr (global_clipnorm) term[global_norm_sum] = square(double(g));
 }
 
+// Completes what all elements of a row share, from the sums of earlier passes over all tensors.
+template <typename C> inline void advance_2(Scalars<C> &k, const double *total) {
+    const double global_norm = sqrt(total[global_norm_sum]);
+    const double global_scale = double(k.global_clipnorm) < global_norm
+        ? double(k.global_clipnorm) / global_norm : 1.0;
+    k.global_scale = C(global_scale);
+}
+
 // What the elements of a tensor share, from the sums of earlier passes.
 template <typename C> struct PerTensor2 {
     C clip_scale;
-    C global_scale;
 };
 template <typename C>
 inline PerTensor2<C> per_tensor_2(const Scalars<C> &k, const double *sum) {
     const double gradient_norm = sqrt(sum[gradient_norm_sum]);
     const double clip_scale = double(k.clipnorm) < gradient_norm ? double(k.clipnorm) / gradient_norm : 1.0;
-    const double global_norm = sqrt(sum[global_norm_sum]);
-    const double global_scale = double(k.global_clipnorm) < global_norm
-        ? double(k.global_clipnorm) / global_norm : 1.0;
-    return {C(clip_scale), C(global_scale)};
+    return {C(clip_scale)};
 }
 
 // One element, in a call that updates: pass 2 of 2.
@@ -420,7 +426,7 @@ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &w, C g, C &
     }
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) g = g * n.clip_scale;
-    if constexpr (global_clipnorm) g = g * n.global_scale;
+    if constexpr (global_clipnorm) g = g * k.global_scale;
     const C the_x = (w - k.one_minus_beta_1 * z) * k.inverse_beta_1;
     z = z - k.learning_rate * (g + k.weight_decay * w);
     const C average = k.one_minus_share * the_x + k.share * z;
@@ -452,17 +458,14 @@ struct Sums {
     double sum[sums];
 };
 
-// Of those in `totals` every tensor gets the sum over all tensors.
 void add_blocks(const std::vector<Block> &blocks, const std::vector<Sums> &block_sums,
-        std::vector<Sums> &tensor_sums, std::initializer_list<Sum> totals) {
-    for (Sums &total : tensor_sums) total = {};
+        std::vector<Sums> &tensor_sums, Sums &total) {
+    for (Sums &own : tensor_sums) own = {};
     for (size_t i = 0; i < blocks.size(); ++i)
         for (int s = 0; s < sums; ++s) tensor_sums[blocks[i].tensor].sum[s] += block_sums[i].sum[s];
-    for (const Sum s : totals) {
-        double total = 0;
-        for (const Sums &each : tensor_sums) total += each.sum[s];
-        for (Sums &each : tensor_sums) each.sum[s] = total;
-    }
+    total = {};
+    for (const Sums &own : tensor_sums)
+        for (int s = 0; s < sums; ++s) total.sum[s] += own.sum[s];
 }
 
 template <typename T, typename G, typename L>
@@ -616,19 +619,25 @@ int step(int64_t options, int64_t rows, ScheduleFreeSGDRow *row, int64_t tensors
     for (int64_t i = 0; i < rows; ++i) scalars.push_back(advance<C>(row[i], options));
     const std::vector<Block> blocks = blocks_of(tensors, tensor);
     std::vector<Sums> block_sums(blocks.size()), tensor_sums(tensors);
+    Sums total_sums = {};
 #pragma omp parallel if (blocks.size() > 1)
     {
-        if ((clipnorm) || (global_clipnorm)) {
+        if (clipnorm || global_clipnorm) {
 #pragma omp for schedule(static)
-        for (size_t i = 0; i < blocks.size(); ++i) {
-            const ScheduleFreeSGDTensor &x = tensor[blocks[i].tensor];
-            const Scalars<C> &k = scalars[x.row];
-            if (i + 1 < blocks.size() && blocks[i + 1].begin == 0) fetch(tensor[blocks[i + 1].tensor]);
-            if (!k.is_update) continue;
-            update_1_block<T, G, L>(k, x, blocks[i], scale, block_sums[i].sum);
-        }
+            for (size_t i = 0; i < blocks.size(); ++i) {
+                const ScheduleFreeSGDTensor &x = tensor[blocks[i].tensor];
+                const Scalars<C> &k = scalars[x.row];
+                if (i + 1 < blocks.size() && blocks[i + 1].begin == 0) fetch(tensor[blocks[i + 1].tensor]);
+                if (!k.is_update) continue;
+                update_1_block<T, G, L>(k, x, blocks[i], scale, block_sums[i].sum);
+            }
 #pragma omp single
-        add_blocks(blocks, block_sums, tensor_sums, {global_norm_sum});
+            add_blocks(blocks, block_sums, tensor_sums, total_sums);
+        }
+        if (global_clipnorm) {
+#pragma omp single
+            for (int64_t i = 0; i < rows; ++i)
+                if (scalars[i].is_update) advance_2<C>(scalars[i], total_sums.sum);
         }
 #pragma omp for schedule(static)
         for (size_t i = 0; i < blocks.size(); ++i) {

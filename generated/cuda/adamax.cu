@@ -18,6 +18,7 @@
 //     adamax_update_1
 //     adamax_update_1_sums
 //     adamax_update_1_totals
+//     adamax_advance_2
 //     adamax_before_update_2
 //     adamax_update_2
 // Every operation is rounded once, in the order written, whatever the flags and the size of a launch.
@@ -130,10 +131,10 @@ extern "C" const char *const adamax_interface = R"({
     {"name": "epsilon_in_maximum", "option": "epsilon_in_maximum", "value": true}
   ],
   "slots": [
-    {"name": "m", "when": []},
-    {"name": "u", "when": []},
-    {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]},
-    {"name": "weight_average", "when": ["use_ema"]}
+    {"name": "m", "shape": "parameter", "when": []},
+    {"name": "u", "shape": "parameter", "when": []},
+    {"name": "accumulated_gradient", "shape": "parameter", "when": ["gradient_accumulation_steps"]},
+    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]}
   ],
   "tensor": [
     "size",
@@ -147,6 +148,7 @@ extern "C" const char *const adamax_interface = R"({
     "accumulated_gradient",
     "weight_average"
   ],
+  "inputs": [],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]}
@@ -156,7 +158,8 @@ extern "C" const char *const adamax_interface = R"({
 
 // The launches of a call, for bindings: one block of 256 threads for all rows or tensors, or one for each
 // chunk or tensor; if it `packs`, of as many fewer as a pack has elements. `when`: switches, of which all of
-// one list are as they say. Buffers: 64-bit numbers for each row, tensor or block.
+// one list are as they say. Buffers: 64-bit numbers for each row, tensor or block, or
+// for all together.
 extern "C" const char *const adamax_launches = R"({
   "start": [
     {"kernel": "adamax_start", "grid": "chunk", "packs": false, "meets": false,
@@ -171,16 +174,19 @@ extern "C" const char *const adamax_launches = R"({
      "when": [["clipnorm"], ["global_clipnorm"]]},
     {"kernel": "adamax_update_1_totals", "grid": "tensors", "packs": false, "meets": true,
      "when": [["global_clipnorm"]]},
+    {"kernel": "adamax_advance_2", "grid": "rows", "packs": false, "meets": false,
+     "when": [["global_clipnorm"]]},
     {"kernel": "adamax_before_update_2", "grid": "tensor", "packs": false, "meets": false,
-     "when": [["clipnorm"], ["global_clipnorm"]]},
+     "when": [["clipnorm"]]},
     {"kernel": "adamax_update_2", "grid": "chunk", "packs": false, "meets": false,
      "when": []}
   ],
   "buffers": [
-    {"name": "scalars", "per": "row", "words": 17},
+    {"name": "scalars", "per": "row", "words": 18},
     {"name": "block_sums", "per": "block", "words": 2},
     {"name": "tensor_sums", "per": "tensor", "words": 2},
-    {"name": "per_tensor_2", "per": "tensor", "words": 2}
+    {"name": "total_sums", "per": "call", "words": 2},
+    {"name": "per_tensor_2", "per": "tensor", "words": 1}
   ]
 })";
 
@@ -295,10 +301,10 @@ template <typename X> __device__ inline void store(Nothing &, X) {}
 template <typename X> __device__ inline X square(X x) { return x * x; }
 
 // NaN wins, in either place.
-template <typename C> __device__ inline C maximum(C a, C b) { return a >= b || a != a ? a : b; }
+template <typename C> __device__ inline C maximum(C a, C b) { return a > b || a != a ? a : b; }
 
 // NaN wins, in either place.
-template <typename C> __device__ inline C minimum(C a, C b) { return a <= b || a != a ? a : b; }
+template <typename C> __device__ inline C minimum(C a, C b) { return a < b || a != a ? a : b; }
 
 // Double words: a number as the unevaluated sum of two (Dekker 1971; Joldes, Muller & Popescu 2017). Every
 // operation is one correctly rounded operation of C, in this order; so all targets compute the same bits.
@@ -381,6 +387,7 @@ template <typename C> struct Scalars {
     C kept_average;
     C one_minus_kept_average;
     bool is_overwrite;
+    C global_scale;
 };
 
 // Counts the call, and computes its scalars in double words, rounded once.
@@ -463,20 +470,24 @@ __device__ inline void update_1(const Scalars<C> &k, C g, C accumulated_gradient
     if constexpr (global_clipnorm) term[global_norm_sum] = square(Float64(g));
 }
 
+// Completes what all elements of a row share, from the sums of earlier passes over all tensors.
+template <typename C> __device__ inline void advance_2(Scalars<C> &k, const Float64 *total) {
+    const Float64 global_norm = sqrt(total[global_norm_sum]);
+    const Float64 global_scale = Float64(k.global_clipnorm) < global_norm
+        ? Float64(k.global_clipnorm) / global_norm : Float64(1.0);
+    k.global_scale = C(global_scale);
+}
+
 // What the elements of a tensor share, from the sums of earlier passes.
 template <typename C> struct PerTensor2 {
     C clip_scale;
-    C global_scale;
 };
 template <typename C>
 __device__ inline PerTensor2<C> per_tensor_2(const Scalars<C> &k, const Float64 *sum) {
     const Float64 gradient_norm = sqrt(sum[gradient_norm_sum]);
     const Float64 clip_scale = Float64(k.clipnorm) < gradient_norm ? Float64(k.clipnorm) / gradient_norm
         : Float64(1.0);
-    const Float64 global_norm = sqrt(sum[global_norm_sum]);
-    const Float64 global_scale = Float64(k.global_clipnorm) < global_norm
-        ? Float64(k.global_clipnorm) / global_norm : Float64(1.0);
-    return {C(clip_scale), C(global_scale)};
+    return {C(clip_scale)};
 }
 
 // One element, in a call that updates: pass 2 of 2.
@@ -493,7 +504,7 @@ __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &
     }
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) g = g * n.clip_scale;
-    if constexpr (global_clipnorm) g = g * n.global_scale;
+    if constexpr (global_clipnorm) g = g * k.global_scale;
     if constexpr (weight_decay && !decoupled_weight_decay) g = g + k.weight_decay * w;
     if constexpr (weight_decay && decoupled_weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     m = k.beta_1 * m + k.one_minus_beta_1 * g;
@@ -585,6 +596,7 @@ struct AdamaxState {
     Scalars<C> *scalars;  // of each row
     Float64 *block_sums;  // of each block of each chunk
     Float64 *tensor_sums;  // of each tensor
+    Float64 *total_sums;  // of all tensors
     PerTensor2<C> *per_tensor_2;  // of each tensor
 
     __device__ bool is_skipped() const { return found_inf && *found_inf != 0; }
@@ -774,10 +786,10 @@ __device__ inline void add_blocks(int64 size, int64 chunk, int64 tensor, const A
     if (threadIdx.x < count) state.tensor_sums[tensor * sums + from + threadIdx.x] = total;
 }
 
-// The sums of all tensors, added in order by one thread; then every tensor has the whole instead of its own.
+// The sums of all tensors, added in order by one thread.
 template <int sum> __device__ inline void add_tensors(int64 tensors, const AdamaxState &state) {
     constexpr int staged = 256;
-    __shared__ Float64 own[staged], whole;
+    __shared__ Float64 own[staged];
     Float64 total(0);
     for (int64 begin = 0; begin < tensors; begin += staged) {
         const int here = tensors - begin < staged ? int(tensors - begin) : staged;
@@ -788,19 +800,17 @@ template <int sum> __device__ inline void add_tensors(int64 tensors, const Adama
             for (int i = 0; i < here; ++i) total = total + own[i];
         __syncthreads();
     }
-    if (threadIdx.x == 0) whole = total;
-    __syncthreads();
-    for (int64 i = threadIdx.x; i < tensors; i += blockDim.x) state.tensor_sums[i * sums + sum] = whole;
+    if (threadIdx.x == 0) state.total_sums[sum] = total;
 }
 
 template <typename Table> __device__ inline void start_chunk(const Table &table, const AdamaxState &state) {
     const Chunk chunk = table.chunk(blockIdx.x);
     const AdamaxTensor x = table.at(chunk.tensor);
     const int packs = is_aligned(x) ? chunk.size / pack_size : 0;
-    #pragma unroll 1
+#pragma unroll 1
     for (int i = threadIdx.x; i < packs; i += blockDim.x)
         start_elements<pack_size>(x, chunk.begin + i * pack_size);
-    #pragma unroll 1
+#pragma unroll 1
     for (int i = packs * pack_size + threadIdx.x; i < chunk.size; i += blockDim.x)
         start_elements<1>(x, chunk.begin + i);
 }
@@ -821,13 +831,13 @@ template <typename Table> __device__ inline void update_1_chunk(const Table &tab
 #pragma unroll
     for (int j = 0; j < pack_size; ++j)
         for (int s = 0; s < sums; ++s) lane[j][s] = Float64(0);
-    #pragma unroll 1
+#pragma unroll 1
     for (int row = 0; row < size; row += lanes) {
         const int i = begin + row;
         if (is_wide && i + pack_size <= chunk.size) {
             update_1_elements<pack_size>(k, x, chunk.begin + i, scale, lane);
         } else {
-    #pragma unroll
+#pragma unroll
             for (int j = 0; j < pack_size; ++j)
                 if (i + j < chunk.size) update_1_elements<1>(k, x, chunk.begin + i + j, scale, lane + j);
         }
@@ -864,18 +874,18 @@ template <typename Table> __device__ inline void update_2_chunk(const Table &tab
     const PerTensor2<C> n = state.per_tensor_2[chunk.tensor];
     const int packs = is_aligned(x) ? chunk.size / pack_size : 0;
     if (gradient_accumulation_steps && !k.is_update) {
-        #pragma unroll 1
+#pragma unroll 1
         for (int i = threadIdx.x; i < packs; i += blockDim.x)
             every_call_elements<pack_size>(k, x, chunk.begin + i * pack_size, scale);
-        #pragma unroll 1
+#pragma unroll 1
         for (int i = packs * pack_size + threadIdx.x; i < chunk.size; i += blockDim.x)
             every_call_elements<1>(k, x, chunk.begin + i, scale);
         return;
     }
-    #pragma unroll 1
+#pragma unroll 1
     for (int i = threadIdx.x; i < packs; i += blockDim.x)
         update_2_elements<pack_size>(k, n, x, chunk.begin + i * pack_size, scale);
-    #pragma unroll 1
+#pragma unroll 1
     for (int i = packs * pack_size + threadIdx.x; i < chunk.size; i += blockDim.x)
         update_2_elements<1>(k, n, x, chunk.begin + i, scale);
 }
@@ -924,11 +934,21 @@ adamax_update_1_sums_by_value(const __grid_constant__ AdamaxTensors table, const
     update_1_sums(table, state);
 }
 
-// One thread block: of sums over all tensors, every tensor gets the whole.
+// One thread block: the sums over all tensors.
 __global__ void __launch_bounds__(256)
 adamax_update_1_totals(int64 tensors, const AdamaxState state) {
     if (state.is_skipped()) return;
     add_tensors<global_norm_sum>(tensors, state);
+}
+
+// One thread block: what the elements of each row share in update_2, from sums over all tensors.
+__global__ void __launch_bounds__(256)
+adamax_advance_2(int64 rows, const AdamaxState state) {
+    if (state.is_skipped()) return;
+    for (int64 i = threadIdx.x; i < rows; i += blockDim.x) {
+        if (gradient_accumulation_steps && !state.scalars[i].is_update) continue;
+        advance_2<C>(state.scalars[i], state.total_sums);
+    }
 }
 
 __global__ void __launch_bounds__(256)

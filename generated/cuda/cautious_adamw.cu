@@ -23,6 +23,7 @@
 //     cautious_adamw_update_1
 //     cautious_adamw_update_1_sums
 //     cautious_adamw_update_1_totals
+//     cautious_adamw_advance_2
 //     cautious_adamw_before_update_2
 //     cautious_adamw_update_2
 //     cautious_adamw_update_2_sums
@@ -137,11 +138,11 @@ extern "C" const char *const cautious_adamw_interface = R"({
     {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null}
   ],
   "slots": [
-    {"name": "m", "when": []},
-    {"name": "v", "when": []},
-    {"name": "v_hat", "when": ["amsgrad"]},
-    {"name": "accumulated_gradient", "when": ["gradient_accumulation_steps"]},
-    {"name": "weight_average", "when": ["use_ema"]}
+    {"name": "m", "shape": "parameter", "when": []},
+    {"name": "v", "shape": "parameter", "when": []},
+    {"name": "v_hat", "shape": "parameter", "when": ["amsgrad"]},
+    {"name": "accumulated_gradient", "shape": "parameter", "when": ["gradient_accumulation_steps"]},
+    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]}
   ],
   "tensor": [
     "size",
@@ -156,6 +157,7 @@ extern "C" const char *const cautious_adamw_interface = R"({
     "accumulated_gradient",
     "weight_average"
   ],
+  "inputs": [],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]},
@@ -166,7 +168,8 @@ extern "C" const char *const cautious_adamw_interface = R"({
 
 // The launches of a call, for bindings: one block of 256 threads for all rows or tensors, or one for each
 // chunk or tensor; if it `packs`, of as many fewer as a pack has elements. `when`: switches, of which all of
-// one list are as they say. Buffers: 64-bit numbers for each row, tensor or block.
+// one list are as they say. Buffers: 64-bit numbers for each row, tensor or block, or
+// for all together.
 extern "C" const char *const cautious_adamw_launches = R"({
   "start": [
     {"kernel": "cautious_adamw_start", "grid": "chunk", "packs": false, "meets": false,
@@ -181,8 +184,10 @@ extern "C" const char *const cautious_adamw_launches = R"({
      "when": [["clipnorm"], ["global_clipnorm"]]},
     {"kernel": "cautious_adamw_update_1_totals", "grid": "tensors", "packs": false, "meets": true,
      "when": [["global_clipnorm"]]},
+    {"kernel": "cautious_adamw_advance_2", "grid": "rows", "packs": false, "meets": false,
+     "when": [["global_clipnorm"]]},
     {"kernel": "cautious_adamw_before_update_2", "grid": "tensor", "packs": false, "meets": false,
-     "when": [["clipnorm"], ["global_clipnorm"]]},
+     "when": [["clipnorm"]]},
     {"kernel": "cautious_adamw_update_2", "grid": "chunk", "packs": true, "meets": true,
      "when": []},
     {"kernel": "cautious_adamw_update_2_sums", "grid": "tensor", "packs": false, "meets": true,
@@ -193,11 +198,12 @@ extern "C" const char *const cautious_adamw_launches = R"({
      "when": []}
   ],
   "buffers": [
-    {"name": "scalars", "per": "row", "words": 17},
+    {"name": "scalars", "per": "row", "words": 18},
     {"name": "block_sums", "per": "block", "words": 3},
     {"name": "tensor_sums", "per": "tensor", "words": 3},
-    {"name": "per_tensor_2", "per": "tensor", "words": 2},
-    {"name": "per_tensor_3", "per": "tensor", "words": 3}
+    {"name": "total_sums", "per": "call", "words": 3},
+    {"name": "per_tensor_2", "per": "tensor", "words": 1},
+    {"name": "per_tensor_3", "per": "tensor", "words": 2}
   ]
 })";
 
@@ -309,10 +315,10 @@ template <typename X> __device__ inline void store(Nothing &, X) {}
 template <typename X> __device__ inline X square(X x) { return x * x; }
 
 // NaN wins, in either place.
-template <typename C> __device__ inline C maximum(C a, C b) { return a >= b || a != a ? a : b; }
+template <typename C> __device__ inline C maximum(C a, C b) { return a > b || a != a ? a : b; }
 
 // NaN wins, in either place.
-template <typename C> __device__ inline C minimum(C a, C b) { return a <= b || a != a ? a : b; }
+template <typename C> __device__ inline C minimum(C a, C b) { return a < b || a != a ? a : b; }
 
 // Double words: a number as the unevaluated sum of two (Dekker 1971; Joldes, Muller & Popescu 2017). Every
 // operation is one correctly rounded operation of C, in this order; so all targets compute the same bits.
@@ -401,6 +407,7 @@ template <typename C> struct Scalars {
     C kept_average;
     C one_minus_kept_average;
     bool is_overwrite;
+    C global_scale;
 };
 
 // Counts the call, and computes its scalars in double words, rounded once.
@@ -482,20 +489,24 @@ __device__ inline void update_1(const Scalars<C> &k, C g, C accumulated_gradient
     if constexpr (global_clipnorm) term[global_norm_sum] = square(Float64(g));
 }
 
+// Completes what all elements of a row share, from the sums of earlier passes over all tensors.
+template <typename C> __device__ inline void advance_2(Scalars<C> &k, const Float64 *total) {
+    const Float64 global_norm = sqrt(total[global_norm_sum]);
+    const Float64 global_scale = Float64(k.global_clipnorm) < global_norm
+        ? Float64(k.global_clipnorm) / global_norm : Float64(1.0);
+    k.global_scale = C(global_scale);
+}
+
 // What the elements of a tensor share, from the sums of earlier passes.
 template <typename C> struct PerTensor2 {
     C clip_scale;
-    C global_scale;
 };
 template <typename C>
 __device__ inline PerTensor2<C> per_tensor_2(const Scalars<C> &k, const Float64 *sum) {
     const Float64 gradient_norm = sqrt(sum[gradient_norm_sum]);
     const Float64 clip_scale = Float64(k.clipnorm) < gradient_norm ? Float64(k.clipnorm) / gradient_norm
         : Float64(1.0);
-    const Float64 global_norm = sqrt(sum[global_norm_sum]);
-    const Float64 global_scale = Float64(k.global_clipnorm) < global_norm
-        ? Float64(k.global_clipnorm) / global_norm : Float64(1.0);
-    return {C(clip_scale), C(global_scale)};
+    return {C(clip_scale)};
 }
 
 // One element, in a call that updates: pass 2 of 3.
@@ -511,7 +522,7 @@ __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C w
     }
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) g = g * n.clip_scale;
-    if constexpr (global_clipnorm) g = g * n.global_scale;
+    if constexpr (global_clipnorm) g = g * k.global_scale;
     if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     m = k.beta_1 * m + k.one_minus_beta_1 * g;
     v = k.beta_2 * v + k.one_minus_beta_2 * square(g);
@@ -525,7 +536,6 @@ __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C w
 // What the elements of a tensor share, from the sums of earlier passes.
 template <typename C> struct PerTensor3 {
     C clip_scale;
-    C global_scale;
     C share;
 };
 template <typename C>
@@ -533,11 +543,8 @@ __device__ inline PerTensor3<C> per_tensor_3(const Scalars<C> &k, int64 size, co
     const Float64 gradient_norm = sqrt(sum[gradient_norm_sum]);
     const Float64 clip_scale = Float64(k.clipnorm) < gradient_norm ? Float64(k.clipnorm) / gradient_norm
         : Float64(1.0);
-    const Float64 global_norm = sqrt(sum[global_norm_sum]);
-    const Float64 global_scale = Float64(k.global_clipnorm) < global_norm
-        ? Float64(k.global_clipnorm) / global_norm : Float64(1.0);
     const Float64 share = maximum(sum[share_sum] / Float64(size), Float64(0.001));
-    return {C(clip_scale), C(global_scale), C(share)};
+    return {C(clip_scale), C(share)};
 }
 
 // One element, in a call that updates: pass 3 of 3.
@@ -554,7 +561,7 @@ __device__ inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, C &
     }
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) g = g * n.clip_scale;
-    if constexpr (global_clipnorm) g = g * n.global_scale;
+    if constexpr (global_clipnorm) g = g * k.global_scale;
     if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     const C bold = w - k.alpha * m / (sqrt(amsgrad ? v_hat : v) + k.epsilon);
     const C move = bold - w;
@@ -647,6 +654,7 @@ struct CautiousAdamWState {
     Scalars<C> *scalars;  // of each row
     Float64 *block_sums;  // of each block of each chunk
     Float64 *tensor_sums;  // of each tensor
+    Float64 *total_sums;  // of all tensors
     PerTensor2<C> *per_tensor_2;  // of each tensor
     PerTensor3<C> *per_tensor_3;  // of each tensor
 
@@ -876,10 +884,10 @@ __device__ inline void add_blocks(int64 size, int64 chunk, int64 tensor, const C
     if (threadIdx.x < count) state.tensor_sums[tensor * sums + from + threadIdx.x] = total;
 }
 
-// The sums of all tensors, added in order by one thread; then every tensor has the whole instead of its own.
+// The sums of all tensors, added in order by one thread.
 template <int sum> __device__ inline void add_tensors(int64 tensors, const CautiousAdamWState &state) {
     constexpr int staged = 256;
-    __shared__ Float64 own[staged], whole;
+    __shared__ Float64 own[staged];
     Float64 total(0);
     for (int64 begin = 0; begin < tensors; begin += staged) {
         const int here = tensors - begin < staged ? int(tensors - begin) : staged;
@@ -890,9 +898,7 @@ template <int sum> __device__ inline void add_tensors(int64 tensors, const Cauti
             for (int i = 0; i < here; ++i) total = total + own[i];
         __syncthreads();
     }
-    if (threadIdx.x == 0) whole = total;
-    __syncthreads();
-    for (int64 i = threadIdx.x; i < tensors; i += blockDim.x) state.tensor_sums[i * sums + sum] = whole;
+    if (threadIdx.x == 0) state.total_sums[sum] = total;
 }
 
 template <typename Table> __device__ inline void start_chunk(const Table &table,
@@ -900,10 +906,10 @@ template <typename Table> __device__ inline void start_chunk(const Table &table,
     const Chunk chunk = table.chunk(blockIdx.x);
     const CautiousAdamWTensor x = table.at(chunk.tensor);
     const int packs = is_aligned(x) ? chunk.size / pack_size : 0;
-    #pragma unroll 1
+#pragma unroll 1
     for (int i = threadIdx.x; i < packs; i += blockDim.x)
         start_elements<pack_size>(x, chunk.begin + i * pack_size);
-    #pragma unroll 1
+#pragma unroll 1
     for (int i = packs * pack_size + threadIdx.x; i < chunk.size; i += blockDim.x)
         start_elements<1>(x, chunk.begin + i);
 }
@@ -924,13 +930,13 @@ template <typename Table> __device__ inline void update_1_chunk(const Table &tab
 #pragma unroll
     for (int j = 0; j < pack_size; ++j)
         for (int s = 0; s < sums; ++s) lane[j][s] = Float64(0);
-    #pragma unroll 1
+#pragma unroll 1
     for (int row = 0; row < size; row += lanes) {
         const int i = begin + row;
         if (is_wide && i + pack_size <= chunk.size) {
             update_1_elements<pack_size>(k, x, chunk.begin + i, scale, lane);
         } else {
-    #pragma unroll
+#pragma unroll
             for (int j = 0; j < pack_size; ++j)
                 if (i + j < chunk.size) update_1_elements<1>(k, x, chunk.begin + i + j, scale, lane + j);
         }
@@ -974,13 +980,13 @@ template <typename Table> __device__ inline void update_2_chunk(const Table &tab
 #pragma unroll
     for (int j = 0; j < pack_size; ++j)
         for (int s = 0; s < sums; ++s) lane[j][s] = Float64(0);
-    #pragma unroll 1
+#pragma unroll 1
     for (int row = 0; row < size; row += lanes) {
         const int i = begin + row;
         if (is_wide && i + pack_size <= chunk.size) {
             update_2_elements<pack_size>(k, n, x, chunk.begin + i, scale, lane);
         } else {
-    #pragma unroll
+#pragma unroll
             for (int j = 0; j < pack_size; ++j)
                 if (i + j < chunk.size) update_2_elements<1>(k, n, x, chunk.begin + i + j, scale, lane + j);
         }
@@ -1019,18 +1025,18 @@ template <typename Table> __device__ inline void update_3_chunk(const Table &tab
     const PerTensor3<C> n = state.per_tensor_3[chunk.tensor];
     const int packs = is_aligned(x) ? chunk.size / pack_size : 0;
     if (gradient_accumulation_steps && !k.is_update) {
-        #pragma unroll 1
+#pragma unroll 1
         for (int i = threadIdx.x; i < packs; i += blockDim.x)
             every_call_elements<pack_size>(k, x, chunk.begin + i * pack_size, scale);
-        #pragma unroll 1
+#pragma unroll 1
         for (int i = packs * pack_size + threadIdx.x; i < chunk.size; i += blockDim.x)
             every_call_elements<1>(k, x, chunk.begin + i, scale);
         return;
     }
-    #pragma unroll 1
+#pragma unroll 1
     for (int i = threadIdx.x; i < packs; i += blockDim.x)
         update_3_elements<pack_size>(k, n, x, chunk.begin + i * pack_size, scale);
-    #pragma unroll 1
+#pragma unroll 1
     for (int i = packs * pack_size + threadIdx.x; i < chunk.size; i += blockDim.x)
         update_3_elements<1>(k, n, x, chunk.begin + i, scale);
 }
@@ -1083,11 +1089,21 @@ cautious_adamw_update_1_sums_by_value(const __grid_constant__ CautiousAdamWTenso
     update_1_sums(table, state);
 }
 
-// One thread block: of sums over all tensors, every tensor gets the whole.
+// One thread block: the sums over all tensors.
 __global__ void __launch_bounds__(256)
 cautious_adamw_update_1_totals(int64 tensors, const CautiousAdamWState state) {
     if (state.is_skipped()) return;
     add_tensors<global_norm_sum>(tensors, state);
+}
+
+// One thread block: what the elements of each row share in update_2, from sums over all tensors.
+__global__ void __launch_bounds__(256)
+cautious_adamw_advance_2(int64 rows, const CautiousAdamWState state) {
+    if (state.is_skipped()) return;
+    for (int64 i = threadIdx.x; i < rows; i += blockDim.x) {
+        if (gradient_accumulation_steps && !state.scalars[i].is_update) continue;
+        advance_2<C>(state.scalars[i], state.total_sums);
+    }
 }
 
 __global__ void __launch_bounds__(256)

@@ -277,6 +277,13 @@ class Optimizer(torch.optim.Optimizer):
 
     def _fits_kernel(self, group: dict[str, Any]) -> bool:
         """Whether a kernel may step a group. Raises NotImplementedError where one must, and cannot."""
+        if self._inputs:
+            if group["fused"]:
+                given = ", ".join(f"`{name}`" for name in self._inputs)
+                raise NotImplementedError(
+                    f"fused=True is not implemented yet for steps that are given {given}"
+                )
+            return False
         beyond = next((name for name in self._not_fused if is_set(group[name])), "")
         if not beyond and len(self.param_groups) > 1:  # a kernel's sums are those of one group
             beyond = next((name for name in self._sums_under if is_set(group[name])), "")

@@ -34,6 +34,7 @@ inline double __ddiv_rn(double a, double b) { return a / b; }
 inline double __dsqrt_rn(double a) { return __builtin_sqrt(a); }
 inline float fabsf(float a) { return __builtin_fabsf(a); }
 inline double fabs(double a) { return __builtin_fabs(a); }
+inline float powf(float a, float b) { return __builtin_powf(a, b); }
 inline double pow(double a, double b) { return __builtin_pow(a, b); }
 
 inline unsigned __float_as_uint(float x) {

@@ -81,10 +81,11 @@ class Source:
 
     @cached_property
     def row(self) -> type[ctypes.Structure]:
-        """A param group at one step: its hyperparameters, counters and scalar slots."""
+        """A param group at one step: its hyperparameters, counters, scalar slots and inputs."""
         members = [(hyper["name"], FIELDS[hyper["type"]]) for hyper in self.interface["hypers"]]
         members += [(counter["name"], ctypes.c_int64) for counter in self.interface["counters"]]
         members += [(slot["name"], ctypes.c_double) for slot in self.interface["scalar_slots"]]
+        members += [(each["name"], ctypes.c_double) for each in self.interface["inputs"] if each["shape"] == "scalar"]
         return _structure("Row", members)
 
     @cached_property
@@ -242,7 +243,7 @@ class Launcher:
     def _state(
         self, rows: int, tensors: int, chunks: int, row: int, gradient_scale: int, found_inf: int
     ) -> ctypes.Structure:
-        counts = {"row": rows, "tensor": tensors, "block": chunks * (CHUNK // BLOCK)}
+        counts = {"row": rows, "tensor": tensors, "block": chunks * (CHUNK // BLOCK), "call": 1}
         for buffer in self.source.launches["buffers"]:
             name, size = buffer["name"], max(1, counts[buffer["per"]]) * buffer["words"] * 8
             if self._sizes.get(name, 0) < size:

@@ -83,7 +83,8 @@ def _launcher(state: native.State, name: str) -> tuple[Launcher, Any]:
 @contextmanager
 def _copied(state: native.State) -> Iterator[tuple[int, Any]]:
     """The row's address and the tensors of a state on the device; copied back in the end."""
-    arrays = {"w": state.parameters, "g": getattr(state, "gradients", []), **state.slots}
+    given = getattr(state, "inputs", {})
+    arrays = {"w": state.parameters, "g": getattr(state, "gradients", []), **state.slots, **given}
     copies = [(ctypes.addressof(state.row), ctypes.sizeof(state.row), driver.OwnMemory(ctypes.sizeof(state.row)))]
     tensors = (type(state.tensors[0]) * len(state.tensors))(*state.tensors) if len(state.tensors) else state.tensors
     for name, of_all in arrays.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,29 +35,39 @@ class CudaTarget(CTarget):
         switches = Switches(program, stem)
         launches = [_launch(stem, "prologue", "rows")]
         for each in updates:
-            when = _when(switches, each.guards)
-            if each.per_tensor:
-                grid, own = "tensor", _when(switches, each.per_tensor.guards)
-                launches.append(_launch(stem, f"before_{each.name}", grid, own))
-            launches.append(_launch(stem, each.name, "chunk", when, packs=bool(each.sums)))
-            if each.sums:
-                launches.append(_launch(stem, f"{each.name}_sums", "tensor", when, meets=True))
-            if each.totals:
-                totals = _when(switches, tuple(total.guard for total in each.reductions if total.name in each.totals))
-                launches.append(_launch(stem, f"{each.name}_totals", "tensors", totals, meets=True))
+            launches += _launches(stem, each, switches)
+        if shared["last"] != updates[-1]:
+            launches.append(_launch(stem, "counters", "tensor"))
         described = {
             "start": [_launch(stem, start.name, "chunk")] if start else [],
             "step": launches,
             "buffers": _buffers(shared, updates),
         }
-        slots = [slot.name for slot in (*shared["slots"], *shared["scalar_slots"])]
+        kinds = ("slots", "numbers", "scalar_slots", "tensor_inputs")
+        members = [member.name for kind in kinds for member in shared[kind]]
         return shared | {
             "threads": THREADS,
             "launches": _as_text(described),
             "order": [launch["kernel"] for launch in launches],
-            "pointers": ["w", "g", "copy", "step", *slots],
+            "pointers": ["w", "g", "copy", "step", *members],
             "waits": switches.constant(program.update.guard),
         }
+
+
+def _launches(stem: str, each: Pass, switches: Switches) -> Iterator[dict[str, Any]]:
+    """The kernels of a pass, in order."""
+    when = _when(switches, each.guards)
+    if each.per_row:
+        yield _launch(stem, each.per_row.function, "rows", _when(switches, each.per_row.guards))
+    if each.per_tensor:
+        yield _launch(stem, f"before_{each.name}", "tensor", _when(switches, each.per_tensor.guards))
+    if each.lines:
+        yield _launch(stem, each.name, "chunk", when, packs=bool(each.sums))
+    if each.sums:
+        yield _launch(stem, f"{each.name}_sums", "tensor", when, meets=True)
+    if each.totals:
+        totals = _when(switches, tuple(total.guard for total in each.reductions if total.name in each.totals))
+        yield _launch(stem, f"{each.name}_totals", "tensors", totals, meets=True)
 
 
 def _launch(
@@ -79,6 +89,8 @@ def _buffers(shared: dict[str, Any], updates: tuple[Pass, ...]) -> list[dict[str
     buffers = [("scalars", "row", fields)]
     if sums:
         buffers += [("block_sums", "block", sums), ("tensor_sums", "tensor", sums)]
+    if shared["totals"]:
+        buffers.append(("total_sums", "call", sums))
     buffers += [
         (each.per_tensor.function, "tensor", len(each.per_tensor.fields)) for each in updates if each.per_tensor
     ]
