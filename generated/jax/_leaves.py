@@ -273,6 +273,15 @@ def size(x: jax.Array, axis_name: tuple[str, ...] | None) -> int:
     return x.size * lax.axis_size(axes) if axes else x.size
 
 
+def check_whole(x: jax.Array, axis_name: tuple[str, ...] | None) -> None:
+    """Raise NotImplementedError if devices hold parts of a tensor inside shard_map."""
+    if axes := _split_over(x, axis_name):
+        raise NotImplementedError(
+            f"inside shard_map a leaf that is split (over {', '.join(axes)}) has no sums along one axis, and no matrix"
+            " products: shard it under jit instead"
+        )
+
+
 def _split_over(x: jax.Array, axis_name: tuple[str, ...] | None) -> tuple[str, ...]:
     varies = _varies_over(x)
     if varies and axis_name is None:

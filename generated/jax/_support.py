@@ -16,10 +16,20 @@ import numpy as np
 import optax
 
 from ._double import doubles
-from ._leaves import COPY, Leaves, SparseRows, cast, compute_dtype, select, size, slot, total
+from ._leaves import COPY, Leaves, SparseRows, cast, check_whole, compute_dtype, select, size, slot, total
 from ._state import adopt_state, export_state, import_state
 
-__all__ = ["COPY", "SparseRows", "adopt_state", "export_state", "import_state", "select", "size", "total"]
+__all__ = [
+    "COPY",
+    "SparseRows",
+    "adopt_state",
+    "check_whole",
+    "export_state",
+    "import_state",
+    "select",
+    "size",
+    "total",
+]
 
 Number: TypeAlias = float | jax.Array | Callable[[jax.Array], Any]
 Arguments = ParamSpec("Arguments")

@@ -88,6 +88,7 @@ def _leaf(
         ahead = g + k.momentum * mu if nesterov else mu
         size = jnp.sqrt(_support.total(ahead**2, axis_name)) + k.eps
         x = ahead / size
+        _support.check_whole(w, axis_name)
         gram = jnp.matmul(x, jnp.matrix_transpose(x), precision="highest")
         x_2 = 3.4445 * x + jnp.matmul(
             -4.775 * gram + 2.0315 * jnp.matmul(gram, gram, precision="highest"), x, precision="highest"

@@ -16,7 +16,7 @@ from ...passes.hoist import without_axes
 from ...passes.legalise import Nestings
 from ...passes.locality import locality
 from ...target import Templates
-from .formula import LOCALS, Formula, guards_of_reads, tensors
+from .formula import LOCALS, Formula, goes_along_axes, guards_of_reads, tensors
 from .printer import JaxPrinter, flag_of
 from .renaming import new_names, renamed
 from .scalars import Scalars
@@ -198,9 +198,9 @@ class _Module:
         return self.printer.guard(conjunction(*(part for part in parts if _asks_for_axes(part))))
 
     def _sums(self) -> bool:
-        """Whether the formula takes sums over a tensor."""
-        values = (statement.value for region in self.program.regions for statement in region.statements)
-        return any(isinstance(node, Reduce | Length) and node.over != "axis" for v in values for node in walk(v))
+        """Whether an element of the formula is made of others of its tensor, or of all."""
+        values = [statement.value for region in self.program.regions for statement in region.statements]
+        return any(goes_along_axes(v) or any(isinstance(node, Reduce | Length) for node in walk(v)) for v in values)
 
     def _sparse(self) -> dict[str, str]:
         default = "dense" if self.not_lazy else "lazy"

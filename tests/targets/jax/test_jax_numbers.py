@@ -75,7 +75,9 @@ def test_accumulation_updates_once_by_the_mean(doors: Doors) -> None:
 
 
 def test_an_injected_number_changes_without_a_new_trace(doors: Doors) -> None:
-    optimizer = optax.inject_hyperparams(doors.factory, static_args=doors.integers)(learning_rate=0.1, weight_decay=0.01)
+    optimizer = optax.inject_hyperparams(doors.factory, static_args=doors.integers)(
+        learning_rate=0.1, weight_decay=0.01
+    )
     params, traced = jnp.ones(3), 0
 
     def count_traces(*arguments: Any) -> Any:
