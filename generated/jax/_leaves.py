@@ -12,7 +12,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jax import lax
+from jax import P, lax
+from jax.sharding import NamedSharding
 
 COPY = object()
 """Says of a slot that it starts as a copy of the parameter."""
@@ -271,6 +272,15 @@ def size(x: jax.Array, axis_name: tuple[str, ...] | None) -> int:
     """The number of elements of a tensor, of all its parts inside shard_map."""
     axes = _split_over(x, axis_name)
     return x.size * lax.axis_size(axes) if axes else x.size
+
+
+def product(x: jax.Array, y: jax.Array) -> jax.Array:
+    """x @ y in full precision. On an explicit mesh its rows lie as those of x, and its columns as those of y; an axis
+    of the mesh that would split both splits the rows."""
+    lies, columns = jax.typeof(x).sharding, jax.typeof(y).sharding.spec[-1]
+    *batch, rows, _ = lies.spec
+    out = NamedSharding(lies.mesh, P(*batch, rows, columns if columns != rows else None))
+    return jnp.matmul(x, y, precision="highest", out_sharding=out)
 
 
 def check_whole(x: jax.Array, axis_name: tuple[str, ...] | None) -> None:

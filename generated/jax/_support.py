@@ -16,7 +16,19 @@ import numpy as np
 import optax
 
 from ._double import doubles
-from ._leaves import COPY, Leaves, SparseRows, cast, check_whole, compute_dtype, select, size, slot, total
+from ._leaves import (
+    COPY,
+    Leaves,
+    SparseRows,
+    cast,
+    check_whole,
+    compute_dtype,
+    product,
+    select,
+    size,
+    slot,
+    total,
+)
 from ._state import adopt_state, export_state, import_state
 
 __all__ = [
@@ -26,6 +38,7 @@ __all__ = [
     "check_whole",
     "export_state",
     "import_state",
+    "product",
     "select",
     "size",
     "total",

@@ -72,17 +72,20 @@ def assert_lies_as(state: Any, params: Any) -> None:
     """What is of a parameter's shape lies as it does."""
     for tree in state:
         for name, leaf in tree.items() if isinstance(tree, dict) and tree.keys() == params.keys() else ():
-            if leaf is not optax.MaskedNode() and leaf.shape == params[name].shape:
+            if getattr(leaf, "shape", None) == params[name].shape:
                 assert leaf.sharding.is_equivalent_to(params[name].sharding, leaf.ndim)
 
 
 def specs_of(state: Any) -> Any:
-    """What is of a parameter's shape is split as it is."""
+    """What belongs to a parameter is split as it is, along the axes that it shares with it."""
     shapes = {name: w.shape for name, w in parameters().items()}
 
     def spec(path: Any, leaf: Any) -> P:
         name = getattr(path[-1], "key", "")
-        return SPECS[name] if shapes.get(name) == leaf.shape else P()
+        if leaf.ndim != len(shapes.get(name, ())):
+            return P()
+        shared = [own == whole for own, whole in zip(leaf.shape, shapes.get(name, ()), strict=True)]
+        return P(*(axis if is_shared else None for axis, is_shared in zip(SPECS.get(name, P()), shared, strict=False)))
 
     return jax.tree.map_with_path(spec, state)
 
