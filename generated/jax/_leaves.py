@@ -243,7 +243,7 @@ class SparseRows:
     def lazy(
         self, leaf: Callable[..., Any], write: bool, tensors: list[Any], *numbers: Any
     ) -> tuple[Any, Any]:
-        """`leaf` of the touched rows of `tensors`: w, its slots, and inputs. Others stay, or are zero in what is added."""
+        """`leaf` of the touched rows of `tensors`: w, slots, inputs. Others stay, or are zero in what is added."""
         w, *beside = tensors
         at, g = _each_once(jnp.asarray(self.indices), _as(self.rows, w.dtype), w.shape[0])
         old = [x if x is None else x.at[at].get(mode="fill", fill_value=0) for x in tensors]

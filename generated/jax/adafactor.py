@@ -136,7 +136,7 @@ def _scalars(
         if relative_step
         else learning_rate
     ).hi
-    return k
+    return _double.computed_once(k, learning_rate)
 
 
 def adafactor_step(

@@ -139,7 +139,7 @@ def _scalars(
     k.rms_rate = rms_rate.hi
     k.alpha = (_double.root(1 - b2**t) / (1 - b1**t)).hi
     k.learning_rate = learning_rate.hi
-    return k
+    return _double.computed_once(k, learning_rate)
 
 
 def muon_step(

@@ -95,8 +95,6 @@ class _Module:
         program, scalars = self.program, self.scalars
         predicates, flags = list(self._predicates()), list(self._flags())
         factory, positional = PurePath(program.source).stem, self._positional()
-        passes, numbers = self.formula.passes(), list(scalars.lines())
-        leaf = [line for part in passes for line in (*part.before, *part.lines)]
         return {
             "name": program.name,
             "factory": factory,
@@ -126,9 +124,9 @@ class _Module:
             "required": [hyper.name for hyper in scalars.hypers if hyper.default is not None],
             "optional": [hyper.name for hyper in scalars.hypers if hyper.default is None],
             "uses_step": scalars.uses_step,
-            "uses_double": any("_double." in line for line in (*leaf, *numbers)),
-            "scalars": numbers,
-            "passes": passes,
+            "beside": scalars.beside,
+            "scalars": list(scalars.lines()),
+            "passes": self.formula.passes(),
             "shapes": {slot.name: slot.shape for slot in tensors(program) if slot.shape != "parameter"},
             "exists": {slot.name: self._exists(slot) for slot in tensors(program) if _asks_for_axes(slot.when)},
             "inputs": {source.name: source.shape for source in program.inputs},

@@ -48,6 +48,16 @@ def test_inject_hyperparams_gives_the_same_as_plain_numbers(doors: Doors) -> Non
     assert float(state.hyperparams["learning_rate"]) == np.float32(0.1)
 
 
+def test_a_steps_numbers_are_computed_once_for_all_leaves(adam: Doors) -> None:
+    def guards(leaves: int) -> int:
+        """Of the compiled program: the integer ORs of `exact`, of which fast code has some in a step's numbers alone."""
+        init, step = adam.step(0.1)
+        params = {f"leaf{length}": jnp.ones(length) for length in range(8, 8 + leaves)}
+        return jax.jit(step).lower(params, params, init(params)).compile().as_text().count(" or(")
+
+    assert guards(4) == guards(1) > 0
+
+
 def test_a_beta_of_zero_and_the_last_count(adam: Doors) -> None:
     params = jnp.ones(3)
     init, step = adam.step(0.5, 0.0, 0.0, 0.0)
