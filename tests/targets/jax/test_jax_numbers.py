@@ -50,7 +50,7 @@ def test_inject_hyperparams_gives_the_same_as_plain_numbers(doors: Doors) -> Non
 
 def test_a_steps_numbers_are_computed_once_for_all_leaves(adam: Doors) -> None:
     def guards(leaves: int) -> int:
-        """Of the compiled program: the integer ORs of `exact`, of which fast code has some in a step's numbers alone."""
+        """The integer ORs of `exact` in the compiled program: fast code has them in a step's numbers alone."""
         init, step = adam.step(0.1)
         params = {f"leaf{length}": jnp.ones(length) for length in range(8, 8 + leaves)}
         return jax.jit(step).lower(params, params, init(params)).compile().as_text().count(" or(")
