@@ -128,13 +128,15 @@ def replaced(text: str, names: dict[str, str]) -> str:
 
 
 def otherwise_spelled(rule: type[Rule], texts: Iterable[str]) -> set[str]:
-    """The slots that a target calls as its users do by itself, no peer of the rule saying so, and the names that are
-    reserved in some target: there another name is spelled in another way."""
-    by_peers = {name for peer in rule.peers for name in peer.slots}
-    called = [names_in(target, program_for(rule, name)) for name, target in targets().items()]
-    by_targets = {name for names in called for name, new in names.items() if new != name}
+    """The slots that a target calls as its users do by itself, no peer of the rule in its ecosystem saying so, and the
+    names that are reserved in some target: there another name is spelled in another way."""
+    by_themselves = set()
+    for name, target in targets().items():
+        by_peers = {slot for peer in rule.peers if peer.ecosystem == target.ecosystem for slot in peer.slots}
+        called = names_in(target, program_for(rule, name))
+        by_themselves |= {old for old, new in called.items() if new != old} - by_peers
     reserved = {name for text in texts for pair in re.findall(r"\bthe_(\w+)|\b(\w+)_\b", text) for name in pair}
-    return by_targets - by_peers | reserved
+    return by_themselves | reserved
 
 
 @pytest.mark.parametrize("rule", rules_named())
@@ -144,7 +146,8 @@ def test_renaming_variables(rule: str, tmp_path: Path) -> None:
     made = rules_named()[rule]
     before = printed(made)
     spelled_otherwise = otherwise_spelled(made, before.values())
-    names = renaming([v for v in variables(source) if v not in spelled_otherwise], [source, *before.values()])
+    free = [name for name in variables(source) if not {name, name.partition("_")[0]} & spelled_otherwise]
+    names = renaming(free, [source, *before.values()])
     for old, new in names.items():
         source = re.sub(rf"\b{old}\b", new, source)
     file = tmp_path / f"{rule}.py"

@@ -64,6 +64,9 @@ class _Evaluation:
             for name, arrays in batch.slots.items():
                 array = arrays[0 if slots[name].shape == "scalar" else index]
                 tensor.values[Kind.SLOT_BEFORE, name] = exact(_of(array, call))
+            for name, given in batch.inputs.items():
+                array = given[index] if isinstance(given, list) else given
+                tensor.values[Kind.INPUT, name] = exact(_of(array, call))
             self.tensors.append(tensor)
 
     def run(self, program: Trace) -> list[dict[str, Any]]:

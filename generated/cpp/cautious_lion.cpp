@@ -240,7 +240,7 @@ template <typename C> inline C maximum(C a, C b) { return a > b || a != a ? a : 
 // NaN wins, in either place.
 template <typename C> inline C minimum(C a, C b) { return a < b || a != a ? a : b; }
 
-// -1, 0 or 1; NaN of NaN.
+// -1, 0 (without a sign) or 1; NaN of NaN.
 template <typename C> inline C sign(C x) { return x > C(0) ? C(1) : x < C(0) ? C(-1) : x == C(0) ? C(0) : x; }
 
 // Double words: a number as the unevaluated sum of two (Dekker 1971; Joldes, Muller & Popescu 2017). Every

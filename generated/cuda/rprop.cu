@@ -299,7 +299,7 @@ template <typename C> __device__ inline C maximum(C a, C b) { return a > b || a 
 // NaN wins, in either place.
 template <typename C> __device__ inline C minimum(C a, C b) { return a < b || a != a ? a : b; }
 
-// -1, 0 or 1; NaN of NaN.
+// -1, 0 (without a sign) or 1; NaN of NaN.
 template <typename C> __device__ inline C sign(C x) { return x > C(0) ? C(1) : x < C(0) ? C(-1) : x == C(0)
     ? C(0) : x; }
 

@@ -227,6 +227,16 @@ def _two_sum(a, b):
     return total, (a - (total - of_b)) + (b - of_b)
 
 
+def computed_once(k, beside):
+    """The numbers `k`, unchanged: each floating one divided by a one that XLA does not know before the program runs.
+
+    A step's numbers are cheap, so XLA's fusion would compute them anew in the loop of every leaf, and take long to
+    compile that. A division it counts as expensive, and keeps apart.
+    """
+    one = beside.number(1).hi
+    return jax.tree.map(lambda x: x / one if jnp.issubdtype(x.dtype, jnp.floating) else x, k)
+
+
 @jax.custom_jvp
 def exact(x, zero):
     """x, rounded: XLA cannot merge the operation that made it with the one that takes it.

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from . import _support
+from . import _double, _support
 from ._support import Number, SparseRows, adopt_state, export_state, import_state
 
 __all__ = ["SparseRows", "adabelief", "adabelief_step", "adopt_state", "export_state", "import_state"]
@@ -108,7 +108,7 @@ def _scalars(
     k.learning_rate = learning_rate.hi
     k.inverse_one_minus_power_of_b2 = (1 / (1 - b2**t)).hi
     k.eps = eps.hi
-    return k
+    return _double.computed_once(k, learning_rate)
 
 
 def adabelief_step(

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from . import _support
+from . import _double, _support
 from ._support import Number, SparseRows, adopt_state, export_state, import_state
 
 __all__ = ["SparseRows", "adadelta", "adadelta_step", "adopt_state", "export_state", "import_state"]
@@ -98,7 +98,7 @@ def _scalars(
     k.one_minus_rho = (1 - rho).hi
     k.eps = eps.hi
     k.learning_rate = learning_rate.hi
-    return k
+    return _double.computed_once(k, learning_rate)
 
 
 def adadelta_step(

@@ -81,6 +81,7 @@ def _leaf(
         w = w - k.weight_decay_times_learning_rate * w
     squares = g**2 + k.epsilon_1
     if w.ndim >= 2:
+        _support.check_whole(w, axis_name)
         length_of_w = w.shape[-1]
         r = k.one_minus_fresh * r + k.fresh * (jnp.sum(squares, axis=-1, keepdims=True) / length_of_w)
         length_of_w_2 = w.shape[-2]
@@ -135,7 +136,7 @@ def _scalars(
         if relative_step
         else learning_rate
     ).hi
-    return k
+    return _double.computed_once(k, learning_rate)
 
 
 def adafactor_step(

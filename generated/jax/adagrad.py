@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from . import _support
+from . import _double, _support
 from ._support import Number, SparseRows, adopt_state, export_state, import_state
 
 __all__ = ["SparseRows", "adagrad", "adagrad_step", "adopt_state", "export_state", "import_state"]
@@ -83,7 +83,7 @@ def _scalars(t, learning_rate, eps, weight_decay=None, gradient_accumulation_ste
         k.weight_decay_times_learning_rate = (weight_decay * learning_rate).hi
     k.learning_rate = learning_rate.hi
     k.eps = eps.hi
-    return k
+    return _double.computed_once(k, learning_rate)
 
 
 def adagrad_step(

@@ -127,7 +127,7 @@ def _scalars(
     k.added = (eps if epsilon_hat else eps * root_of_one_minus_power_of_b2).hi
     if amsgrad and corrected_amsgrad:
         k.one_minus_power_of_b2 = one_minus_power_of_b2_2.hi
-    return k
+    return _double.computed_once(k, learning_rate)
 
 
 def adam_step(

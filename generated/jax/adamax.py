@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from . import _support
+from . import _double, _support
 from ._support import Number, SparseRows, adopt_state, export_state, import_state
 
 __all__ = ["SparseRows", "adamax", "adamax_step", "adopt_state", "export_state", "import_state"]
@@ -92,7 +92,7 @@ def _scalars(t, learning_rate, b1, b2, eps, weight_decay=None, gradient_accumula
     k.b2 = b2.hi
     k.eps = eps.hi
     k.rate = (learning_rate / (1 - b1**t)).hi
-    return k
+    return _double.computed_once(k, learning_rate)
 
 
 def adamax_step(

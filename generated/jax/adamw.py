@@ -102,7 +102,7 @@ def _scalars(t, learning_rate, b1, b2, eps, weight_decay, gradient_accumulation_
     root_of_one_minus_power_of_b2 = _double.root(1 - b2**t)
     k.alpha = (learning_rate * root_of_one_minus_power_of_b2 / (1 - b1**t)).hi
     k.added = (eps if epsilon_hat else eps * root_of_one_minus_power_of_b2).hi
-    return k
+    return _double.computed_once(k, learning_rate)
 
 
 def adamw_step(

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from . import _support
+from . import _double, _support
 from ._support import Number, SparseRows, adopt_state, export_state, import_state
 
 __all__ = ["SparseRows", "adan", "adan_step", "adopt_state", "export_state", "import_state"]
@@ -118,7 +118,7 @@ def _scalars(
     k.eps_root = eps_root.hi
     k.eps = eps.hi
     k.learning_rate = learning_rate.hi
-    return k
+    return _double.computed_once(k, learning_rate)
 
 
 def adan_step(

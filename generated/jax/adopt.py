@@ -104,7 +104,7 @@ def _scalars(
     k.b2 = b2.hi
     k.chosen_one_below_t_2 = _double.where(learning_rate.number(t) > 1, 1 - b2, learning_rate.number(1)).hi
     k.learning_rate = learning_rate.hi
-    return k
+    return _double.computed_once(k, learning_rate)
 
 
 def adopt_step(

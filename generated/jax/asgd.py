@@ -107,7 +107,7 @@ def _scalars(
     k.eta = eta.hi
     mu = (1 / _double.maximum(learning_rate.number(1), learning_rate.number(t) - t_0)).rounded()
     k.mu = mu.hi
-    return k
+    return _double.computed_once(k, learning_rate)
 
 
 def asgd_step(

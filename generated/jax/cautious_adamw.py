@@ -114,7 +114,7 @@ def _scalars(t, learning_rate, b1, b2, eps, weight_decay, gradient_accumulation_
     k.one_minus_b2 = (1 - b2).hi
     k.alpha = (learning_rate * _double.root(1 - b2**t) / (1 - b1**t)).hi
     k.eps = eps.hi
-    return k
+    return _double.computed_once(k, learning_rate)
 
 
 def cautious_adamw_step(

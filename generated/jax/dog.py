@@ -154,7 +154,7 @@ def _scalars(
     k.old_sum_sq_norm_grads = sum_sq_norm_grads.hi
     k.learning_rate = learning_rate.hi
     k.eps = eps.hi
-    return k
+    return _double.computed_once(k, learning_rate)
 
 
 def dog_step(

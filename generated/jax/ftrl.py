@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from . import _support
+from . import _double, _support
 from ._support import Number, SparseRows, adopt_state, export_state, import_state
 
 __all__ = ["SparseRows", "adopt_state", "export_state", "ftrl", "ftrl_step", "import_state"]
@@ -130,7 +130,7 @@ def _scalars(
     k.two_times_l2 = (2 * l2).hi
     k.l1_regularization_strength = l1_regularization_strength.hi
     k.minus_l1_regularization_strength = (-l1_regularization_strength).hi
-    return k
+    return _double.computed_once(k, learning_rate)
 
 
 def ftrl_step(

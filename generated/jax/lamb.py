@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from . import _support
+from . import _double, _support
 from ._support import Number, SparseRows, adopt_state, export_state, import_state
 
 __all__ = ["SparseRows", "adopt_state", "export_state", "import_state", "lamb", "lamb_step"]
@@ -107,7 +107,7 @@ def _scalars(t, learning_rate, b1, b2, eps, weight_decay=None, gradient_accumula
     k.inverse_one_minus_power_of_b2 = (1 / (1 - b2**t)).hi
     k.eps = eps.hi
     k.learning_rate = learning_rate.hi
-    return k
+    return _double.computed_once(k, learning_rate)
 
 
 def lamb_step(

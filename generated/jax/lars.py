@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from . import _support
+from . import _double, _support
 from ._support import Number, SparseRows, adopt_state, export_state, import_state
 
 __all__ = ["SparseRows", "adopt_state", "export_state", "import_state", "lars", "lars_step"]
@@ -85,7 +85,7 @@ def _scalars(
     k.eps = eps.hi
     k.momentum = momentum.hi
     k.learning_rate = learning_rate.hi
-    return k
+    return _double.computed_once(k, learning_rate)
 
 
 def lars_step(

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from . import _support
+from . import _double, _support
 from ._support import Number, SparseRows, adopt_state, export_state, import_state
 
 __all__ = ["SparseRows", "adopt_state", "export_state", "import_state", "lion", "lion_step"]
@@ -79,7 +79,7 @@ def _scalars(t, learning_rate, b1, b2, weight_decay=None, gradient_accumulation_
     k.b2 = b2.hi
     k.one_minus_b2 = (1 - b2).hi
     k.learning_rate = learning_rate.hi
-    return k
+    return _double.computed_once(k, learning_rate)
 
 
 def lion_step(

@@ -126,7 +126,7 @@ def _scalars(
     k.eps = eps.hi
     k.synchronise = _double.equal(_double.remainder(t, sync_period), learning_rate.number(0))
     k.slow_step_size = slow_step_size.hi
-    return k
+    return _double.computed_once(k, learning_rate)
 
 
 def lookahead_step(

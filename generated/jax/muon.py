@@ -88,33 +88,24 @@ def _leaf(
         ahead = g + k.momentum * mu if nesterov else mu
         size = jnp.sqrt(_support.total(ahead**2, axis_name)) + k.eps
         x = ahead / size
-        gram = jnp.matmul(x, jnp.matrix_transpose(x), precision="highest")
-        x_2 = 3.4445 * x + jnp.matmul(
-            -4.775 * gram + 2.0315 * jnp.matmul(gram, gram, precision="highest"), x, precision="highest"
+        _support.check_whole(w, axis_name)
+        gram = _support.product(x, jnp.matrix_transpose(x))
+        x_2 = 3.4445 * x + _support.product(-4.775 * gram + 2.0315 * _support.product(gram, gram), x)
+        gram_2 = _support.product(x_2, jnp.matrix_transpose(x_2))
+        x_3 = 3.4445 * x_2 + _support.product(
+            -4.775 * gram_2 + 2.0315 * _support.product(gram_2, gram_2), x_2
         )
-        gram_2 = jnp.matmul(x_2, jnp.matrix_transpose(x_2), precision="highest")
-        x_3 = 3.4445 * x_2 + jnp.matmul(
-            -4.775 * gram_2 + 2.0315 * jnp.matmul(gram_2, gram_2, precision="highest"),
-            x_2,
-            precision="highest",
+        gram_3 = _support.product(x_3, jnp.matrix_transpose(x_3))
+        x_4 = 3.4445 * x_3 + _support.product(
+            -4.775 * gram_3 + 2.0315 * _support.product(gram_3, gram_3), x_3
         )
-        gram_3 = jnp.matmul(x_3, jnp.matrix_transpose(x_3), precision="highest")
-        x_4 = 3.4445 * x_3 + jnp.matmul(
-            -4.775 * gram_3 + 2.0315 * jnp.matmul(gram_3, gram_3, precision="highest"),
-            x_3,
-            precision="highest",
+        gram_4 = _support.product(x_4, jnp.matrix_transpose(x_4))
+        x_5 = 3.4445 * x_4 + _support.product(
+            -4.775 * gram_4 + 2.0315 * _support.product(gram_4, gram_4), x_4
         )
-        gram_4 = jnp.matmul(x_4, jnp.matrix_transpose(x_4), precision="highest")
-        x_5 = 3.4445 * x_4 + jnp.matmul(
-            -4.775 * gram_4 + 2.0315 * jnp.matmul(gram_4, gram_4, precision="highest"),
-            x_4,
-            precision="highest",
-        )
-        gram_5 = jnp.matmul(x_5, jnp.matrix_transpose(x_5), precision="highest")
-        x_6 = 3.4445 * x_5 + jnp.matmul(
-            -4.775 * gram_5 + 2.0315 * jnp.matmul(gram_5, gram_5, precision="highest"),
-            x_5,
-            precision="highest",
+        gram_5 = _support.product(x_5, jnp.matrix_transpose(x_5))
+        x_6 = 3.4445 * x_5 + _support.product(
+            -4.775 * gram_5 + 2.0315 * _support.product(gram_5, gram_5), x_5
         )
         scale = jnp.sqrt(jnp.maximum(w.shape[-2], w.shape[-1])) * k.rms_rate
     if has_gradient_accumulation_steps:
@@ -148,7 +139,7 @@ def _scalars(
     k.rms_rate = rms_rate.hi
     k.alpha = (_double.root(1 - b2**t) / (1 - b1**t)).hi
     k.learning_rate = learning_rate.hi
-    return k
+    return _double.computed_once(k, learning_rate)
 
 
 def muon_step(

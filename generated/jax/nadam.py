@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from . import _support
+from . import _double, _support
 from ._support import Number, SparseRows, adopt_state, export_state, import_state
 
 __all__ = ["SparseRows", "adopt_state", "export_state", "import_state", "nadam", "nadam_step"]
@@ -131,7 +131,7 @@ def _scalars(
     k.inverse_one_minus_power_of_b2 = (1 / (1 - b2**t)).hi
     k.learning_rate = learning_rate.hi
     k.eps = eps.hi
-    return k
+    return _double.computed_once(k, learning_rate)
 
 
 def nadam_step(

@@ -77,7 +77,7 @@ def _scalars(t, learning_rate, b1, b2, eps, weight_decay, gradient_accumulation_
     k.eps = eps.hi
     k.weight_decay = weight_decay.hi
     k.learning_rate = learning_rate.hi
-    return k
+    return _double.computed_once(k, learning_rate)
 
 
 def novograd_step(

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from . import _support
+from . import _double, _support
 from ._support import Number, SparseRows, adopt_state, export_state, import_state
 
 __all__ = ["SparseRows", "adopt_state", "export_state", "import_state", "polyak_sgd", "polyak_sgd_step"]
@@ -113,7 +113,7 @@ def _scalars(
     k.gap = (max_learning_rate.number(value) - f_min).hi
     k.max_learning_rate = max_learning_rate.hi
     k.scaling = scaling.hi
-    return k
+    return _double.computed_once(k, max_learning_rate)
 
 
 def polyak_sgd_step(

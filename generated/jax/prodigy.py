@@ -126,7 +126,7 @@ def _scalars(
     k.old_d = d.hi
     k.learning_rate_times_d = (learning_rate * d).hi
     k.d_times_eps = (d * eps).hi
-    return k
+    return _double.computed_once(k, learning_rate)
 
 
 def prodigy_step(

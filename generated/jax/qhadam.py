@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from . import _support
+from . import _double, _support
 from ._support import Number, SparseRows, adopt_state, export_state, import_state
 
 __all__ = ["SparseRows", "adopt_state", "export_state", "import_state", "qhadam", "qhadam_step"]
@@ -97,7 +97,7 @@ def _scalars(t, learning_rate, b1, b2, nu_1, nu_2, eps, weight_decay=None, gradi
     k.nu_2_over_one_minus_power_of_b2 = (nu_2 / (1 - b2**t)).hi
     k.learning_rate = learning_rate.hi
     k.eps = eps.hi
-    return k
+    return _double.computed_once(k, learning_rate)
 
 
 def qhadam_step(

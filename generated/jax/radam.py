@@ -110,7 +110,7 @@ def _scalars(t, learning_rate, b1, b2, eps, weight_decay=None, gradient_accumula
     k.eps = eps.hi
     k.learning_rate = learning_rate.hi
     k.five_below_rho = rho > 5
-    return k
+    return _double.computed_once(k, learning_rate)
 
 
 def radam_step(

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from . import _support
+from . import _double, _support
 from ._support import Number, SparseRows, adopt_state, export_state, import_state
 
 __all__ = ["SparseRows", "adopt_state", "export_state", "import_state", "rmsprop", "rmsprop_step"]
@@ -115,7 +115,7 @@ def _scalars(
     k.eps = eps.hi
     if momentum is not None:
         k.momentum = momentum.hi
-    return k
+    return _double.computed_once(k, learning_rate)
 
 
 def rmsprop_step(

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from . import _support
+from . import _double, _support
 from ._support import Number, SparseRows, adopt_state, export_state, import_state
 
 __all__ = ["SparseRows", "adopt_state", "export_state", "import_state", "rprop", "rprop_step"]
@@ -103,7 +103,7 @@ def _scalars(
     k.eta_minus = eta_minus.hi
     k.min_step_size = min_step_size.hi
     k.max_step_size = max_step_size.hi
-    return k
+    return _double.computed_once(k, learning_rate)
 
 
 def rprop_step(

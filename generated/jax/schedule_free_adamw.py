@@ -104,7 +104,7 @@ def _scalars(t, learning_rate, b1, b2, eps, weight_decay, gradient_accumulation_
     k.learning_rate = learning_rate.hi
     k.one_minus_share = (1 - share).hi
     k.b1 = b1.hi
-    return k
+    return _double.computed_once(k, learning_rate)
 
 
 def schedule_free_adamw_step(

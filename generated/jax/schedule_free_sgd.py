@@ -93,7 +93,7 @@ def _scalars(t, learning_rate, b1, weight_decay, gradient_accumulation_steps=Non
     k.weight_decay = weight_decay.hi
     k.one_minus_share = (1 - share).hi
     k.b1 = b1.hi
-    return k
+    return _double.computed_once(k, learning_rate)
 
 
 def schedule_free_sgd_step(

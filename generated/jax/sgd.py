@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from . import _support
+from . import _double, _support
 from ._support import Number, SparseRows, adopt_state, export_state, import_state
 
 __all__ = ["SparseRows", "adopt_state", "export_state", "import_state", "sgd", "sgd_step"]
@@ -97,7 +97,7 @@ def _scalars(t, learning_rate, momentum=None, weight_decay=None, gradient_accumu
     if momentum is not None:
         k.momentum = momentum.hi
     k.learning_rate = learning_rate.hi
-    return k
+    return _double.computed_once(k, learning_rate)
 
 
 def sgd_step(

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from . import _support
+from . import _double, _support
 from ._support import Number, SparseRows, adopt_state, export_state, import_state
 
 __all__ = ["SparseRows", "adopt_state", "export_state", "import_state", "signum", "signum_step"]
@@ -73,7 +73,7 @@ def _scalars(t, learning_rate, beta, weight_decay=None, gradient_accumulation_st
     k.beta = beta.hi
     k.one_minus_beta = (1 - beta).hi
     k.learning_rate = learning_rate.hi
-    return k
+    return _double.computed_once(k, learning_rate)
 
 
 def signum_step(

@@ -97,7 +97,7 @@ def _scalars(
     k.gamma = gamma.hi
     k.eps = eps.hi
     k.learning_rate = learning_rate.hi
-    return k
+    return _double.computed_once(k, learning_rate)
 
 
 def sophia_step(

@@ -102,7 +102,7 @@ def _scalars(t, learning_rate, b1, b2, eps, weight_decay, gradient_accumulation_
     k.learning_rate = learning_rate.hi
     k.one_minus_power_of_b1 = (1 - b1**t).hi
     k.eps = eps.hi
-    return k
+    return _double.computed_once(k, learning_rate)
 
 
 def stable_adamw_step(

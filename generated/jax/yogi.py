@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from . import _support
+from . import _double, _support
 from ._support import Number, SparseRows, adopt_state, export_state, import_state
 
 __all__ = ["SparseRows", "adopt_state", "export_state", "import_state", "yogi", "yogi_step"]
@@ -99,7 +99,7 @@ def _scalars(t, learning_rate, b1, b2, eps, weight_decay=None, gradient_accumula
     k.inverse_one_minus_power_of_b2 = (1 / (1 - b2**t)).hi
     k.learning_rate = learning_rate.hi
     k.eps = eps.hi
-    return k
+    return _double.computed_once(k, learning_rate)
 
 
 def yogi_step(

@@ -264,16 +264,24 @@ class Optimizer(torch.optim.Optimizer):
             if number and hasattr(self, f"_before{name}"):
                 for unit in {id(unit.k): unit for unit in units}.values():
                     getattr(self, f"_before{name}")(unit.group, unit.k, sums)
-            update, is_needed, sums = getattr(self, name, None), getattr(self, f"_needs{name}", None), {}
-            for unit in units if update and (is_needed is None or is_needed(groups[0])) else ():
-                for total, x in (self._update_unit(update, unit) or {}).items():
-                    for part in (
-                        x.unbind() if x.dim() else [x]
-                    ):  # one after the other: the order is part of the sum
-                        sums[total] = sums[total] + part.to(sums[total].device) if total in sums else part
+            sums = self._run_pass(name, units)
         if len(passes) > 1 and self._scalar_names:
             for unit in units:
                 self._keep(unit.group, unit.k, *(state for _, _, state, _ in unit.parts))
+
+    def _run_pass(self, name: str, units: list["Unit"]) -> dict[str, Tensor]:
+        """Runs one pass of the formula where it is needed; what it sums over all tensors."""
+        update, is_needed = getattr(self, name, None), getattr(self, f"_needs{name}", None)
+        sums: dict[str, Tensor] = {}
+        if update is None or not units or (is_needed and not is_needed(units[0].group)):
+            return sums
+        for unit in units:
+            for total, x in (self._update_unit(update, unit) or {}).items():
+                for part in (
+                    x.unbind() if x.dim() else [x]
+                ):  # one after the other: the order is part of the sum
+                    sums[total] = sums[total] + part.to(sums[total].device) if total in sums else part
+        return sums
 
     def _fits_kernel(self, group: dict[str, Any]) -> bool:
         """Whether a kernel may step a group. Raises NotImplementedError where one must, and cannot."""
@@ -524,11 +532,12 @@ def slot_dtype(w: Tensor) -> torch.dtype:
     return w.dtype if w.is_complex() else dtype
 
 
-def scalar_filled(w: Tensor, start: float, group: Mapping[str, Any]) -> Tensor:
-    """A slot of `w` that is one number, at its beginning."""
-    return torch.full(
-        (), float(start), dtype=compute_dtype(w), device=w.device if group["capturable"] else "cpu"
-    )
+def scalar_filled(w: Tensor, start: Any, group: Mapping[str, Any]) -> Tensor:
+    """A slot of `w` that is one number, at its beginning; autograd goes through a number that is a tensor."""
+    device = w.device if group["capturable"] else "cpu"
+    if isinstance(start, Tensor):
+        return start.reshape(()).to(device, compute_dtype(w), copy=True)
+    return torch.full((), start, dtype=compute_dtype(w), device=device)
 
 
 COPY = object()
@@ -555,10 +564,11 @@ def beside(name: str, parameters: list[Tensor], given: Any) -> dict[Tensor, Tens
 
 
 def filled(w: Tensor, start: Any, shape: str = "parameter") -> Tensor:
-    """A slot of `w` at its beginning: a number, or COPY."""
+    """A slot of `w` at its beginning: a number, which may be a tensor that autograd goes through, or COPY."""
     if start is COPY:
-        return w.detach().to(slot_dtype(w), copy=True)
-    start = float(start)
+        return w.to(slot_dtype(w), copy=True)
+    if isinstance(start, Tensor):
+        return filled(w, 1.0, shape) * start.to(w.device, compute_dtype(w)).reshape(())
     if shape != "parameter":
         return w.detach().new_full(slot_shape(w, shape), start, dtype=compute_dtype(w))
     slot = torch.full_like(w, start, dtype=slot_dtype(w), requires_grad=False)
@@ -760,15 +770,23 @@ class Tensors:
             return x.tensors
         return list(x.unbind()) if isinstance(x, Tensor) and x.dim() else x
 
+    def _of_each(self, name: str, x: Any) -> Any:
+        """An operand; all multi-tensor operations but these two read a tensor without axes back as a number."""
+        return self._operand(x) if name in ("mul", "div") or not isinstance(x, Tensor) else self._listed(x)
+
     def _new(self, name: str, *operands: Any, **scale: Any) -> "Tensors":
-        made = getattr(torch, f"_foreach_{name}")(self.tensors, *map(self._operand, operands), **scale)
+        made = getattr(torch, f"_foreach_{name}")(
+            self.tensors, *(self._of_each(name, x) for x in operands), **scale
+        )
         return Tensors(made, self.is_new)
 
     def _into(self, name: str, *operands: Any, **scale: Any) -> "Tensors":
         if self.is_new:
             self.tensors = self._new(name, *operands, **scale).tensors
         else:
-            getattr(torch, f"_foreach_{name}_")(self.tensors, *map(self._operand, operands), **scale)
+            getattr(torch, f"_foreach_{name}_")(
+                self.tensors, *(self._of_each(name, x) for x in operands), **scale
+            )
         return self
 
     def copy_(self, x: "Tensors") -> "Tensors":
@@ -790,12 +808,10 @@ class Tensors:
     def add_(self, x: Any, alpha: Any = None) -> "Tensors":
         if alpha is None:
             return self._into("add", x)
-        return (
-            self._into("add", x * alpha) if isinstance(alpha, Tensor) else self._into("add", x, alpha=alpha)
-        )
+        return self.add_(x * alpha) if isinstance(alpha, Tensor) else self._into("add", x, alpha=alpha)
 
     def sub_(self, x: Any) -> "Tensors":
-        return self._into("sub", x) if isinstance(x, Tensors) else self._into("add", -x)
+        return self._into("sub", x) if isinstance(x, Tensors) else self.add_(-x)
 
     def addcmul_(self, x: "Tensors", y: "Tensors", value: Any = 1) -> "Tensors":
         return (
@@ -885,7 +901,7 @@ class Tensors:
         return self.map(lambda x: x.sum(axis, keepdim=keepdim))
 
     @property
-    def mT(self) -> "Tensors":  # noqa: N802
+    def mT(self) -> "Tensors":
         return self.map(lambda x: x.mT)
 
     def __matmul__(self, x: "Tensors") -> "Tensors":
@@ -903,7 +919,7 @@ class Tensors:
         return self._new("add", x)
 
     def __sub__(self, x: Any) -> "Tensors":
-        return self._new("sub", x) if isinstance(x, Tensors) else self._new("add", -x)
+        return self._new("sub", x) if isinstance(x, Tensors) else self + -x
 
     def __rsub__(self, x: Any) -> "Tensors":
         return (-self).add_(x)

@@ -118,11 +118,6 @@ class DoG(_support.Optimizer):
     @staticmethod
     def _before_update(group: dict[str, Any], k: Any, sums: dict[str, Tensor]) -> None:
         """What is known of all tensors together, from their sums."""
-        if group["global_clipnorm"] is not None:
-            k.global_norm = sums["global_norm_sum"].sqrt()
-            k.global_scale = _support.where(
-                k.global_clipnorm < k.global_norm, k.global_clipnorm / k.global_norm, 1
-            )
         k.squares = (k.old_squares + sums["squares_sum"]).to(k.dtype)
         k.learning_rate_times_distance_over_root_of_squares_plus_epsilon = (
             k.lr * k.distance.double() / (k.squares.double() + k.eps).sqrt()

@@ -95,11 +95,6 @@ class PolyakSGD(_support.Optimizer):
     @staticmethod
     def _before_update(group: dict[str, Any], k: Any, sums: dict[str, Tensor]) -> None:
         """What is known of all tensors together, from their sums."""
-        if group["global_clipnorm"] is not None:
-            k.global_norm = sums["global_norm_sum"].sqrt()
-            k.global_scale = _support.where(
-                k.global_clipnorm < k.global_norm, k.global_clipnorm / k.global_norm, 1
-            )
         k.square = sums["square_sum"] + k.eps
         k.rate = _support.where(k.square > 0, (k.gap / k.square).clamp_max(k.lr), 0)
         k.scaling_times_rate = k.scaling * k.rate

@@ -99,9 +99,10 @@ class Number(Hyperparameter):
     def checked(self, value):
         if value is None and self.optional:
             return None
-        if isinstance(value, self.plain) and not isinstance(value, bool) and self.is_legal(value):
+        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        if is_number and isinstance(value, self.plain) and self.is_legal(value):
             return int(value) if self.integer else float(value)
-        if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        if is_number:
             raise ValueError(f"{self.name} must be {self.limits}, got {value!r}")
         if not self.integer and isinstance(value, (*_VARIABLES, _SCHEDULE)):
             return value

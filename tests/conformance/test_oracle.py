@@ -43,6 +43,7 @@ def test_it_needs_neither_sympy_nor_the_compiler() -> None:
     program = (
         "import sys, importlib, pkgutil, numpy as np, optloom.spec.rules as rules\n"
         "from optloom.codegen.conformance import noise, oracle\n"
+        "from optloom.codegen.conformance.cases import extra_inputs\n"
         "from optloom.spec.declarations import Option\n"
         "from optloom.spec.rule import Composition, Rule\n"
         "for found in pkgutil.iter_modules(rules.__path__):\n"
@@ -54,7 +55,7 @@ def test_it_needs_neither_sympy_nor_the_compiler() -> None:
         "    given = oracle.Configuration(c, 'float32', hypers, options)\n"
         "    w = np.ones((1, 2, 3), np.float32)\n"
         "    slots = {n: [a[None] for a in s] for n, s in given.start([w[0]]).items()}\n"
-        "    batch = oracle.Batch([w], [w], slots, np.array([0]), np.array([0]))\n"
+        "    batch = oracle.Batch([w], [w], slots, np.array([0]), np.array([0]), extra_inputs(c, [w]))\n"
         "    noise.with_spread(oracle.step(given, batch), given, batch)\n"
         "used = ('sympy', 'optloom.codegen.ir', 'optloom.codegen.passes', 'optloom.codegen.compiler')\n"
         "print(sorted(name for name in sys.modules if name.startswith(used)))\n"

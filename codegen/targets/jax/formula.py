@@ -14,7 +14,10 @@ from optloom.spec.guards import ALWAYS, Guard
 from ...ir.nodes import (
     ZERO,
     Expression,
+    Fn,
     Kind,
+    Length,
+    Op,
     Program,
     Rate,
     Reduce,
@@ -24,6 +27,7 @@ from ...ir.nodes import (
     Statement,
     Store,
     references,
+    walk,
 )  # fmt: skip
 from ...passes.fission import phases
 from ...passes.rates import environment, rate_of
@@ -102,12 +106,15 @@ class Formula:
     def _region(self, region: Region, statements: tuple[Statement, ...], sums: tuple[Sum, ...]) -> Blocks:
         self.sums = sums
         body: list[tuple[Guard, list[str]]] = []
+        takes_whole = {s.guard: at for at, s in reversed(list(enumerate(statements))) if goes_along_axes(s.value)}
         for at in range(len(statements) + 1):
             for total in sums:
                 if total.position == at:
                     text = self.printer.reduction(Reduce(total.argument, "tensor"))
                     body.append((total.guard, [f"{total.name} = {text}"]))
             if at < len(statements):
+                if takes_whole.get(statements[at].guard) == at:
+                    body.append((statements[at].guard, ["_support.check_whole(w, axis_name)"]))
                 body += self._statement(statements, at)
         stored = {NEW if _target(s) == "w" else _target(s) for s in statements if isinstance(s, Store)}
         kept = ", ".join(name for name in [NEW, *(slot.name for slot in tensors(self.program))] if name in stored)
@@ -176,6 +183,14 @@ def _laid_out(printer: TensorPrinter, blocks: list[tuple[Guard, list[str]]]) -> 
     for guard, lines in blocks:
         text += lines if guard == ALWAYS else [f"if {printer.guard(guard)}:", *_indented(lines)]
     return text
+
+
+def goes_along_axes(value: Expression) -> bool:
+    """Whether `value` needs a leaf as a whole: where devices hold parts of it, sums over all of them do not suffice."""
+    return any(
+        (isinstance(node, Reduce | Length) and node.over == "axis") or (isinstance(node, Op) and node.fn is Fn.MATMUL)
+        for node in walk(value)
+    )
 
 
 def _tuple(names: str) -> str:

@@ -45,7 +45,7 @@ class TensorPrinter(JaxPrinter):
         Fn.LOG: "jnp.log({0})", Fn.TANH: "jnp.tanh({0})", Fn.MAXIMUM: "jnp.maximum({0}, {1})",
         Fn.MINIMUM: "jnp.minimum({0}, {1})", Fn.WHERE: "jnp.where({0}, {1}, {2})",
         Fn.BOTH: "jnp.logical_and({0}, {1})", Fn.EQUAL: "jnp.equal({0}, {1})",
-        Fn.MATMUL: 'jnp.matmul({0}, {1}, precision="highest")',
+        Fn.MATMUL: "_support.product({0}, {1})",
         Fn.TRANSPOSE: "jnp.matrix_transpose({0})", Fn.EXACT: "exact({0})", Fn.POW: "jnp.power({0}, {1})",
     }  # fmt: skip
 

@@ -22,9 +22,10 @@ class Scalars:
         if not any(hyper.default is not None for hyper in self.hypers):
             raise UnsupportedOperation("a rule without a hyperparameter", "jax")
         self.kept = [slot.name for slot in program.slots if slot.shape == "scalar"]
-        self.printer = ScalarPrinter(
-            frozenset(hyper.name for hyper in program.hypers if hyper.default is None), beside=self.hypers[0].name
-        )
+        self.beside = self.hypers[0].name
+        """A number of the step that is always given."""
+        optional = frozenset(hyper.name for hyper in program.hypers if hyper.default is None)
+        self.printer = ScalarPrinter(optional, self.beside)
         self.inner = {ref.name for s in self.statements for ref in references(s.value) if ref.kind is Kind.LET}
         self.exported = {
             ref.name for region in program.regions for s in region.statements for ref in references(s.value)
@@ -61,7 +62,7 @@ class Scalars:
                 yield f"if {condition}:"
             yield from (f"{'    ' if condition else ''}{line}" for _, line in lines)
         if self.program.strict:
-            yield f"k.zero = {self.hypers[0].name}.zero"
+            yield f"k.zero = {self.beside}.zero"
 
     def _assignments(self) -> Iterator[tuple[str, str]]:
         """The condition, and the line."""

@@ -16,7 +16,7 @@ from ...passes.hoist import without_axes
 from ...passes.legalise import Nestings
 from ...passes.locality import locality
 from ...target import Templates
-from .formula import LOCALS, Formula, guards_of_reads, tensors
+from .formula import LOCALS, Formula, goes_along_axes, guards_of_reads, tensors
 from .printer import JaxPrinter, flag_of
 from .renaming import new_names, renamed
 from .scalars import Scalars
@@ -26,7 +26,7 @@ HYPERS = {"beta_1": "b1", "beta_2": "b2", "beta_3": "b3", "epsilon": "eps"}
 SLOTS = {"m": "mu", "v": "nu"}
 """What optax calls what rules call otherwise; a rule's optax peer may say otherwise."""
 
-SUPPORT = ("support", "double", "leaves", "state")
+SUPPORT = ("support", "checks", "double", "leaves", "shards", "state")
 """The modules that all files of the folder share."""
 CHAINS = dict(
     line.split() for line in (Path(__file__).parent / "chains.txt").read_text().splitlines() if line[0] != "#"
@@ -95,8 +95,6 @@ class _Module:
         program, scalars = self.program, self.scalars
         predicates, flags = list(self._predicates()), list(self._flags())
         factory, positional = PurePath(program.source).stem, self._positional()
-        passes, numbers = self.formula.passes(), list(scalars.lines())
-        leaf = [line for part in passes for line in (*part.before, *part.lines)]
         return {
             "name": program.name,
             "factory": factory,
@@ -126,9 +124,9 @@ class _Module:
             "required": [hyper.name for hyper in scalars.hypers if hyper.default is not None],
             "optional": [hyper.name for hyper in scalars.hypers if hyper.default is None],
             "uses_step": scalars.uses_step,
-            "uses_double": any("_double." in line for line in (*leaf, *numbers)),
-            "scalars": numbers,
-            "passes": passes,
+            "beside": scalars.beside,
+            "scalars": list(scalars.lines()),
+            "passes": self.formula.passes(),
             "shapes": {slot.name: slot.shape for slot in tensors(program) if slot.shape != "parameter"},
             "exists": {slot.name: self._exists(slot) for slot in tensors(program) if _asks_for_axes(slot.when)},
             "inputs": {source.name: source.shape for source in program.inputs},
@@ -198,9 +196,9 @@ class _Module:
         return self.printer.guard(conjunction(*(part for part in parts if _asks_for_axes(part))))
 
     def _sums(self) -> bool:
-        """Whether the formula takes sums over a tensor."""
-        values = (statement.value for region in self.program.regions for statement in region.statements)
-        return any(isinstance(node, Reduce | Length) and node.over != "axis" for v in values for node in walk(v))
+        """Whether an element of the formula is made of others of its tensor, or of all."""
+        values = [statement.value for region in self.program.regions for statement in region.statements]
+        return any(goes_along_axes(v) or any(isinstance(node, Reduce | Length) for node in walk(v)) for v in values)
 
     def _sparse(self) -> dict[str, str]:
         default = "dense" if self.not_lazy else "lazy"

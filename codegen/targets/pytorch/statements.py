@@ -68,7 +68,8 @@ def passes(program: Program, names: Names) -> list[Pass]:
     rates = dict(environment(program, region))
     rates |= {(Kind.SUM, total.name): Rate.STEP | Rate.TENSORS for phase in split for total in phase.sums}
     printer = _printer(program, names)(program, names, partial(rate_of, rates=rates))
-    made = []
+    made: list[Pass] = []
+    known: set[Statement] = set()
     for number, phase in enumerate(split, 1):
         parts: list[Guarded] = []
         moves = any(isinstance(s, Store) and s.slot == "w" for s in phase.statements)
@@ -83,10 +84,12 @@ def passes(program: Program, names: Names) -> list[Pass]:
         lines = _under_guards(printer, ((ALWAYS if guard == alone else guard, text) for guard, text in parts))
         if phase.sums:
             lines = ["sums: dict[str, Tensor] = {}", *lines, "return sums"]
-        between = _under_guards(printer, ((s.guard, [_of_all_tensors(printer, s)]) for s in phase.before))
+        between = [s for s in phase.before if s not in known]  # `k` keeps what an earlier pass needed too
+        known.update(between)
+        before = _under_guards(printer, ((s.guard, [_of_all_tensors(printer, s)]) for s in between))
         condition = "" if ALWAYS in phase.guards else " or ".join(map(printer.guard, phase.guards))
         made.append(
-            Pass(_name(number, split), tuple(lines), bool(phase.sums), tuple(between), condition),
+            Pass(_name(number, split), tuple(lines), bool(phase.sums), tuple(before), condition),
         )
     return made
 

@@ -48,6 +48,16 @@ def test_inject_hyperparams_gives_the_same_as_plain_numbers(doors: Doors) -> Non
     assert float(state.hyperparams["learning_rate"]) == np.float32(0.1)
 
 
+def test_a_steps_numbers_are_computed_once_for_all_leaves(adam: Doors) -> None:
+    def guards(leaves: int) -> int:
+        """The integer ORs of `exact` in the compiled program: fast code has them in a step's numbers alone."""
+        init, step = adam.step(0.1)
+        params = {f"leaf{length}": jnp.ones(length) for length in range(8, 8 + leaves)}
+        return jax.jit(step).lower(params, params, init(params)).compile().as_text().count(" or(")
+
+    assert guards(4) == guards(1) > 0
+
+
 def test_a_beta_of_zero_and_the_last_count(adam: Doors) -> None:
     params = jnp.ones(3)
     init, step = adam.step(0.5, 0.0, 0.0, 0.0)
@@ -75,7 +85,9 @@ def test_accumulation_updates_once_by_the_mean(doors: Doors) -> None:
 
 
 def test_an_injected_number_changes_without_a_new_trace(doors: Doors) -> None:
-    optimizer = optax.inject_hyperparams(doors.factory, static_args=doors.integers)(learning_rate=0.1, weight_decay=0.01)
+    optimizer = optax.inject_hyperparams(doors.factory, static_args=doors.integers)(
+        learning_rate=0.1, weight_decay=0.01
+    )
     params, traced = jnp.ones(3), 0
 
     def count_traces(*arguments: Any) -> Any:

@@ -8,6 +8,7 @@ FOLDER is for the processes to meet in. Rank 0 writes FOLDER/results.json: check
 from __future__ import annotations
 
 import copy
+import gc
 import json
 import sys
 import traceback
@@ -143,6 +144,8 @@ def main(rank: int, folder: Path, rules: dict[str, str]) -> None:
                 results.setdefault(f"{check} {foreach}", {})[rule] = next(filter(None, both), "")
     if rank == 0:
         (folder / "results.json").write_text(json.dumps(results))
+    gc.collect()  # what still holds the group (DistributedDataParallel, in cycles) goes first
+    dist.barrier()
     dist.destroy_process_group()
 
 

@@ -26,7 +26,8 @@ def choices(name: str) -> Iterator[dict[str, Any]]:
     """Arguments that both take: each option of the rule, and what is off by default, alone and all together."""
     known = inspect.signature(class_of(name)).parameters
     program = program_for(discover()[name], "pytorch")
-    found = {option.name: True for option in program.options if not option.convention and not option.choices}
+    options = [option for option in program.options if option.name in known]
+    found = {option.name: True for option in options if not option.convention and not option.choices}
     found |= {hyper.name: 0.3 for hyper in program.hypers if hyper.name in known and hyper.off is not None}
     found |= {"weight_decay": 0.1} if "weight_decay" in known else {}
     together = found if "nesterov" not in found or "momentum" in found else {}

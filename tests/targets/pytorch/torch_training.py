@@ -11,6 +11,7 @@ import pytest
 import torch
 from kinds import of_each_kind
 from optloom.codegen.compiler import discover, program_for
+from optloom.codegen.ir.nodes import Kind, Let, Ref, references
 from optloom.codegen.passes.locality import locality
 from optloom.codegen.printing import UnsupportedOperation
 from optloom.codegen.targets.pytorch.target import TARGET
@@ -45,10 +46,25 @@ def skip_what_is_not_taken(kind: Any, dtype: torch.dtype, **arguments: Any) -> N
 
 
 def rate_is_a_factor(optimizer: Any) -> bool:
-    """Whether nothing moves at a learning rate of 0: not where state starts from it, or weights follow others."""
+    """Whether nothing moves at a learning rate of 0: not where state starts from it or carries it, or weights follow
+    others."""
     (group,) = optimizer.param_groups
     starts = optimizer._slots(group, group["params"][0]).values()
-    return not any(start is group["lr"] or not isinstance(start, int | float | torch.Tensor) for start in starts)
+    follows = any(start is group["lr"] or not isinstance(start, int | float | torch.Tensor) for start in starts)
+    return not follows and not _state_carries_the_rate(type(optimizer).__name__)
+
+
+def _state_carries_the_rate(name: str) -> bool:
+    """Whether a slot of the rule's own is computed from the learning rate."""
+    rule = next(rule for rule in discover().values() if rule.__name__ == name)
+    program = program_for(rule, "pytorch")
+    own = {slot.name for slot in program.slots if not slot.stage}
+    carrying = {Ref(Kind.HYPER, "learning_rate")}
+    for statement in (*program.update.scalars, *program.update.statements):
+        if carrying.intersection(references(statement.value)) and statement.defines != "w":
+            kind = Kind.LET if isinstance(statement, Let) else Kind.SLOT
+            carrying |= {Ref(kind, statement.defines), Ref(Kind.SCALAR, statement.defines)}
+    return not own.isdisjoint(ref.name for ref in carrying if ref.kind is Kind.SLOT)
 
 
 def decaying(kind: Any, weight_decay: float = 0.01) -> dict[str, Any]:
@@ -64,7 +80,8 @@ def stages(kind: Any) -> dict[str, Any]:
 
 def slots_of(optimizer: Any, w: torch.Tensor) -> list[torch.Tensor]:
     """The slots of `w` that have its shape."""
-    return [optimizer.state[w][name] for name in optimizer._slot_names.values() if name in optimizer.state[w]]
+    own = [name for name in optimizer._slot_names.values() if name not in optimizer._shapes]
+    return [optimizer.state[w][name] for name in own if name in optimizer.state[w]]
 
 
 def parameters(dtype: torch.dtype = torch.float32) -> list[torch.nn.Parameter]:
