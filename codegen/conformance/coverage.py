@@ -45,7 +45,8 @@ def shares(
             case "everything":
                 yield Share(variant, ALL, True)
             case "quick":
-                if (plain or all_stages) and dtype in ("float32", "bfloat16") and (is_first or not mode.slow):
+                wanted = dtype in ("float32", "bfloat16") if is_first else dtype == "float32" and not mode.slow
+                if wanted and (plain or variant is last_staged.get("")):
                     yield Share(variant, ONLY_OTHER, with_run)
             case _ if is_first:
                 if dtype == "float32" or plain or all_stages or (ordinary and not variant.has_stages):

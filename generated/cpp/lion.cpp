@@ -27,7 +27,8 @@
 #elif defined(__clang__)
 #pragma STDC FP_CONTRACT OFF
 #elif defined(__GNUC__)
-#pragma GCC optimize("fp-contract=off")
+// GCC 12 loses the low words of double words where it makes vectors of straight code (from -O2 on).
+#pragma GCC optimize("fp-contract=off", "no-tree-slp-vectorize")
 #endif
 
 // One param group at one step: hyperparameters, and the counters that a call advances.

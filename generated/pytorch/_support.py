@@ -277,9 +277,8 @@ class Optimizer(torch.optim.Optimizer):
             return sums
         for unit in units:
             for total, x in (self._update_unit(update, unit) or {}).items():
-                for part in (
-                    x.unbind() if x.dim() else [x]
-                ):  # one after the other: the order is part of the sum
+                # One after the other: the order is part of the sum.
+                for part in x.unbind() if x.dim() else [x]:
                     sums[total] = sums[total] + part.to(sums[total].device) if total in sums else part
         return sums
 
@@ -771,7 +770,7 @@ class Tensors:
         return list(x.unbind()) if isinstance(x, Tensor) and x.dim() else x
 
     def _of_each(self, name: str, x: Any) -> Any:
-        """An operand; all multi-tensor operations but these two read a tensor without axes back as a number."""
+        """An operand; all operations but these two read a tensor without axes back as a number."""
         return self._operand(x) if name in ("mul", "div") or not isinstance(x, Tensor) else self._listed(x)
 
     def _new(self, name: str, *operands: Any, **scale: Any) -> "Tensors":
