@@ -116,8 +116,10 @@ class BetweenBuilder:
         if not own and not numbers:
             return None
         statements = _with_needed(own, phase.before)
+        slots = tuple(self._slots({ref.name for ref in numbers}, statements))
         old = [ref.name for ref in numbers if ref.kind is Kind.BEFORE]
-        lines: list[Guarded] = [(ALWAYS, f"const C old_{name} = *{local(name)};") for name in old]
+        lines: list[Guarded] = [(ALWAYS, line) for slot in slots if slot.guard for line in _stand_in(slot)]
+        lines += [(ALWAYS, f"const C old_{name} = *{local(name)};") for name in old]
         for s in statements:
             if isinstance(s, Store):
                 lines.append((s.guard, f"*{local(s.slot)} = C({self._printer.print(s.value)});"))
@@ -128,7 +130,6 @@ class BetweenBuilder:
         values |= {s.name: f"C({local(s.name)})" for s in own if isinstance(s, Let) and Ref(Kind.LET, s.name) in read}
         parts = self._parts(statements, own, lines)
         kind = f"PerTensor{suffix.replace('_', '')}"
-        slots = tuple(self._slots({ref.name for ref in numbers}, statements))
         return PerTensor(f"per_tensor{suffix}", *parts, kind, values, slots)
 
     def _parts(
@@ -189,6 +190,11 @@ class BetweenBuilder:
     @cached_property
     def _rates(self) -> Mapping[tuple[Kind, str], Rate]:
         return environment(self.program, joined(self.program))
+
+
+def _stand_in(slot: Operand) -> tuple[str, ...]:
+    """A number to point at where options leave the slot out."""
+    return f"C no_{slot.name} = C(0);", f"if (!({slot.guard})) {slot.name} = &no_{slot.name};"
 
 
 def _read_in(phase: Phase) -> set[Ref]:

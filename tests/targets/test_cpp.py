@@ -30,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", (*RULES, "probe"))
 def test_bits_are_the_references(name: str, dtype: Dtype, folder: Path) -> None:
     ours, theirs = rendered(name, "cpp", folder), rendered(name, "numpy", folder)
     made = episode(dtype, SHAPES, 7)

@@ -39,7 +39,7 @@ def extremes(name: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", (*RULES, "probe"))
 def test_bits_are_the_references(name: str, dtype: Dtype, folder: Path) -> None:
     """By value in order, and from a table in device memory with the threads shuffled."""
     ours, theirs = rendered(name, "cuda", folder), rendered(name, "numpy", folder)
