@@ -31,7 +31,7 @@ LARGE = (0.37, 0.22, 0.51, 0.29, 0.43, 0.34)
 class Variant:
     """Options and stages of one optimizer. `hypers`: the optional numbers that are given.
 
-    `dialect`: whose conventions it has (the name of a peer's package), empty for the rule's own; `conventions`: the
+    `dialect`: whose conventions it has (a peer's package or path), empty for the rule's own; `conventions`: the
     names of those that are not the rule's own. They are run where a target keeps them. `stage_options`: the options
     that turn stages on.
     """
@@ -77,7 +77,10 @@ def configuration(composition: Composition, case: Case | Variant, dtype: str, fl
 
 @dataclass(frozen=True)
 class Conventions:
-    """Which formula is meant: the rule's own (no name), or that of the peers of a package."""
+    """Which formula is meant: the rule's own (no name), or that of a peer, called after its package.
+
+    Of several peers of one package that differ the later ones are called by their paths.
+    """
 
     name: str = ""
     options: Mapping[str, bool | str] = field(default_factory=dict)
@@ -95,7 +98,8 @@ def conventions(composition: Composition) -> list[Conventions]:
     found = [Conventions()]
     for peer in composition.rule.peers:
         set_otherwise = {n: peer.dialect[n] for n, value in options.items() if peer.dialect.get(n, value) != value}
-        made = Conventions(peer.ecosystem, set_otherwise, frozenset(hypers & {*peer.names, *peer.arguments}))
+        name = peer.path if any(peer.ecosystem == other.name for other in found) else peer.ecosystem
+        made = Conventions(name, set_otherwise, frozenset(hypers & {*peer.names, *peer.arguments}))
         if all((made.options, made.hypers) != (other.options, other.hypers) for other in found):
             found.append(made)
     return found

@@ -1,8 +1,9 @@
 """How much of a rule is run where.
 
-Everything, everywhere, would take hours: compilers take seconds for each optimizer. So the first mode of a target runs
-every variant; its other modes, where only the execution differs, the ones that differ most; slow ones the plain
-rule and the one with all stages. `quick` does less, `everything` all.
+Everything, everywhere, would take hours: compilers take seconds for each optimizer, frameworks a second for each
+hundred calls. So the first mode of a target runs every variant; its other modes, where only the execution differs, the
+ones that differ most, on ordinary tensors where others need optimizers of their own; slow ones the plain rule and the
+one with all stages. `quick` does less, `everything` all.
 """
 
 from __future__ import annotations
@@ -22,13 +23,21 @@ RUN_CASE = "other"
 """The numbers of the long run: the same in every mode, since its bits are compared."""
 
 
+RUN_CALLS = 200
+FEW_CALLS = 50
+
+
 @dataclass(frozen=True)
 class Share:
-    """What is run of one variant: the cases of these names; and the run of 200 calls, or not."""
+    """What is run of one variant: the cases of these names; a run of so many calls from the start, 0 for none.
+
+    `apart`: whether adversarial tensors that need an optimizer of their own get it (see `corpus.grouped`).
+    """
 
     variant: Variant
     cases: frozenset[str]
-    with_run: bool
+    run_calls: int
+    apart: bool
 
 
 def shares(
@@ -40,20 +49,24 @@ def shares(
     for variant in variants:
         plain, all_stages = variant is variants[0], variant in last_staged.values()
         ordinary = dtype == "float32" or (dtype == "float64" and not mode.slow)
-        with_run = plain and (hashed or dtype == "float32")
+        calls = RUN_CALLS if plain and (hashed or dtype == "float32") else 0
         match extent:
             case "everything":
-                yield Share(variant, ALL, True)
+                yield Share(variant, ALL, RUN_CALLS, True)
+            case "quick" if is_first:
+                if dtype in ("float32", "bfloat16") and (plain or variant is last_staged.get("")):
+                    yield Share(variant, ONLY_OTHER, FEW_CALLS if calls else 0, True)
             case "quick":
-                wanted = dtype in ("float32", "bfloat16") if is_first else dtype == "float32" and not mode.slow
-                if wanted and (plain or variant is last_staged.get("")):
-                    yield Share(variant, ONLY_OTHER, with_run)
+                wanted = plain if numerics == "strict" else variant is last_staged.get("")
+                if wanted and dtype == "float32" and not mode.slow:
+                    yield Share(variant, ONLY_OTHER, FEW_CALLS if calls else 0, False)
             case _ if is_first:
                 if dtype == "float32" or plain or all_stages or (ordinary and not variant.has_stages):
-                    yield Share(variant, ALL if plain else MOST, plain or ordinary)
+                    long = RUN_CALLS if plain or ordinary else 0
+                    yield Share(variant, ALL if plain else MOST, long, True)
             case _ if mode.slow:
                 if plain or (all_stages and dtype == "float32"):
-                    yield Share(variant, ONLY_OTHER, with_run)
+                    yield Share(variant, ONLY_OTHER, calls, False)
             case _:
                 if plain or (all_stages and ordinary) or (dtype == "float32" and not variant.has_stages):
-                    yield Share(variant, MOST if plain and dtype == "float32" else ONLY_OTHER, with_run)
+                    yield Share(variant, MOST if plain and dtype == "float32" else ONLY_OTHER, calls, False)

@@ -6,8 +6,7 @@ They depend on the rule, the numbers given and the dtype, not on the target: one
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -21,8 +20,6 @@ from .noise import with_spread
 from .oracle import Batch, Configuration, Expected, Outcome, step
 from .protocol import Array, Episode, Slots, compute_dtype
 
-RUN_CALLS = 200
-
 
 @dataclass(frozen=True)
 class Question:
@@ -32,8 +29,8 @@ class Question:
     flushed: Configuration
     case: Case
     tensors: tuple[Tensor, ...]
-    with_run: bool
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    run_calls: int
+    """The length of the run from the start; 0 for none."""
 
     @cached_property
     def period(self) -> int:
@@ -89,7 +86,7 @@ class Question:
     @cached_property
     def run(self) -> Episode:
         shapes = [tensor.parameter.shape for tensor in self.run_tensors]
-        parameters, gradients = stream(shapes, RUN_CALLS, self.given.dtype)
+        parameters, gradients = stream(shapes, self.run_calls, self.given.dtype)
         return Episode(parameters, gradients, inputs=self._inputs_of_calls(gradients))
 
     def _inputs_of_calls(self, calls: list[list[Array]]) -> list[dict[str, Any]]:
@@ -107,19 +104,19 @@ class Question:
             Episode(parameters, [gradients], slots, int(updates), int(calls), self._inputs_of_calls([gradients]))
             for updates, calls in zip(batch.updates, batch.calls, strict=True)
         ]
-        if not self.with_run:
+        if not self.run_calls:
             return [steps]
         return [[*steps, self.run]] if self.run_tensors == self.tensors else [steps, [self.run]]
 
 
 def questions(
-    composition: Composition, case: Case, dtype: str, features: frozenset[str], with_run: bool
+    composition: Composition, case: Case, dtype: str, features: frozenset[str], run_calls: int = 0
 ) -> list[Question]:
     """One per group of tensors; the long run is the first group's."""
     return [
         Question(
             configuration(composition, case, dtype), configuration(composition, case, dtype, flushes=True), case, group,
-            with_run and index == 0,
+            run_calls if index == 0 else 0,
         )
         for index, group in enumerate(grouped(dtype, features))
     ]  # fmt: skip

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -49,6 +50,12 @@ class Configuration:
             raise AssertionError(part)
 
         return evaluate(guard, atom)
+
+    @cached_property
+    def stages_on(self) -> Composition:
+        """The rule and the stages that are on: what is off must leave no trace, nor any feature of its own."""
+        on = tuple(stage for stage in self.composition.stages if self.holds(stage.guard(), 0))
+        return Composition(self.composition.rule, on)
 
     def is_given(self, name: str) -> bool:
         declared = self.composition.declarations[name]
@@ -290,7 +297,7 @@ def carry_out(configuration: Configuration, batch: Batch, arithmetic: Arithmetic
         running = _Running(configuration, batch, arithmetic, storage)
         w, g = running.read_in(batch.parameters), running.read_in(batch.gradients)
         t = running.counted(batch.updates + 1)
-        new = configuration.composition.run(running, cast(Value, w), cast(Value, g), cast(Value, t))
+        new = configuration.stages_on.run(running, cast(Value, w), cast(Value, g), cast(Value, t))
         slots = {name: slot.parts for name, slot in running.slots.items() if name in batch.slots}
         return Stepped(running.result(running.engine.wrap(new), w), slots, frozenset(running.engine.features))
 

@@ -28,7 +28,7 @@ Kind: TypeAlias = Literal["BIT", "BOUND", "FTZ", "DEV", "FAIL", "SKIP"]
 
 @dataclass(frozen=True)
 class Cell:
-    """`part`: "step" (one step from injected states) or "run" (200 calls from the start)."""
+    """`part`: "step" (one step from injected states) or "run" (many calls from the start)."""
 
     rule: str
     variant: str
@@ -99,7 +99,7 @@ class RuleSuite:
     """Runs a job in the reference, the strict code whose bits are compared; it fills in file and mode."""
     reference_target: str
     _features: dict[str, frozenset[str]] = field(default_factory=dict)
-    _questions: dict[tuple[str, str, str], list[Question]] = field(default_factory=dict)
+    _questions: dict[tuple[str, str, int, str], list[Question]] = field(default_factory=dict)
     _answers: dict[int, Answers] = field(default_factory=dict)
     _judged: dict[tuple[int, str, str], Judgement] = field(default_factory=dict)
     _lock: RLock = field(default_factory=RLock)
@@ -123,14 +123,15 @@ class RuleSuite:
         return [
             question
             for case in cases(self.composition, share.variant, dtype) if case.name in share.cases
-            for question in self._questions_of(share.variant, case, dtype, share.with_run and case.name == RUN_CASE)
+            for question in self._questions_of(share, case, dtype)
         ]  # fmt: skip
 
-    def _questions_of(self, variant: Variant, case: Case, dtype: Dtype, with_run: bool) -> list[Question]:
-        key = (variant.name, f"{case.name} {with_run}", dtype)
+    def _questions_of(self, share: Share, case: Case, dtype: Dtype) -> list[Question]:
+        variant, calls = share.variant, share.run_calls if case.name == RUN_CASE else 0
+        key = variant.name, case.name, calls, dtype
         if key not in self._questions:
-            self._questions[key] = questions(self.composition, case, dtype, self.features(variant), with_run)
-        return self._questions[key]
+            self._questions[key] = questions(self.composition, case, dtype, self.features(variant), calls)
+        return self._questions[key] if share.apart else self._questions[key][:1]
 
     def answers(self, question: Question, dtype: Dtype, run: Callable[[Job], list[list[Snapshot]]]) -> Answers:
         """`run` fills in its own file and mode."""
@@ -144,13 +145,13 @@ class RuleSuite:
                 raise Failed(f"the runner answered {len(made)} episodes of {len(episodes)}")
             snapshots += made
         count = len(case.steps)
-        return Answers([calls[0] for calls in snapshots[:count]], snapshots[count] if question.with_run else [])
+        return Answers([calls[0] for calls in snapshots[:count]], snapshots[count] if question.run_calls else [])
 
     def reference_answers(self, question: Question, dtype: Dtype) -> Answers:
         with self._lock:
             if id(question) not in self._answers:
                 answers = self.answers(question, dtype, self.reference)
-                if question.with_run:
+                if question.run_calls:
                     self.judged_run(question, answers)
                     answers.run = []  # Large, and not needed any more: digest and judgement stand for it.
                 self._answers[id(question)] = answers
@@ -181,7 +182,7 @@ def run_cell(
     """The results of a cell's parts."""
     where = (suite.name, share.variant.name, worker.target, mode.name, numerics, dtype)
     step, run = Result(Cell(*where, "step"), "BIT", True), Result(Cell(*where, "run"), "BIT", True)
-    results = [step, run] if share.with_run else [step]
+    results = [step, run] if share.run_calls else [step]
     sums = suite.features(share.variant)
     needs_bits = numerics == "strict" and (not sums or (mode.follows_tree and not sums & {"library", "axis"}))
     try:
@@ -193,7 +194,7 @@ def run_cell(
                     question, dtype, lambda job: worker.run(replace(job, file=str(file), mode=mode.name))
                 )
             _add_steps(suite, step, question, answers, reference, needs_bits)
-            if question.with_run:
+            if question.run_calls:
                 _add_run(suite, run, question, answers, reference)
     except (Skipped, Failed) as reason:
         kind: Kind = "SKIP" if isinstance(reason, Skipped) else "FAIL"

@@ -82,7 +82,7 @@ class Jury:
             question
             for variant in asked
             for case in cases(composition, variant, "float32")
-            for question in questions(composition, case, "float32", features(composition, variant), with_run=False)
+            for question in questions(composition, case, "float32", features(composition, variant))
         ]
 
     def accepts(self, program: Program) -> bool:

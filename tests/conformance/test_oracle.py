@@ -73,7 +73,7 @@ def test_both_oracles_agree(rule: type[Rule]) -> None:
     for variant in variants(composition):
         case = cases(composition, variant, "float64")[-1]
         given = configuration(composition, case, "float64")
-        question = Question(given, given, case, ordinary, with_run=False)
+        question = Question(given, given, case, ordinary, run_calls=0)
         outcome = step(given, question.batch)
         for call in (0, 1, len(case.steps) - 1):
             found = second_oracle.step(given, question.batch, call)
@@ -102,7 +102,7 @@ def test_a_difference_of_one_part_in_ten_to_the_27_is_seen() -> None:
     case = cases(composition, variant, "float64")[0]
     given = configuration(composition, case, "float64")
     ordinary = tuple(tensor for tensor in tensors("float64") if tensor.name in ("matrix", "cube"))
-    question = Question(given, given, case, ordinary, with_run=False)
+    question = Question(given, given, case, ordinary, run_calls=0)
     outcome = step(given, question.batch)
     moved = [replace(part, tail=part.tail + np.abs(part.head).max() * 1e-27) for part in outcome.parameters]
     found = second_oracle.step(given, question.batch, 0)
