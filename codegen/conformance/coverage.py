@@ -53,13 +53,12 @@ def shares(
         match extent:
             case "everything":
                 yield Share(variant, ALL, RUN_CALLS, True)
-            case "quick" if is_first:
-                if dtype in ("float32", "bfloat16") and (plain or variant is last_staged.get("")):
-                    yield Share(variant, ONLY_OTHER, FEW_CALLS if calls else 0, True)
             case "quick":
-                wanted = plain if numerics == "strict" else variant is last_staged.get("")
-                if wanted and dtype == "float32" and not mode.slow:
-                    yield Share(variant, ONLY_OTHER, FEW_CALLS if calls else 0, False)
+                last = variant is last_staged.get("")
+                whole = is_first and dtype == "float32"
+                in_reach = is_first if dtype == "bfloat16" else dtype == "float32" and not mode.slow
+                if (plain or last) if whole else in_reach and (plain if numerics == "strict" else last):
+                    yield Share(variant, ONLY_OTHER, FEW_CALLS if calls else 0, whole and numerics == "strict")
             case _ if is_first:
                 if dtype == "float32" or plain or all_stages or (ordinary and not variant.has_stages):
                     long = RUN_CALLS if plain or ordinary else 0
