@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from .conformance.coverage import Extent
     from .conformance.report import Report
     from .conformance.suite import Result
 
@@ -122,7 +123,8 @@ def _report(config: pytest.Config, path: Path, target: str) -> Report:
 
     known = config.stash.setdefault(_REPORTS, {})
     if (path, target) not in known:
-        known[path, target] = conform(discover(path), [target], quick=not config.getini("optloom_full"))
+        extent: Extent = "usual" if config.getini("optloom_full") else "quick"
+        known[path, target] = conform(discover(path), [target], extent=extent)
     return known[path, target]
 
 

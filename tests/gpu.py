@@ -29,7 +29,7 @@ def main() -> int:
         print(json.dumps({"gpu": None, "passed": 0, "skipped": count}))
         print(f"no CUDA device: 0 passed, {count} skipped ({len(discover())} rules in {len(DTYPES)} dtypes)")
         return 0
-    report = conform(discover(), ["cuda"], quick=True)
+    report = conform(discover(), ["cuda"], extent="quick")
     found = {"gpu": list(machine().gpus), **report.as_json()}
     found["cells"] = [cell for cell in found["cells"] if f"/{runner.ON_DEVICE.name}/" in cell["id"]]
     RESULTS.parent.mkdir(exist_ok=True)

@@ -218,7 +218,7 @@ def test_explain_a_rule_of_ones_own(optloom: Command, rule: Path) -> None:
 
 
 def test_nothing_but_text_where_nobody_watches(optloom: Command) -> None:
-    for command in (("list",), ("explain", "adam"), ("check", "--out", "/nonexistent")):
+    for command in (("list",), ("explain", "adam"), ("check", "adam", "--out", "/nonexistent")):
         assert "\x1b" not in optloom(*command).stdout
 
 
@@ -230,7 +230,7 @@ def test_no_framework_is_imported(optloom: Command, tmp_path: Path) -> None:
     code = (
         "import sys, pathlib; sys.path.insert(0, sys.argv[1])\n"
         "from optloom.codegen import api\n"
-        "api.generate(api.Selection(), pathlib.Path(sys.argv[2])); api.catalogue()\n"
+        "api.generate(api.Selection(rules=('adam', 'muon')), pathlib.Path(sys.argv[2])); api.catalogue()\n"
     )
     environment = os.environ | {"PYTHONPATH": IMPORT_ROOT}
     command = [sys.executable, "-c", code, str(tmp_path), str(tmp_path / "out")]
@@ -322,7 +322,7 @@ def test_functions_refuse_what_the_command_refuses(rule: Path) -> None:
 
 def test_the_committed_files_are_checked_against_the_rules() -> None:
     """What CI's drift check says, from Python."""
-    assert api.check(Selection()) == ()
+    assert api.check(Selection(rules=("adam", "muon"))) == ()
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ def test_the_page_s_rule_compiles_and_conforms(tmp_path: Path) -> None:
     done = api.generate(Selection((str(file),)), tmp_path / "optim")
     assert {Path(path).parts[0] for path in done.report.written} == set(api.targets_named())
     assert done.skipped == {}
-    report = api.conform(api.rules_named([str(file)]), ["numpy"], dtypes=["float32"], quick=True)
+    report = api.conform(api.rules_named([str(file)]), ["numpy"], dtypes=["float32"], extent="quick")
     assert report.results
     assert report.passed
 

@@ -10,6 +10,7 @@ import typer
 from .common import Json, NumericsOption, Rules, Targets, console, print_json, progress_bar
 
 if TYPE_CHECKING:
+    from ..conformance.coverage import Extent
     from ..conformance.report import Report
 
 
@@ -22,6 +23,9 @@ class DtypeChoice(StrEnum):
 
 Dtypes = Annotated[list[DtypeChoice] | None, typer.Option("--dtype", "-d", help="Only this dtype; may be repeated.")]
 Quick = Annotated[bool, typer.Option("--quick", help="Fewer options and numbers.")]
+Stages = Annotated[
+    bool, typer.Option("--stages", help="Stages: each alone, each pair, ten random combinations for each rule.")
+]
 
 STYLES = {"BIT": "green", "BOUND": "green", "FTZ": "yellow", "DEV": "yellow", "SKIP": "dim", "FAIL": "bold red"}
 
@@ -36,16 +40,20 @@ def conform_rules(
     dtype: Dtypes = None,
     numerics: NumericsOption = None,
     quick: Quick = False,
+    stages: Stages = False,
     as_json: Json = False,
 ) -> None:
     """Judge generated code against the oracle; exit status 1 if a cell fails, or if none could be run."""
     from .. import api
 
+    if quick and stages:
+        raise typer.BadParameter("--quick and --stages are different extents; give one")
+    extent: Extent = "quick" if quick else "stages" if stages else "usual"
     chosen, targets = api.rules_named(rules or ()), api.targets_named(target or ())
     kinds = (numerics.value,) if numerics else ()
     try:
         with progress_bar("conform") as progress:
-            report = api.conform(chosen, targets, dtypes=dtype or (), numerics=kinds, quick=quick, progress=progress)
+            report = api.conform(chosen, targets, dtypes=dtype or (), numerics=kinds, extent=extent, progress=progress)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("optloom"):
             raise

@@ -23,16 +23,15 @@ def conform(
     *,
     dtypes: Sequence[str] = (),
     numerics: Sequence[str] = (),
-    quick: bool = False,
-    everything: bool = False,
+    extent: Extent = "usual",
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Report:
     """Runs the suite on `rules` (by file name) in `targets`, and says what became of every cell.
 
-    `dtypes` and `numerics` narrow it down; `quick` runs fewer variants and numbers, and
-    `everything` all of them in every mode, which takes hours. `progress` is called with the cells
-    done, all cells, and the id of the next. Raises ModuleNotFoundError without gmpy2, numpy and ml_dtypes, which
-    `pip install optloom[conform]` installs.
+    `dtypes` and `numerics` narrow it down. Of the extents `quick` runs fewer variants and numbers, `stages` each stage
+    alone, in pairs and in random combinations, and `everything` all in every mode, which takes hours. `progress` is
+    called with the cells done, all cells, and the id of the next. Raises ModuleNotFoundError without gmpy2, numpy and
+    ml_dtypes, which `pip install optloom[conform]` installs.
     """
     try:
         from .campaign import Campaign
@@ -42,5 +41,4 @@ def conform(
         raise ModuleNotFoundError(
             f"conform needs {error.name}: pip install optloom[conform]", name=error.name
         ) from error
-    extent: Extent = "quick" if quick else "everything" if everything else "usual"
     return Campaign(dict(rules), tuple(targets), tuple(dtypes), tuple(numerics), extent).run(progress)

@@ -105,7 +105,8 @@ class Campaign:
                 wanted = dtype in (self.dtypes or DTYPES) and numerics in (self.numerics or NUMERICS)
                 if numerics in mode.numerics and wanted:
                     kept = arguments_kept(suite.rule, target)
-                    variants = [variant for variant in suite.variants if variant.needs <= kept]
+                    every = suite.combined if self.extent == "stages" else suite.variants
+                    variants = [variant for variant in every if variant.needs <= kept]
                     for share in shares(variants, mode, mode is modes[0], numerics, dtype, self.extent):
                         yield Task(suite, target, mode, numerics, dtype, share)
 
@@ -171,4 +172,5 @@ class Campaign:
         """Whether every cell that a line of deviations may be for has been run."""
         from ..discovery import discover
 
-        return not (self.dtypes or self.numerics) and self.extent != "quick" and set(self.rules) >= set(discover())
+        is_narrow = self.dtypes or self.numerics or self.extent in ("quick", "stages")
+        return not is_narrow and set(self.rules) >= set(discover())

@@ -161,17 +161,18 @@ def _staged(composition: Composition, meant: Conventions) -> list[Variant]:
     own = [stage for stage in composition.stages if meant.of(stage)]
     if meant.name and not own:
         return []
-    alone = [_with_stages(meant, (stage,), _label(stage)) for stage in free if stage in own or not meant.name]
+    alone = [with_stages(meant, (stage,), label_of(stage)) for stage in free if stage in own or not meant.name]
     together = tuple({stage.called(): stage for stage in free}.values())  # the last of those that exclude each other
-    return [*alone, _with_stages(meant, together, "all-stages")] if len(together) > 1 else alone
+    return [*alone, with_stages(meant, together, "all-stages")] if len(together) > 1 else alone
 
 
-def _label(stage: type[Stage]) -> str:
+def label_of(stage: type[Stage]) -> str:
     """`decay`; of stages that exclude each other also what turns it on: `clip-by-norm` is `clip-clipnorm`."""
     return stage.called() if not stage.name or isinstance(stage.guard(), Flag) else stage.when
 
 
-def _with_stages(meant: Conventions, stages: tuple[type[Stage], ...], label: str) -> Variant:
+def with_stages(meant: Conventions, stages: tuple[type[Stage], ...], label: str) -> Variant:
+    """These stages on, every number of theirs given."""
     hypers = {h.name: other_number(h, index) for stage in stages for index, h in enumerate(_hypers_of(stage))}
     options = {guard.option: True for stage in stages if isinstance(guard := stage.guard(), Flag)}
     return Variant(

@@ -15,7 +15,8 @@ from typing import Literal, TypeAlias
 from .cases import Variant
 from .protocol import Dtype, Mode, Numerics
 
-Extent: TypeAlias = Literal["quick", "usual", "everything"]
+Extent: TypeAlias = Literal["quick", "usual", "stages", "everything"]
+"""`stages`: stages in combination (see `combinations`), instead of a rule's own variants."""
 ONLY_OTHER = frozenset({"other"})
 MOST = frozenset({"other", "default"})
 ALL = frozenset({"other", "default", "far", "low-even", "low-odd"})
@@ -53,6 +54,9 @@ def shares(
         match extent:
             case "everything":
                 yield Share(variant, ALL, RUN_CALLS, True)
+            case "stages":
+                if is_first and dtype == "float32":
+                    yield Share(variant, ONLY_OTHER, 0, False)
             case "quick":
                 last = variant is last_staged.get("")
                 whole = is_first and dtype == "float32"
@@ -64,7 +68,8 @@ def shares(
                     long = RUN_CALLS if plain or ordinary else 0
                     yield Share(variant, ALL if plain else MOST, long, True)
             case _ if mode.slow:
-                if plain or (all_stages and dtype == "float32"):
+                chosen = plain if numerics == "strict" else variant is last_staged.get("")
+                if chosen and dtype == "float32":
                     yield Share(variant, ONLY_OTHER, calls, False)
             case _:
                 if plain or (all_stages and ordinary) or (dtype == "float32" and not variant.has_stages):

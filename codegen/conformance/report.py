@@ -42,7 +42,7 @@ class Report:
     missing: dict[str, str] = field(default_factory=dict)
     """Targets that could not be run at all, with the reason."""
     extent: str = "usual"
-    """How much was run: quick, usual, everything."""
+    """How much was run (see `coverage`)."""
 
     @property
     def passed(self) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 from optloom.spec.rule import Composition, Rule
 
 from .cases import Case, Variant, cases, composition_of, features, variants
+from .combinations import combined
 from .coverage import RUN_CASE, Share
 from .inputs import Question, questions
 from .judge import Judgement, judge
@@ -118,6 +119,10 @@ class RuleSuite:
     @cached_property
     def variants(self) -> list[Variant]:
         return variants(self.composition)
+
+    @cached_property
+    def combined(self) -> list[Variant]:
+        return combined(self.composition)
 
     def questions(self, share: Share, dtype: Dtype) -> list[Question]:
         return [

@@ -76,8 +76,8 @@ class Conformance:
 
     def command(self, cell: Cell) -> str:
         """What runs a cell again."""
-        quick = " --quick" if self.extent == "quick" else ""
-        return f"optloom conform {cell.rule} -t {cell.target} -d {cell.dtype} --numerics {cell.numerics}{quick}"
+        extent = f" --{self.extent}" if self.extent in ("quick", "stages") else ""
+        return f"optloom conform {cell.rule} -t {cell.target} -d {cell.dtype} --numerics {cell.numerics}{extent}"
 
 
 def load(paths: Sequence[Path]) -> Conformance:

@@ -32,7 +32,7 @@ def _report(monkeypatch: pytest.MonkeyPatch, old: str, new: str) -> Report:
         return file
 
     monkeypatch.setattr(campaign, "rendered", broken)
-    return conform(RULES, [REFERENCE], dtypes=["float32"], quick=True)
+    return conform(RULES, [REFERENCE], dtypes=["float32"], extent="quick")
 
 
 def test_right_code_passes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,7 +60,7 @@ def test_wrong_code_fails(monkeypatch: pytest.MonkeyPatch, old: str, new: str, s
 
 
 def test_the_report_is_plain_and_the_same_every_time() -> None:
-    runs = [conform(RULES, [REFERENCE], dtypes=["float32"], quick=True).as_json() for _ in range(2)]
+    runs = [conform(RULES, [REFERENCE], dtypes=["float32"], extent="quick").as_json() for _ in range(2)]
     text = json.dumps(runs[0], allow_nan=False)
     assert runs[0] == runs[1]
     assert runs[0]["passed"] and runs[0]["corpus"] and runs[0]["cells"]
@@ -69,7 +69,7 @@ def test_the_report_is_plain_and_the_same_every_time() -> None:
 
 def test_progress_counts_every_cell() -> None:
     told: list[tuple[int, int, str]] = []
-    conform(RULES, [REFERENCE], dtypes=["float32"], quick=True, progress=lambda *what: told.append(what))
+    conform(RULES, [REFERENCE], dtypes=["float32"], extent="quick", progress=lambda *what: told.append(what))
     assert [done for done, _, _ in told] == list(range(len(told)))
     assert {total for _, total, _ in told} == {len(told)}
 
@@ -88,7 +88,7 @@ def test_a_worker_that_dies_is_started_anew() -> None:
 
 
 def test_a_target_that_cannot_run_is_told() -> None:
-    report = conform(RULES, ["no_such_target"], quick=True)
+    report = conform(RULES, ["no_such_target"], extent="quick")
     assert "no_such_target" in report.missing and not report.results
 
 

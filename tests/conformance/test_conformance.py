@@ -10,7 +10,7 @@ from optloom.codegen.discovery import discover, targets
 
 @pytest.mark.parametrize("target", targets())
 def test_every_rule_conforms(target: str) -> None:
-    report = conform(discover(), [target], quick=True)
+    report = conform(discover(), [target], extent="quick")
     print(report.counts())
     assert not report.missing
     assert not [f"{result.cell.id}: {result.note}" for result in report.failures]

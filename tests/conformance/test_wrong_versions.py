@@ -1,5 +1,5 @@
-"""The suite tests itself: most wrong versions of a rule must be caught. Here every third of two rules; all of all rules:
-`benchmarks/wrong_versions.py`."""
+"""The suite tests itself: most wrong versions of a rule must be caught. Here every third of two rules;
+`benchmarks/wrong_versions.py` tries all of all rules."""
 
 from __future__ import annotations
 

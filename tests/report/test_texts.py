@@ -33,7 +33,7 @@ def test_what_conform_writes_is_read(tmp_path: Path) -> None:
     """A real run: every judged cell has its worst case, whole, and its histogram counts ordinary results."""
     file = tmp_path / "run.json"
     rules = {"adamax": discover()["adamax"]}
-    file.write_text(json.dumps(conform(rules, ["numpy"], dtypes=["float32"], quick=True).as_json()))
+    file.write_text(json.dumps(conform(rules, ["numpy"], dtypes=["float32"], extent="quick").as_json()))
     found = load([file])
     assert found.passed and found.extent == "quick" and found.counts() == {"BIT": len(found.cells)}
     for one in found.cells:
@@ -51,7 +51,7 @@ def test_the_worst_case_is_the_one_that_was_judged() -> None:
     from fractions import Fraction
 
     rules = {"adamax": discover()["adamax"]}
-    plain = conform(rules, ["numpy"], dtypes=["float32"], quick=True).as_json()
+    plain = conform(rules, ["numpy"], dtypes=["float32"], extent="quick").as_json()
     for entry in plain["cells"]:
         worst = entry["worst"]
         if "plain" not in entry["id"].split("/")[1]:
