@@ -86,7 +86,7 @@ def test_no_python_is_shown_that_nothing_runs(page: Path) -> None:
         assert info or re.fullmatch(r"# [\w/.]+\.py", first), first
 
 
-LESS = {"conform": ["-t", "numpy", "-d", "float32", "--quick"], "bench": ["-t", "numpy"]}
+LESS = {"conform": ["-t", "numpy", "-d", "float32", "--quick"], "bench": ["-t", "numpy"], "add": ["-t", "numpy"]}
 """What the pages' commands are given here, so that they take seconds."""
 
 

@@ -12,6 +12,7 @@ from typing import NoReturn
 import typer
 
 from . import (
+    add,
     bench,
     build,
     compare,
@@ -50,6 +51,7 @@ for module in (
     page,
     vendor,
     new,
+    add,
     convert,
     doctor,
 ):

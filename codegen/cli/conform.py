@@ -62,12 +62,12 @@ def conform_rules(
     if as_json:
         print_json(report.as_json())
     else:
-        _show(report)
+        show_report(report)
     if not report.passed or not report.results or set(target or ()) & set(report.missing):
         raise typer.Exit(1)
 
 
-def _show(report: Report) -> None:
+def show_report(report: Report) -> None:
     from rich.table import Table
 
     console_ = console()
