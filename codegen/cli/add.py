@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .common import Targets, complete_rule, console, progress_bar
+from .common import Json, Targets, complete_rule, console, print_json, progress_bar
 from .conform import show_report
 
 Named = Annotated[
@@ -21,7 +21,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("add")(add_rules)
 
 
-def add_rules(rules: Named, out: Folder, target: Targets = None) -> None:
+def add_rules(rules: Named, out: Folder, target: Targets = None, as_json: Json = False) -> None:
     """Judge rules of your own, then write their optimizers in all targets and a page for each; nothing if one fails."""
     try:
         from ..add import add
@@ -33,11 +33,14 @@ def add_rules(rules: Named, out: Folder, target: Targets = None) -> None:
             raise
         typer.echo(f"add needs {error.name}: pip install optloom[conform,docs]", err=True)
         raise typer.Exit(2) from error
-    show_report(added.judged)
-    if added.generated is None:
+    files = added.generated.report if added.generated else None
+    if as_json:
+        print_json({"judged": added.judged.as_json(), "files": files, "pages": added.pages})
+    else:
+        show_report(added.judged)
+        if files:
+            counted = f"{len(files.written)} written, {len(files.unchanged)} unchanged, {len(files.removed)} removed"
+            console().print("\n".join([counted, *(f"wrote {page}" for page in added.pages)]), markup=False)
+    if not files:
         typer.echo("nothing was written", err=True)
         raise typer.Exit(1)
-    report = added.generated.report
-    console().print(f"{len(report.written)} written, {len(report.unchanged)} unchanged, {len(report.removed)} removed")
-    for page in added.pages:
-        console().print(f"wrote {page}")
