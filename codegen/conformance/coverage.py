@@ -65,7 +65,7 @@ def shares(
                     yield Share(variant, ONLY_OTHER, FEW_CALLS if calls else 0, whole and numerics == "strict")
             case _ if is_first:
                 if dtype == "float32" or plain or all_stages or (ordinary and not variant.has_stages):
-                    long = RUN_CALLS if plain or ordinary else 0
+                    long = RUN_CALLS if plain or (ordinary and (all_stages or not variant.has_stages)) else 0
                     yield Share(variant, ALL if plain else MOST, long, True)
             case _ if mode.slow:
                 chosen = plain if numerics == "strict" else variant is last_staged.get("")
