@@ -21,7 +21,7 @@ THREADS = 256
 DIALECT = Dialect(
     target="cuda", suffix=".cu", function="__device__ inline", float32="Float32", float64="Float64",
     literal="Float64({0})", to_double="double({0}.x)", int64="int64", uint32="uint32", uint16="uint16",
-    scopes=frozenset({"tensor", "tensors"}),
+    brings_scratch=True,
 )  # fmt: skip
 
 
