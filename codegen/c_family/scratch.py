@@ -47,4 +47,5 @@ class Scratch:
 
 
 def _total(names: list[str], kinds: Mapping[str, str]) -> str:
-    return f"x.matrices * ({' + '.join(SIZES[kinds[name]] for name in names)})" if names else "0"
+    numbers = " + ".join(SIZES[kinds[name]] for name in names)
+    return f"x.matrices * ({numbers})" if len(names) > 1 else f"x.matrices * {numbers}" if names else "0"
