@@ -38,6 +38,7 @@ from .printer import ElementPrinter, local
 
 Index = OneOf["element", "row", "column", "matrix", ""]
 SHAPES: dict[str, Index] = {"parameter": "element", "rows": "row", "columns": "column"}
+LINES = ("rows", "columns")
 IN_MATRICES = 2
 """The axes that a tensor has at least if it has rows and columns."""
 
@@ -118,7 +119,8 @@ class AlongBuilder:
         sums = [total for total in self.phase.sums if total.over == "axis" and self.shapes.of(total.argument) == index]
         if not own and not sums and not (index == "matrix" and before):
             return None
-        at = {total.name: len(before) + sum(s in own for s in self.phase.statements[: total.position]) for total in sums}
+        is_own = [s in own for s in self.phase.statements]
+        at = {total.name: len(before) + sum(is_own[: total.position]) for total in sums}
         statements = tuple(filter(None, map(_in_matrices, (*before, *own))))
         placed = tuple(replace(total, position=at[total.name], guard=_guard(total.guard)) for total in sums)
         parts = (*statements, *placed)
@@ -152,18 +154,21 @@ class AlongBuilder:
             if SHAPES.get(slot.shape) == index and slot.name in read | stored:
                 when = _guard(slot.when)
                 condition = "" if when == ALWAYS else self.switches.constant(when)
-                yield Operand(local(slot.name), slot.name, "C", condition, slot.name in read, slot.name in stored, index)
+                uses = slot.name in read, slot.name in stored
+                yield Operand(local(slot.name), slot.name, "C", condition, *uses, index)
 
 
 def check_elements(phase: Phase, elements: Iterable[Statement | Sum], shapes: Shapes) -> None:
     """Raises UnsupportedOperation for what the passes over elements have no place for."""
     refs = {ref for part in elements for ref in references_of(part)}
     slots_of = {slot.name: slot.shape for slot in shapes.program.slots}
-    named = {Ref(Kind.LET, s.name) for s in phase.before if isinstance(s, Let) and shapes.of(s.value) in ("row", "column")}
+    lets = [s for s in phase.before if isinstance(s, Let)]
+    named = {Ref(Kind.LET, let.name) for let in lets if shapes.of(let.value) in ("row", "column")}
     if not named.isdisjoint(refs) or any(ref.kind is Kind.SUM for ref in refs):
         raise UnsupportedOperation("sums along axes in values of elements, but by way of a slot", "c")
     stored = {s.slot for s in phase.statements if isinstance(s, Store)}
-    if any(ref.kind is Kind.BEFORE and ref.name in stored and SHAPES.get(slots_of[ref.name]) != "element" for ref in refs):
+    old = {ref.name for ref in refs if ref.kind is Kind.BEFORE and slots_of[ref.name] in LINES}
+    if old & stored:
         raise UnsupportedOperation("elements that read a slot of rows or columns as it was before", "c")
     along = [total for total in phase.sums if total.over == "axis"]
     for total in along:
@@ -173,7 +178,7 @@ def check_elements(phase: Phase, elements: Iterable[Statement | Sum], shapes: Sh
     if any(shapes.of(total.argument) == "element" for total in along):
         if len(along) < len(phase.sums):
             raise UnsupportedOperation("sums along axes and over tensors in one pass", "c")
-        if any(slots_of.get(ref.name) in ("rows", "columns") for ref in refs) or not shapes.of_matrices.isdisjoint(refs):
+        if any(slots_of.get(ref.name) in LINES for ref in refs) or not shapes.of_matrices.isdisjoint(refs):
             raise UnsupportedOperation("sums along axes of what depends on rows or columns", "c")
 
 

@@ -26,8 +26,8 @@ from .printer import TensorPrinter, is_condition, local
 @dataclass(frozen=True, slots=True)
 class Between:
     """What `function` computes before a pass. `needs`: its arguments, of a row's scalars `k` and the `row` itself, a
-    tensor's `size`, its `rows` and `columns`, its `sum`s, the `total`s of all tensors. `guards`: one of them holds where there is anything to
-    compute; `condition` says so, empty for always."""
+    tensor's `size`, `rows`, `columns` and `sum`s, the `total`s of all tensors. `guards`: one of them holds where there
+    is anything to compute; `condition` says so, empty for always."""
 
     function: str
     needs: tuple[str, ...]

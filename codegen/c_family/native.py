@@ -248,11 +248,14 @@ def _slots(episode: Episode, state: State, dtype: str) -> Slots:
     slots: Slots = {}
     for name in state.existing():
         has = [state.is_of(name, w) for w in state.parameters]
-        if episode.slots is not None and name in episode.slots:
-            slots[name] = [_contiguous(array, dtype) for array in episode.slots[name]]
-        elif any(has) or not has:
-            parts = zip(state.parameters, has, strict=True)
-            slots[name] = [np.empty(shape_of(shapes[name], w.shape), dtype) if own else np.zeros(0) for w, own in parts]
+        if not any(has) and has:
+            continue
+        given = episode.slots[name] if episode.slots is not None else state.parameters
+        slots[name] = [
+            np.zeros(0) if not own else _contiguous(array, dtype) if episode.slots is not None
+            else np.empty(shape_of(shapes[name], array.shape), dtype)
+            for array, own in zip(given, has, strict=True)
+        ]  # fmt: skip
     return slots
 
 

@@ -12,12 +12,11 @@ from ..passes.fission import phases
 from ..passes.joined import joined
 from ..passes.traffic import Phase, Sum
 from ..printing import UnsupportedOperation
-from .along import IN_MATRICES, SHAPES, Along, AlongBuilder, Shapes, check_elements
+from .along import IN_MATRICES, LINES, SHAPES, Along, AlongBuilder, Shapes, check_elements
 from .between import BetweenBuilder, PerRow, PerTensor
 from .layout import Dialect, Operand, Switches, guards_of
 from .lines import Lines, references_of
 from .printer import ElementPrinter, local
-
 
 COUNTS = {"tensor": "1", "rows": "x.matrices * x.rows", "columns": "x.matrices * x.columns"}
 """How many numbers a slot has that has none for each element."""
@@ -29,8 +28,8 @@ class Pass:
     `per_row` and `per_tensor`: what is computed before it. `writes_back`: it is the last of its call to read the
     gradient. `totals`: those `sums` that are over all tensors. `reductions`: what `sums` add up. `guards`: one of them
     holds; `condition` says so, empty for always. `numbers`: slots of other shapes that it starts, as (name, value,
-    condition, count). `axes`: what elements ask of the number of axes, as (switch, count). `along`: what is computed for
-    each matrix before it, and for each row and column in its stead. `row_sums` and `column_sums`: those along axes."""
+    condition, count). `axes`: what elements ask of the number of axes, as (switch, count). `along`: what is computed
+    for each matrix, row and column before it. `row_sums` and `column_sums`: those along axes."""
 
     name: str
     doc: str
@@ -223,9 +222,7 @@ class PassBuilder:
             axes=self.switches.asked_of_tensors(switches), reads=refs,
         )  # fmt: skip
 
-    def _operands(
-        self, statements: tuple[Statement, ...], reads: set[str], refs: frozenset[Ref]
-    ) -> Iterable[Operand]:
+    def _operands(self, statements: tuple[Statement, ...], reads: set[str], refs: frozenset[Ref]) -> Iterable[Operand]:
         stores = {statement.slot for statement in statements if isinstance(statement, Store)}
         guards: dict[str, Guard] = {"w": ALWAYS, "g": ALWAYS}
         guards |= {slot.name: slot.when for slot in self.program.slots if slot.shape == "parameter"}
@@ -236,7 +233,7 @@ class PassBuilder:
                 kind, when = types.get(name, "C"), self._condition(guard)
                 yield Operand(local(name), name, kind, when, name in reads, name in stores)
         for slot in self.program.slots:
-            if slot.shape in ("rows", "columns") and any(ref.name == slot.name for ref in refs):
+            if slot.shape in LINES and any(ref.name == slot.name for ref in refs):
                 when, along = self._condition(slot.when), SHAPES[slot.shape]
                 yield Operand(local(slot.name), slot.name, "C", when, True, False, along)
 

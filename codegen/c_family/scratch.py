@@ -36,7 +36,7 @@ class Scratch:
                     yield from ((operand.member, "matrix") for operand in along.operands)
 
     def context(self) -> dict[str, Any]:
-        """For templates. `places`: where the numbers of each value begin; `numbers`: how many there are of each kind."""
+        """For templates. `places`: where the numbers of each value begin; `scratch`: how many have each kind."""
         names = list(self.kinds)
         return {
             "kinds": self.kinds,
