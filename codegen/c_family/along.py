@@ -121,9 +121,9 @@ class AlongBuilder:
             return None
         is_own = [s in own for s in self.phase.statements]
         at = {total.name: len(before) + sum(is_own[: total.position]) for total in sums}
-        statements = tuple(filter(None, map(_in_matrices, (*before, *own))))
+        statements = tuple(s for s in map(_in_matrices, (*before, *own)) if s is not None)
         placed = tuple(replace(total, position=at[total.name], guard=_guard(total.guard)) for total in sums)
-        parts = (*statements, *placed)
+        parts: tuple[Statement | Sum, ...] = (*statements, *placed)
         refs = {ref for part in parts for ref in references_of(part)}
         guards = [part.guard for part in parts]
         guards += [g for p in parts for g in guards_of(p.argument if isinstance(p, Sum) else p.value)]
