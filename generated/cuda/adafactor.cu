@@ -832,28 +832,23 @@ __device__ inline int64 place_of_sum_of_r_over_length_of_r(const AdafactorTensor
 __device__ inline int64 scratch_size(const AdafactorTensor &x) { return x.matrices
     * (x.rows + tiles_of(x) * x.columns + tiles_of(x) + 1); }
 
-// Of each row of a tile the lanes, one of each thread, folded in halves.
-__device__ inline void fold_lanes(const Float64 (&lane)[tile_rows], int rows, int64 columns, double *to) {
-    constexpr int at_once = 8;
-    __shared__ Float64 lanes_of[at_once][axis_lanes];
+// So many rows of a tile have their lanes in registers at a time, one in each thread; here they are folded.
+constexpr int rows_at_once = 8;
+__device__ inline void fold_lanes(const Float64 (&lane)[rows_at_once], int rows, int64 columns, double *to) {
+    __shared__ Float64 lanes_of[rows_at_once][axis_lanes];
 #pragma unroll
-    for (int begin = 0; begin < tile_rows; begin += at_once) {
-        if (begin >= rows) continue;
-#pragma unroll
-        for (int row = 0; row < at_once; ++row) lanes_of[row][threadIdx.x] = lane[begin + row];
-        __syncthreads();
-        for (int half = axis_lanes / 2; half; half /= 2) {
-            if (half >= columns) continue;  // the upper half is zeros
-            for (int i = threadIdx.x; i < at_once * half; i += blockDim.x) {
-                Float64 *const lanes_of_row = lanes_of[i / half];
-                lanes_of_row[i % half] = lanes_of_row[i % half] + lanes_of_row[i % half + half];
-            }
-            __syncthreads();
+    for (int row = 0; row < rows_at_once; ++row) lanes_of[row][threadIdx.x] = lane[row];
+    __syncthreads();
+    for (int half = axis_lanes / 2; half; half /= 2) {
+        if (half >= columns) continue;  // the upper half is zeros
+        for (int i = threadIdx.x; i < rows_at_once * half; i += blockDim.x) {
+            Float64 *const lanes_of_row = lanes_of[i / half];
+            lanes_of_row[i % half] = lanes_of_row[i % half] + lanes_of_row[i % half + half];
         }
-        if (threadIdx.x < at_once && begin + threadIdx.x < rows) to[begin + threadIdx.x] =
-            lanes_of[threadIdx.x][0].x;
         __syncthreads();
     }
+    if (threadIdx.x < rows_at_once && threadIdx.x < rows) to[threadIdx.x] = lanes_of[threadIdx.x][0].x;
+    __syncthreads();
 }
 
 // Where an element is: its matrix, and the row and column within it.
@@ -1224,24 +1219,29 @@ template <bool at_least_2_axes, typename Table> __device__ inline void update_2_
     for (int64 tile = chunk.number - begin; tile < x.matrices * tiles; tile += step) {
         const int64 matrix = tile / tiles, first = tile % tiles * tile_rows, rest = x.rows - first;
         const int rows = rest < tile_rows ? int(rest) : int(tile_rows);
-        Float64 r_sum_lane[tile_rows];
-#pragma unroll
-        for (int row = 0; row < tile_rows; ++row) r_sum_lane[row] = Float64(0);
 #pragma unroll 1
-        for (int64 column = threadIdx.x; column < x.columns; column += axis_lanes) {
-            Float64 c_sum_of_tile(0);
+        for (int above = 0; above < rows; above += rows_at_once) {
+            Float64 r_sum_lane[rows_at_once];
 #pragma unroll
-            for (int row = 0; row < tile_rows; ++row)
-                if (row < rows) {
+            for (int row = 0; row < rows_at_once; ++row) r_sum_lane[row] = Float64(0);
+#pragma unroll 1
+            for (int64 column = threadIdx.x; column < x.columns; column += axis_lanes) {
+                double *const c_sum_ = x.scratch + place_of_c_sum(x) + tile * x.columns + column;
+                Float64 c_sum_of_tile(above ? *c_sum_ : 0);
+#pragma unroll
+                for (int row = 0; row < rows_at_once; ++row) {
+                    if (above + row >= rows) continue;
                     Float64 term[sums];
                     update_2_elements<at_least_2_axes, 1>(k, n, x,
-                        (matrix * x.rows + first + row) * x.columns + column, scale, term);
+                        (matrix * x.rows + first + above + row) * x.columns + column, scale, term);
                     r_sum_lane[row] = r_sum_lane[row] + term[r_sum];
                     c_sum_of_tile = c_sum_of_tile + term[c_sum];
                 }
-            x.scratch[place_of_c_sum(x) + tile * x.columns + column] = c_sum_of_tile.x;
+                *c_sum_ = c_sum_of_tile.x;
+            }
+            fold_lanes(r_sum_lane, rows - above, x.columns,
+                x.scratch + place_of_r_sum(x) + matrix * x.rows + first + above);
         }
-        fold_lanes(r_sum_lane, rows, x.columns, x.scratch + place_of_r_sum(x) + matrix * x.rows + first);
     }
 }
 
