@@ -17,6 +17,7 @@ from ..ir.nodes import Kind, Length, Let, Program, Rate, Ref, Statement, Store, 
 from ..passes.joined import joined
 from ..passes.rates import environment
 from ..passes.traffic import Phase
+from .along import Shapes, axis_length
 from .layout import Dialect, Operand, Switches
 from .lines import Guarded, grouped, references_of
 from .printer import TensorPrinter, is_condition, local
@@ -25,8 +26,8 @@ from .printer import TensorPrinter, is_condition, local
 @dataclass(frozen=True, slots=True)
 class Between:
     """What `function` computes before a pass. `needs`: its arguments, of a row's scalars `k` and the `row` itself, a
-    tensor's `size`, its `sum`s, the `total`s of all tensors. `guards`: one of them holds where there is anything to
-    compute; `condition` says so, empty for always."""
+    tensor's `size`, `rows`, `columns` and `sum`s, the `total`s of all tensors. `guards`: one of them holds where there
+    is anything to compute; `condition` says so, empty for always."""
 
     function: str
     needs: tuple[str, ...]
@@ -67,12 +68,13 @@ class BetweenBuilder:
     switches: Switches
     dialect: Dialect
     helpers: set[str]
+    shapes: Shapes
 
     def shared(self, phase: Phase) -> dict[Ref, str]:
         """How the elements of `phase` read what they share."""
         found = {
             Ref(Kind.LET, let.name): f"{'k' if self._is_of_row(let) else 'n'}.{let.name}"
-            for let in phase.before if isinstance(let, Let)
+            for let in phase.before if isinstance(let, Let) and not self.shapes.of(let.value)
         }  # fmt: skip
         for slot in self.program.slots:
             if slot.shape == "scalar":
@@ -111,7 +113,7 @@ class BetweenBuilder:
 
     def per_tensor(self, phase: Phase, suffix: str) -> PerTensor | None:
         read = _read_in(phase)
-        own = [s for s in phase.before if not self._is_of_row(s)]
+        own = [s for s in phase.before if not self._is_of_row(s) and not self.shapes.of_statement(s)]
         numbers = [ref for ref in self.shared(phase) if ref in read and self._shapes.get(ref.name) == "tensor"]
         if not own and not numbers:
             return None
@@ -146,13 +148,16 @@ class BetweenBuilder:
         stored = {s.slot for s in statements if isinstance(s, Store)}
         in_row = stored | {ref.name for ref in refs if ref.kind is Kind.SLOT}
         sums = {ref.name for ref in refs if ref.kind is Kind.SUM}
+        lengths = [node for s in statements for node in walk(s.value) if isinstance(node, Length)]
+        axes = {axis_length(node) for node in lengths if node.over == "axis"}
         is_needed = {
             "k": writes_scalars or any(ref.kind is Kind.SCALAR for ref in refs),
             "row": any(self._shapes[name] == "scalar" for name in in_row),
-            "size": any(isinstance(node, Length) for s in statements for node in walk(s.value)),
+            "size": any(node.over == "tensor" for node in lengths),
+            "rows": "rows" in axes, "columns": "columns" in axes,
             "sum": bool(sums - self._totals),
             "total": bool(sums & self._totals),
-        }
+        }  # fmt: skip
         return tuple(name for name in is_needed if is_needed[name])
 
     def _slots(self, names: set[str], statements: Sequence[Statement]) -> Iterator[Operand]:

@@ -9,7 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from optloom.spec.guards import ALWAYS, And, Atom, Flag, Given, Guard, HasAxes, Is, Not, describe
+from optloom.spec.guards import (
+    ALWAYS,
+    And,
+    Atom,
+    Flag,
+    Given,
+    Guard,
+    HasAxes,
+    Is,
+    Not,
+    conjunction,
+    describe,
+)
 
 from ..ir.nodes import Choose, Expression, Program, walk
 from ..printing import UnsupportedOperation
@@ -19,7 +31,7 @@ from ..printing import UnsupportedOperation
 class Dialect:
     """What C++ and CUDA spell differently: a function's head, the names of numbers, and literals of float64.
 
-    `scopes`: what sums are over.
+    `brings_scratch`: a tensor comes with the memory that sums along its axes take.
     """
 
     target: str
@@ -32,12 +44,13 @@ class Dialect:
     int64: str
     uint32: str
     uint16: str
-    scopes: frozenset[str] = frozenset({"tensor"})
+    brings_scratch: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """An array of a tensor: `type` is that of its numbers, `guard` (empty for always) when it exists."""
+    """An array of a tensor: `type` is that of its numbers, `guard` (empty for always) when it exists. `along`: what it
+    has a number for, a "row", "column" or "matrix" of the tensor; empty for each element."""
 
     name: str
     member: str
@@ -45,6 +58,7 @@ class Operand:
     guard: str
     is_loaded: bool
     is_stored: bool
+    along: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,25 +79,33 @@ class Switch:
                 return {"name": self.name, "option": option, "value": value}
             case Flag(option):
                 return {"name": self.name, "option": option, "value": True}
-        raise UnsupportedOperation("conditions on the number of axes", "c")
+        raise AssertionError(self.atom)
 
 
 class Switches:
-    """The atoms of all guards of a program, in order of first appearance."""
+    """The atoms of all guards of a program, in order of first appearance. `axes`: those that each tensor decides for
+    itself, and the names of the constants that they are in the code of its elements."""
 
     def __init__(self, program: Program, prefix: str) -> None:
         self.all: dict[Atom, Switch] = {}
+        self.axes: dict[HasAxes, str] = {}
         for guard in _guards(program):
             for atom in atoms(guard):
-                if isinstance(atom, HasAxes):
-                    raise UnsupportedOperation("conditions on the number of axes", "c")
                 name = _name(atom)
+                if isinstance(atom, HasAxes):
+                    self.axes[atom] = name
+                    continue
                 self.all.setdefault(atom, Switch(atom, name, f"{prefix.upper()}_{name.upper()}", 1 << len(self.all)))
 
     def names(self, *guards: Guard) -> tuple[str, ...]:
-        """The switches that `guards` depend on, in the order of their bits."""
+        """The switches that `guards` depend on, in the order of their bits; then what tensors decide."""
         wanted = {atom for guard in guards for atom in atoms(guard)}
-        return tuple(switch.name for atom, switch in self.all.items() if atom in wanted)
+        known = (*((atom, switch.name) for atom, switch in self.all.items()), *self.axes.items())
+        return tuple(name for atom, name in known if atom in wanted)
+
+    def asked_of_tensors(self, names: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
+        """Those of `names` that tensors decide, and the number of axes that each asks for."""
+        return tuple((name, atom.count) for atom, name in self.axes.items() if name in names)
 
     def of(self, *names: str) -> tuple[Switch, ...]:
         """The switches of those names, in the order of their bits."""
@@ -96,16 +118,25 @@ class Switches:
 
     def constant(self, guard: Guard) -> str:
         """`guard` as an expression of template parameters."""
-        return _spelled(guard, lambda atom: self.all[atom].name)
+        return _spelled(guard, lambda atom: self.axes[atom] if isinstance(atom, HasAxes) else self.all[atom].name)
 
     def any(self, guards: tuple[Guard, ...]) -> str:
-        """Whether one of `guards` holds, as an expression of template parameters; empty for always."""
-        parts = (f"({self.constant(guard)})" if isinstance(guard, And) else self.constant(guard) for guard in guards)
-        return "" if ALWAYS in guards else " || ".join(parts)
+        """Whether one of `guards` holds for some tensor, as an expression of constants; empty for always."""
+        known = tuple(dict.fromkeys(map(before_tensors, guards)))
+        parts = (f"({self.constant(guard)})" if isinstance(guard, And) else self.constant(guard) for guard in known)
+        return "" if ALWAYS in known else " || ".join(parts)
 
     def bits(self, guard: Guard) -> str:
         """`guard` as a test of the run-time `options`."""
+        if any(isinstance(atom, HasAxes) for atom in atoms(guard)):
+            raise UnsupportedOperation("a step's scalar that depends on the number of axes", "c")
         return _spelled(guard, lambda atom: f"(options & {self.all[atom].constant})")
+
+
+def before_tensors(guard: Guard) -> Guard:
+    """What of `guard` is known before tensors are: where it does not hold, `guard` holds for none."""
+    parts = guard.guards if isinstance(guard, And) else (guard,)
+    return conjunction(*(part for part in parts if not any(isinstance(atom, HasAxes) for atom in atoms(part))))
 
 
 def atoms(guard: Guard) -> tuple[Atom, ...]:

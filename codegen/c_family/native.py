@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import json
+import math
 import os
 import subprocess
 import tempfile
@@ -19,6 +20,7 @@ import numpy as np
 from ..conformance.protocol import Array, Episode, Job, Skip, Slots, Snapshot, compute_dtype, numpy_dtype
 
 FIELDS = {"float64": ctypes.c_double, "int64": ctypes.c_int64}
+LENGTHS = ("axes", "matrices", "rows", "columns")
 
 
 class NotCompiled(Exception):
@@ -114,7 +116,7 @@ class Library:
 
     @cached_property
     def tensor(self) -> type[ctypes.Structure]:
-        numbers = ("size", "row")
+        numbers = ("size", "row", *LENGTHS)
         fields = [(name, ctypes.c_int64 if name in numbers else ctypes.c_void_p) for name in self.interface["tensor"]]
         return type("Tensor", (ctypes.Structure,), {"_fields_": fields})
 
@@ -145,16 +147,29 @@ class State:
         self.tensors = (self.library.tensor * len(self.parameters))()
         for tensor, w in zip(self.tensors, self.parameters, strict=True):
             tensor.size, tensor.w = w.size, w.ctypes.data
+            for name, length in lengths_of(w.shape).items():
+                setattr(tensor, name, length)
         for name, arrays in self.slots.items():
             for tensor, array in zip(self.tensors, arrays, strict=True):
                 setattr(tensor, name, array.ctypes.data)
 
     def existing(self, kind: str = "slots") -> list[str]:
-        """The slots (or `scalar_slots`) that these switches call for."""
-        return [
-            slot["name"] for slot in self.library.interface[kind]
-            if all(self.switches[name.lstrip("!")] != name.startswith("!") for name in slot["when"])
-        ]  # fmt: skip
+        """The slots (or `scalar_slots`) that these switches call for, for some tensors at least."""
+        parts = self.library.interface[kind]
+        return [slot["name"] for slot in parts if all(self._holds(name, None) for name in slot["when"])]
+
+    def is_of(self, slot: str, w: Array) -> bool:
+        """Whether a slot that exists does so for the parameter `w`."""
+        (names,) = (each["when"] for each in self.library.interface["slots"] if each["name"] == slot)
+        return all(self._holds(name, w.ndim) for name in names)
+
+    def _holds(self, name: str, axes: int | None) -> bool:
+        """Whether a switch is as `name` says for a tensor of so many axes; None for what only tensors know."""
+        counts = {each["name"]: each["count"] for each in self.library.interface["axes"]}
+        bare, wanted = name.lstrip("!"), not name.startswith("!")
+        if bare in counts:
+            return axes is None or (axes >= counts[bare]) == wanted
+        return self.switches[bare] == wanted
 
     def start_scalars(self, dtype: str) -> None:
         """Scalar slots as they are before the first step: numbers of `dtype`, which the row holds in float64."""
@@ -180,6 +195,19 @@ class State:
                 setattr(tensor, name, array.ctypes.data)
 
 
+def lengths_of(shape: tuple[int, ...]) -> dict[str, int]:
+    """What a tensor's struct tells of its axes."""
+    has_rows = len(shape) >= 2
+    rows, columns = shape[-2:] if has_rows else (0, 0)
+    return dict(zip(LENGTHS, (len(shape), math.prod(shape[:-2]) if has_rows else 0, rows, columns), strict=True))
+
+
+def shape_of(kind: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a slot of a parameter of `shape`."""
+    shapes = {"tensor": (), "rows": (*shape[:-1], 1), "columns": (*shape[:-2], 1, *shape[-1:])}
+    return shapes.get(kind, shape)
+
+
 Call = Callable[[State, str], None]
 """Calls the function `start_<dtype>` or `step_<dtype>` on a state."""
 
@@ -190,17 +218,9 @@ def run(job: Job, library: Library, call: Call) -> list[list[Snapshot]]:
 
 def _episode(job: Job, episode: Episode, library: Library, call: Call) -> list[Snapshot]:
     parameters = [_contiguous(w, job.dtype) for w in episode.parameters]
-    empty = State(library, job.hypers, job.options, parameters)
-    existing, scalars = empty.existing(), empty.existing("scalar_slots")
-    compute = compute_dtype(job.dtype)
-    if episode.slots is None:
-        shapes = {slot["name"]: slot["shape"] for slot in library.interface["slots"]}
-        slots = {
-            name: [np.empty(() if shapes[name] == "tensor" else w.shape, compute) for w in parameters]
-            for name in existing
-        }
-    else:
-        slots = {name: [_contiguous(array, compute) for array in episode.slots[name]] for name in existing}
+    empty, compute = State(library, job.hypers, job.options, parameters), compute_dtype(job.dtype)
+    scalars = empty.existing("scalar_slots")
+    slots = _slots(episode, empty, compute)
     state = State(library, job.hypers, job.options, parameters, slots)
     if episode.slots is None:
         call(state, f"start_{job.dtype}")
@@ -216,10 +236,27 @@ def _episode(job: Job, episode: Episode, library: Library, call: Call) -> list[S
         state.set_gradients([_contiguous(g, job.dtype) for g in gradients])
         state.set_inputs(episode.inputs[index] if episode.inputs else {}, job.dtype)
         call(state, f"step_{job.dtype}")
-        found = {name: _copies(slots[name]) for name in existing}
+        found = {name: _copies(arrays) for name, arrays in slots.items()}
         found |= {name: [np.array(getattr(state.row, name), compute)] for name in scalars}
         snapshots.append(Snapshot(_copies(parameters), found, state.row.t))
     return snapshots
+
+
+def _slots(episode: Episode, state: State, dtype: str) -> Slots:
+    """The slots that some parameter has, to begin with; empty arrays for the parameters that do not have one."""
+    shapes = {slot["name"]: slot["shape"] for slot in state.library.interface["slots"]}
+    slots: Slots = {}
+    for name in state.existing():
+        has = [state.is_of(name, w) for w in state.parameters]
+        if not any(has) and has:
+            continue
+        given = episode.slots[name] if episode.slots is not None else state.parameters
+        slots[name] = [
+            np.zeros(0) if not own else _contiguous(array, dtype) if episode.slots is not None
+            else np.empty(shape_of(shapes[name], array.shape), dtype)
+            for array, own in zip(given, has, strict=True)
+        ]  # fmt: skip
+    return slots
 
 
 def _contiguous(array: Array, dtype: str) -> Array:

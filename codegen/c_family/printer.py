@@ -103,7 +103,8 @@ class TensorPrinter(CPrinter):
         raise UnsupportedOperation(f"'{ref.name}' in a value per tensor", self.target)
 
     def length(self, node: Length) -> str:
-        return f"{self.number}(size)" if node.over == "tensor" else super().length(node)
+        names = {"tensor": "size", "axis": "columns" if node.axis == -1 else "rows"}
+        return f"{self.number}({names[node.over]})" if node.over in names else super().length(node)
 
 
 class ScalarPrinter(CPrinter):
@@ -163,8 +164,9 @@ KEYWORDS = """
     thread_local throw true try typedef typeid typename union unsigned using virtual void volatile wchar_t while xor
     xor_eq"""
 OWN_NAMES = """
-    C T abs block every_call greater i j k lane lesser load maximum minimum n one_minus_power options pair pow power
-    real_power rounded row sign size sqrt square start step store sum sums term total update x"""
+    C T abs block columns every_call greater i j k lane lesser load matrices maximum minimum n one_minus_power options
+    pair pow power real_power rounded row rows scratch sign size sqrt square start step store sum sums term tile total
+    update x"""
 RESERVED = frozenset((KEYWORDS + OWN_NAMES).split())
 """What a variable of a rule may not be called: C++'s words, and those of the templates."""
 

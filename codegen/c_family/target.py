@@ -12,19 +12,22 @@ from typing import Literal as OneOf
 
 from ..dialects import EVERY
 from ..double_word import functions_for
-from ..ir.nodes import Hyperparameter, Literal, Program, Ref
+from ..ir.nodes import Hyperparameter, Length, Literal, Program, Reduce, Ref, walk
 from ..passes.legalise import Nestings
 from ..passes.traffic import Sum
 from ..printing import UnsupportedOperation
 from ..target import Templates
 from . import TEMPLATES
-from .layout import Dialect, Switches
+from .layout import Dialect, Switches, before_tensors
 from .passes import PassBuilder
 from .scalars import scalars
+from .scratch import Scratch
 from .text import WIDTH, fitted, wrapped
 
-SHAPES = ("parameter", "tensor", "scalar")
+SHAPES = ("parameter", "rows", "columns", "tensor", "scalar")
 """Of slots, in the order in which they stand in a tensor's struct."""
+LENGTHS = ("axes", "matrices", "rows", "columns")
+"""What the struct of a tensor tells of its axes, if its kernel asks for them."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class CTarget:
         return self.dialect.target
 
     def render(self, program: Program) -> Mapping[str, str]:
-        """`<rule>.<suffix>`. Raises UnsupportedOperation for state and sums that are not per element or tensor."""
+        """`<rule>.<suffix>`. Raises UnsupportedOperation for what kernels do not hold."""
         stem = Path(program.source).stem
         templates = Templates(self.folder / "templates", (TEMPLATES,))
         try:
@@ -66,6 +69,8 @@ def _context(program: Program, dialect: Dialect, prefix: str) -> dict[str, Any]:
     passes = PassBuilder(program, switches, dialect, helpers)
     start, every_call, updates = passes.start(), passes.every_call(), passes.updates()
     sums = tuple(name for update in updates for name in update.sums)
+    terms = sums + tuple(dict.fromkeys(name for update in updates for name in update.terms_along))
+    lengths = LENGTHS if _asks_for_axes(program, switches) else ()
     reductions = tuple(total for update in updates for total in update.reductions)
     scalar_helpers: set[str] = set()
     computed = scalars(program, switches, dialect, scalar_helpers)
@@ -76,10 +81,12 @@ def _context(program: Program, dialect: Dialect, prefix: str) -> dict[str, Any]:
         "doc": [line for part in program.doc.split("\n") for line in textwrap.wrap(part, WIDTH - 3) or [""]],
         "formula": [part for line in program.formula for part in wrapped(line, 7)],
         "hypers": program.hypers, "slots": by_shape["parameter"], "numbers": by_shape["tensor"],
+        "axis_slots": by_shape["rows"] + by_shape["columns"],
         "scalar_slots": by_shape["scalar"],
         "scalar_inputs": tuple(source for source in program.inputs if source.shape == "scalar"),
         "tensor_inputs": tuple(source for source in program.inputs if source.shape == "parameter"),
-        "switches": tuple(switches.all.values()), "interface": _interface(program, switches, reductions),
+        "switches": tuple(switches.all.values()),
+        "interface": _interface(program, switches, reductions, lengths, dialect),
         "scalars": replace(computed, fields=(*computed.fields, *of_rows)), "scalar_helpers": scalar_helpers,
         "double_words": functions_for(scalar for region in program.regions for scalar in region.scalars),
         "helpers": helpers,
@@ -87,7 +94,13 @@ def _context(program: Program, dialect: Dialect, prefix: str) -> dict[str, Any]:
         "passes": tuple(each for each in (start, every_call, *updates) if each),
         "last": next(update for update in reversed(updates) if update.lines),
         "sums": sums, "totals": tuple(name for update in updates for name in update.totals), "note": _note,
+        "terms": terms, "lengths": lengths, **Scratch(updates).context(),
     }  # fmt: skip
+
+
+def _asks_for_axes(program: Program, switches: Switches) -> bool:
+    nodes = (node for region in program.regions for s in region.statements for node in walk(s.value))
+    return bool(switches.axes) or any(isinstance(node, Reduce | Length) and node.over == "axis" for node in nodes)
 
 
 def _check(program: Program) -> None:
@@ -110,7 +123,9 @@ def _start(init: Literal | Ref) -> float | str:
     return init.name if isinstance(init, Ref) else float(init.value)
 
 
-def _interface(program: Program, switches: Switches, sums: tuple[Sum, ...]) -> str:
+def _interface(
+    program: Program, switches: Switches, sums: tuple[Sum, ...], lengths: tuple[str, ...], dialect: Dialect
+) -> str:
     """The file's interface as JSON, a line for each part."""
 
     parts: dict[str, list[Any]] = {
@@ -125,12 +140,14 @@ def _interface(program: Program, switches: Switches, sums: tuple[Sum, ...]) -> s
             for s in program.slots if s.shape != "scalar"
         ],
         "tensor": [
-            *("size", "row", "w", "g", "copy", "step"),
+            *("size", "row", *lengths, "w", "g", "copy", "step"),
+            *(("scratch",) if lengths and dialect.brings_scratch else ()),
             *(slot.name for shape in SHAPES for slot in program.slots if slot.shape == shape),
             *(source.name for source in program.inputs if source.shape == "parameter"),
         ],
         "inputs": [{"name": source.name, "shape": source.shape} for source in program.inputs],
-        "sums": [{"name": s.name, "over": s.over, "when": switches.conjuncts(s.guard)} for s in sums],
+        "axes": [{"name": name, "count": atom.count} for atom, name in switches.axes.items()],
+        "sums": [{"name": s.name, "over": s.over, "when": switches.conjuncts(before_tensors(s.guard))} for s in sums],
         "scalar_slots": [
             {"name": s.name, "when": switches.conjuncts(s.when), "start": _start(s.init)}
             for s in program.slots if s.shape == "scalar"

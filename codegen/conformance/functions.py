@@ -150,7 +150,7 @@ def _norm(x: Exact, over: str = "tensor") -> Exact:
 
 def _matmul(a: Exact, b: Exact) -> Exact:
     arithmetic = a.engine.arithmetic
-    a.engine.features.add("axis")
+    a.engine.features.update(("axis", "library"))
 
     def product(x: Part | None, y: Part | None) -> Part | None:
         missing = x is None or y is None or x.ndim < 3 or y.ndim < 3

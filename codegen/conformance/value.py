@@ -36,7 +36,8 @@ class Engine:
     holds: Callable[[Guard, int], bool]
     before: Callable[[str], Exact]
     features: set[str] = field(default_factory=set)
-    """What the rule sums over: "tensor", "tensors", "axis"; and "library", if it calls exp and the like on tensors."""
+    """What the rule sums over: "tensor", "tensors", "axis"; and "library", if it calls exp and the like on tensors, or
+    multiplies matrices."""
 
     def wrap(self, value: Any) -> Exact:
         """A literal is the exact decimal that was written."""

@@ -127,6 +127,7 @@ extern "C" const char *const novograd_interface = R"({
     "v"
   ],
   "inputs": [],
+  "axes": [],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]},

@@ -128,6 +128,7 @@ extern "C" const char *const schedule_free_sgd_interface = R"({
     "weight_sum"
   ],
   "inputs": [],
+  "axes": [],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]}

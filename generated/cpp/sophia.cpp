@@ -140,6 +140,7 @@ extern "C" const char *const sophia_interface = R"({
   "inputs": [
     {"name": "hessian", "shape": "parameter"}
   ],
+  "axes": [],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]}

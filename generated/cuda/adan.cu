@@ -158,6 +158,7 @@ extern "C" const char *const adan_interface = R"({
     "weight_average"
   ],
   "inputs": [],
+  "axes": [],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]}
@@ -196,7 +197,8 @@ extern "C" const char *const adan_launches = R"({
     {"name": "tensor_sums", "per": "tensor", "words": 2},
     {"name": "total_sums", "per": "call", "words": 2},
     {"name": "per_tensor_2", "per": "tensor", "words": 1}
-  ]
+  ],
+  "scratch": []
 })";
 
 namespace {

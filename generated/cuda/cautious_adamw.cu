@@ -158,6 +158,7 @@ extern "C" const char *const cautious_adamw_interface = R"({
     "weight_average"
   ],
   "inputs": [],
+  "axes": [],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]},
@@ -204,7 +205,8 @@ extern "C" const char *const cautious_adamw_launches = R"({
     {"name": "total_sums", "per": "call", "words": 3},
     {"name": "per_tensor_2", "per": "tensor", "words": 1},
     {"name": "per_tensor_3", "per": "tensor", "words": 2}
-  ]
+  ],
+  "scratch": []
 })";
 
 namespace {

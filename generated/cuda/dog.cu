@@ -153,6 +153,7 @@ extern "C" const char *const dog_interface = R"({
     "squares"
   ],
   "inputs": [],
+  "axes": [],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]},
@@ -208,7 +209,8 @@ extern "C" const char *const dog_launches = R"({
     {"name": "total_sums", "per": "call", "words": 5},
     {"name": "per_tensor_2", "per": "tensor", "words": 1},
     {"name": "per_tensor_3", "per": "tensor", "words": 1}
-  ]
+  ],
+  "scratch": []
 })";
 
 namespace {

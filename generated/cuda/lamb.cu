@@ -149,6 +149,7 @@ extern "C" const char *const lamb_interface = R"({
     "weight_average"
   ],
   "inputs": [],
+  "axes": [],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]},
@@ -196,7 +197,8 @@ extern "C" const char *const lamb_launches = R"({
     {"name": "total_sums", "per": "call", "words": 4},
     {"name": "per_tensor_2", "per": "tensor", "words": 1},
     {"name": "per_tensor_3", "per": "tensor", "words": 1}
-  ]
+  ],
+  "scratch": []
 })";
 
 namespace {

@@ -144,6 +144,7 @@ extern "C" const char *const lars_interface = R"({
     "weight_average"
   ],
   "inputs": [],
+  "axes": [],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]},
@@ -191,7 +192,8 @@ extern "C" const char *const lars_launches = R"({
     {"name": "total_sums", "per": "call", "words": 4},
     {"name": "per_tensor_2", "per": "tensor", "words": 1},
     {"name": "per_tensor_3", "per": "tensor", "words": 2}
-  ]
+  ],
+  "scratch": []
 })";
 
 namespace {

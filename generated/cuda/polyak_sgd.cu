@@ -145,6 +145,7 @@ extern "C" const char *const polyak_sgd_interface = R"({
   "inputs": [
     {"name": "loss", "shape": "scalar"}
   ],
+  "axes": [],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]},
@@ -195,7 +196,8 @@ extern "C" const char *const polyak_sgd_launches = R"({
     {"name": "total_sums", "per": "call", "words": 3},
     {"name": "per_tensor_2", "per": "tensor", "words": 1},
     {"name": "per_tensor_3", "per": "tensor", "words": 1}
-  ]
+  ],
+  "scratch": []
 })";
 
 namespace {

@@ -166,6 +166,7 @@ extern "C" const char *const prodigy_interface = R"({
     "r"
   ],
   "inputs": [],
+  "axes": [],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]},
@@ -217,7 +218,8 @@ extern "C" const char *const prodigy_launches = R"({
     {"name": "tensor_sums", "per": "tensor", "words": 4},
     {"name": "total_sums", "per": "call", "words": 4},
     {"name": "per_tensor_2", "per": "tensor", "words": 1}
-  ]
+  ],
+  "scratch": []
 })";
 
 namespace {

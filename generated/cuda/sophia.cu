@@ -153,6 +153,7 @@ extern "C" const char *const sophia_interface = R"({
   "inputs": [
     {"name": "hessian", "shape": "parameter"}
   ],
+  "axes": [],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]}
@@ -191,7 +192,8 @@ extern "C" const char *const sophia_launches = R"({
     {"name": "tensor_sums", "per": "tensor", "words": 2},
     {"name": "total_sums", "per": "call", "words": 2},
     {"name": "per_tensor_2", "per": "tensor", "words": 1}
-  ]
+  ],
+  "scratch": []
 })";
 
 namespace {

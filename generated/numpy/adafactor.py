@@ -266,6 +266,8 @@ class Adafactor:
         k: SimpleNamespace,
     ) -> None:
         """What the tensors add to sums over all of them."""
+        if not parameter.size:  # a mean of no numbers must not be kept
+            return
         g = gradient.astype(dtype, copy=False)
         if self.loss_scale_factor is not None:
             g = g * k.inverse_loss_scale_factor
@@ -284,6 +286,8 @@ class Adafactor:
         k: SimpleNamespace,
     ) -> None:
         """The formula."""
+        if not parameter.size:  # a mean of no numbers must not be kept
+            return
         w = parameter.astype(dtype, copy=False)
         g = gradient.astype(dtype, copy=False)
         if self.loss_scale_factor is not None:
@@ -343,7 +347,7 @@ def _compute_dtype(w: np.ndarray) -> type[np.floating]:
     return np.float64 if w.dtype == np.float64 else np.float32
 
 
-BLOCK, LANES = 4096, 64
+BLOCK, LANES, AXIS_LANES, TILE = 4096, 64, 256, 32
 
 
 def _total(x: np.ndarray) -> np.float64:
@@ -366,8 +370,35 @@ def _total(x: np.ndarray) -> np.float64:
 
 
 def _total_along(x: np.ndarray, axis: int) -> np.ndarray:
-    """The sum along an axis, kept with length 1, accumulated in float64."""
-    return np.sum(x, axis=axis, keepdims=True, dtype=np.float64).astype(x.dtype)
+    """The sum along an axis, kept with length 1, in float64, by a fixed tree.
+
+    Of a row the j-th number goes to lane j % 256, and lanes are folded in halves. A column's numbers are added in order
+    in each tile of 32, then tiles are.
+    """
+    if axis == -1:
+        lanes = _in_order(_split(x, -1, AXIS_LANES))
+        while lanes.shape[-1] > 1:
+            half = lanes.shape[-1] // 2
+            lanes = lanes[..., :half] + lanes[..., half:]
+        return lanes.astype(x.dtype)
+    tiles = _in_order(_split(x, -2, TILE))
+    return _in_order(tiles)[..., None, :].astype(x.dtype)
+
+
+def _split(x: np.ndarray, axis: int, length: int) -> np.ndarray:
+    """An axis as two, the second of `length`; filled up with zeros."""
+    missing = -x.shape[axis] % length
+    widths = [(0, missing if at == x.ndim + axis else 0) for at in range(x.ndim)]
+    shape = (*x.shape[: x.ndim + axis], -(-x.shape[axis] // length), length, *x.shape[x.ndim + axis + 1 :])
+    return np.pad(x, widths).reshape(shape)
+
+
+def _in_order(x: np.ndarray) -> np.ndarray:
+    """The sum along the last axis but one, added in order in float64."""
+    total = np.zeros((*x.shape[:-2], x.shape[-1]))
+    for index in range(x.shape[-2]):
+        total = total + x[..., index, :]
+    return total
 
 
 # Double words: a number as the unevaluated sum of two (Dekker 1971; Joldes, Muller & Popescu 2017). Every operation

@@ -313,11 +313,6 @@ def _total(x: np.ndarray) -> np.float64:
     return total
 
 
-def _total_along(x: np.ndarray, axis: int) -> np.ndarray:
-    """The sum along an axis, kept with length 1, accumulated in float64."""
-    return np.sum(x, axis=axis, keepdims=True, dtype=np.float64).astype(x.dtype)
-
-
 # Double words: a number as the unevaluated sum of two (Dekker 1971; Joldes, Muller & Popescu 2017). Every operation
 # below is one correctly rounded operation of the dtype, in this order; so all targets compute the same bits.
 

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import importlib
 import inspect
+import math
 from collections.abc import Mapping, Sequence
 from operator import is_, itemgetter
 from pathlib import Path
@@ -28,6 +29,8 @@ NAMES = {
     torch.float64: "float64",
 }
 OTHER_COUNTERS = 2
+ACROSS = "a sum over all tensors spans param groups, dtypes or slots here; pass fused=False"
+LENGTHS = ("axes", "matrices", "rows", "columns")
 FIELDS = {"float64": numpy.float64, "int64": numpy.int64}
 
 
@@ -61,22 +64,27 @@ def step(optimizer: Any, group: dict[str, Any]) -> bool:
 
 def step_compiled(optimizer: Any, group: dict[str, Any], parts: Sequence[tuple[Tensor, Tensor, Any]]) -> None:
     """The same where torch.compile traces it: one operator for parameters with gradients and states."""
-    slots, values = optimizer._slots(group, group["params"][0]), values_of(optimizer, group)
-    names = {slot: key for slot, key in named_slots(optimizer).items() if key in slots}
+    values = values_of(optimizer, group)
     numbers = [
         x if isinstance(x, Tensor) else torch.tensor(x or 0.0, dtype=torch.float64) for x in values.values()
     ]
-    update_operator(
-        optimizer._file,
-        ",".join(name for name, x in values.items() if x is not None),
-        ",".join(f"{name}={x}" for name, x in group.items() if isinstance(x, bool | str)),
-        ",".join(values),
-        ",".join(names),
-        torch.stack([x.double().reshape(()) for x in numbers]),
-        [g for _, g, _ in parts],
-        [w for w, _, _ in parts],
-        [state[key] for key in ("step", *names.values()) for _, _, state in parts],
-    )
+    by_slots: dict[tuple[tuple[str, str], ...], list[tuple[Tensor, Tensor, Any]]] = {}
+    for part in parts:
+        by_slots.setdefault(tuple(slots_of(optimizer, group, part[0]).items()), []).append(part)
+    if len(by_slots) > 1 and any(group[name] is not None for name in optimizer._sums_under):
+        raise Refused(ACROSS)
+    for names, together in by_slots.items():
+        update_operator(
+            optimizer._file,
+            ",".join(name for name, x in values.items() if x is not None),
+            ",".join(f"{name}={x}" for name, x in group.items() if isinstance(x, bool | str)),
+            ",".join(values),
+            ",".join(slot for slot, _ in names),
+            torch.stack([x.double().reshape(()) for x in numbers]),
+            [g for _, g, _ in together],
+            [w for w, _, _ in together],
+            [state[key] for key in ("step", *(key for _, key in names)) for _, _, state in together],
+        )
 
 
 def update_tensors(
@@ -102,7 +110,7 @@ def update_tensors(
     check_overlaps(parts, False)
     plans = plans_by_dtypes(source, parts)
     if "tensors" in scopes and len(plans) > 1:
-        raise Refused("a sum over all tensors spans dtypes here; pass fused=False")
+        raise Refused(ACROSS)
     bits, reading = bits_of(source, values, chosen), _kernels.NEGATED if chosen["maximize"] else 0
     for plan in plans:
         plan.run(plan.library(bits, reading, True), values, 1.0, None, True)
@@ -122,7 +130,7 @@ def plans_of(optimizer: Any, group: dict[str, Any]) -> "Plans | None":
 
 
 class Plans:
-    """A param group as kernels take it: a plan for each pair of dtypes of its parameters and gradients.
+    """A param group as kernels take it: a plan for each pair of dtypes of its parameters and gradients, and their slots.
 
     Everything is checked when they are made. Before each step `are_current` finds out whether all tensors are
     still the same, at the same places; only gradients may be new.
@@ -144,13 +152,12 @@ class Plans:
             Part(f"parameter {_name(group, index)}", w, w.grad, self.source, bool(scopes))
             for index, w in active
         ]
-        names = {slot: key for slot, key in named_slots(optimizer).items() if key in self.slots}
         for part in parts:
-            part.put_slots(optimizer._state_of(part.w, group), names)
+            part.put_slots(optimizer._state_of(part.w, group), slots_of(optimizer, group, part.w))
         check_overlaps(parts, bool(group["write_back_grad"]))
         self.plans = plans_by_dtypes(self.source, parts)
         if "tensors" in scopes and len(self.plans) * len(optimizer.param_groups) > 1:
-            raise Refused("a sum over all tensors spans param groups or dtypes here; pass fused=False")
+            raise Refused(ACROSS)
         chosen = {w for _, w in active}
         self.inactive = [w for w in self.params if w not in chosen]
         self.inactive_impl = numpy.array([w._cdata for w in self.inactive], numpy.uint64)
@@ -215,7 +222,8 @@ def check_known(source: Source, optimizer: Any, group: Mapping[str, Any]) -> Non
 class Part:
     """One parameter: arrays that lie in memory like it, which kernels read and write.
 
-    `is_lasting`: none of them is a copy. A parameter with gaps, or a gradient that lies otherwise, is copied.
+    `is_lasting`: none of them is a copy. A parameter with gaps, or a gradient that lies otherwise, is copied; so is a
+    parameter whose rows do not follow each other, where a kernel asks for them.
     """
 
     devices: tuple[str, ...] = ("cpu",)
@@ -236,7 +244,11 @@ class Part:
                 "a gradient has its parameter's dtype, or float16 or bfloat16 for one of float32"
             )
         self.gradient_dtype = self.g.dtype
-        self.like = self.own if is_dense(self.own) else torch.empty_like(self.own)
+        self.numbers_of_columns = {"size": real(self.own).numel(), **lengths_of(self.own.shape)}
+        has_rows = "rows" in source.interface["tensor"]
+        layout = torch.contiguous_format if has_rows else torch.preserve_format
+        is_whole = self.own.is_contiguous() if has_rows else is_dense(self.own)
+        self.like = self.own if is_whole else torch.empty_like(self.own, memory_format=layout)
         if self.like is not self.own:
             self.is_lasting = False
             self.like.copy_(self.own)
@@ -268,7 +280,10 @@ class Part:
         return x.detach()
 
     def _alike(self, x: Tensor) -> Tensor:
-        """`x`, or a copy of it that lies in memory like the parameter."""
+        """`x`, or a copy of it that lies in memory like the parameter; a slot of another shape, without gaps."""
+        if x.shape != self.like.shape:
+            self.is_lasting &= x.is_contiguous()
+            return x.contiguous()
         if x.stride() == self.like.stride() or x.numel() < 2:
             return x
         self.is_lasting = False
@@ -291,10 +306,12 @@ class Part:
                 if self.arrays[slot] is not x:
                     self.copied.append((x, self.arrays[slot]))
 
-    def column(self, name: str) -> Tensor | None:
-        """The tensor whose address stands in that column of the table."""
+    def column(self, name: str) -> int:
+        """What stands in that column of the table: a number, or the address of a tensor; 0 for none."""
+        if name in self.numbers_of_columns:
+            return self.numbers_of_columns[name]
         named = {"w": self.like, "g": self.g, "step": self.counter, **self.arrays, **self.scalars}
-        return named.get(name)
+        return named[name].data_ptr() if name in named else 0
 
 
 class Plan:
@@ -308,10 +325,8 @@ class Plan:
         row_of: dict[Any, int] = {}
         for index, part in enumerate(parts):
             known = (part.counter.item(), *(x.item() for x in part.scalars.values()))
-            self.table[index, :2] = real(part.like).numel(), row_of.setdefault(known, len(row_of))
-            for column, name in enumerate(columns[2:], 2):
-                x = part.column(name)
-                self.table[index, column] = 0 if x is None else x.data_ptr()
+            self.table[index] = [part.column(name) for name in columns]
+            self.table[index, columns.index("row")] = row_of.setdefault(known, len(row_of))
         self.rows = self._rows(list(row_of), list(parts[0].scalars))
         self.states = [part.state for part in parts]
         keys = {"w": None, "step": "step", **parts[0].names}
@@ -523,17 +538,34 @@ def _name(group: Mapping[str, Any], index: int) -> str:
     return repr(names[index]) if names else str(index)
 
 
+def lengths_of(shape: Sequence[int]) -> dict[str, int]:
+    """The numbers of a parameter's axes, matrices, rows and columns: 0 where it has none."""
+    matrices, rows, columns = (math.prod(shape[:-2]), *shape[-2:]) if len(shape) >= 2 else (0, 0, 0)
+    return dict(zip(LENGTHS, (len(shape), matrices, rows, columns), strict=True))
+
+
+def slots_of(optimizer: Any, group: dict[str, Any], w: Tensor) -> dict[str, str]:
+    """The keys in the state of `w` of the rule's slots that it has."""
+    has = optimizer._slots(group, w)
+    return {slot: key for slot, key in named_slots(optimizer).items() if key in has}
+
+
 def named_slots(optimizer: Any) -> dict[str, str]:
     """The keys in a parameter's state of the rule's slots."""
     return {**optimizer._slot_names, **optimizer._scalar_names}
 
 
 def plans_by_dtypes(source: Source, parts: Sequence[Part]) -> list[Plan]:
-    """A plan for all parts of one pair of dtypes."""
-    together: dict[tuple[str, str], list[Part]] = {}
+    """A plan for all parts of one pair of dtypes that have the same slots."""
+    return [Plan(source, each[0].parameter, each[0].gradient, each) for each in alike(parts)]
+
+
+def alike(parts: Sequence[Any]) -> list[list[Any]]:
+    """Parts together that have the same dtypes and slots."""
+    together: dict[Any, list[Any]] = {}
     for part in parts:
-        together.setdefault((part.parameter, part.gradient), []).append(part)
-    return [Plan(source, *dtypes, each) for dtypes, each in together.items()]
+        together.setdefault((part.parameter, part.gradient, *part.names), []).append(part)
+    return list(together.values())
 
 
 def values_of(optimizer: Any, group: Mapping[str, Any]) -> dict[str, Any]:

@@ -95,7 +95,6 @@ class Plans:
                 f"the parameters of a group are on several devices: {', '.join(sorted(map(str, devices)))}"
             )
         self.context = context(*devices)
-        names = {slot: key for slot, key in _fused.named_slots(optimizer).items() if key in self.slots}
         self.whole = _kernels.Source(self.source.path)
         _fused.check_known(self.whole, optimizer, group)
         kind = type("Part", (CudaPart,), {"devices": (context.kind,)})
@@ -105,14 +104,14 @@ class Plans:
             kind(f"parameter {i}", w, w.grad, self.whole, bool(scopes)) for i, w in enumerate(self.params)
         ]
         for part in parts:
-            part.put_slots(optimizer._state_of(part.w, group), names)
+            part.put_slots(optimizer._state_of(part.w, group), _fused.slots_of(optimizer, group, part.w))
         _fused.check_overlaps(parts, bool(group["write_back_grad"]))
-        together: dict[tuple[str, str], list[Any]] = {}
-        for part in parts:
-            together.setdefault((part.parameter, part.gradient), []).append(part)
+        together = _fused.alike(parts)
         if "tensors" in scopes and len(together) * len(optimizer.param_groups) > 1:
-            raise Refused("a sum over all tensors spans param groups or dtypes here; pass fused=False")
-        self.plans = [Plan(self.source, self.context, *dtypes, each) for dtypes, each in together.items()]
+            raise Refused(_fused.ACROSS)
+        self.plans = [
+            Plan(self.source, self.context, each[0].parameter, each[0].gradient, each) for each in together
+        ]
 
     def are_current(self, optimizer: Any, group: dict[str, Any]) -> bool:
         if self.group is not group or self.slots != optimizer._slots(group, group["params"][0]):
@@ -162,10 +161,8 @@ class Plan:
         rows: dict[tuple[float, ...], int] = {}
         for index, part in enumerate(parts):
             known = (part.counter.item(), *(x.item() for x in part.scalars.values()))
-            self.table[index, :2] = _fused.real(part.like).numel(), rows.setdefault(known, len(rows))
-            for column, name in enumerate(columns[2:], 2):
-                x = part.column(name)
-                self.table[index, column] = 0 if x is None else x.data_ptr()
+            self.table[index] = [part.column(name) for name in columns]
+            self.table[index, columns.index("row")] = rows.setdefault(known, len(rows))
         self.tensors = (source.tensor * len(parts)).from_buffer(self.table.data)
         self.kept = [
             (part.state, key, x) for part in parts for key, x in part.state.items() if isinstance(x, Tensor)

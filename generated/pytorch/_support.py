@@ -315,6 +315,8 @@ class Optimizer(torch.optim.Optimizer):
                 state["iterations"], state["pending"] = iterations, not is_update
             if is_update and not group["fused"]:
                 state["step"] += 1
+            if self._asks_for_axes and not w.numel():
+                continue  # a mean of no numbers must not be kept
             parts.append((w, g, state, [real(given[w]) for given in tensors.values()]))
         if group["fused"]:
             self._fits_kernel(group)

@@ -16,8 +16,8 @@ from optloom.codegen.printing import UnsupportedOperation
 from optloom.spec.rule import Rule
 
 DTYPES: tuple[Dtype, ...] = ("float32", "float64", "float16", "bfloat16")
-SHAPES = [(), (0,), (1,), (7,), (3, 5), (64,), (4095,), (4096,), (4097,), (2, 4200)]
-"""Scalar, empty, tails of every access width, and the edges of a block."""
+SHAPES = [(), (0,), (1,), (7,), (3, 5), (64,), (4095,), (4096,), (4097,), (2, 4200), (0, 3), (3, 0), (2, 40, 7)]
+"""Scalar, empty, tails of every access width, the edges of a block and of a tile of rows, several matrices."""
 
 
 @cache

@@ -96,6 +96,7 @@ def test_every_access_is_wide_and_global(name: str, architecture: int, folder: P
     found = by_default(file, architecture)
     program = program_for(discover()[name], "cuda")
     split = phases(program, joined(program))
+    asks_for_axes = bool(Source(Path(file)).interface["axes"])  # loops of other arrays for other numbers of axes
     counted = []
     for number, phase in enumerate(split, 1):
         update = f"update_{number}" if len(split) > 1 else "update"
@@ -104,7 +105,7 @@ def test_every_access_is_wide_and_global(name: str, architecture: int, folder: P
                 streams = found.count(kernel, WIDE_LOAD), found.count(kernel, WIDE_STORE)
                 versions, rest = divmod(sum(streams) * 4, moved)
                 assert versions
-                assert not rest
+                assert asks_for_axes or not rest
                 assert phase.sums or not found.count(kernel, FLOAT64)
             counted.append(streams)
     assert STREAMS.get(name, counted) == counted

@@ -29,3 +29,12 @@ def test_none_turns_off_a_stage_that_the_rule_turns_on(tmp_path: Path) -> None:
     with_default = np.linspace(-1, 1, 5)
     decayed([with_default]).step([np.linspace(2, -1, 5)])
     assert not np.array_equal(with_default, weights[0])
+
+
+def test_matrices_without_numbers_keep_their_slots(tmp_path: Path) -> None:
+    """A mean of no numbers would be NaN from the first step on."""
+    instance = optimizer("adafactor", tmp_path)([np.zeros((0, 3)), np.zeros((3, 0)), np.ones((2, 3))])
+    instance.step([np.zeros((0, 3)), np.zeros((3, 0)), np.ones((2, 3))])
+    empty, other, full = instance.slots
+    assert not any(slot.any() for each in (empty, other) for slot in (each.r, each.c))
+    assert full.r.all()

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-CHUNK, BLOCK, THREADS = 16384, 4096, 256
+CHUNK, BLOCK, THREADS, TILE = 16384, 4096, 256, 32
 ARGUMENT_BYTES = 4096 - 256
 """Room for tensors among the arguments of a launch; the state's and the table's own numbers take the rest."""
 
@@ -91,7 +91,7 @@ class Source:
     @cached_property
     def tensor(self) -> type[ctypes.Structure]:
         """A parameter: its size, its row's index, and the addresses of its arrays."""
-        numbers = ("size", "row")
+        numbers = ("size", "row", "axes", "matrices", "rows", "columns")
         members = self.interface["tensor"]
         return _structure(
             "Tensor", [(name, ctypes.c_int64 if name in numbers else ctypes.c_void_p) for name in members]
@@ -184,6 +184,7 @@ class Launcher:
         if by_value is None:
             by_value = len(tensors) <= self.source.capacity
         first = self._first_chunks(tensors)
+        self._give_scratch(tensors)
         state = self._state(rows, len(tensors), first[-1], row, gradient_scale, found_inf)
         groups = list(self._by_value(tensors, first) if by_value else self._in_memory(tensors, first, stream))
         at_once = {"rows": rows, "tensors": len(tensors)}
@@ -240,13 +241,33 @@ class Launcher:
             self._uploaded = _Uploaded(data, self.source.table(len(tensors), *places), memory)
         yield self._uploaded.table, len(tensors), first[-1]
 
+    def _give_scratch(self, tensors: ctypes.Array[Any]) -> None:
+        """Memory for sums along axes: of each row, of the columns of each tile, and so on."""
+        kinds = {each["per"]: each["numbers"] for each in self.source.launches["scratch"]}
+        if not kinds:
+            return
+        begins = [0]
+        for x in tensors:
+            tiles = -(-x.rows // TILE)
+            of_matrix = {"row": x.rows, "column": tiles * x.columns, "tile": tiles, "matrix": 1}
+            numbers = x.matrices * sum(count * of_matrix[kind] for kind, count in kinds.items())
+            begins.append(begins[-1] + numbers)
+        address = self._buffer("scratch", 8 * begins[-1])
+        for x, begin in zip(tensors, begins, strict=False):
+            x.scratch = address + 8 * begin
+
+    def _buffer(self, name: str, size: int) -> int:
+        """The address of a buffer of so many bytes at least, which lives on."""
+        if self._sizes.get(name, 0) < size:
+            self._buffers[name], self._sizes[name] = self.device.empty(size), size
+        return self._buffers[name].address if size else 0
+
     def _state(
         self, rows: int, tensors: int, chunks: int, row: int, gradient_scale: int, found_inf: int
     ) -> ctypes.Structure:
         counts = {"row": rows, "tensor": tensors, "block": chunks * (CHUNK // BLOCK), "call": 1}
-        for buffer in self.source.launches["buffers"]:
-            name, size = buffer["name"], max(1, counts[buffer["per"]]) * buffer["words"] * 8
-            if self._sizes.get(name, 0) < size:
-                self._buffers[name], self._sizes[name] = self.device.empty(size), size
-        addresses = [memory.address for memory in self._buffers.values()]
+        addresses = [
+            self._buffer(buffer["name"], max(1, counts[buffer["per"]]) * buffer["words"] * 8)
+            for buffer in self.source.launches["buffers"]
+        ]
         return self.source.state(row, gradient_scale, found_inf, *addresses)

@@ -10,7 +10,7 @@ from typing import Any
 
 from optloom.spec.guards import ALWAYS, Guard
 
-from ...c_family.layout import Dialect, Switches
+from ...c_family.layout import Dialect, Switches, before_tensors
 from ...c_family.passes import Pass
 from ...c_family.target import CTarget
 from ...ir.nodes import Program
@@ -21,7 +21,7 @@ THREADS = 256
 DIALECT = Dialect(
     target="cuda", suffix=".cu", function="__device__ inline", float32="Float32", float64="Float64",
     literal="Float64({0})", to_double="double({0}.x)", int64="int64", uint32="uint32", uint16="uint16",
-    scopes=frozenset({"tensor", "tensors"}),
+    brings_scratch=True,
 )  # fmt: skip
 
 
@@ -42,9 +42,11 @@ class CudaTarget(CTarget):
             "start": [_launch(stem, start.name, "chunk")] if start else [],
             "step": launches,
             "buffers": _buffers(shared, updates),
+            "scratch": [{"per": kind, "numbers": count} for kind, count in shared["scratch"].items()],
         }
-        kinds = ("slots", "numbers", "scalar_slots", "tensor_inputs")
+        kinds = ("slots", "axis_slots", "numbers", "scalar_slots", "tensor_inputs")
         members = [member.name for kind in kinds for member in shared[kind]]
+        members += ["scratch"] if shared["scratch"] else []
         return shared | {
             "threads": THREADS,
             "launches": _as_text(described),
@@ -61,6 +63,13 @@ def _launches(stem: str, each: Pass, switches: Switches) -> Iterator[dict[str, A
         yield _launch(stem, each.per_row.function, "rows", _when(switches, each.per_row.guards))
     if each.per_tensor:
         yield _launch(stem, f"before_{each.name}", "tensor", _when(switches, each.per_tensor.guards))
+    if each.matrices:
+        yield _launch(stem, f"{each.name}_matrices", "tensor", when)
+    if each.lines_of_tiles:
+        meets = any(along.terms for along in each.lines_of_tiles)
+        yield _launch(stem, f"{each.name}_lines", "chunk", when, meets=meets)
+    if each.is_tiled:
+        yield _launch(stem, f"{each.name}_tiles", "chunk", when, meets=bool(each.row_sums))
     if each.lines:
         yield _launch(stem, each.name, "chunk", when, packs=bool(each.sums))
     if each.sums:
@@ -79,15 +88,16 @@ def _launch(
 
 
 def _when(switches: Switches, guards: tuple[Guard, ...]) -> list[list[str]]:
-    return [] if ALWAYS in guards else [switches.conjuncts(guard) for guard in guards]
+    known = tuple(dict.fromkeys(map(before_tensors, guards)))
+    return [] if ALWAYS in known else [switches.conjuncts(guard) for guard in known]
 
 
 def _buffers(shared: dict[str, Any], updates: tuple[Pass, ...]) -> list[dict[str, Any]]:
     """The arrays behind the state's pointers, after the row and the call's: numbers of 64 bits for each of `per`."""
     fields = len(shared["scalars"].fields) + (shared["scalars"].predicate is not None)
-    sums = len(shared["sums"])
+    sums = len(shared["terms"])
     buffers = [("scalars", "row", fields)]
-    if sums:
+    if shared["sums"]:
         buffers += [("block_sums", "block", sums), ("tensor_sums", "tensor", sums)]
     if shared["totals"]:
         buffers.append(("total_sums", "call", sums))

@@ -18,6 +18,7 @@ COMMUTING = {Fn.ADD, Fn.MUL, *EXTREMES}
 class IdiomPrinter(TensorPrinter):
     calls = {fn: call for fn, call in TensorPrinter.calls.items() if fn is not Fn.SQRT}
     total = "_support.total({0})"
+    total_along = "{0}.sum({1}, keepdim=True)"
 
     def stored(self, place: Place, value: Expression) -> str:
         return self._chain(place, value) or super().stored(place, value)

@@ -77,6 +77,7 @@ class TensorPrinter(GroupPrinter):
     }  # fmt: skip
 
     total = "_total({0})"
+    total_along = "_total_along({0}, {1})"
 
     def __init__(self, program: Program, names: Names, rate: RateOf, per_tensor: bool = False) -> None:
         super().__init__(program, names)
@@ -131,7 +132,7 @@ class TensorPrinter(GroupPrinter):
     def reduction(self, node: Reduce) -> str:
         if node.over == "axis":
             argument = type(self)(self.program, self.names, self.rate).at(node.argument, Precedence.ATOM)
-            return f"{argument}.sum({node.axis}, keepdim=True)"
+            return self.total_along.format(argument, node.axis)
         return self.total.format(self.accumulated(node.argument))
 
     def accumulated(self, node: Expression) -> str:

@@ -197,6 +197,12 @@ def sums(program: Program) -> bool:
     return any(isinstance(node, Reduce) and node.over != "axis" for node in nodes)
 
 
+def sums_along(program: Program) -> bool:
+    """Whether the formula sums along an axis."""
+    nodes = (node for s in program.update.statements for node in walk(s.value))
+    return any(isinstance(node, Reduce) and node.over == "axis" for node in nodes)
+
+
 def _under_guards(printer: GroupPrinter, parts: Iterable[Guarded]) -> list[str]:
     """The lines of all parts; neighbours under the same guard share one `if`."""
     lines: list[str] = []

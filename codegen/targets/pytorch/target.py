@@ -25,7 +25,7 @@ from .arguments import Signature
 from .multi_tensor import vocabulary
 from .names import OFF, Names
 from .printer import GroupPrinter
-from .statements import every_call, passes, scalar_lines, sums, uses_one_minus_power
+from .statements import every_call, passes, scalar_lines, sums, sums_along, uses_one_minus_power
 
 TEMPLATES = Templates(Path(__file__).parent / "templates", (c_family.TEMPLATES,))
 
@@ -171,6 +171,7 @@ class _Module:
     def _helpers(self) -> list[str]:
         if self.program.strict:
             total = ["total.py.jinja"] if sums(self.program) else []
+            total += ["total_along.py.jinja"] if sums_along(self.program) else []
             return [*total, "sqrt.py.jinja", "double_word.py.jinja"]
         return ["one_minus_power.py.jinja"] if uses_one_minus_power(self.program) else []
 

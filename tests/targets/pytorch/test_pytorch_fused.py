@@ -238,6 +238,41 @@ def _step_error(optimizer: Any, error: type[Exception] = ValueError) -> str:
     return str(caught.value)
 
 
+def test_rows_columns_and_matrices(strict: Callable[[str], Any]) -> None:
+    """Parameters with rows beside others, several matrices, none at all; one whose rows do not follow each other."""
+    pair = Pair(strict("adafactor"), [(3, 5), (2, 40, 7), (0, 3), (3, 0), (300,), (9, 8)])
+    for w in (pair.ws[5], pair.others[5]):
+        w.data = w.data.t().contiguous().t()
+    for _ in range(3):
+        pair.step()
+    for empty in pair.ws[2:4]:
+        assert not any(pair.fused.state[empty][slot].any() for slot in ("r", "c"))  # NaN is true
+
+
+def test_an_operator_for_each_set_of_slots(strict: Callable[[str], Any]) -> None:
+    """What torch.compile calls, here without it."""
+    pair = Pair(strict("adafactor"), [(3, 5), (300,)])
+    pair.step()
+    for w, other in zip(pair.ws, pair.others, strict=True):
+        w.grad = torch.full_like(w, 0.5)
+        other.grad = w.grad.clone()
+    group = pair.fused.param_groups[0]
+    parts = [(w, w.grad, pair.fused.state[w]) for w in pair.ws]
+    with torch.no_grad():
+        pair.fused._fused.step_compiled(pair.fused, group, parts)
+    pair.plain.step()
+    pair.assert_equal()
+
+
+def test_a_sum_over_tensors_with_other_slots_is_refused(strict: Callable[[str], Any]) -> None:
+    pair = Pair(strict("adafactor"), [(3, 5), (300,)], global_clipnorm=1.0)
+    for w in pair.ws:
+        w.grad = torch.ones_like(w)
+    assert "spans param groups, dtypes or slots here; pass fused=False" in _step_error(pair.fused)
+    pair = Pair(strict("adafactor"), [(3, 5), (5, 7)], global_clipnorm=1.0)
+    pair.step()
+
+
 def test_bad_tensors_are_refused_before_anything_is_written(strict: Callable[[str], Any]) -> None:
     kind = strict("adam")
 

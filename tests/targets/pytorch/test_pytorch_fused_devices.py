@@ -11,6 +11,7 @@ import torch
 from optloom.codegen.targets.cuda import emulation
 from optloom.generated.pytorch import _cuda_launcher, _fused_cuda
 from optloom.generated.pytorch._fused import Refused
+from optloom.generated.pytorch.adafactor import Adafactor
 from optloom.generated.pytorch.adam import Adam
 from optloom.generated.pytorch.lamb import Lamb
 from optloom.generated.pytorch.sgd import SGD
@@ -79,8 +80,9 @@ def run(
         lambda params: Adam(params, amsgrad=True, fused=True),
         lambda params: SGD(params, momentum=0.9, maximize=True, gradient_accumulation_steps=2, fused=True),
         lambda params: Lamb(params, fused=True),
+        lambda params: Adafactor(params, fused=True),
     ],
-    ids=["adam", "sgd", "lamb"],
+    ids=["adam", "sgd", "lamb", "adafactor"],
 )
 def test_the_bits_are_those_of_the_host(make: Any, dtype: torch.dtype) -> None:
     ours, theirs = run(make, on_device, dtype), run(make, on_host, dtype)
@@ -95,8 +97,9 @@ def test_the_bits_are_those_of_the_host(make: Any, dtype: torch.dtype) -> None:
         lambda params: Adam(params, amsgrad=True, fused=True),
         lambda params: SGD(params, momentum=0.9, maximize=True, gradient_accumulation_steps=2, fused=True),
         lambda params: Lamb(params, fused=True),
+        lambda params: Adafactor(params, fused=True),
     ],
-    ids=["adam", "sgd", "lamb"],
+    ids=["adam", "sgd", "lamb", "adafactor"],
 )
 def test_the_bits_of_cuda_are_those_of_the_host(make: Any, dtype: torch.dtype) -> None:
     ours, theirs = run(make, on_host, dtype, "cuda"), run(make, on_host, dtype)
