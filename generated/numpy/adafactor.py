@@ -308,15 +308,17 @@ class Adafactor:
         squares = np.square(g) + k.epsilon_1
         if w.ndim >= 2:
             length_of_w = w.shape[-1]
-            slots.r = k.one_minus_fresh * slots.r + k.fresh * (_total_along(squares, -1) / dtype(length_of_w))
+            slots.r = k.one_minus_fresh * slots.r + k.fresh * (
+                _total_along(squares, -1, dtype) / dtype(length_of_w)
+            )
             length_of_w_2 = w.shape[-2]
             slots.c = k.one_minus_fresh * slots.c + k.fresh * (
-                _total_along(squares, -2) / dtype(length_of_w_2)
+                _total_along(squares, -2, dtype) / dtype(length_of_w_2)
             )
         if not (w.ndim >= 2):
             slots.v = k.one_minus_fresh * slots.v + k.fresh * squares
         if w.ndim >= 2:
-            sum_of_r_over_length_of_r = _total_along(slots.r, -2) / slots.r.shape[-2]
+            sum_of_r_over_length_of_r = _total_along(slots.r, -2, dtype) / slots.r.shape[-2]
         direction = g / (
             np.sqrt(slots.r / dtype(sum_of_r_over_length_of_r)) * np.sqrt(slots.c)
             if w.ndim >= 2
@@ -369,7 +371,7 @@ def _total(x: np.ndarray) -> np.float64:
     return total
 
 
-def _total_along(x: np.ndarray, axis: int) -> np.ndarray:
+def _total_along(x: np.ndarray, axis: int, dtype: type[np.floating]) -> np.ndarray:
     """The sum along an axis, kept with length 1, in float64, by a fixed tree.
 
     Of a row the j-th number goes to lane j % 256, and lanes are folded in halves. A column's numbers are added in order
@@ -380,9 +382,9 @@ def _total_along(x: np.ndarray, axis: int) -> np.ndarray:
         while lanes.shape[-1] > 1:
             half = lanes.shape[-1] // 2
             lanes = lanes[..., :half] + lanes[..., half:]
-        return lanes.astype(x.dtype)
+        return lanes.astype(dtype)
     tiles = _in_order(_split(x, -2, TILE))
-    return _in_order(tiles)[..., None, :].astype(x.dtype)
+    return _in_order(tiles)[..., None, :].astype(dtype)
 
 
 def _split(x: np.ndarray, axis: int, length: int) -> np.ndarray:

@@ -80,7 +80,7 @@ class TensorPrinter(NumpyGuards):
 
     def reduction(self, node: Reduce) -> str:
         argument = self.accumulated(node.argument)
-        return f"_total({argument})" if node.over == "tensor" else f"_total_along({argument}, {node.axis})"
+        return f"_total({argument})" if node.over == "tensor" else f"_total_along({argument}, {node.axis}, dtype)"
 
     def accumulated(self, node: Expression) -> str:
         """What a sum adds up: products are formed in the accumulator's dtype, so that a norm does not overflow."""
