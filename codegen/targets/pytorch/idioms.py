@@ -18,7 +18,6 @@ COMMUTING = {Fn.ADD, Fn.MUL, *EXTREMES}
 class IdiomPrinter(TensorPrinter):
     calls = {fn: call for fn, call in TensorPrinter.calls.items() if fn is not Fn.SQRT}
     total = "_support.total({0})"
-    total_along = "{0}.sum({1}, keepdim=True)"
 
     def stored(self, place: Place, value: Expression) -> str:
         return self._chain(place, value) or super().stored(place, value)
@@ -61,6 +60,12 @@ class IdiomPrinter(TensorPrinter):
             if self._holds(left, right):
                 return self.at(left, Precedence.ATOM) + self._applied(fn, right), Precedence.ATOM
         return super().operation(fn, arguments)
+
+    def reduction(self, node: Reduce) -> str:
+        if node.over == "axis":
+            elements = type(self)(self.program, self.names, self.rate)
+            return f"{elements.at(node.argument, Precedence.ATOM)}.sum({node.axis}, keepdim=True)"
+        return super().reduction(node)
 
     def _holds(self, left: Expression, right: Expression) -> bool:
         """Whether a result for both operands fits into the first, which nobody reads afterwards."""

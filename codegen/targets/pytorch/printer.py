@@ -77,7 +77,6 @@ class TensorPrinter(GroupPrinter):
     }  # fmt: skip
 
     total = "_total({0})"
-    total_along = "_total_along({0}, {1})"
 
     def __init__(self, program: Program, names: Names, rate: RateOf, per_tensor: bool = False) -> None:
         super().__init__(program, names)
@@ -130,10 +129,8 @@ class TensorPrinter(GroupPrinter):
         return not self.rate(condition).is_scalar and all(self.rate(branch).is_scalar for branch in branches)
 
     def reduction(self, node: Reduce) -> str:
-        if node.over == "axis":
-            argument = type(self)(self.program, self.names, self.rate).at(node.argument, Precedence.ATOM)
-            return self.total_along.format(argument, node.axis)
-        return self.total.format(self.accumulated(node.argument))
+        argument = self.accumulated(node.argument)
+        return f"_total_along({argument}, {node.axis}, w.dtype)" if node.over == "axis" else self.total.format(argument)
 
     def accumulated(self, node: Expression) -> str:
         """What a sum adds up: products are formed in the accumulator's dtype, so that a norm does not overflow."""
