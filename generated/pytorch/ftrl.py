@@ -293,6 +293,7 @@ class Ftrl(_support.Optimizer):
         "_sums",
         "_update",
     )
+    _divides_by_rate = True
     _every = "gradient_accumulation_steps"
     _of_optimizer = (
         "use_ema",

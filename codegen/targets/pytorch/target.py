@@ -13,7 +13,7 @@ from optloom.spec.declarations import Peer
 from optloom.spec.guards import ALWAYS, Flag, Given, HasAxes, atoms
 
 from ... import c_family
-from ...ir.nodes import Choose, Fn, Kind, Literal, Op, Program, Reduce, Ref, SlotInfo, walk
+from ...ir.nodes import Choose, Expression, Fn, Kind, Literal, Op, Program, Reduce, Ref, SlotInfo, walk
 from ...passes.joined import joined
 from ...passes.legalise import Nestings
 from ...passes.locality import locality, whole_under
@@ -107,6 +107,7 @@ class _Module:
             "scalar_inputs": [source.name for source in program.inputs if source.shape == "scalar"],
             "tensor_inputs": [source.name for source in program.inputs if source.shape == "parameter"],
             "asks_for_axes": _asks_for_axes(program),
+            "divides_by_rate": _divides_by_rate(program),
             "helpers": self._helpers(),
         }
 
@@ -213,6 +214,21 @@ def _asks_for_axes(program: Program) -> bool:
         or (isinstance(node, Op) and node.fn is Fn.MATMUL)
         or (isinstance(node, Reduce) and node.over == "axis")
         for s in program.update.statements
+        for node in walk(s.value)
+    )
+
+
+def _divides_by_rate(program: Program) -> bool:
+    """Whether a quotient of the formula has the learning rate as a factor below the line."""
+
+    def has_rate(node: Expression) -> bool:
+        if isinstance(node, Op) and node.fn is Fn.MUL:
+            return any(map(has_rate, node.arguments))
+        return node == Ref(Kind.HYPER, "learning_rate")
+
+    return any(
+        isinstance(node, Op) and node.fn is Fn.DIV and has_rate(node.arguments[1])
+        for s in (*program.update.scalars, *program.update.statements)
         for node in walk(s.value)
     )
 

@@ -31,28 +31,41 @@ from torch_training import (
 def test_a_first_step_without_a_rate_makes_all_state_and_moves_nothing(
     kind: Any, dtype: torch.dtype, foreach: bool
 ) -> None:
-    """Distributed checkpointing makes the state that it then loads into by such a step."""
-    skip_what_is_not_taken(kind, dtype, lr=0.0)
-    ws = parameters(dtype)
-    optimizer = kind(ws, lr=0.0, foreach=foreach, **stages(kind))
+    """Distributed checkpointing makes the state that it then loads into by such a step: it sets the group's rate."""
+    skip_what_is_not_taken(kind, dtype)
+    for options in ({}, stages(kind), {"capturable": True}):
+        for rate in (0.0, torch.tensor(0.0)):
+            ws = parameters(dtype)
+            ws[1].data[0] = -0.0
+            optimizer = kind(ws, lr=0.1, foreach=foreach, **options)
+            bits = [bits_of(w) for w in ws]
+            for w in ws:
+                w.grad = torch.zeros_like(w)
+            optimizer.param_groups[0]["lr"] = rate
+            optimizer.step()
+            first = {w: sorted(optimizer.state[w]) for w in ws}
+            assert [bits_of(w) for w in ws] == bits
+            give_gradients(ws, 0)
+            optimizer.param_groups[0]["lr"] = 0.1
+            for _ in range(2):
+                optimizer.step()
+            assert {w: sorted(optimizer.state[w]) for w in ws} == first
+            assert [bits_of(w) for w in ws] != bits
+
+
+def bits_of(w: torch.Tensor) -> list[int]:
+    return w.detach().reshape(-1, 1).view(torch.uint8).tolist()
+
+
+def test_steps_without_a_rate_move_nothing_where_it_is_a_factor(kind: Any) -> None:
+    ws = parameters()
+    optimizer = kind(ws, lr=0.1, **stages(kind))
     if not rate_is_a_factor(optimizer):
         pytest.skip("the rate is not a factor of the step")
-    bits = [w.detach().clone() for w in ws]
-    for w in ws:
-        w.grad = torch.zeros_like(w)
-    optimizer.step()
-    first = {w: sorted(optimizer.state[w]) for w in ws}
-    for _ in range(3):
-        optimizer.step()
-    for w, before in zip(ws, bits, strict=True):
-        same = w.detach().view(torch.uint8) == before.view(torch.uint8) if w.dim() else w == before
-        assert same.all()
-        assert sorted(optimizer.state[w]) == first[w]
-    give_gradients(ws, 0)
-    optimizer.param_groups[0]["lr"] = 0.1
-    for _ in range(2):
-        optimizer.step()
-    assert {w: sorted(optimizer.state[w]) for w in ws} == first
+    before = copy.deepcopy(ws)
+    optimizer.param_groups[0]["lr"] = 0.0
+    train(optimizer, ws, range(4))
+    assert_same(ws, before)
 
 
 def test_hooks_run_around_each_step(kind: Any) -> None:
