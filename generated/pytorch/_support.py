@@ -4,6 +4,7 @@
 
 import functools
 import importlib.util
+import inspect
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -190,6 +191,18 @@ class Optimizer(torch.optim.Optimizer):
             if self._fused is None:
                 raise ValueError("fused=True needs the files _fused.py and _kernels.py beside this module")
         self._check(group)
+        if self._summed(group) and is_given_parts():
+            raise NotImplementedError(
+                f"{self._summed(group)} sums over all parameters, of which ZeroRedundancyOptimizer shows each process "
+                "some; shard the model by fully_shard instead"
+            )
+
+    def _summed(self, group: dict[str, Any]) -> str:
+        """What sums over all tensors, if anything does: an argument, or the formula itself."""
+        given = [f"{name}={group[name]!r}" for name in self._sums_under if is_set(group[name])]
+        needed = [getattr(self, f"_needs{name}", None) for name in self._passes[:-1]]
+        sums = any(is_needed is None or is_needed(group) for is_needed in needed)
+        return " and ".join(given) or type(self).__name__ if sums else ""
 
     def step(self, closure: Callable[[], Any] | None = None, **inputs: Any) -> Any:
         """Updates the parameters that have a gradient. Returns the loss of `closure`, if there is one.
@@ -210,7 +223,7 @@ class Optimizer(torch.optim.Optimizer):
             ]
             at_rest = [(group, self._at_rest(group)) for group in groups]
             kept = [(w, w.clone()) for _, ws in at_rest for w in ws]
-            if self._divides_by_rate:
+            if self._divides_by_rate or (self._inputs and not inputs and loss is None):
                 for group, ws in at_rest:
                     for w in ws:
                         self._state_of(w, group)
@@ -224,8 +237,8 @@ class Optimizer(torch.optim.Optimizer):
     def _at_rest(self, group: dict[str, Any]) -> list[Tensor]:
         """Parameters that a step without a rate must not move by a bit: those whose state it makes.
 
-        Distributed checkpointing makes the state that it then loads into by such a step. A formula that divides
-        by the rate says nothing of a rate of 0: its parameters rest then, whatever their state.
+        Distributed checkpointing makes the state that it then loads into by such a step, which it gives nothing. A
+        formula that divides by the rate says nothing of a rate of 0: its parameters rest then, whatever their state.
         """
         key = self._hypers.get("learning_rate", ("", None))[0]
         rate = group.get(key, 1.0)
@@ -401,6 +414,8 @@ class Optimizer(torch.optim.Optimizer):
                 raise NotImplementedError(
                     "a formula that depends on a parameter's axes takes no complex ones yet"
                 )
+            if group["differentiable"] and is_sharded(w):
+                raise NotImplementedError("differentiable=True is not implemented yet for sharded parameters")
             made = {name: self._start(w, group, name, start) for name, start in slots.items()}
             device = w.device if group["capturable"] else "cpu"
             state.update(step=torch.zeros((), dtype=torch.float64, device=device), **made)
@@ -1022,6 +1037,14 @@ def fill_whole(x: Tensor, values: Tensor) -> None:
         x.to_local().copy_(part.to_local())  # type: ignore[attr-defined]
     else:
         x.copy_(values)
+
+
+def is_given_parts() -> bool:
+    """Whether ZeroRedundancyOptimizer is at work, which hands an optimizer a process's part of all parameters."""
+    frame = inspect.currentframe()
+    while frame is not None and type(frame.f_locals.get("self")).__name__ != "ZeroRedundancyOptimizer":
+        frame = frame.f_back
+    return frame is not None
 
 
 @contextmanager
