@@ -146,32 +146,53 @@ def test_a_scheduler_and_its_optimizer_resume(adam: Any) -> None:
     assert_same(ws, others)
 
 
-def test_tensors_as_any_hyperparameter(kind: Any) -> None:
+@pytest.mark.parametrize("way", [{}, {"capturable": True}, {"capturable": True, "foreach": True}], ids=str)
+@pytest.mark.parametrize("clip", [None, "clipvalue", "clipnorm", "global_clipnorm"])
+def test_tensors_as_any_hyperparameter(kind: Any, way: dict[str, Any], clip: str | None) -> None:
     """All that is a float may be a tensor, whose value may change from step to step."""
-    ws, others = parameters(torch.float64), parameters(torch.float64)
-    numbers = kind(others, **decaying(kind)).defaults
-    tensors = {name: _tensors(x) for name, x in numbers.items() if isinstance(x, float | tuple) and name != "momentum"}
-    moving = kind(ws, **{**numbers, **tensors})
-    plain = kind(others, **{name: _values(x) for name, x in moving.defaults.items()})
-    for seed in range(3):
-        if "betas" in tensors:
-            tensors["betas"][0].fill_(0.9 - 0.1 * seed)
-            plain.param_groups[0]["betas"] = _values(tensors["betas"])
-        tensors["lr"].fill_(0.1 / (seed + 1))
-        plain.param_groups[0]["lr"] = float(tensors["lr"])
+    options = stages(kind) | {"use_ema": True, "loss_scale_factor": 2.0} | ({clip: 0.5} if clip else {})
+    numbers = {name: x for name, x in given(kind, options).items() if isinstance(x, float | tuple)}
+    tensors = {name: _tensors(x) for name, x in numbers.items()}
+    dtype = torch.float32 if "foreach" in way else torch.float64
+    ws, others = parameters(dtype), parameters(dtype)
+    moving, plain = kind(ws, **options | tensors | way), kind(others, **options | numbers | way)
+    for seed in range(6):
+        for name, x in numbers.items():
+            plain.param_groups[0][name] = _moved(x, seed)
+            for tensor, value in zip(_parts(tensors[name]), _parts(_moved(x, seed)), strict=True):
+                tensor.fill_(value)
         train(moving, ws, [seed])
         train(plain, others, [seed])
-    assert_same(ws, others)
+    (assert_close if way else assert_same)(ws, others)  # powers of tensors round otherwise than those of floats
+
+
+def given(kind: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of `kind` and their values: those off by default on, at the first number that it takes."""
+    values = dict(kind(parameters(), **options).defaults)
+    for argument, _ in kind._hypers.values():
+        if argument in options or values[argument] not in (None, 0.0) or "clip" in argument:
+            continue
+        for value in (0.5, 1.5, -0.5):
+            try:
+                kind(parameters(), **options | {argument: value})
+            except ValueError:
+                continue
+            values[argument] = value
+            break
+    return values
+
+
+def _parts(x: Any) -> tuple[Any, ...]:
+    return x if isinstance(x, tuple) else (x,)
+
+
+def _moved(x: Any, seed: int) -> Any:
+    """A number at a later step: nearer to 1, so that it stays within its bounds."""
+    return tuple(_moved(part, seed) for part in x) if isinstance(x, tuple) else x + (1 - x) * seed / 100
 
 
 def _tensors(x: Any) -> Any:
     return tuple(map(_tensors, x)) if isinstance(x, tuple) else torch.tensor(x, dtype=torch.float64)
-
-
-def _values(x: Any) -> Any:
-    if isinstance(x, torch.Tensor):
-        return x.item()
-    return tuple(map(_values, x)) if isinstance(x, tuple) else x
 
 
 def test_a_gradient_scaler_unscales_and_skips(kind: Any) -> None:
