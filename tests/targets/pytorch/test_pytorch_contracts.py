@@ -16,7 +16,6 @@ from torch_training import (
     DTYPES,
     assert_close,
     assert_same,
-    decaying,
     give_gradients,
     parameters,
     rate_is_a_factor,
@@ -153,8 +152,7 @@ def test_tensors_as_any_hyperparameter(kind: Any, way: dict[str, Any], clip: str
     options = stages(kind) | {"use_ema": True, "loss_scale_factor": 2.0} | ({clip: 0.5} if clip else {})
     numbers = {name: x for name, x in given(kind, options).items() if isinstance(x, float | tuple)}
     tensors = {name: _tensors(x) for name, x in numbers.items()}
-    dtype = torch.float32 if "foreach" in way else torch.float64
-    ws, others = parameters(dtype), parameters(dtype)
+    ws, others = parameters(torch.float64), parameters(torch.float64)
     moving, plain = kind(ws, **options | tensors | way), kind(others, **options | numbers | way)
     for seed in range(6):
         for name, x in numbers.items():
