@@ -1060,8 +1060,30 @@ def gathered(g: Tensor, *tensors: Any) -> Iterator[tuple[Any, ...]]:
             fill_whole(x, values.view(x.shape))
 
 
-def check_number(name: str, value: Any, bounds: Mapping[str, float], integer: bool = False) -> None:
-    """Raises for a hyperparameter that is no finite number, or breaks one of its bounds ({">=": 0, ...})."""
+Bounds = Mapping[str, float]
+
+
+def check_number(
+    group: Mapping[str, Any], name: str, bounds: Bounds, integer: bool = False, optional: bool = False
+) -> None:
+    """Raises for a hyperparameter that is no finite number, or breaks one of its bounds ({">=": 0, ...}).
+
+    optional: it may be None.
+    """
+    if not (optional and group[name] is None):
+        check_value(name, group[name], bounds, integer)
+
+
+def check_numbers(group: Mapping[str, Any], name: str, *bounds: Bounds) -> None:
+    """The same for a hyperparameter that is a tuple of numbers."""
+    values = group[name]
+    if not isinstance(values, tuple | list) or len(values) != len(bounds):
+        raise ValueError(f"{name} must be {len(bounds)} numbers, got {values!r}")
+    for index, value in enumerate(values):
+        check_value(f"{name}[{index}]", value, bounds[index])
+
+
+def check_value(name: str, value: Any, bounds: Bounds, integer: bool = False) -> None:
     if isinstance(value, Tensor) and value.numel() != 1:
         raise ValueError(
             f"{name} must be a number or a tensor of one element, got shape {tuple(value.shape)}"
@@ -1074,14 +1096,6 @@ def check_number(name: str, value: Any, bounds: Mapping[str, float], integer: bo
     if not is_legal or (integer and not x.is_integer()):
         words = " and ".join(f"{sign} {bound:g}" for sign, bound in bounds.items()) or "a finite number"
         raise ValueError(f"{name} must be {'an integer ' if integer else ''}{words}, got {value!r}")
-
-
-def check_numbers(name: str, values: Any, *bounds: Mapping[str, float]) -> None:
-    """The same for a hyperparameter that is a tuple of numbers."""
-    if not isinstance(values, tuple | list) or len(values) != len(bounds):
-        raise ValueError(f"{name} must be {len(bounds)} numbers, got {values!r}")
-    for index, value in enumerate(values):
-        check_number(f"{name}[{index}]", value, bounds[index])
 
 
 def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:

@@ -69,6 +69,7 @@ class _Module:
         program, signature = self.program, self.signature
         title, _, doc = program.doc.partition("\n")
         notes = [_filled(note) for note in self._notes()]
+        made = passes(program, self.names)
         return {
             "name": program.name,
             "source": program.source,
@@ -94,14 +95,15 @@ class _Module:
             "every_call": every_call(program, self.names),
             "call_scalars": scalar_lines(program, self.names, program.regions[0]),
             "call_reads_scalars": bool(program.regions[0].scalars),
-            "of_optimizer": [*program.of_optimizer],
-            "whole_under": whole_under(program),
-            "not_fused": _not_fused(program),
-            "sums_under": _sums_under(program),
+            "of_optimizer": tuple(program.of_optimizer),
+            "whole_under": tuple(whole_under(program)),
+            "not_fused": tuple(_not_fused(program)),
+            "sums_under": tuple(_sums_under(program)),
             "averages": next((self.names.slot(slot.name) for slot in program.slots if slot.for_evaluation), ""),
             "hypers": {hyper.name: self.names.place(hyper.name) for hyper in program.hypers},
             "scalars_doc": self._scalars_doc(),
-            "passes": passes(program, self.names),
+            "passes": made,
+            "pass_names": tuple(each.name for each in made),
             "update_doc": self._update_doc(),
             "inputs": [*program.inputs],
             "scalar_inputs": [source.name for source in program.inputs if source.shape == "scalar"],
