@@ -1014,27 +1014,28 @@ def is_sharded(x: Any) -> bool:
     return hasattr(x, "placements")
 
 
-def whole(x: Tensor) -> Tensor:
+def whole(x: Any) -> Tensor:
     """`x` itself, or what all processes hold of it together: all of them have to ask for it."""
-    return x.full_tensor() if is_sharded(x) else x  # type: ignore[attr-defined, no-any-return]
+    found: Tensor = x.full_tensor() if is_sharded(x) else x
+    return found
 
 
-def vector(numbers: Sequence[Tensor]) -> Tensor:
+def vector(numbers: Sequence[Any]) -> Tensor:
     """The numbers of several tensors, whole; one message between processes carries those that lie alike."""
     first = numbers[0]
-    if not is_sharded(first) or any(x.placements != first.placements for x in numbers):  # type: ignore[attr-defined]
+    if not is_sharded(first) or any(x.placements != first.placements for x in numbers):
         return torch.stack([whole(x) for x in numbers])
-    local = torch.stack([x.to_local() for x in numbers])  # type: ignore[attr-defined]
-    return whole(type(first).from_local(local, first.device_mesh, first.placements))  # type: ignore[attr-defined]
+    local = torch.stack([x.to_local() for x in numbers])
+    return whole(type(first).from_local(local, first.device_mesh, first.placements))
 
 
-def fill_whole(x: Tensor, values: Tensor) -> None:
+def fill_whole(x: Any, values: Tensor) -> None:
     """Makes `x` hold `values`, which are whole: a process that has a part of `x` writes its part."""
     if is_sharded(x):
         from torch.distributed.tensor import distribute_tensor  # some builds of PyTorch have none
 
-        part: Any = distribute_tensor(values, x.device_mesh, x.placements, src_data_rank=None)  # type: ignore[attr-defined]
-        x.to_local().copy_(part.to_local())  # type: ignore[attr-defined]
+        part = distribute_tensor(values, x.device_mesh, x.placements, src_data_rank=None)
+        x.to_local().copy_(part.to_local())
     else:
         x.copy_(values)
 
@@ -1056,7 +1057,7 @@ def gathered(g: Tensor, *tensors: Any) -> Iterator[tuple[Any, ...]]:
     wholes = [None if x is None else real(whole(x)) for x in tensors]
     yield (real(whole(g)), *wholes)
     for x, values in zip(tensors, wholes, strict=True):
-        if x is not None:
+        if values is not None:
             fill_whole(x, values.view(x.shape))
 
 
