@@ -193,8 +193,8 @@ class Optimizer(torch.optim.Optimizer):
         self._check(group)
         if self._summed(group) and is_given_parts():
             raise NotImplementedError(
-                f"{self._summed(group)} sums over all parameters, of which ZeroRedundancyOptimizer shows each process "
-                "some; shard the model by fully_shard instead"
+                f"{self._summed(group)} sums over all parameters, of which ZeroRedundancyOptimizer shows each "
+                "process some; shard the model by fully_shard instead"
             )
 
     def _summed(self, group: dict[str, Any]) -> str:
@@ -237,8 +237,9 @@ class Optimizer(torch.optim.Optimizer):
     def _at_rest(self, group: dict[str, Any]) -> list[Tensor]:
         """Parameters that a step without a rate must not move by a bit: those whose state it makes.
 
-        Distributed checkpointing makes the state that it then loads into by such a step, which it gives nothing. A
-        formula that divides by the rate says nothing of a rate of 0: its parameters rest then, whatever their state.
+        Distributed checkpointing makes the state that it then loads into by such a step, which it gives
+        nothing. A formula that divides by the rate says nothing of a rate of 0: its parameters rest then,
+        whatever their state.
         """
         key = self._hypers.get("learning_rate", ("", None))[0]
         rate = group.get(key, 1.0)
@@ -1041,7 +1042,7 @@ def fill_whole(x: Any, values: Tensor) -> None:
 
 
 def is_given_parts() -> bool:
-    """Whether ZeroRedundancyOptimizer is at work, which hands an optimizer a process's part of all parameters."""
+    """Whether ZeroRedundancyOptimizer is at work, which hands an optimizer some of all parameters."""
     frame = inspect.currentframe()
     while frame is not None and type(frame.f_locals.get("self")).__name__ != "ZeroRedundancyOptimizer":
         frame = frame.f_back
