@@ -193,8 +193,8 @@ class Optimizer(torch.optim.Optimizer):
         self._check(group)
         if self._summed(group) and is_given_parts():
             raise NotImplementedError(
-                f"{self._summed(group)} sums over all parameters, of which ZeroRedundancyOptimizer shows each "
-                "process some; shard the model by fully_shard instead"
+                f"{self._summed(group)} sums over all parameters, of which ZeroRedundancyOptimizer shows "
+                "each process some; shard the model by fully_shard instead"
             )
 
     def _summed(self, group: dict[str, Any]) -> str:
