@@ -67,11 +67,13 @@ class SlotView:
 
 @dataclass(frozen=True, slots=True)
 class PeerView:
-    """`differs`: in the rule's own names. `dialect`: the options under which the rule is this peer's. `defaults`: the
-    peer's, where they are not the rule's."""
+    """`differs`: in the rule's own names. `otherwise`: what the peer computes otherwise under any options, and says of
+    which part. `dialect`: the options under which the rule is this peer's. `defaults`: the peer's, where they are not
+    the rule's."""
 
     path: str
     differs: Sequence[str]
+    otherwise: Sequence[str]
     dialect: Mapping[str, bool | str]
     defaults: Mapping[str, float]
 
@@ -115,8 +117,15 @@ def show(rule: type[Rule]) -> RuleView:
         memory=memory(program),
         phases=explained.phases,
         bytes_moved=explained.bytes_moved,
-        peers=[PeerView(p.path, p.differs, dict(p.dialect), other_defaults(program, p)) for p in program.peers],
+        peers=[
+            PeerView(p.path, p.differs, _otherwise(p), dict(p.dialect), other_defaults(program, p))
+            for p in program.peers
+        ],
     )
+
+
+def _otherwise(peer: Peer) -> list[str]:
+    return [text if part == "step" else f"{part}: {text}" for part, text in peer.otherwise.items()]
 
 
 def open_program(rule: type[Rule]) -> Program:

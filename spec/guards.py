@@ -77,6 +77,14 @@ Atom: TypeAlias = Flag | Is | Given | HasAxes
 ALWAYS = Always()
 
 
+def exact_axes(guard: Guard) -> int | None:
+    """The number of axes that `guard` asks for, if that is all it asks: at least so many, and not one more."""
+    match guard:
+        case And((HasAxes(count), Not(HasAxes(more)))) if more == count + 1:
+            return count
+    return None
+
+
 def conjunction(*guards: Guard) -> Guard:
     """All of `guards`, flattened, without repetitions, in the order given."""
     parts: list[Guard] = []

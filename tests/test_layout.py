@@ -120,6 +120,15 @@ def test_generated_files_are_anybodys(file: Path) -> None:
     assert "\r" not in text
 
 
+@pytest.mark.parametrize(("target", "most"), [("pytorch", 349), ("tensorflow", 300)])
+def test_a_file_that_people_vendor_is_short(target: str, most: int) -> None:
+    """With all stages; support modules apart."""
+    files = [file for file in GENERATED if file.parent.name == target and not file.name.startswith("_")]
+    lines = {file.name: len(file.read_text().splitlines()) for file in files}
+    assert lines
+    assert {name: count for name, count in lines.items() if count > most} == {}
+
+
 def test_every_rule_and_target_has_its_file() -> None:
     """What is committed is whole: each rule that the numpy target prints has a file in every target's folder."""
     assert {file.parent.name for file in GENERATED if file.parent.parent.name == "generated"} == TARGETS

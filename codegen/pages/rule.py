@@ -138,6 +138,7 @@ def _peers(view: RuleView, comparison: Comparison) -> Iterator[str]:
 
 def _peer(peer: PeerView) -> Iterator[str]:
     told = [f"Here {escape(sentence)}." for sentence in peer.differs]
+    told += [f"Under any options, there {escape(clause)}." for clause in peer.otherwise]
     told += [f"Its default of `{name}` is {value:g}." for name, value in peer.defaults.items()]
     yield "\n".join(f"- {sentence}" for sentence in told) or "Nothing differs but rounding."
     if peer.dialect:

@@ -125,7 +125,8 @@ def peers(views: Mapping[str, RuleView]) -> str:
 def _peer_rows(views: Mapping[str, RuleView]) -> Iterator[tuple[str, ...]]:
     for name, view in views.items():
         for peer in view.peers:
-            differs = "; ".join(map(escape, peer.differs)) or "nothing differs but rounding"
+            there = [f"there {text}" for text in peer.otherwise]
+            differs = "; ".join(map(escape, [*peer.differs, *there])) or "nothing differs but rounding"
             defaults = ", ".join(f"`{key}={value:g}`" for key, value in peer.defaults.items())
             dialect = ", ".join(f"`{key}={value}`" for key, value in peer.dialect.items())
             yield f"[{view.rule}](rules/{name}.md)", f"`{peer.path}`", differs, defaults, dialect

@@ -4,6 +4,7 @@
 
 import functools
 import importlib.util
+import inspect
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -54,6 +55,7 @@ class Optimizer(torch.optim.Optimizer):
         Mapping[str, str]
     ] = {}  # what a step is given beside gradients: "scalar", or like a "parameter"
     _asks_for_axes: ClassVar[bool] = False  # the formula depends on a parameter's axes
+    _divides_by_rate: ClassVar[bool] = False  # the formula has no value at a learning rate of 0
     _not_lazy: ClassVar[str] = ""  # why the formula cannot run on some rows alone
     _dialect: ClassVar[
         Mapping[str, Any]
@@ -189,6 +191,18 @@ class Optimizer(torch.optim.Optimizer):
             if self._fused is None:
                 raise ValueError("fused=True needs the files _fused.py and _kernels.py beside this module")
         self._check(group)
+        if self._summed(group) and is_given_parts():
+            raise NotImplementedError(
+                f"{self._summed(group)} sums over all parameters, of which ZeroRedundancyOptimizer shows "
+                "each process some; shard the model by fully_shard instead"
+            )
+
+    def _summed(self, group: dict[str, Any]) -> str:
+        """What sums over all tensors, if anything does: an argument, or the formula itself."""
+        given = [f"{name}={group[name]!r}" for name in self._sums_under if is_set(group[name])]
+        needed = [getattr(self, f"_needs{name}", None) for name in self._passes[:-1]]
+        sums = any(is_needed is None or is_needed(group) for is_needed in needed)
+        return " and ".join(given) or type(self).__name__ if sums else ""
 
     def step(self, closure: Callable[[], Any] | None = None, **inputs: Any) -> Any:
         """Updates the parameters that have a gradient. Returns the loss of `closure`, if there is one.
@@ -207,9 +221,37 @@ class Optimizer(torch.optim.Optimizer):
             groups = [
                 group for group in self.param_groups if any(w.grad is not None for w in group["params"])
             ]
+            at_rest = [(group, self._at_rest(group)) for group in groups]
+            kept = [(w, w.clone()) for _, ws in at_rest for w in ws]
+            if self._divides_by_rate or (self._inputs and not inputs and loss is None):
+                for group, ws in at_rest:
+                    for w in ws:
+                        self._state_of(w, group)
+                groups = [group for group, ws in at_rest if not ws]
             if groups:
                 self._step(groups, self._given(inputs, loss))
+            for w, before in kept:
+                w.copy_(before)
         return loss
+
+    def _at_rest(self, group: dict[str, Any]) -> list[Tensor]:
+        """Parameters that a step without a rate must not move by a bit: those whose state it makes.
+
+        Distributed checkpointing makes the state that it then loads into by such a step, which it gives
+        nothing. A formula that divides by the rate says nothing of a rate of 0: its parameters rest then,
+        whatever their state.
+        """
+        key = self._hypers.get("learning_rate", ("", None))[0]
+        rate = group.get(key, 1.0)
+        if (
+            torch.compiler.is_compiling()
+            or group["differentiable"]
+            or not (isinstance(rate, Tensor) or rate == 0)
+        ):
+            return []
+        always = self._divides_by_rate and not group["capturable"]  # whose steps read no number back
+        ws = [w for w in group["params"] if w.grad is not None and (always or not self.state.get(w))]
+        return ws if ws and float(rate) == 0 else []
 
     def _given(self, inputs: Mapping[str, Any], loss: Any) -> Mapping[str, Any]:
         """What the formula takes beside gradients: numbers, and for each parameter its tensor."""
@@ -375,9 +417,13 @@ class Optimizer(torch.optim.Optimizer):
                 raise NotImplementedError(
                     "a formula that depends on a parameter's axes takes no complex ones yet"
                 )
+            if group["differentiable"] and is_sharded(w):
+                raise NotImplementedError("differentiable=True is not implemented yet for sharded parameters")
             made = {name: self._start(w, group, name, start) for name, start in slots.items()}
             device = w.device if group["capturable"] else "cpu"
             state.update(step=torch.zeros((), dtype=torch.float64, device=device), **made)
+            if self._every and group[self._every] is not None:
+                state.update(iterations=0, pending=False)
         for name in slots:
             if name not in state:
                 raise ValueError(f"the state has no '{name}': an option was changed after the first step")
@@ -452,25 +498,32 @@ class Optimizer(torch.optim.Optimizer):
         k: Any,
     ) -> Any:
         slots = [state.get(name) for name in self._slot_names.values()]
-        if g.is_sparse:
-            with rows_of(g, w, *slots) as (g_rows, w_rows, *rows):
-                return update(group, w_rows, g_rows, *rows, *inputs, k)
+        if apart := self._apart(w, g):
+            with apart(g, w, *slots) as (own_g, own_w, *own):
+                return update(group, own_w, own_g, *own, *map(whole, inputs), k)
         wide = real(w)
         found = update(group, wide, real(g), *map(real, slots), *inputs, k)
         if w.dtype in WIDENED:
             w.copy_(wide.view(w.shape))
         return found
 
+    def _apart(self, w: Tensor, g: Tensor) -> Any:
+        """What gives the formula other tensors than `w` and its slots, if it cannot run on these."""
+        if g.is_sparse:
+            return rows_of
+        return gathered if self._asks_for_axes and is_sharded(w) else None
+
     def _batches(self, group: dict[str, Any], parts: Iterable[Any]) -> Iterable[list[Any]]:
         """Parts of one device, kind, dtype and number of updates; those of sparse gradients each alone."""
         batches: dict[Any, list[Any]] = {}
         for index, part in enumerate(parts):
             w, g, state, _ = part
-            together = at_once(group) and not g.is_sparse
+            together = at_once(group) and not self._apart(w, g)
             known = [in_state(group, name, state) for name in ("step", *self._scalar_names.values())]
             count = "on the device" if isinstance(known[0], Tensor) else tuple(known)
             axes = w.dim() if self._asks_for_axes else None
-            key = (w.device, w.dtype, type(w), axes, count) if together else index
+            mesh = getattr(w, "device_mesh", None)
+            key = (w.device, w.dtype, type(w), mesh, axes, count) if together else index
             batches.setdefault(key, []).append(part)
         return batches.values()
 
@@ -480,10 +533,13 @@ class Optimizer(torch.optim.Optimizer):
         ws, gs, states, inputs = zip(*batch, strict=True)
         names = [name for name in self._slot_names.values() if name in states[0]]
         slots = {name: [state[name] for state in states] for name in names}
-        if gs[0].is_sparse:
-            with rows_of(gs[0], ws[0], *(slots[name][0] for name in names)) as (g, w, *rows):
-                many = {name: Tensors([row]) for name, row in zip(names, rows, strict=True)}
-                return update(group, Tensors([w]), Tensors([g]), *map(many.get, self._slot_names.values()), k)
+        if apart := self._apart(ws[0], gs[0]):
+            with apart(gs[0], ws[0], *(slots[name][0] for name in names)) as (g, w, *own):
+                many = {name: Tensors([x]) for name, x in zip(names, own, strict=True)}
+                given = [Tensors([whole(x)]) for x in inputs[0]]
+                return update(
+                    group, Tensors([w]), Tensors([g]), *map(many.get, self._slot_names.values()), *given, k
+                )
         is_new = group["differentiable"]
         wide = Tensors((real(w.clone() if is_new else w) for w in ws), is_new)
         many = {name: Tensors(map(real, slots[name]), is_new) for name in names}
@@ -720,14 +776,18 @@ def length(x: Any, axis: int) -> Tensor:
 def norm(x: Any) -> Tensor:
     """The Euclidean norm of a tensor in float64; of several, a vector."""
     if isinstance(x, Tensors):
-        return torch.stack(torch._foreach_norm(x.tensors, 2, dtype=torch.float64))
-    length: Tensor = torch.linalg.vector_norm(x, dtype=torch.float64)
-    return length
+        return vector(torch._foreach_norm(x.tensors, 2, dtype=torch.float64))
+    return whole(torch.linalg.vector_norm(x, dtype=torch.float64))
 
 
 def total(x: Any) -> Tensor:
     """The sum of a tensor's elements in float64; of several, a vector."""
-    return x.each(total) if isinstance(x, Tensors) else torch.sum(x, dtype=torch.float64)
+    return x.each(partial_total) if isinstance(x, Tensors) else whole(partial_total(x))
+
+
+def partial_total(x: Tensor) -> Tensor:
+    """The sum of a tensor's elements in float64; of a sharded one, what each process has to add."""
+    return torch.sum(x, dtype=torch.float64)
 
 
 class Tensors:
@@ -747,7 +807,7 @@ class Tensors:
 
     def each(self, function: Callable[[Tensor], Tensor]) -> Tensor:
         """A vector with one number of each tensor."""
-        return torch.stack([function(x) for x in self.tensors])
+        return vector([function(x) for x in self.tensors])
 
     def map(self, function: Callable[..., Tensor], *operands: Any) -> "Tensors":
         """`function` of each tensor, and of the operands that belong to it."""
@@ -793,7 +853,7 @@ class Tensors:
     def copy_(self, x: "Tensors") -> "Tensors":
         if self.is_new:
             self.tensors = [new.to(old.dtype) for old, new in zip(self.tensors, self._listed(x), strict=True)]
-        elif hasattr(self.tensors[0], "placements"):  # sharded tensors know no multi-tensor copy (torch 2.13)
+        elif is_sharded(self.tensors[0]):  # sharded tensors know no multi-tensor copy (torch 2.13)
             for own, new in zip(self.tensors, self._listed(x), strict=True):
                 own.copy_(new)
         else:
@@ -952,8 +1012,82 @@ class Tensors:
     __radd__, __rmul__, __rand__ = __add__, __mul__, __and__
 
 
-def check_number(name: str, value: Any, bounds: Mapping[str, float], integer: bool = False) -> None:
-    """Raises for a hyperparameter that is no finite number, or breaks one of its bounds ({">=": 0, ...})."""
+def is_sharded(x: Any) -> bool:
+    """Whether `x` is a DTensor, of which each process may hold a part."""
+    return hasattr(x, "placements")
+
+
+def whole(x: Any) -> Tensor:
+    """`x` itself, or what all processes hold of it together: all of them have to ask for it."""
+    found: Tensor = x.full_tensor() if is_sharded(x) else x
+    return found
+
+
+def vector(numbers: Sequence[Any]) -> Tensor:
+    """The numbers of several tensors, whole; one message between processes carries those that lie alike."""
+    first = numbers[0]
+    if not is_sharded(first) or any(x.placements != first.placements for x in numbers):
+        return torch.stack([whole(x) for x in numbers])
+    local = torch.stack([x.to_local() for x in numbers])
+    return whole(type(first).from_local(local, first.device_mesh, first.placements))
+
+
+def fill_whole(x: Any, values: Tensor) -> None:
+    """Makes `x` hold `values`, which are whole: a process that has a part of `x` writes its part."""
+    if is_sharded(x):
+        from torch.distributed.tensor import distribute_tensor  # some builds of PyTorch have none
+
+        part = distribute_tensor(values, x.device_mesh, x.placements, src_data_rank=None)
+        x.to_local().copy_(part.to_local())
+    else:
+        x.copy_(values)
+
+
+def is_given_parts() -> bool:
+    """Whether ZeroRedundancyOptimizer is at work, which hands an optimizer some of all parameters."""
+    frame = inspect.currentframe()
+    while frame is not None and type(frame.f_locals.get("self")).__name__ != "ZeroRedundancyOptimizer":
+        frame = frame.f_back
+    return frame is not None
+
+
+@contextmanager
+def gathered(g: Tensor, *tensors: Any) -> Iterator[tuple[Any, ...]]:
+    """A sharded gradient and `tensors`, whole, as formulas take them.
+
+    Afterwards each process writes back its part of what was done to them.
+    """
+    wholes = [None if x is None else real(whole(x)) for x in tensors]
+    yield (real(whole(g)), *wholes)
+    for x, values in zip(tensors, wholes, strict=True):
+        if values is not None:
+            fill_whole(x, values.view(x.shape))
+
+
+Bounds = Mapping[str, float]
+
+
+def check_number(
+    group: Mapping[str, Any], name: str, bounds: Bounds, integer: bool = False, optional: bool = False
+) -> None:
+    """Raises for a hyperparameter that is no finite number, or breaks one of its bounds ({">=": 0, ...}).
+
+    optional: it may be None.
+    """
+    if not (optional and group[name] is None):
+        check_value(name, group[name], bounds, integer)
+
+
+def check_numbers(group: Mapping[str, Any], name: str, *bounds: Bounds) -> None:
+    """The same for a hyperparameter that is a tuple of numbers."""
+    values = group[name]
+    if not isinstance(values, tuple | list) or len(values) != len(bounds):
+        raise ValueError(f"{name} must be {len(bounds)} numbers, got {values!r}")
+    for index, value in enumerate(values):
+        check_value(f"{name}[{index}]", value, bounds[index])
+
+
+def check_value(name: str, value: Any, bounds: Bounds, integer: bool = False) -> None:
     if isinstance(value, Tensor) and value.numel() != 1:
         raise ValueError(
             f"{name} must be a number or a tensor of one element, got shape {tuple(value.shape)}"
@@ -966,14 +1100,6 @@ def check_number(name: str, value: Any, bounds: Mapping[str, float], integer: bo
     if not is_legal or (integer and not x.is_integer()):
         words = " and ".join(f"{sign} {bound:g}" for sign, bound in bounds.items()) or "a finite number"
         raise ValueError(f"{name} must be {'an integer ' if integer else ''}{words}, got {value!r}")
-
-
-def check_numbers(name: str, values: Any, *bounds: Mapping[str, float]) -> None:
-    """The same for a hyperparameter that is a tuple of numbers."""
-    if not isinstance(values, tuple | list) or len(values) != len(bounds):
-        raise ValueError(f"{name} must be {len(bounds)} numbers, got {values!r}")
-    for index, value in enumerate(values):
-        check_number(f"{name}[{index}]", value, bounds[index])
 
 
 def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
@@ -1147,7 +1273,7 @@ def exported(optimizer: Optimizer) -> dict[str, numpy.ndarray]:
         for slot, name in optimizer._slot_names.items():
             if name in slots:
                 x = state[name] if name in state else optimizer._start(w, group, name, slots[name])
-                mapping[f"slots/{slot}/{path}"] = x.detach().cpu().numpy().copy()
+                mapping[f"slots/{slot}/{path}"] = whole(x.detach()).cpu().numpy().copy()
         for slot, name in optimizer._scalar_names.items():
             if name in slots:
                 x = state[name] if name in state else scalar_filled(w, slots[name], group)
@@ -1198,7 +1324,8 @@ def imported(
             if name in slots:
                 shape = optimizer._shapes.get(name, "parameter")
                 x = array(f"slots/{slot}/{there}", slot_shape(w, shape), axes.get(path))
-                state[name] = filled(w, 0, shape).copy_(torch.from_numpy(numpy.array(x)))
+                state[name] = filled(w, 0, shape)
+                fill_whole(state[name], torch.from_numpy(numpy.array(x)))
         for slot, name in optimizer._scalar_names.items():
             if name in slots:
                 state[name] = scalar_filled(w, float(array(f"scalars/{slot}")), group)

@@ -152,7 +152,6 @@ class Adadelta(_support.Optimizer):
         """The numbers of update `t`, the same for all elements: floats, or tensors if `t` is one."""
         lr = _support.number(group["lr"], t)
         rho = _support.number(group["rho"], t)
-        eps = _support.number(group["eps"], t)
         ema_momentum = _support.number(group["ema_momentum"], t)
         k: Any = _support.Scalars()
         if group["loss_scale_factor"] is not None:
@@ -174,7 +173,7 @@ class Adadelta(_support.Optimizer):
             k.weight_decay_times_learning_rate = _support.number(group["weight_decay"], t) * lr
         k.rho = rho
         k.one_minus_rho = 1 - rho
-        k.eps = eps
+        k.eps = _support.number(group["eps"], t)
         k.lr = lr
         if group["use_ema"]:
             kept_average = _support.where(t == 1, 0, ema_momentum)
@@ -253,10 +252,7 @@ class Adadelta(_support.Optimizer):
         "ema_momentum": ("ema_momentum", None),
         "ema_overwrite_frequency": ("ema_overwrite_frequency", None),
     }
-    _passes = (
-        "_sums",
-        "_update",
-    )
+    _passes = ("_sums", "_update")
     _dialect: ClassVar[dict[str, Any]] = {"decoupled_weight_decay": False}
     _every = "gradient_accumulation_steps"
     _of_optimizer = (
@@ -267,10 +263,7 @@ class Adadelta(_support.Optimizer):
         "gradient_accumulation_steps",
         "global_clipnorm",
     )
-    _whole_under = (
-        "use_ema",
-        "gradient_accumulation_steps",
-    )
+    _whole_under = ("use_ema", "gradient_accumulation_steps")
     _sums_under = ("global_clipnorm",)
     _averages = "weight_average"
 
@@ -286,28 +279,17 @@ class Adadelta(_support.Optimizer):
 
     @staticmethod
     def _check(group: dict[str, Any]) -> None:
-        _support.check_number("lr", group["lr"], {">=": 0})
-        _support.check_number("rho", group["rho"], {">=": 0, "<": 1})
-        _support.check_number("eps", group["eps"], {">=": 0})
-        if group["weight_decay"] is not None:
-            _support.check_number("weight_decay", group["weight_decay"], {">=": 0})
-        if group["global_clipnorm"] is not None:
-            _support.check_number("global_clipnorm", group["global_clipnorm"], {">": 0})
-        if group["clipnorm"] is not None:
-            _support.check_number("clipnorm", group["clipnorm"], {">": 0})
-        if group["clipvalue"] is not None:
-            _support.check_number("clipvalue", group["clipvalue"], {">": 0})
-        if group["gradient_accumulation_steps"] is not None:
-            _support.check_number(
-                "gradient_accumulation_steps", group["gradient_accumulation_steps"], {">=": 2}, integer=True
-            )
-        if group["loss_scale_factor"] is not None:
-            _support.check_number("loss_scale_factor", group["loss_scale_factor"], {">": 0})
-        _support.check_number("ema_momentum", group["ema_momentum"], {">=": 0, "<=": 1})
-        if group["ema_overwrite_frequency"] is not None:
-            _support.check_number(
-                "ema_overwrite_frequency", group["ema_overwrite_frequency"], {">=": 1}, integer=True
-            )
+        _support.check_number(group, "lr", {">=": 0})
+        _support.check_number(group, "rho", {">=": 0, "<": 1})
+        _support.check_number(group, "eps", {">=": 0})
+        _support.check_number(group, "weight_decay", {">=": 0}, optional=True)
+        _support.check_number(group, "global_clipnorm", {">": 0}, optional=True)
+        _support.check_number(group, "clipnorm", {">": 0}, optional=True)
+        _support.check_number(group, "clipvalue", {">": 0}, optional=True)
+        _support.check_number(group, "gradient_accumulation_steps", {">=": 2}, integer=True, optional=True)
+        _support.check_number(group, "loss_scale_factor", {">": 0}, optional=True)
+        _support.check_number(group, "ema_momentum", {">=": 0, "<=": 1})
+        _support.check_number(group, "ema_overwrite_frequency", {">=": 1}, integer=True, optional=True)
         _support.check_one(group, "clipvalue", "clipnorm", "global_clipnorm")
         _support.check_needs(group, "ema_overwrite_frequency", "use_ema")
         _support.check_chosen(

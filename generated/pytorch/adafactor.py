@@ -127,7 +127,7 @@ class Adafactor(_support.Optimizer):
             c.mul_(k.one_minus_fresh).add_(
                 squares.sum(-2, keepdim=True) / length_of_w_2.to(w.dtype), alpha=k.fresh
             )
-        if not w.dim() >= 2:
+        if w.dim() < 2:
             v.mul_(k.one_minus_fresh).add_(squares, alpha=k.fresh)
         if w.dim() >= 2:
             sum_of_r_over_length_of_r = r.sum(-2, keepdim=True) / _support.length(r, -2)
@@ -178,9 +178,6 @@ class Adafactor(_support.Optimizer):
         """The numbers of update `t`, the same for all elements: floats, or tensors if `t` is one."""
         lr = _support.number(group["lr"], t)
         beta_2_decay = _support.number(group["beta_2_decay"], t)
-        epsilon_1 = _support.number(group["epsilon_1"], t)
-        epsilon_2 = _support.number(group["epsilon_2"], t)
-        clip_threshold = _support.number(group["clip_threshold"], t)
         ema_momentum = _support.number(group["ema_momentum"], t)
         k: Any = _support.Scalars()
         if group["loss_scale_factor"] is not None:
@@ -200,10 +197,10 @@ class Adafactor(_support.Optimizer):
             k.weight_decay_times_learning_rate = _support.number(group["weight_decay"], t) * lr
         fresh = t**beta_2_decay
         k.fresh = fresh
-        k.epsilon_1 = epsilon_1
+        k.epsilon_1 = _support.number(group["epsilon_1"], t)
         k.one_minus_fresh = 1 - fresh
-        k.clip_threshold = clip_threshold
-        k.epsilon_2 = epsilon_2
+        k.clip_threshold = _support.number(group["clip_threshold"], t)
+        k.epsilon_2 = _support.number(group["epsilon_2"], t)
         k.rate = _support.minimum(lr, 1 / _support.root(t)) if group["relative_step"] else lr
         if group["use_ema"]:
             kept_average = _support.where(t == 1, 0, ema_momentum)
@@ -290,10 +287,7 @@ class Adafactor(_support.Optimizer):
         "ema_overwrite_frequency": ("ema_overwrite_frequency", None),
     }
     _shapes = {"r": "rows", "c": "columns"}
-    _passes = (
-        "_sums",
-        "_update",
-    )
+    _passes = ("_sums", "_update")
     _asks_for_axes = True
     _not_lazy = "`r` is not of the parameter's shape"
     _every = "gradient_accumulation_steps"
@@ -305,10 +299,7 @@ class Adafactor(_support.Optimizer):
         "gradient_accumulation_steps",
         "global_clipnorm",
     )
-    _whole_under = (
-        "use_ema",
-        "gradient_accumulation_steps",
-    )
+    _whole_under = ("use_ema", "gradient_accumulation_steps")
     _sums_under = ("global_clipnorm",)
     _averages = "weight_average"
 
@@ -320,7 +311,7 @@ class Adafactor(_support.Optimizer):
             slots["r"] = 0.0
         if w.dim() >= 2:
             slots["c"] = 0.0
-        if not w.dim() >= 2:
+        if w.dim() < 2:
             slots["v"] = 0.0
         if group["gradient_accumulation_steps"] is not None:
             slots["accumulated_gradient"] = 0.0
@@ -330,29 +321,18 @@ class Adafactor(_support.Optimizer):
 
     @staticmethod
     def _check(group: dict[str, Any]) -> None:
-        _support.check_number("lr", group["lr"], {">=": 0})
-        _support.check_number("beta_2_decay", group["beta_2_decay"], {"<": 0})
-        _support.check_number("epsilon_1", group["epsilon_1"], {">=": 0})
-        _support.check_number("epsilon_2", group["epsilon_2"], {">=": 0})
-        _support.check_number("clip_threshold", group["clip_threshold"], {">": 0})
-        if group["weight_decay"] is not None:
-            _support.check_number("weight_decay", group["weight_decay"], {">=": 0})
-        if group["global_clipnorm"] is not None:
-            _support.check_number("global_clipnorm", group["global_clipnorm"], {">": 0})
-        if group["clipnorm"] is not None:
-            _support.check_number("clipnorm", group["clipnorm"], {">": 0})
-        if group["clipvalue"] is not None:
-            _support.check_number("clipvalue", group["clipvalue"], {">": 0})
-        if group["gradient_accumulation_steps"] is not None:
-            _support.check_number(
-                "gradient_accumulation_steps", group["gradient_accumulation_steps"], {">=": 2}, integer=True
-            )
-        if group["loss_scale_factor"] is not None:
-            _support.check_number("loss_scale_factor", group["loss_scale_factor"], {">": 0})
-        _support.check_number("ema_momentum", group["ema_momentum"], {">=": 0, "<=": 1})
-        if group["ema_overwrite_frequency"] is not None:
-            _support.check_number(
-                "ema_overwrite_frequency", group["ema_overwrite_frequency"], {">=": 1}, integer=True
-            )
+        _support.check_number(group, "lr", {">=": 0})
+        _support.check_number(group, "beta_2_decay", {"<": 0})
+        _support.check_number(group, "epsilon_1", {">=": 0})
+        _support.check_number(group, "epsilon_2", {">=": 0})
+        _support.check_number(group, "clip_threshold", {">": 0})
+        _support.check_number(group, "weight_decay", {">=": 0}, optional=True)
+        _support.check_number(group, "global_clipnorm", {">": 0}, optional=True)
+        _support.check_number(group, "clipnorm", {">": 0}, optional=True)
+        _support.check_number(group, "clipvalue", {">": 0}, optional=True)
+        _support.check_number(group, "gradient_accumulation_steps", {">=": 2}, integer=True, optional=True)
+        _support.check_number(group, "loss_scale_factor", {">": 0}, optional=True)
+        _support.check_number(group, "ema_momentum", {">=": 0, "<=": 1})
+        _support.check_number(group, "ema_overwrite_frequency", {">=": 1}, integer=True, optional=True)
         _support.check_one(group, "clipvalue", "clipnorm", "global_clipnorm")
         _support.check_needs(group, "ema_overwrite_frequency", "use_ema")

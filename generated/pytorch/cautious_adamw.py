@@ -159,7 +159,6 @@ class CautiousAdamW(_support.Optimizer):
         """The numbers of update `t`, the same for all elements: floats, or tensors if `t` is one."""
         lr = _support.number(group["lr"], t)
         beta_1, beta_2 = (_support.number(x, t) for x in group["betas"])
-        eps = _support.number(group["eps"], t)
         ema_momentum = _support.number(group["ema_momentum"], t)
         k: Any = _support.Scalars()
         if group["loss_scale_factor"] is not None:
@@ -182,7 +181,7 @@ class CautiousAdamW(_support.Optimizer):
         k.beta_2 = beta_2
         k.one_minus_beta_2 = 1 - beta_2
         k.alpha = lr * _support.root(_one_minus_power(beta_2, t)) / _one_minus_power(beta_1, t)
-        k.eps = eps
+        k.eps = _support.number(group["eps"], t)
         if group["use_ema"]:
             kept_average = _support.where(t == 1, 0, ema_momentum)
             k.kept_average = kept_average
@@ -262,10 +261,7 @@ class CautiousAdamW(_support.Optimizer):
         "ema_momentum": ("ema_momentum", None),
         "ema_overwrite_frequency": ("ema_overwrite_frequency", None),
     }
-    _passes = (
-        "_sums",
-        "_update",
-    )
+    _passes = ("_sums", "_update")
     _not_lazy = "`share` is taken from the whole tensor"
     _every = "gradient_accumulation_steps"
     _of_optimizer = (
@@ -276,10 +272,7 @@ class CautiousAdamW(_support.Optimizer):
         "gradient_accumulation_steps",
         "global_clipnorm",
     )
-    _whole_under = (
-        "use_ema",
-        "gradient_accumulation_steps",
-    )
+    _whole_under = ("use_ema", "gradient_accumulation_steps")
     _sums_under = ("global_clipnorm",)
     _averages = "weight_average"
 
@@ -297,28 +290,17 @@ class CautiousAdamW(_support.Optimizer):
 
     @staticmethod
     def _check(group: dict[str, Any]) -> None:
-        _support.check_number("lr", group["lr"], {">=": 0})
-        _support.check_numbers("betas", group["betas"], {">=": 0, "<": 1}, {">=": 0, "<": 1})
-        _support.check_number("eps", group["eps"], {">=": 0})
-        if group["weight_decay"] is not None:
-            _support.check_number("weight_decay", group["weight_decay"], {">=": 0})
-        if group["global_clipnorm"] is not None:
-            _support.check_number("global_clipnorm", group["global_clipnorm"], {">": 0})
-        if group["clipnorm"] is not None:
-            _support.check_number("clipnorm", group["clipnorm"], {">": 0})
-        if group["clipvalue"] is not None:
-            _support.check_number("clipvalue", group["clipvalue"], {">": 0})
-        if group["gradient_accumulation_steps"] is not None:
-            _support.check_number(
-                "gradient_accumulation_steps", group["gradient_accumulation_steps"], {">=": 2}, integer=True
-            )
-        if group["loss_scale_factor"] is not None:
-            _support.check_number("loss_scale_factor", group["loss_scale_factor"], {">": 0})
-        _support.check_number("ema_momentum", group["ema_momentum"], {">=": 0, "<=": 1})
-        if group["ema_overwrite_frequency"] is not None:
-            _support.check_number(
-                "ema_overwrite_frequency", group["ema_overwrite_frequency"], {">=": 1}, integer=True
-            )
+        _support.check_number(group, "lr", {">=": 0})
+        _support.check_numbers(group, "betas", {">=": 0, "<": 1}, {">=": 0, "<": 1})
+        _support.check_number(group, "eps", {">=": 0})
+        _support.check_number(group, "weight_decay", {">=": 0}, optional=True)
+        _support.check_number(group, "global_clipnorm", {">": 0}, optional=True)
+        _support.check_number(group, "clipnorm", {">": 0}, optional=True)
+        _support.check_number(group, "clipvalue", {">": 0}, optional=True)
+        _support.check_number(group, "gradient_accumulation_steps", {">=": 2}, integer=True, optional=True)
+        _support.check_number(group, "loss_scale_factor", {">": 0}, optional=True)
+        _support.check_number(group, "ema_momentum", {">=": 0, "<=": 1})
+        _support.check_number(group, "ema_overwrite_frequency", {">=": 1}, integer=True, optional=True)
         _support.check_one(group, "clipvalue", "clipnorm", "global_clipnorm")
         _support.check_needs(group, "ema_overwrite_frequency", "use_ema")
 

@@ -186,7 +186,6 @@ class DoG(_support.Optimizer):
         """The numbers of update `t`, the same for all elements: floats, or tensors if `t` is one."""
         lr = _support.number(group["lr"], t)
         first_step = _support.number(group["first_step"], t)
-        eps = _support.number(group["eps"], t)
         ema_momentum = _support.number(group["ema_momentum"], t)
         k: Any = _support.Scalars()
         if group["loss_scale_factor"] is not None:
@@ -208,7 +207,7 @@ class DoG(_support.Optimizer):
         k.old_distance = distance
         k.old_squares = squares
         k.lr = lr
-        k.eps = eps
+        k.eps = _support.number(group["eps"], t)
         if group["use_ema"]:
             kept_average = _support.where(t == 1, 0, ema_momentum)
             k.kept_average = kept_average
@@ -284,11 +283,7 @@ class DoG(_support.Optimizer):
         "ema_overwrite_frequency": ("ema_overwrite_frequency", None),
     }
     _scalar_names: ClassVar[dict[str, str]] = {"distance": "distance", "squares": "squares"}
-    _passes = (
-        "_pass_1",
-        "_pass_2",
-        "_update",
-    )
+    _passes = ("_pass_1", "_pass_2", "_update")
     _not_lazy = "`distance` is not of the parameter's shape"
     _every = "gradient_accumulation_steps"
     _of_optimizer = (
@@ -299,10 +294,7 @@ class DoG(_support.Optimizer):
         "gradient_accumulation_steps",
         "global_clipnorm",
     )
-    _whole_under = (
-        "use_ema",
-        "gradient_accumulation_steps",
-    )
+    _whole_under = ("use_ema", "gradient_accumulation_steps")
     _sums_under = ("global_clipnorm",)
     _averages = "weight_average"
 
@@ -318,27 +310,16 @@ class DoG(_support.Optimizer):
 
     @staticmethod
     def _check(group: dict[str, Any]) -> None:
-        _support.check_number("lr", group["lr"], {">=": 0})
-        _support.check_number("first_step", group["first_step"], {">": 0})
-        _support.check_number("eps", group["eps"], {">=": 0})
-        if group["weight_decay"] is not None:
-            _support.check_number("weight_decay", group["weight_decay"], {">=": 0})
-        if group["global_clipnorm"] is not None:
-            _support.check_number("global_clipnorm", group["global_clipnorm"], {">": 0})
-        if group["clipnorm"] is not None:
-            _support.check_number("clipnorm", group["clipnorm"], {">": 0})
-        if group["clipvalue"] is not None:
-            _support.check_number("clipvalue", group["clipvalue"], {">": 0})
-        if group["gradient_accumulation_steps"] is not None:
-            _support.check_number(
-                "gradient_accumulation_steps", group["gradient_accumulation_steps"], {">=": 2}, integer=True
-            )
-        if group["loss_scale_factor"] is not None:
-            _support.check_number("loss_scale_factor", group["loss_scale_factor"], {">": 0})
-        _support.check_number("ema_momentum", group["ema_momentum"], {">=": 0, "<=": 1})
-        if group["ema_overwrite_frequency"] is not None:
-            _support.check_number(
-                "ema_overwrite_frequency", group["ema_overwrite_frequency"], {">=": 1}, integer=True
-            )
+        _support.check_number(group, "lr", {">=": 0})
+        _support.check_number(group, "first_step", {">": 0})
+        _support.check_number(group, "eps", {">=": 0})
+        _support.check_number(group, "weight_decay", {">=": 0}, optional=True)
+        _support.check_number(group, "global_clipnorm", {">": 0}, optional=True)
+        _support.check_number(group, "clipnorm", {">": 0}, optional=True)
+        _support.check_number(group, "clipvalue", {">": 0}, optional=True)
+        _support.check_number(group, "gradient_accumulation_steps", {">=": 2}, integer=True, optional=True)
+        _support.check_number(group, "loss_scale_factor", {">": 0}, optional=True)
+        _support.check_number(group, "ema_momentum", {">=": 0, "<=": 1})
+        _support.check_number(group, "ema_overwrite_frequency", {">=": 1}, integer=True, optional=True)
         _support.check_one(group, "clipvalue", "clipnorm", "global_clipnorm")
         _support.check_needs(group, "ema_overwrite_frequency", "use_ema")

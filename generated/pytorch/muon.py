@@ -123,13 +123,13 @@ class Muon(_support.Optimizer):
             g = g * k.global_scale.to(w.dtype)
         if _support.is_set(group["weight_decay"]):
             w.add_(w, alpha=-k.weight_decay_times_learning_rate)
-        if w.dim() >= 2 and not w.dim() >= 3:
+        if w.dim() == 2:
             m.mul_(k.momentum).add_(g)
         else:
             m.mul_(k.beta_1).add_(g, alpha=k.one_minus_beta_1)
-        if not (w.dim() >= 2 and not w.dim() >= 3):
+        if w.dim() != 2:
             v.mul_(k.beta_2).addcmul_(g, g, value=k.one_minus_beta_2)
-        if w.dim() >= 2 and not w.dim() >= 3:
+        if w.dim() == 2:
             ahead = (k.momentum * m).add_(g) if group["nesterov"] else m
             size = _support.norm(ahead) + k.eps
             x = ahead / size.to(w.dtype)
@@ -147,10 +147,7 @@ class Muon(_support.Optimizer):
         if group["gradient_accumulation_steps"] is not None:
             accumulated_gradient.zero_()
         w.add_(
-            scale.to(w.dtype) * x_6
-            if w.dim() >= 2 and not w.dim() >= 3
-            else (k.alpha * m).div_(v.sqrt().add_(k.eps)),
-            alpha=-k.lr,
+            scale.to(w.dtype) * x_6 if w.dim() == 2 else (k.alpha * m).div_(v.sqrt().add_(k.eps)), alpha=-k.lr
         )
         if group["use_ema"]:
             weight_average.mul_(k.kept_average).add_(w, alpha=k.one_minus_kept_average)
@@ -186,10 +183,7 @@ class Muon(_support.Optimizer):
     def _scalars(group: dict[str, Any], t: Any) -> Any:
         """The numbers of update `t`, the same for all elements: floats, or tensors if `t` is one."""
         lr = _support.number(group["lr"], t)
-        momentum = _support.number(group["momentum"], t)
-        rms_rate = _support.number(group["rms_rate"], t)
         beta_1, beta_2 = (_support.number(x, t) for x in group["betas"])
-        eps = _support.number(group["eps"], t)
         ema_momentum = _support.number(group["ema_momentum"], t)
         k: Any = _support.Scalars()
         if group["loss_scale_factor"] is not None:
@@ -207,13 +201,13 @@ class Muon(_support.Optimizer):
             k.global_clipnorm = _support.number(group["global_clipnorm"], t)
         if _support.is_set(group["weight_decay"]):
             k.weight_decay_times_learning_rate = _support.number(group["weight_decay"], t) * lr
-        k.momentum = momentum
+        k.momentum = _support.number(group["momentum"], t)
         k.beta_1 = beta_1
         k.one_minus_beta_1 = 1 - beta_1
         k.beta_2 = beta_2
         k.one_minus_beta_2 = 1 - beta_2
-        k.eps = eps
-        k.rms_rate = rms_rate
+        k.eps = _support.number(group["eps"], t)
+        k.rms_rate = _support.number(group["rms_rate"], t)
         k.alpha = _support.root(_one_minus_power(beta_2, t)) / _one_minus_power(beta_1, t)
         k.lr = lr
         if group["use_ema"]:
@@ -300,10 +294,7 @@ class Muon(_support.Optimizer):
         "ema_momentum": ("ema_momentum", None),
         "ema_overwrite_frequency": ("ema_overwrite_frequency", None),
     }
-    _passes = (
-        "_sums",
-        "_update",
-    )
+    _passes = ("_sums", "_update")
     _asks_for_axes = True
     _not_lazy = "`size` is taken from the whole tensor"
     _every = "gradient_accumulation_steps"
@@ -315,10 +306,7 @@ class Muon(_support.Optimizer):
         "gradient_accumulation_steps",
         "global_clipnorm",
     )
-    _whole_under = (
-        "use_ema",
-        "gradient_accumulation_steps",
-    )
+    _whole_under = ("use_ema", "gradient_accumulation_steps")
     _sums_under = ("global_clipnorm",)
     _averages = "weight_average"
 
@@ -326,7 +314,7 @@ class Muon(_support.Optimizer):
     def _slots(group: dict[str, Any], w: Tensor) -> dict[str, Any]:
         """The slots of the parameter `w`, and what they start from."""
         slots: dict[str, Any] = {"m": 0.0}
-        if not (w.dim() >= 2 and not w.dim() >= 3):
+        if w.dim() != 2:
             slots["v"] = 0.0
         if group["gradient_accumulation_steps"] is not None:
             slots["accumulated_gradient"] = 0.0
@@ -336,30 +324,19 @@ class Muon(_support.Optimizer):
 
     @staticmethod
     def _check(group: dict[str, Any]) -> None:
-        _support.check_number("lr", group["lr"], {">=": 0})
-        _support.check_number("momentum", group["momentum"], {">=": 0, "<": 1})
-        _support.check_number("rms_rate", group["rms_rate"], {">=": 0})
-        _support.check_numbers("betas", group["betas"], {">=": 0, "<": 1}, {">=": 0, "<": 1})
-        _support.check_number("eps", group["eps"], {">=": 0})
-        if group["weight_decay"] is not None:
-            _support.check_number("weight_decay", group["weight_decay"], {">=": 0})
-        if group["global_clipnorm"] is not None:
-            _support.check_number("global_clipnorm", group["global_clipnorm"], {">": 0})
-        if group["clipnorm"] is not None:
-            _support.check_number("clipnorm", group["clipnorm"], {">": 0})
-        if group["clipvalue"] is not None:
-            _support.check_number("clipvalue", group["clipvalue"], {">": 0})
-        if group["gradient_accumulation_steps"] is not None:
-            _support.check_number(
-                "gradient_accumulation_steps", group["gradient_accumulation_steps"], {">=": 2}, integer=True
-            )
-        if group["loss_scale_factor"] is not None:
-            _support.check_number("loss_scale_factor", group["loss_scale_factor"], {">": 0})
-        _support.check_number("ema_momentum", group["ema_momentum"], {">=": 0, "<=": 1})
-        if group["ema_overwrite_frequency"] is not None:
-            _support.check_number(
-                "ema_overwrite_frequency", group["ema_overwrite_frequency"], {">=": 1}, integer=True
-            )
+        _support.check_number(group, "lr", {">=": 0})
+        _support.check_number(group, "momentum", {">=": 0, "<": 1})
+        _support.check_number(group, "rms_rate", {">=": 0})
+        _support.check_numbers(group, "betas", {">=": 0, "<": 1}, {">=": 0, "<": 1})
+        _support.check_number(group, "eps", {">=": 0})
+        _support.check_number(group, "weight_decay", {">=": 0}, optional=True)
+        _support.check_number(group, "global_clipnorm", {">": 0}, optional=True)
+        _support.check_number(group, "clipnorm", {">": 0}, optional=True)
+        _support.check_number(group, "clipvalue", {">": 0}, optional=True)
+        _support.check_number(group, "gradient_accumulation_steps", {">=": 2}, integer=True, optional=True)
+        _support.check_number(group, "loss_scale_factor", {">": 0}, optional=True)
+        _support.check_number(group, "ema_momentum", {">=": 0, "<=": 1})
+        _support.check_number(group, "ema_overwrite_frequency", {">=": 1}, integer=True, optional=True)
         _support.check_one(group, "clipvalue", "clipnorm", "global_clipnorm")
         _support.check_needs(group, "ema_overwrite_frequency", "use_ema")
 

@@ -140,9 +140,7 @@ class NovoGrad(_support.Optimizer):
     @staticmethod
     def _scalars(group: dict[str, Any], t: Any) -> Any:
         """The numbers of update `t`, the same for all elements: floats, or tensors if `t` is one."""
-        lr = _support.number(group["lr"], t)
         beta_1, beta_2 = (_support.number(x, t) for x in group["betas"])
-        eps = _support.number(group["eps"], t)
         ema_momentum = _support.number(group["ema_momentum"], t)
         k: Any = _support.Scalars()
         if group["loss_scale_factor"] is not None:
@@ -161,9 +159,9 @@ class NovoGrad(_support.Optimizer):
         k.beta_2 = beta_2
         k.chosen_one_below_t = _support.where(1 < t, 1 - beta_2, 1)
         k.beta_1 = beta_1
-        k.eps = eps
+        k.eps = _support.number(group["eps"], t)
         k.weight_decay = _support.number(group["weight_decay"], t)
-        k.lr = lr
+        k.lr = _support.number(group["lr"], t)
         if group["use_ema"]:
             kept_average = _support.where(t == 1, 0, ema_momentum)
             k.kept_average = kept_average
@@ -241,10 +239,7 @@ class NovoGrad(_support.Optimizer):
         "ema_overwrite_frequency": ("ema_overwrite_frequency", None),
     }
     _shapes = {"v": "tensor"}
-    _passes = (
-        "_sums",
-        "_update",
-    )
+    _passes = ("_sums", "_update")
     _not_lazy = "`v` is not of the parameter's shape"
     _every = "gradient_accumulation_steps"
     _of_optimizer = (
@@ -255,10 +250,7 @@ class NovoGrad(_support.Optimizer):
         "gradient_accumulation_steps",
         "global_clipnorm",
     )
-    _whole_under = (
-        "use_ema",
-        "gradient_accumulation_steps",
-    )
+    _whole_under = ("use_ema", "gradient_accumulation_steps")
     _sums_under = ("global_clipnorm",)
     _averages = "weight_average"
 
@@ -274,27 +266,16 @@ class NovoGrad(_support.Optimizer):
 
     @staticmethod
     def _check(group: dict[str, Any]) -> None:
-        _support.check_number("lr", group["lr"], {">=": 0})
-        _support.check_numbers("betas", group["betas"], {">=": 0, "<": 1}, {">=": 0, "<": 1})
-        _support.check_number("eps", group["eps"], {">=": 0})
-        if group["weight_decay"] is not None:
-            _support.check_number("weight_decay", group["weight_decay"], {">=": 0})
-        if group["global_clipnorm"] is not None:
-            _support.check_number("global_clipnorm", group["global_clipnorm"], {">": 0})
-        if group["clipnorm"] is not None:
-            _support.check_number("clipnorm", group["clipnorm"], {">": 0})
-        if group["clipvalue"] is not None:
-            _support.check_number("clipvalue", group["clipvalue"], {">": 0})
-        if group["gradient_accumulation_steps"] is not None:
-            _support.check_number(
-                "gradient_accumulation_steps", group["gradient_accumulation_steps"], {">=": 2}, integer=True
-            )
-        if group["loss_scale_factor"] is not None:
-            _support.check_number("loss_scale_factor", group["loss_scale_factor"], {">": 0})
-        _support.check_number("ema_momentum", group["ema_momentum"], {">=": 0, "<=": 1})
-        if group["ema_overwrite_frequency"] is not None:
-            _support.check_number(
-                "ema_overwrite_frequency", group["ema_overwrite_frequency"], {">=": 1}, integer=True
-            )
+        _support.check_number(group, "lr", {">=": 0})
+        _support.check_numbers(group, "betas", {">=": 0, "<": 1}, {">=": 0, "<": 1})
+        _support.check_number(group, "eps", {">=": 0})
+        _support.check_number(group, "weight_decay", {">=": 0}, optional=True)
+        _support.check_number(group, "global_clipnorm", {">": 0}, optional=True)
+        _support.check_number(group, "clipnorm", {">": 0}, optional=True)
+        _support.check_number(group, "clipvalue", {">": 0}, optional=True)
+        _support.check_number(group, "gradient_accumulation_steps", {">=": 2}, integer=True, optional=True)
+        _support.check_number(group, "loss_scale_factor", {">": 0}, optional=True)
+        _support.check_number(group, "ema_momentum", {">=": 0, "<=": 1})
+        _support.check_number(group, "ema_overwrite_frequency", {">=": 1}, integer=True, optional=True)
         _support.check_one(group, "clipvalue", "clipnorm", "global_clipnorm")
         _support.check_needs(group, "ema_overwrite_frequency", "use_ema")

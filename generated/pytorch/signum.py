@@ -227,10 +227,7 @@ class Signum(_support.Optimizer):
         "ema_momentum": ("ema_momentum", None),
         "ema_overwrite_frequency": ("ema_overwrite_frequency", None),
     }
-    _passes = (
-        "_sums",
-        "_update",
-    )
+    _passes = ("_sums", "_update")
     _every = "gradient_accumulation_steps"
     _of_optimizer = (
         "use_ema",
@@ -240,10 +237,7 @@ class Signum(_support.Optimizer):
         "gradient_accumulation_steps",
         "global_clipnorm",
     )
-    _whole_under = (
-        "use_ema",
-        "gradient_accumulation_steps",
-    )
+    _whole_under = ("use_ema", "gradient_accumulation_steps")
     _sums_under = ("global_clipnorm",)
     _averages = "weight_average"
 
@@ -259,26 +253,15 @@ class Signum(_support.Optimizer):
 
     @staticmethod
     def _check(group: dict[str, Any]) -> None:
-        _support.check_number("lr", group["lr"], {">=": 0})
-        _support.check_number("beta", group["beta"], {">=": 0, "<": 1})
-        if group["weight_decay"] is not None:
-            _support.check_number("weight_decay", group["weight_decay"], {">=": 0})
-        if group["global_clipnorm"] is not None:
-            _support.check_number("global_clipnorm", group["global_clipnorm"], {">": 0})
-        if group["clipnorm"] is not None:
-            _support.check_number("clipnorm", group["clipnorm"], {">": 0})
-        if group["clipvalue"] is not None:
-            _support.check_number("clipvalue", group["clipvalue"], {">": 0})
-        if group["gradient_accumulation_steps"] is not None:
-            _support.check_number(
-                "gradient_accumulation_steps", group["gradient_accumulation_steps"], {">=": 2}, integer=True
-            )
-        if group["loss_scale_factor"] is not None:
-            _support.check_number("loss_scale_factor", group["loss_scale_factor"], {">": 0})
-        _support.check_number("ema_momentum", group["ema_momentum"], {">=": 0, "<=": 1})
-        if group["ema_overwrite_frequency"] is not None:
-            _support.check_number(
-                "ema_overwrite_frequency", group["ema_overwrite_frequency"], {">=": 1}, integer=True
-            )
+        _support.check_number(group, "lr", {">=": 0})
+        _support.check_number(group, "beta", {">=": 0, "<": 1})
+        _support.check_number(group, "weight_decay", {">=": 0}, optional=True)
+        _support.check_number(group, "global_clipnorm", {">": 0}, optional=True)
+        _support.check_number(group, "clipnorm", {">": 0}, optional=True)
+        _support.check_number(group, "clipvalue", {">": 0}, optional=True)
+        _support.check_number(group, "gradient_accumulation_steps", {">=": 2}, integer=True, optional=True)
+        _support.check_number(group, "loss_scale_factor", {">": 0}, optional=True)
+        _support.check_number(group, "ema_momentum", {">=": 0, "<=": 1})
+        _support.check_number(group, "ema_overwrite_frequency", {">=": 1}, integer=True, optional=True)
         _support.check_one(group, "clipvalue", "clipnorm", "global_clipnorm")
         _support.check_needs(group, "ema_overwrite_frequency", "use_ema")

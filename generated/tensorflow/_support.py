@@ -218,6 +218,11 @@ def given(value, off=None):
     return value is not None and (isinstance(value, _VARIABLES) or value != off)
 
 
+def fixed(**names):
+    """A mapping that nobody changes."""
+    return types.MappingProxyType(names)
+
+
 def float64(value):
     """A number as a float64 tensor: a Python number exactly, which `tf.cast` would round to float32 first."""
     return tf.constant(value, tf.float64) if isinstance(value, (int, float)) else tf.cast(value, tf.float64)
@@ -246,6 +251,16 @@ def store(variable, value, rows=None, where=None):
         variable.scatter_update(tf.IndexedSlices(value, rows))
     else:
         variable.assign(value if where is None else tf.where(where, value, variable))
+
+
+def maximum(x, y):
+    """`tf.maximum`, NaN if either is: XLA drops a NaN in the second place."""
+    return tf.where(tf.math.is_nan(y), y, tf.maximum(x, y))
+
+
+def minimum(x, y):
+    """`tf.minimum`, NaN if either is: XLA drops a NaN in the second place."""
+    return tf.where(tf.math.is_nan(y), y, tf.minimum(x, y))
 
 
 def dense(gradient, variable, dtype):

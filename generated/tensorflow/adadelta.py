@@ -16,8 +16,6 @@ Differs from keras.optimizers.Adadelta:
 - repeated indices of sparse gradients are summed before anything else, and only the rows they name change.
 """
 
-import types
-
 import keras
 import tensorflow as tf
 
@@ -43,8 +41,7 @@ class Adadelta(_support.Optimizer):
         use_ema: keep a moving average of the weights.
         sparse: "lazy" updates only the rows that an IndexedSlices names, "dense" all; None is lazy where it can be.
 
-    Raises:
-        ValueError: an argument is out of its bounds.
+    Raises ValueError for an argument that is out of its bounds.
     """
 
     learning_rate = _support.LearningRate(ge=0)
@@ -64,13 +61,11 @@ class Adadelta(_support.Optimizer):
     _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
 
     _RULES = ("Adadelta",)
-    _SLOTS = types.MappingProxyType(
-        {
-            "v": "_v",
-            "d": "_d",
-            "accumulated_gradient": "_accumulated_gradients",
-            "weight_average": "_model_variables_moving_average",
-        }
+    _SLOTS = _support.fixed(
+        v="_v",
+        d="_d",
+        accumulated_gradient="_accumulated_gradients",
+        weight_average="_model_variables_moving_average",
     )
 
     def _passes(self):
@@ -126,7 +121,7 @@ class Adadelta(_support.Optimizer):
             _support.store(self._accumulated_gradients[i], new_accumulated_gradient)
             g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
         if self.clipvalue is not None:
-            g = _minimum(_maximum(g, k.minus_clipvalue), k.clipvalue)
+            g = _support.minimum(_support.maximum(g, k.minus_clipvalue), k.clipvalue)
         if self.clipnorm is not None:
             gradient_norm = tf.sqrt(tf.reduce_sum(tf.square(tf.cast(g, tf.float64))))
             clip_scale = tf.where(
@@ -164,7 +159,6 @@ class Adadelta(_support.Optimizer):
         t = tf.cast(self.iterations + 1, tf.float64)
         learning_rate = _support.float64(learning_rate)
         rho = self._value("rho")
-        epsilon = self._value("epsilon")
         ema_momentum = self._value("ema_momentum")
         k = _support.Numbers(dtype=dtype)
         if self.loss_scale_factor is not None:
@@ -184,7 +178,7 @@ class Adadelta(_support.Optimizer):
             k.weight_decay_times_learning_rate = tf.cast(self._value("weight_decay") * learning_rate, dtype)
         k.rho = tf.cast(rho, dtype)
         k.one_minus_rho = tf.cast(1 - rho, dtype)
-        k.epsilon = tf.cast(epsilon, dtype)
+        k.epsilon = tf.cast(self._value("epsilon"), dtype)
         k.learning_rate = tf.cast(learning_rate, dtype)
         if self.use_ema:
             kept_average = tf.where(tf.equal(t, 1), _support.float64(0), ema_momentum)
@@ -236,13 +230,3 @@ class Adadelta(_support.Optimizer):
         self._v, self._d = self.add_optimizer_variables(
             variables, ["accumulated_grad", "accumulated_delta_var"]
         )
-
-
-def _maximum(x, y):
-    """`tf.maximum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.maximum(x, y))
-
-
-def _minimum(x, y):
-    """`tf.minimum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.minimum(x, y))

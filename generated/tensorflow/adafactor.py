@@ -22,8 +22,6 @@ Differs from keras.optimizers.Adafactor:
 - repeated indices of sparse gradients are summed before anything else.
 """
 
-import types
-
 import keras
 import tensorflow as tf
 
@@ -52,8 +50,7 @@ class Adafactor(_support.Optimizer):
         use_ema: keep a moving average of the weights.
         sparse: "dense", as None: an IndexedSlices is made dense.
 
-    Raises:
-        ValueError: an argument is out of its bounds.
+    Raises ValueError for an argument that is out of its bounds.
     """
 
     learning_rate = _support.LearningRate(ge=0)
@@ -77,14 +74,12 @@ class Adafactor(_support.Optimizer):
     _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
 
     _RULES = ("Adafactor",)
-    _SLOTS = types.MappingProxyType(
-        {
-            "r": "_r",
-            "c": "_c",
-            "v": "_v",
-            "accumulated_gradient": "_accumulated_gradients",
-            "weight_average": "_model_variables_moving_average",
-        }
+    _SLOTS = _support.fixed(
+        r="_r",
+        c="_c",
+        v="_v",
+        accumulated_gradient="_accumulated_gradients",
+        weight_average="_model_variables_moving_average",
     )
 
     def _passes(self):
@@ -143,7 +138,7 @@ class Adafactor(_support.Optimizer):
             _support.store(self._accumulated_gradients[i], new_accumulated_gradient)
             g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
         if self.clipvalue is not None:
-            g = _minimum(_maximum(g, k.minus_clipvalue), k.clipvalue)
+            g = _support.minimum(_support.maximum(g, k.minus_clipvalue), k.clipvalue)
         if self.clipnorm is not None:
             gradient_norm = tf.sqrt(tf.reduce_sum(tf.square(tf.cast(g, tf.float64))))
             clip_scale = tf.where(
@@ -177,14 +172,14 @@ class Adafactor(_support.Optimizer):
             if len(variable.shape) >= 2
             else tf.sqrt(v)
         )
-        excess = _maximum(
+        excess = _support.maximum(
             tf.constant(1, tf.float64),
             tf.sqrt(
                 tf.reduce_sum(tf.square(tf.cast(direction, tf.float64))) / tf.cast(tf.size(w), tf.float64)
             )
             / tf.cast(k.clip_threshold, tf.float64),
         )
-        size = _maximum(
+        size = _support.maximum(
             tf.cast(k.epsilon_2, tf.float64),
             tf.sqrt(tf.reduce_sum(tf.square(tf.cast(w, tf.float64))) / tf.cast(tf.size(w), tf.float64)),
         )
@@ -214,9 +209,6 @@ class Adafactor(_support.Optimizer):
         t = tf.cast(self.iterations + 1, tf.float64)
         learning_rate = _support.float64(learning_rate)
         beta_2_decay = self._value("beta_2_decay")
-        epsilon_1 = self._value("epsilon_1")
-        epsilon_2 = self._value("epsilon_2")
-        clip_threshold = self._value("clip_threshold")
         ema_momentum = self._value("ema_momentum")
         k = _support.Numbers(dtype=dtype)
         if self.loss_scale_factor is not None:
@@ -236,12 +228,12 @@ class Adafactor(_support.Optimizer):
             k.weight_decay_times_learning_rate = tf.cast(self._value("weight_decay") * learning_rate, dtype)
         fresh = tf.pow(t, beta_2_decay)
         k.fresh = tf.cast(fresh, dtype)
-        k.epsilon_1 = tf.cast(epsilon_1, dtype)
+        k.epsilon_1 = tf.cast(self._value("epsilon_1"), dtype)
         k.one_minus_fresh = tf.cast(1 - fresh, dtype)
-        k.clip_threshold = tf.cast(clip_threshold, dtype)
-        k.epsilon_2 = tf.cast(epsilon_2, dtype)
+        k.clip_threshold = tf.cast(self._value("clip_threshold"), dtype)
+        k.epsilon_2 = tf.cast(self._value("epsilon_2"), dtype)
         k.rate = tf.cast(
-            _minimum(learning_rate, 1 / tf.sqrt(t)) if self.relative_step else learning_rate, dtype
+            _support.minimum(learning_rate, 1 / tf.sqrt(t)) if self.relative_step else learning_rate, dtype
         )
         if self.use_ema:
             kept_average = tf.where(tf.equal(t, 1), _support.float64(0), ema_momentum)
@@ -296,20 +288,8 @@ class Adafactor(_support.Optimizer):
 
     def _add_slots(self, variables):
         """The slots of `variables`, under Keras's names and in its order."""
-        self._r = []
-        self._c = []
-        self._v = []
+        self._r, self._c, self._v = [], [], []
         for variable in variables:
             self._r.append(self._slot(variable, "r", shape="rows") if len(variable.shape) >= 2 else None)
             self._c.append(self._slot(variable, "c", shape="columns") if len(variable.shape) >= 2 else None)
             self._v.append(self._slot(variable, "velocity") if not (len(variable.shape) >= 2) else None)
-
-
-def _maximum(x, y):
-    """`tf.maximum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.maximum(x, y))
-
-
-def _minimum(x, y):
-    """`tf.minimum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.minimum(x, y))

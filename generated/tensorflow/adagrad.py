@@ -14,8 +14,6 @@ Differs from keras.optimizers.Adagrad:
 - repeated indices of sparse gradients are summed before anything else, and only the rows they name change.
 """
 
-import types
-
 import keras
 import tensorflow as tf
 
@@ -41,8 +39,7 @@ class Adagrad(_support.Optimizer):
         use_ema: keep a moving average of the weights.
         sparse: "lazy" updates only the rows that an IndexedSlices names, "dense" all; None is lazy where it can be.
 
-    Raises:
-        ValueError: an argument is out of its bounds.
+    Raises ValueError for an argument that is out of its bounds.
     """
 
     learning_rate = _support.LearningRate(ge=0)
@@ -62,12 +59,10 @@ class Adagrad(_support.Optimizer):
     _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
 
     _RULES = ("Adagrad",)
-    _SLOTS = types.MappingProxyType(
-        {
-            "accumulator": "_accumulator",
-            "accumulated_gradient": "_accumulated_gradients",
-            "weight_average": "_model_variables_moving_average",
-        }
+    _SLOTS = _support.fixed(
+        accumulator="_accumulator",
+        accumulated_gradient="_accumulated_gradients",
+        weight_average="_model_variables_moving_average",
     )
 
     def _passes(self):
@@ -122,7 +117,7 @@ class Adagrad(_support.Optimizer):
             _support.store(self._accumulated_gradients[i], new_accumulated_gradient)
             g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
         if self.clipvalue is not None:
-            g = _minimum(_maximum(g, k.minus_clipvalue), k.clipvalue)
+            g = _support.minimum(_support.maximum(g, k.minus_clipvalue), k.clipvalue)
         if self.clipnorm is not None:
             gradient_norm = tf.sqrt(tf.reduce_sum(tf.square(tf.cast(g, tf.float64))))
             clip_scale = tf.where(
@@ -156,7 +151,6 @@ class Adagrad(_support.Optimizer):
         """What is the same for all elements in a step: computed in float64, rounded once to `dtype`."""
         t = tf.cast(self.iterations + 1, tf.float64)
         learning_rate = _support.float64(learning_rate)
-        epsilon = self._value("epsilon")
         ema_momentum = self._value("ema_momentum")
         k = _support.Numbers(dtype=dtype)
         if self.loss_scale_factor is not None:
@@ -175,7 +169,7 @@ class Adagrad(_support.Optimizer):
         if self.weight_decay is not None:
             k.weight_decay_times_learning_rate = tf.cast(self._value("weight_decay") * learning_rate, dtype)
         k.learning_rate = tf.cast(learning_rate, dtype)
-        k.epsilon = tf.cast(epsilon, dtype)
+        k.epsilon = tf.cast(self._value("epsilon"), dtype)
         if self.use_ema:
             kept_average = tf.where(tf.equal(t, 1), _support.float64(0), ema_momentum)
             k.kept_average = tf.cast(kept_average, dtype)
@@ -226,13 +220,3 @@ class Adagrad(_support.Optimizer):
         self._accumulator = self.add_optimizer_variables(
             variables, "accumulator", initializer=_support.filled(self._initial("initial_accumulator_value"))
         )
-
-
-def _maximum(x, y):
-    """`tf.maximum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.maximum(x, y))
-
-
-def _minimum(x, y):
-    """`tf.minimum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.minimum(x, y))

@@ -16,8 +16,6 @@ Differs from keras.optimizers.Adamax:
 - repeated indices of sparse gradients are summed before anything else, and only the rows they name change.
 """
 
-import types
-
 import keras
 import tensorflow as tf
 
@@ -44,8 +42,7 @@ class Adamax(_support.Optimizer):
         use_ema: keep a moving average of the weights.
         sparse: "lazy" updates only the rows that an IndexedSlices names, "dense" all; None is lazy where it can be.
 
-    Raises:
-        ValueError: an argument is out of its bounds.
+    Raises ValueError for an argument that is out of its bounds.
     """
 
     learning_rate = _support.LearningRate(ge=0)
@@ -66,13 +63,11 @@ class Adamax(_support.Optimizer):
     _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
 
     _RULES = ("Adamax",)
-    _SLOTS = types.MappingProxyType(
-        {
-            "m": "_m",
-            "u": "_u",
-            "accumulated_gradient": "_accumulated_gradients",
-            "weight_average": "_model_variables_moving_average",
-        }
+    _SLOTS = _support.fixed(
+        m="_m",
+        u="_u",
+        accumulated_gradient="_accumulated_gradients",
+        weight_average="_model_variables_moving_average",
     )
 
     def _passes(self):
@@ -128,7 +123,7 @@ class Adamax(_support.Optimizer):
             _support.store(self._accumulated_gradients[i], new_accumulated_gradient)
             g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
         if self.clipvalue is not None:
-            g = _minimum(_maximum(g, k.minus_clipvalue), k.clipvalue)
+            g = _support.minimum(_support.maximum(g, k.minus_clipvalue), k.clipvalue)
         if self.clipnorm is not None:
             gradient_norm = tf.sqrt(tf.reduce_sum(tf.square(tf.cast(g, tf.float64))))
             clip_scale = tf.where(
@@ -142,7 +137,7 @@ class Adamax(_support.Optimizer):
         if self.weight_decay is not None and self._use_weight_decay(variable):
             w = w - k.weight_decay_times_learning_rate * w
         m = k.beta_1 * m + k.one_minus_beta_1 * g
-        u = _maximum(k.beta_2 * u, tf.abs(g))
+        u = _support.maximum(k.beta_2 * u, tf.abs(g))
         if self.gradient_accumulation_steps is not None:
             accumulated_gradient = tf.zeros_like(w)
         w = w - k.rate * m / (u + k.epsilon)
@@ -165,8 +160,6 @@ class Adamax(_support.Optimizer):
         t = tf.cast(self.iterations + 1, tf.float64)
         learning_rate = _support.float64(learning_rate)
         beta_1 = self._value("beta_1")
-        beta_2 = self._value("beta_2")
-        epsilon = self._value("epsilon")
         ema_momentum = self._value("ema_momentum")
         k = _support.Numbers(dtype=dtype)
         if self.loss_scale_factor is not None:
@@ -186,9 +179,9 @@ class Adamax(_support.Optimizer):
             k.weight_decay_times_learning_rate = tf.cast(self._value("weight_decay") * learning_rate, dtype)
         k.beta_1 = tf.cast(beta_1, dtype)
         k.one_minus_beta_1 = tf.cast(1 - beta_1, dtype)
-        k.beta_2 = tf.cast(beta_2, dtype)
+        k.beta_2 = tf.cast(self._value("beta_2"), dtype)
         k.rate = tf.cast(learning_rate / _one_minus_power(beta_1, t), dtype)
-        k.epsilon = tf.cast(epsilon, dtype)
+        k.epsilon = tf.cast(self._value("epsilon"), dtype)
         if self.use_ema:
             kept_average = tf.where(tf.equal(t, 1), _support.float64(0), ema_momentum)
             k.kept_average = tf.cast(kept_average, dtype)
@@ -239,16 +232,6 @@ class Adamax(_support.Optimizer):
     def _add_slots(self, variables):
         """The slots of `variables`, under Keras's names and in its order."""
         self._m, self._u = self.add_optimizer_variables(variables, ["momentum", "norm"])
-
-
-def _maximum(x, y):
-    """`tf.maximum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.maximum(x, y))
-
-
-def _minimum(x, y):
-    """`tf.minimum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.minimum(x, y))
 
 
 def _one_minus_power(beta, t):

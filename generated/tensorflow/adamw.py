@@ -17,8 +17,6 @@ Differs from keras.optimizers.AdamW:
 - repeated indices of sparse gradients are summed before anything else, and only the rows they name change.
 """
 
-import types
-
 import keras
 import tensorflow as tf
 
@@ -46,8 +44,7 @@ class AdamW(_support.Optimizer):
         use_ema: keep a moving average of the weights.
         sparse: "lazy" updates only the rows that an IndexedSlices names, "dense" all; None is lazy where it can be.
 
-    Raises:
-        ValueError: an argument is out of its bounds.
+    Raises ValueError for an argument that is out of its bounds.
     """
 
     learning_rate = _support.LearningRate(ge=0)
@@ -69,14 +66,12 @@ class AdamW(_support.Optimizer):
     _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
 
     _RULES = ("AdamW",)
-    _SLOTS = types.MappingProxyType(
-        {
-            "m": "_m",
-            "v": "_v",
-            "v_hat": "_v_hat",
-            "accumulated_gradient": "_accumulated_gradients",
-            "weight_average": "_model_variables_moving_average",
-        }
+    _SLOTS = _support.fixed(
+        m="_m",
+        v="_v",
+        v_hat="_v_hat",
+        accumulated_gradient="_accumulated_gradients",
+        weight_average="_model_variables_moving_average",
     )
 
     def _passes(self):
@@ -134,7 +129,7 @@ class AdamW(_support.Optimizer):
             _support.store(self._accumulated_gradients[i], new_accumulated_gradient)
             g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
         if self.clipvalue is not None:
-            g = _minimum(_maximum(g, k.minus_clipvalue), k.clipvalue)
+            g = _support.minimum(_support.maximum(g, k.minus_clipvalue), k.clipvalue)
         if self.clipnorm is not None:
             gradient_norm = tf.sqrt(tf.reduce_sum(tf.square(tf.cast(g, tf.float64))))
             clip_scale = tf.where(
@@ -150,7 +145,7 @@ class AdamW(_support.Optimizer):
         m = k.beta_1 * m + k.one_minus_beta_1 * g
         v = k.beta_2 * v + k.one_minus_beta_2 * tf.square(g)
         if self.amsgrad:
-            v_hat = _maximum(v_hat, v)
+            v_hat = _support.maximum(v_hat, v)
         if self.gradient_accumulation_steps is not None:
             accumulated_gradient = tf.zeros_like(w)
         w = w - k.alpha * m / (tf.sqrt(v_hat if self.amsgrad else v) + k.epsilon)
@@ -176,7 +171,6 @@ class AdamW(_support.Optimizer):
         learning_rate = _support.float64(learning_rate)
         beta_1 = self._value("beta_1")
         beta_2 = self._value("beta_2")
-        epsilon = self._value("epsilon")
         ema_momentum = self._value("ema_momentum")
         k = _support.Numbers(dtype=dtype)
         if self.loss_scale_factor is not None:
@@ -201,7 +195,7 @@ class AdamW(_support.Optimizer):
         k.alpha = tf.cast(
             learning_rate * tf.sqrt(_one_minus_power(beta_2, t)) / _one_minus_power(beta_1, t), dtype
         )
-        k.epsilon = tf.cast(epsilon, dtype)
+        k.epsilon = tf.cast(self._value("epsilon"), dtype)
         if self.use_ema:
             kept_average = tf.where(tf.equal(t, 1), _support.float64(0), ema_momentum)
             k.kept_average = tf.cast(kept_average, dtype)
@@ -256,16 +250,6 @@ class AdamW(_support.Optimizer):
         self._m, self._v = self.add_optimizer_variables(variables, ["momentum", "velocity"])
         if self.amsgrad:
             self._v_hat = self.add_optimizer_variables(variables, "velocity_hat")
-
-
-def _maximum(x, y):
-    """`tf.maximum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.maximum(x, y))
-
-
-def _minimum(x, y):
-    """`tf.minimum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.minimum(x, y))
 
 
 def _one_minus_power(beta, t):

@@ -12,8 +12,6 @@
 Adam with a second, slow average of the gradient (Pagliardini et al. 2024, algorithm 1).
 """
 
-import types
-
 import keras
 import tensorflow as tf
 
@@ -43,8 +41,7 @@ class AdEMAMix(_support.Optimizer):
         use_ema: keep a moving average of the weights.
         sparse: "lazy" updates only the rows that an IndexedSlices names, "dense" all; None is lazy where it can be.
 
-    Raises:
-        ValueError: an argument is out of its bounds.
+    Raises ValueError for an argument that is out of its bounds.
     """
 
     learning_rate = _support.LearningRate(ge=0)
@@ -68,14 +65,12 @@ class AdEMAMix(_support.Optimizer):
     _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
 
     _RULES = ("AdEMAMix",)
-    _SLOTS = types.MappingProxyType(
-        {
-            "fast": "_fast",
-            "slow": "_slow",
-            "v": "_v",
-            "accumulated_gradient": "_accumulated_gradients",
-            "weight_average": "_model_variables_moving_average",
-        }
+    _SLOTS = _support.fixed(
+        fast="_fast",
+        slow="_slow",
+        v="_v",
+        accumulated_gradient="_accumulated_gradients",
+        weight_average="_model_variables_moving_average",
     )
 
     def _passes(self):
@@ -132,7 +127,7 @@ class AdEMAMix(_support.Optimizer):
             _support.store(self._accumulated_gradients[i], new_accumulated_gradient)
             g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
         if self.clipvalue is not None:
-            g = _minimum(_maximum(g, k.minus_clipvalue), k.clipvalue)
+            g = _support.minimum(_support.maximum(g, k.minus_clipvalue), k.clipvalue)
         if self.clipnorm is not None:
             gradient_norm = tf.sqrt(tf.reduce_sum(tf.square(tf.cast(g, tf.float64))))
             clip_scale = tf.where(
@@ -175,9 +170,6 @@ class AdEMAMix(_support.Optimizer):
         beta_1 = self._value("beta_1")
         beta_2 = self._value("beta_2")
         beta_3 = self._value("beta_3")
-        alpha = self._value("alpha")
-        epsilon = self._value("epsilon")
-        epsilon_root = self._value("epsilon_root")
         ema_momentum = self._value("ema_momentum")
         k = _support.Numbers(dtype=dtype)
         if self.loss_scale_factor is not None:
@@ -202,10 +194,10 @@ class AdEMAMix(_support.Optimizer):
         k.beta_2 = tf.cast(beta_2, dtype)
         k.one_minus_beta_2 = tf.cast(1 - beta_2, dtype)
         k.inverse_one_minus_power_of_beta_1 = tf.cast(1 / _one_minus_power(beta_1, t), dtype)
-        k.alpha = tf.cast(alpha, dtype)
+        k.alpha = tf.cast(self._value("alpha"), dtype)
         k.inverse_one_minus_power_of_beta_2 = tf.cast(1 / _one_minus_power(beta_2, t), dtype)
-        k.epsilon_root = tf.cast(epsilon_root, dtype)
-        k.epsilon = tf.cast(epsilon, dtype)
+        k.epsilon_root = tf.cast(self._value("epsilon_root"), dtype)
+        k.epsilon = tf.cast(self._value("epsilon"), dtype)
         k.learning_rate = tf.cast(learning_rate, dtype)
         if self.use_ema:
             kept_average = tf.where(tf.equal(t, 1), _support.float64(0), ema_momentum)
@@ -263,16 +255,6 @@ class AdEMAMix(_support.Optimizer):
     def _add_slots(self, variables):
         """The slots of `variables`, under Keras's names and in its order."""
         self._fast, self._slow, self._v = self.add_optimizer_variables(variables, ["fast", "slow", "v"])
-
-
-def _maximum(x, y):
-    """`tf.maximum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.maximum(x, y))
-
-
-def _minimum(x, y):
-    """`tf.minimum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.minimum(x, y))
 
 
 def _one_minus_power(beta, t):

@@ -13,8 +13,6 @@ Adam that converges with any beta_2 (Taniguchi et al. 2024, algorithm 2).
 Gradients are divided by the second moment of the steps before; the first one only starts that moment.
 """
 
-import types
-
 import keras
 import tensorflow as tf
 
@@ -42,8 +40,7 @@ class Adopt(_support.Optimizer):
         use_ema: keep a moving average of the weights.
         sparse: "lazy" updates only the rows that an IndexedSlices names, "dense" all; None is lazy where it can be.
 
-    Raises:
-        ValueError: an argument is out of its bounds.
+    Raises ValueError for an argument that is out of its bounds.
     """
 
     learning_rate = _support.LearningRate(ge=0)
@@ -65,13 +62,11 @@ class Adopt(_support.Optimizer):
     _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
 
     _RULES = ("Adopt",)
-    _SLOTS = types.MappingProxyType(
-        {
-            "m": "_m",
-            "v": "_v",
-            "accumulated_gradient": "_accumulated_gradients",
-            "weight_average": "_model_variables_moving_average",
-        }
+    _SLOTS = _support.fixed(
+        m="_m",
+        v="_v",
+        accumulated_gradient="_accumulated_gradients",
+        weight_average="_model_variables_moving_average",
     )
 
     def _passes(self):
@@ -127,7 +122,7 @@ class Adopt(_support.Optimizer):
             _support.store(self._accumulated_gradients[i], new_accumulated_gradient)
             g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
         if self.clipvalue is not None:
-            g = _minimum(_maximum(g, k.minus_clipvalue), k.clipvalue)
+            g = _support.minimum(_support.maximum(g, k.minus_clipvalue), k.clipvalue)
         if self.clipnorm is not None:
             gradient_norm = tf.sqrt(tf.reduce_sum(tf.square(tf.cast(g, tf.float64))))
             clip_scale = tf.where(
@@ -140,9 +135,9 @@ class Adopt(_support.Optimizer):
             g = g * tf.cast(k.global_scale, k.dtype)
         if self.weight_decay is not None and self._use_weight_decay(variable):
             w = w - k.weight_decay_times_learning_rate * w
-        scaled = g / _maximum(tf.sqrt(v), k.epsilon)
+        scaled = g / _support.maximum(tf.sqrt(v), k.epsilon)
         m = k.beta_1 * m + k.chosen_one_below_t * (
-            _maximum(_minimum(scaled, k.limit), k.minus_limit) if self.clipping else scaled
+            _support.maximum(_support.minimum(scaled, k.limit), k.minus_limit) if self.clipping else scaled
         )
         v = k.beta_2 * v + k.chosen_one_below_t_2 * tf.square(g)
         if self.gradient_accumulation_steps is not None:
@@ -168,7 +163,6 @@ class Adopt(_support.Optimizer):
         learning_rate = _support.float64(learning_rate)
         beta_1 = self._value("beta_1")
         beta_2 = self._value("beta_2")
-        epsilon = self._value("epsilon")
         ema_momentum = self._value("ema_momentum")
         k = _support.Numbers(dtype=dtype)
         if self.loss_scale_factor is not None:
@@ -186,7 +180,7 @@ class Adopt(_support.Optimizer):
             k.global_clipnorm = tf.cast(self._value("global_clipnorm"), dtype)
         if self.weight_decay is not None:
             k.weight_decay_times_learning_rate = tf.cast(self._value("weight_decay") * learning_rate, dtype)
-        k.epsilon = tf.cast(epsilon, dtype)
+        k.epsilon = tf.cast(self._value("epsilon"), dtype)
         limit = tf.sqrt(tf.sqrt(t - 1))
         k.limit = tf.cast(limit, dtype)
         k.beta_1 = tf.cast(beta_1, dtype)
@@ -248,13 +242,3 @@ class Adopt(_support.Optimizer):
     def _add_slots(self, variables):
         """The slots of `variables`, under Keras's names and in its order."""
         self._m, self._v = self.add_optimizer_variables(variables, ["m", "v"])
-
-
-def _maximum(x, y):
-    """`tf.maximum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.maximum(x, y))
-
-
-def _minimum(x, y):
-    """`tf.minimum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.minimum(x, y))

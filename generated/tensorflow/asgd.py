@@ -13,8 +13,6 @@ SGD with an average of its weights (Polyak & Juditsky 1992; Xu 2011, section 3.2
 `average` is what to evaluate; it is the weights until step `t_0`, and their mean from there on.
 """
 
-import types
-
 import keras
 import tensorflow as tf
 
@@ -41,8 +39,7 @@ class ASGD(_support.Optimizer):
         use_ema: keep a moving average of the weights.
         sparse: "dense", as None: an IndexedSlices is made dense.
 
-    Raises:
-        ValueError: an argument is out of its bounds.
+    Raises ValueError for an argument that is out of its bounds.
     """
 
     learning_rate = _support.LearningRate(ge=0)
@@ -64,14 +61,12 @@ class ASGD(_support.Optimizer):
     _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
 
     _RULES = ("ASGD",)
-    _SLOTS = types.MappingProxyType(
-        {
-            "average": "_average",
-            "accumulated_gradient": "_accumulated_gradients",
-            "weight_average": "_model_variables_moving_average",
-        }
+    _SLOTS = _support.fixed(
+        average="_average",
+        accumulated_gradient="_accumulated_gradients",
+        weight_average="_model_variables_moving_average",
     )
-    _SCALAR_SLOTS = types.MappingProxyType({"eta": "_eta", "mu": "_mu"})
+    _SCALAR_SLOTS = _support.fixed(eta="_eta", mu="_mu")
 
     def _passes(self):
         """The passes over all variables, in order, each after what follows from the sums of those before it."""
@@ -125,7 +120,7 @@ class ASGD(_support.Optimizer):
             _support.store(self._accumulated_gradients[i], new_accumulated_gradient)
             g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
         if self.clipvalue is not None:
-            g = _minimum(_maximum(g, k.minus_clipvalue), k.clipvalue)
+            g = _support.minimum(_support.maximum(g, k.minus_clipvalue), k.clipvalue)
         if self.clipnorm is not None:
             gradient_norm = tf.sqrt(tf.reduce_sum(tf.square(tf.cast(g, tf.float64))))
             clip_scale = tf.where(
@@ -190,7 +185,7 @@ class ASGD(_support.Optimizer):
         k.old_mu = tf.cast(mu, dtype)
         eta = tf.cast(learning_rate / tf.pow(1 + decay * learning_rate * t, alpha), dtype)
         _support.store(self._eta[dtype.name], eta, where=where)
-        mu = tf.cast(1 / _maximum(_support.float64(1), t - t_0), dtype)
+        mu = tf.cast(1 / _support.maximum(_support.float64(1), t - t_0), dtype)
         _support.store(self._mu[dtype.name], mu, where=where)
         if self.use_ema:
             kept_average = tf.where(tf.equal(t, 1), _support.float64(0), ema_momentum)
@@ -244,13 +239,3 @@ class ASGD(_support.Optimizer):
         self._average = self.add_optimizer_variables(variables, "average")
         self._eta = self._scalar_slots(variables, "eta", self._initial("learning_rate"))
         self._mu = self._scalar_slots(variables, "mu", 1.0)
-
-
-def _maximum(x, y):
-    """`tf.maximum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.maximum(x, y))
-
-
-def _minimum(x, y):
-    """`tf.minimum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.minimum(x, y))

@@ -13,8 +13,6 @@
 Lion that moves only where the gradient agrees (Liang et al. 2024, algorithm 1).
 """
 
-import types
-
 import keras
 import tensorflow as tf
 
@@ -40,8 +38,7 @@ class CautiousLion(_support.Optimizer):
         use_ema: keep a moving average of the weights.
         sparse: "dense", as None: an IndexedSlices is made dense.
 
-    Raises:
-        ValueError: an argument is out of its bounds.
+    Raises ValueError for an argument that is out of its bounds.
     """
 
     learning_rate = _support.LearningRate(ge=0)
@@ -62,12 +59,10 @@ class CautiousLion(_support.Optimizer):
     _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
 
     _RULES = ("CautiousLion",)
-    _SLOTS = types.MappingProxyType(
-        {
-            "m": "_m",
-            "accumulated_gradient": "_accumulated_gradients",
-            "weight_average": "_model_variables_moving_average",
-        }
+    _SLOTS = _support.fixed(
+        m="_m",
+        accumulated_gradient="_accumulated_gradients",
+        weight_average="_model_variables_moving_average",
     )
 
     def _passes(self):
@@ -122,7 +117,7 @@ class CautiousLion(_support.Optimizer):
             _support.store(self._accumulated_gradients[i], new_accumulated_gradient)
             g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
         if self.clipvalue is not None:
-            g = _minimum(_maximum(g, k.minus_clipvalue), k.clipvalue)
+            g = _support.minimum(_support.maximum(g, k.minus_clipvalue), k.clipvalue)
         if self.clipnorm is not None:
             gradient_norm = tf.sqrt(tf.reduce_sum(tf.square(tf.cast(g, tf.float64))))
             clip_scale = tf.where(
@@ -140,7 +135,7 @@ class CautiousLion(_support.Optimizer):
         bold = w - k.learning_rate * direction
         move = bold - w
         agreeing = tf.where(move * g < 0, tf.constant(1, k.dtype), tf.constant(0, k.dtype))
-        share = _maximum(
+        share = _support.maximum(
             tf.reduce_sum(tf.cast(agreeing, tf.float64)) / tf.cast(tf.size(w), tf.float64),
             tf.constant(0.001, tf.float64),
         )
@@ -236,13 +231,3 @@ class CautiousLion(_support.Optimizer):
     def _add_slots(self, variables):
         """The slots of `variables`, under Keras's names and in its order."""
         self._m = self.add_optimizer_variables(variables, "m")
-
-
-def _maximum(x, y):
-    """`tf.maximum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.maximum(x, y))
-
-
-def _minimum(x, y):
-    """`tf.minimum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.minimum(x, y))

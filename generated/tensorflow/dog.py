@@ -11,8 +11,6 @@
 SGD whose step is the distance gone over the gradients met (Ivgi, Hinder & Carmon 2023, equation 2).
 """
 
-import types
-
 import keras
 import tensorflow as tf
 
@@ -38,8 +36,7 @@ class DoG(_support.Optimizer):
         use_ema: keep a moving average of the weights.
         sparse: "dense", as None: an IndexedSlices is made dense.
 
-    Raises:
-        ValueError: an argument is out of its bounds.
+    Raises ValueError for an argument that is out of its bounds.
     """
 
     learning_rate = _support.LearningRate(ge=0)
@@ -60,15 +57,13 @@ class DoG(_support.Optimizer):
     _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
 
     _RULES = ("DoG",)
-    _SLOTS = types.MappingProxyType(
-        {
-            "start": "_start",
-            "accumulated_gradient": "_accumulated_gradients",
-            "weight_average": "_model_variables_moving_average",
-        }
+    _SLOTS = _support.fixed(
+        start="_start",
+        accumulated_gradient="_accumulated_gradients",
+        weight_average="_model_variables_moving_average",
     )
     _COPIES = ("start",)
-    _SCALAR_SLOTS = types.MappingProxyType({"distance": "_distance", "squares": "_squares"})
+    _SCALAR_SLOTS = _support.fixed(distance="_distance", squares="_squares")
 
     def _passes(self):
         """The passes over all variables, in order, each after what follows from the sums of those before it."""
@@ -93,7 +88,7 @@ class DoG(_support.Optimizer):
             new_accumulated_gradient = accumulated_gradient + g
             g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
         if self.clipvalue is not None:
-            g = _minimum(_maximum(g, k.minus_clipvalue), k.clipvalue)
+            g = _support.minimum(_support.maximum(g, k.minus_clipvalue), k.clipvalue)
         if self.clipnorm is not None:
             gradient_norm = tf.sqrt(tf.reduce_sum(tf.square(tf.cast(g, tf.float64))))
             clip_scale = tf.where(
@@ -121,8 +116,8 @@ class DoG(_support.Optimizer):
                 tf.constant(1, tf.float64),
             )
         k.least = tf.cast(k.chosen_one_below_t, tf.float64) * (1 + tf.sqrt(sums["least_sum"]))
-        k.gone = _maximum(tf.sqrt(sums["gone_sum"]), k.least)
-        k.distance = tf.cast(_maximum(tf.cast(k.old_distance, tf.float64), k.gone), k.dtype)
+        k.gone = _support.maximum(tf.sqrt(sums["gone_sum"]), k.least)
+        k.distance = tf.cast(_support.maximum(tf.cast(k.old_distance, tf.float64), k.gone), k.dtype)
         _support.store(self._distance[k.dtype.name], k.distance, where=where)
 
     def _pass_2(self, gradient, variable, learning_rate):
@@ -140,7 +135,7 @@ class DoG(_support.Optimizer):
             new_accumulated_gradient = accumulated_gradient + g
             g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
         if self.clipvalue is not None:
-            g = _minimum(_maximum(g, k.minus_clipvalue), k.clipvalue)
+            g = _support.minimum(_support.maximum(g, k.minus_clipvalue), k.clipvalue)
         if self.clipnorm is not None:
             gradient_norm = tf.sqrt(tf.reduce_sum(tf.square(tf.cast(g, tf.float64))))
             clip_scale = tf.where(
@@ -183,7 +178,7 @@ class DoG(_support.Optimizer):
             _support.store(self._accumulated_gradients[i], new_accumulated_gradient)
             g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
         if self.clipvalue is not None:
-            g = _minimum(_maximum(g, k.minus_clipvalue), k.clipvalue)
+            g = _support.minimum(_support.maximum(g, k.minus_clipvalue), k.clipvalue)
         if self.clipnorm is not None:
             gradient_norm = tf.sqrt(tf.reduce_sum(tf.square(tf.cast(g, tf.float64))))
             clip_scale = tf.where(
@@ -218,7 +213,6 @@ class DoG(_support.Optimizer):
         squares = _support.float64(self._squares[dtype.name])
         learning_rate = _support.float64(learning_rate)
         first_step = self._value("first_step")
-        epsilon = self._value("epsilon")
         ema_momentum = self._value("ema_momentum")
         k = _support.Numbers(dtype=dtype)
         if self.loss_scale_factor is not None:
@@ -240,7 +234,7 @@ class DoG(_support.Optimizer):
         k.old_distance = tf.cast(distance, dtype)
         k.old_squares = tf.cast(squares, dtype)
         k.learning_rate = tf.cast(learning_rate, dtype)
-        k.epsilon = tf.cast(epsilon, dtype)
+        k.epsilon = tf.cast(self._value("epsilon"), dtype)
         if self.use_ema:
             kept_average = tf.where(tf.equal(t, 1), _support.float64(0), ema_momentum)
             k.kept_average = tf.cast(kept_average, dtype)
@@ -291,13 +285,3 @@ class DoG(_support.Optimizer):
         self._start = self._copies(variables, "start")
         self._distance = self._scalar_slots(variables, "distance", 0.0)
         self._squares = self._scalar_slots(variables, "squares", 0.0)
-
-
-def _maximum(x, y):
-    """`tf.maximum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.maximum(x, y))
-
-
-def _minimum(x, y):
-    """`tf.minimum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.minimum(x, y))

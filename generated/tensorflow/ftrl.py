@@ -22,8 +22,6 @@ Differs from keras.optimizers.Ftrl:
 - repeated indices of sparse gradients are summed before anything else, and only the rows they name change.
 """
 
-import types
-
 import keras
 import tensorflow as tf
 
@@ -53,8 +51,7 @@ class Ftrl(_support.Optimizer):
         use_ema: keep a moving average of the weights.
         sparse: "lazy" updates only the rows that an IndexedSlices names, "dense" all; None is lazy where it can be.
 
-    Raises:
-        ValueError: an argument is out of its bounds.
+    Raises ValueError for an argument that is out of its bounds.
     """
 
     learning_rate = _support.LearningRate(gt=0)
@@ -78,13 +75,11 @@ class Ftrl(_support.Optimizer):
     _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
 
     _RULES = ("Ftrl",)
-    _SLOTS = types.MappingProxyType(
-        {
-            "accumulator": "_accumulator",
-            "linear": "_linear",
-            "accumulated_gradient": "_accumulated_gradients",
-            "weight_average": "_model_variables_moving_average",
-        }
+    _SLOTS = _support.fixed(
+        accumulator="_accumulator",
+        linear="_linear",
+        accumulated_gradient="_accumulated_gradients",
+        weight_average="_model_variables_moving_average",
     )
 
     def _passes(self):
@@ -140,7 +135,7 @@ class Ftrl(_support.Optimizer):
             _support.store(self._accumulated_gradients[i], new_accumulated_gradient)
             g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
         if self.clipvalue is not None:
-            g = _minimum(_maximum(g, k.minus_clipvalue), k.clipvalue)
+            g = _support.minimum(_support.maximum(g, k.minus_clipvalue), k.clipvalue)
         if self.clipnorm is not None:
             gradient_norm = tf.sqrt(tf.reduce_sum(tf.square(tf.cast(g, tf.float64))))
             clip_scale = tf.where(
@@ -170,7 +165,9 @@ class Ftrl(_support.Optimizer):
         if self.gradient_accumulation_steps is not None:
             accumulated_gradient = tf.zeros_like(w)
         w = (
-            _maximum(_minimum(linear, k.l1_regularization_strength), k.minus_l1_regularization_strength)
+            _support.maximum(
+                _support.minimum(linear, k.l1_regularization_strength), k.minus_l1_regularization_strength
+            )
             - linear
         ) / quadratic
         if self.use_ema:
@@ -283,13 +280,3 @@ class Ftrl(_support.Optimizer):
             ["accumulator", "linear"],
             initializer=[_support.filled(self._initial("initial_accumulator_value")), "zeros"],
         )
-
-
-def _maximum(x, y):
-    """`tf.maximum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.maximum(x, y))
-
-
-def _minimum(x, y):
-    """`tf.minimum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.minimum(x, y))

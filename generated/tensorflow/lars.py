@@ -12,8 +12,6 @@
 Layerwise adaptive rates (You, Gitman & Ginsburg 2017, algorithm 1); the trust ratio is 1 where a norm is 0.
 """
 
-import types
-
 import keras
 import tensorflow as tf
 
@@ -40,8 +38,7 @@ class Lars(_support.Optimizer):
         use_ema: keep a moving average of the weights.
         sparse: "dense", as None: an IndexedSlices is made dense.
 
-    Raises:
-        ValueError: an argument is out of its bounds.
+    Raises ValueError for an argument that is out of its bounds.
     """
 
     learning_rate = _support.LearningRate(ge=0)
@@ -63,12 +60,10 @@ class Lars(_support.Optimizer):
     _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
 
     _RULES = ("Lars",)
-    _SLOTS = types.MappingProxyType(
-        {
-            "m": "_m",
-            "accumulated_gradient": "_accumulated_gradients",
-            "weight_average": "_model_variables_moving_average",
-        }
+    _SLOTS = _support.fixed(
+        m="_m",
+        accumulated_gradient="_accumulated_gradients",
+        weight_average="_model_variables_moving_average",
     )
 
     def _passes(self):
@@ -123,7 +118,7 @@ class Lars(_support.Optimizer):
             _support.store(self._accumulated_gradients[i], new_accumulated_gradient)
             g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
         if self.clipvalue is not None:
-            g = _minimum(_maximum(g, k.minus_clipvalue), k.clipvalue)
+            g = _support.minimum(_support.maximum(g, k.minus_clipvalue), k.clipvalue)
         if self.clipnorm is not None:
             gradient_norm = tf.sqrt(tf.reduce_sum(tf.square(tf.cast(g, tf.float64))))
             clip_scale = tf.where(
@@ -164,10 +159,6 @@ class Lars(_support.Optimizer):
         """What is the same for all elements in a step: computed in float64, rounded once to `dtype`."""
         t = tf.cast(self.iterations + 1, tf.float64)
         learning_rate = _support.float64(learning_rate)
-        momentum = self._value("momentum")
-        weight_decay = self._value("weight_decay")
-        trust_coefficient = self._value("trust_coefficient")
-        epsilon = self._value("epsilon")
         ema_momentum = self._value("ema_momentum")
         k = _support.Numbers(dtype=dtype)
         if self.loss_scale_factor is not None:
@@ -183,10 +174,10 @@ class Lars(_support.Optimizer):
             k.clipnorm = tf.cast(self._value("clipnorm"), dtype)
         if self.global_clipnorm is not None:
             k.global_clipnorm = tf.cast(self._value("global_clipnorm"), dtype)
-        k.weight_decay = tf.cast(weight_decay, dtype)
-        k.trust_coefficient = tf.cast(trust_coefficient, dtype)
-        k.epsilon = tf.cast(epsilon, dtype)
-        k.momentum = tf.cast(momentum, dtype)
+        k.weight_decay = tf.cast(self._value("weight_decay"), dtype)
+        k.trust_coefficient = tf.cast(self._value("trust_coefficient"), dtype)
+        k.epsilon = tf.cast(self._value("epsilon"), dtype)
+        k.momentum = tf.cast(self._value("momentum"), dtype)
         k.learning_rate = tf.cast(learning_rate, dtype)
         if self.use_ema:
             kept_average = tf.where(tf.equal(t, 1), _support.float64(0), ema_momentum)
@@ -239,13 +230,3 @@ class Lars(_support.Optimizer):
     def _add_slots(self, variables):
         """The slots of `variables`, under Keras's names and in its order."""
         self._m = self.add_optimizer_variables(variables, "m")
-
-
-def _maximum(x, y):
-    """`tf.maximum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.maximum(x, y))
-
-
-def _minimum(x, y):
-    """`tf.minimum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.minimum(x, y))

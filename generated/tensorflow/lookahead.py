@@ -14,8 +14,6 @@
 Slow weights that follow another rule's, here Adam's, every few steps (Zhang et al. 2019, algorithm 1).
 """
 
-import types
-
 import keras
 import tensorflow as tf
 
@@ -45,8 +43,7 @@ class Lookahead(_support.Optimizer):
         use_ema: keep a moving average of the weights.
         sparse: "lazy" updates only the rows that an IndexedSlices names, "dense" all; None is lazy where it can be.
 
-    Raises:
-        ValueError: an argument is out of its bounds.
+    Raises ValueError for an argument that is out of its bounds.
     """
 
     learning_rate = _support.LearningRate(ge=0)
@@ -70,15 +67,13 @@ class Lookahead(_support.Optimizer):
     _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
 
     _RULES = ("Lookahead",)
-    _SLOTS = types.MappingProxyType(
-        {
-            "m": "_m",
-            "v": "_v",
-            "v_hat": "_v_hat",
-            "slow": "_slow",
-            "accumulated_gradient": "_accumulated_gradients",
-            "weight_average": "_model_variables_moving_average",
-        }
+    _SLOTS = _support.fixed(
+        m="_m",
+        v="_v",
+        v_hat="_v_hat",
+        slow="_slow",
+        accumulated_gradient="_accumulated_gradients",
+        weight_average="_model_variables_moving_average",
     )
     _COPIES = ("slow",)
 
@@ -138,7 +133,7 @@ class Lookahead(_support.Optimizer):
             _support.store(self._accumulated_gradients[i], new_accumulated_gradient)
             g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
         if self.clipvalue is not None:
-            g = _minimum(_maximum(g, k.minus_clipvalue), k.clipvalue)
+            g = _support.minimum(_support.maximum(g, k.minus_clipvalue), k.clipvalue)
         if self.clipnorm is not None:
             gradient_norm = tf.sqrt(tf.reduce_sum(tf.square(tf.cast(g, tf.float64))))
             clip_scale = tf.where(
@@ -154,7 +149,7 @@ class Lookahead(_support.Optimizer):
         m = k.beta_1 * m + k.one_minus_beta_1 * g
         v = k.beta_2 * v + k.one_minus_beta_2 * tf.square(g)
         if self.amsgrad:
-            v_hat = _maximum(v_hat, v)
+            v_hat = _support.maximum(v_hat, v)
         fast = w - k.alpha * m / (tf.sqrt(v_hat if self.amsgrad else v) + k.epsilon)
         slow = tf.where(k.synchronise, slow + k.slow_step_size * (fast - slow), slow)
         if self.gradient_accumulation_steps is not None:
@@ -183,8 +178,6 @@ class Lookahead(_support.Optimizer):
         learning_rate = _support.float64(learning_rate)
         beta_1 = self._value("beta_1")
         beta_2 = self._value("beta_2")
-        epsilon = self._value("epsilon")
-        slow_step_size = self._value("slow_step_size")
         sync_period = self._value("sync_period")
         ema_momentum = self._value("ema_momentum")
         k = _support.Numbers(dtype=dtype)
@@ -210,9 +203,9 @@ class Lookahead(_support.Optimizer):
         k.alpha = tf.cast(
             learning_rate * tf.sqrt(_one_minus_power(beta_2, t)) / _one_minus_power(beta_1, t), dtype
         )
-        k.epsilon = tf.cast(epsilon, dtype)
+        k.epsilon = tf.cast(self._value("epsilon"), dtype)
         k.synchronise = tf.equal(tf.math.floormod(t, sync_period), 0)
-        k.slow_step_size = tf.cast(slow_step_size, dtype)
+        k.slow_step_size = tf.cast(self._value("slow_step_size"), dtype)
         if self.use_ema:
             kept_average = tf.where(tf.equal(t, 1), _support.float64(0), ema_momentum)
             k.kept_average = tf.cast(kept_average, dtype)
@@ -272,16 +265,6 @@ class Lookahead(_support.Optimizer):
         if self.amsgrad:
             self._v_hat = self.add_optimizer_variables(variables, "v_hat")
         self._slow = self._copies(variables, "slow")
-
-
-def _maximum(x, y):
-    """`tf.maximum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.maximum(x, y))
-
-
-def _minimum(x, y):
-    """`tf.minimum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.minimum(x, y))
 
 
 def _one_minus_power(beta, t):

@@ -30,8 +30,6 @@ Differs from keras.optimizers.Muon:
 - repeated indices of sparse gradients are summed before anything else.
 """
 
-import types
-
 import keras
 import tensorflow as tf
 
@@ -61,8 +59,7 @@ class Muon(_support.Optimizer):
         use_ema: keep a moving average of the weights.
         sparse: "dense", as None: an IndexedSlices is made dense.
 
-    Raises:
-        ValueError: an argument is out of its bounds.
+    Raises ValueError for an argument that is out of its bounds.
     """
 
     learning_rate = _support.LearningRate(ge=0)
@@ -87,13 +84,11 @@ class Muon(_support.Optimizer):
     _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
 
     _RULES = ("Muon",)
-    _SLOTS = types.MappingProxyType(
-        {
-            "m": "_m",
-            "v": "_v",
-            "accumulated_gradient": "_accumulated_gradients",
-            "weight_average": "_model_variables_moving_average",
-        }
+    _SLOTS = _support.fixed(
+        m="_m",
+        v="_v",
+        accumulated_gradient="_accumulated_gradients",
+        weight_average="_model_variables_moving_average",
     )
 
     def _passes(self):
@@ -136,7 +131,7 @@ class Muon(_support.Optimizer):
         g = _support.dense(gradient, variable, k.dtype)
         w = tf.cast(_support.read(variable), k.dtype)
         m = _support.read(self._m[i])
-        if not (len(variable.shape) >= 2 and not (len(variable.shape) >= 3)):
+        if len(variable.shape) != 2:
             v = _support.read(self._v[i])
         if self.gradient_accumulation_steps is not None:
             accumulated_gradient = _support.read(self._accumulated_gradients[i])
@@ -150,7 +145,7 @@ class Muon(_support.Optimizer):
             _support.store(self._accumulated_gradients[i], new_accumulated_gradient)
             g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
         if self.clipvalue is not None:
-            g = _minimum(_maximum(g, k.minus_clipvalue), k.clipvalue)
+            g = _support.minimum(_support.maximum(g, k.minus_clipvalue), k.clipvalue)
         if self.clipnorm is not None:
             gradient_norm = tf.sqrt(tf.reduce_sum(tf.square(tf.cast(g, tf.float64))))
             clip_scale = tf.where(
@@ -163,14 +158,10 @@ class Muon(_support.Optimizer):
             g = g * tf.cast(k.global_scale, k.dtype)
         if self.weight_decay is not None and self._use_weight_decay(variable):
             w = w - k.weight_decay_times_learning_rate * w
-        m = (
-            k.momentum * m + g
-            if len(variable.shape) >= 2 and not (len(variable.shape) >= 3)
-            else k.beta_1 * m + k.one_minus_beta_1 * g
-        )
-        if not (len(variable.shape) >= 2 and not (len(variable.shape) >= 3)):
+        m = k.momentum * m + g if len(variable.shape) == 2 else k.beta_1 * m + k.one_minus_beta_1 * g
+        if len(variable.shape) != 2:
             v = k.beta_2 * v + k.one_minus_beta_2 * tf.square(g)
-        if len(variable.shape) >= 2 and not (len(variable.shape) >= 3):
+        if len(variable.shape) == 2:
             ahead = g + k.momentum * m if self.nesterov else m
             size = tf.sqrt(tf.reduce_sum(tf.square(tf.cast(ahead, tf.float64)))) + tf.cast(
                 k.epsilon, tf.float64
@@ -187,13 +178,13 @@ class Muon(_support.Optimizer):
             gram_5 = tf.matmul(x_5, tf.linalg.matrix_transpose(x_5))
             x_6 = 3.4445 * x_5 + tf.matmul(-4.775 * gram_5 + 2.0315 * tf.matmul(gram_5, gram_5), x_5)
             scale = tf.sqrt(
-                _maximum(tf.cast(tf.shape(w)[-2], tf.float64), tf.cast(tf.shape(w)[-1], tf.float64))
+                _support.maximum(tf.cast(tf.shape(w)[-2], tf.float64), tf.cast(tf.shape(w)[-1], tf.float64))
             ) * tf.cast(k.rms_rate, tf.float64)
         if self.gradient_accumulation_steps is not None:
             accumulated_gradient = tf.zeros_like(w)
         w = w - k.learning_rate * (
             tf.cast(scale, k.dtype) * x_6
-            if len(variable.shape) >= 2 and not (len(variable.shape) >= 3)
+            if len(variable.shape) == 2
             else k.alpha * m / (tf.sqrt(v) + k.epsilon)
         )
         if self.use_ema:
@@ -203,7 +194,7 @@ class Muon(_support.Optimizer):
 
         where = self._every(self.gradient_accumulation_steps)
         _support.store(self._m[i], m, where=where)
-        if not (len(variable.shape) >= 2 and not (len(variable.shape) >= 3)):
+        if len(variable.shape) != 2:
             _support.store(self._v[i], v, where=where)
         if self.gradient_accumulation_steps is not None:
             _support.store(self._accumulated_gradients[i], accumulated_gradient, where=where)
@@ -215,11 +206,8 @@ class Muon(_support.Optimizer):
         """What is the same for all elements in a step: computed in float64, rounded once to `dtype`."""
         t = tf.cast(self.iterations + 1, tf.float64)
         learning_rate = _support.float64(learning_rate)
-        momentum = self._value("momentum")
-        rms_rate = self._value("rms_rate")
         beta_1 = self._value("beta_1")
         beta_2 = self._value("beta_2")
-        epsilon = self._value("epsilon")
         ema_momentum = self._value("ema_momentum")
         k = _support.Numbers(dtype=dtype)
         if self.loss_scale_factor is not None:
@@ -237,13 +225,13 @@ class Muon(_support.Optimizer):
             k.global_clipnorm = tf.cast(self._value("global_clipnorm"), dtype)
         if self.weight_decay is not None:
             k.weight_decay_times_learning_rate = tf.cast(self._value("weight_decay") * learning_rate, dtype)
-        k.momentum = tf.cast(momentum, dtype)
+        k.momentum = tf.cast(self._value("momentum"), dtype)
         k.beta_1 = tf.cast(beta_1, dtype)
         k.one_minus_beta_1 = tf.cast(1 - beta_1, dtype)
         k.beta_2 = tf.cast(beta_2, dtype)
         k.one_minus_beta_2 = tf.cast(1 - beta_2, dtype)
-        k.epsilon = tf.cast(epsilon, dtype)
-        k.rms_rate = tf.cast(rms_rate, dtype)
+        k.epsilon = tf.cast(self._value("epsilon"), dtype)
+        k.rms_rate = tf.cast(self._value("rms_rate"), dtype)
         k.alpha = tf.cast(tf.sqrt(_one_minus_power(beta_2, t)) / _one_minus_power(beta_1, t), dtype)
         k.learning_rate = tf.cast(learning_rate, dtype)
         if self.use_ema:
@@ -301,25 +289,10 @@ class Muon(_support.Optimizer):
 
     def _add_slots(self, variables):
         """The slots of `variables`, under Keras's names and in its order."""
-        self._m = []
-        self._v = []
+        self._m, self._v = [], []
         for variable in variables:
             self._m.append(self._slot(variable, "momentum"))
-            self._v.append(
-                self._slot(variable, "velocity")
-                if not (len(variable.shape) >= 2 and not (len(variable.shape) >= 3))
-                else None
-            )
-
-
-def _maximum(x, y):
-    """`tf.maximum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.maximum(x, y))
-
-
-def _minimum(x, y):
-    """`tf.minimum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.minimum(x, y))
+            self._v.append(self._slot(variable, "velocity") if len(variable.shape) != 2 else None)
 
 
 def _one_minus_power(beta, t):

@@ -9,8 +9,6 @@
 Momentum of gradients that are divided by their tensor's own norm (Ginsburg et al. 2019, algorithm 1).
 """
 
-import types
-
 import keras
 import tensorflow as tf
 
@@ -37,8 +35,7 @@ class NovoGrad(_support.Optimizer):
         use_ema: keep a moving average of the weights.
         sparse: "dense", as None: an IndexedSlices is made dense.
 
-    Raises:
-        ValueError: an argument is out of its bounds.
+    Raises ValueError for an argument that is out of its bounds.
     """
 
     learning_rate = _support.LearningRate(ge=0)
@@ -60,13 +57,11 @@ class NovoGrad(_support.Optimizer):
     _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
 
     _RULES = ("NovoGrad",)
-    _SLOTS = types.MappingProxyType(
-        {
-            "m": "_m",
-            "v": "_v",
-            "accumulated_gradient": "_accumulated_gradients",
-            "weight_average": "_model_variables_moving_average",
-        }
+    _SLOTS = _support.fixed(
+        m="_m",
+        v="_v",
+        accumulated_gradient="_accumulated_gradients",
+        weight_average="_model_variables_moving_average",
     )
 
     def _passes(self):
@@ -122,7 +117,7 @@ class NovoGrad(_support.Optimizer):
             _support.store(self._accumulated_gradients[i], new_accumulated_gradient)
             g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
         if self.clipvalue is not None:
-            g = _minimum(_maximum(g, k.minus_clipvalue), k.clipvalue)
+            g = _support.minimum(_support.maximum(g, k.minus_clipvalue), k.clipvalue)
         if self.clipnorm is not None:
             gradient_norm = tf.sqrt(tf.reduce_sum(tf.square(tf.cast(g, tf.float64))))
             clip_scale = tf.where(
@@ -161,10 +156,7 @@ class NovoGrad(_support.Optimizer):
         """What is the same for all elements in a step: computed in float64, rounded once to `dtype`."""
         t = tf.cast(self.iterations + 1, tf.float64)
         learning_rate = _support.float64(learning_rate)
-        beta_1 = self._value("beta_1")
         beta_2 = self._value("beta_2")
-        epsilon = self._value("epsilon")
-        weight_decay = self._value("weight_decay")
         ema_momentum = self._value("ema_momentum")
         k = _support.Numbers(dtype=dtype)
         if self.loss_scale_factor is not None:
@@ -182,9 +174,9 @@ class NovoGrad(_support.Optimizer):
             k.global_clipnorm = tf.cast(self._value("global_clipnorm"), dtype)
         k.beta_2 = tf.cast(beta_2, dtype)
         k.chosen_one_below_t = tf.cast(tf.where(t > 1, 1 - beta_2, _support.float64(1)), dtype)
-        k.beta_1 = tf.cast(beta_1, dtype)
-        k.epsilon = tf.cast(epsilon, dtype)
-        k.weight_decay = tf.cast(weight_decay, dtype)
+        k.beta_1 = tf.cast(self._value("beta_1"), dtype)
+        k.epsilon = tf.cast(self._value("epsilon"), dtype)
+        k.weight_decay = tf.cast(self._value("weight_decay"), dtype)
         k.learning_rate = tf.cast(learning_rate, dtype)
         if self.use_ema:
             kept_average = tf.where(tf.equal(t, 1), _support.float64(0), ema_momentum)
@@ -236,18 +228,7 @@ class NovoGrad(_support.Optimizer):
 
     def _add_slots(self, variables):
         """The slots of `variables`, under Keras's names and in its order."""
-        self._m = []
-        self._v = []
+        self._m, self._v = [], []
         for variable in variables:
             self._m.append(self._slot(variable, "m"))
             self._v.append(self._slot(variable, "v", shape="tensor"))
-
-
-def _maximum(x, y):
-    """`tf.maximum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.maximum(x, y))
-
-
-def _minimum(x, y):
-    """`tf.minimum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.minimum(x, y))

@@ -10,8 +10,6 @@
 SGD whose step the loss decides (Loizou et al. 2021, equation 4; Berrada, Zisserman & Kumar 2020).
 """
 
-import types
-
 import keras
 import tensorflow as tf
 
@@ -38,8 +36,7 @@ class PolyakSGD(_support.Optimizer):
         use_ema: keep a moving average of the weights.
         sparse: "lazy" updates only the rows that an IndexedSlices names, "dense" all; None is lazy where it can be.
 
-    Raises:
-        ValueError: an argument is out of its bounds.
+    Raises ValueError for an argument that is out of its bounds.
     """
 
     learning_rate = _support.LearningRate(gt=0)
@@ -60,13 +57,10 @@ class PolyakSGD(_support.Optimizer):
     _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
 
     _RULES = ("PolyakSGD",)
-    _SLOTS = types.MappingProxyType(
-        {
-            "accumulated_gradient": "_accumulated_gradients",
-            "weight_average": "_model_variables_moving_average",
-        }
+    _SLOTS = _support.fixed(
+        accumulated_gradient="_accumulated_gradients", weight_average="_model_variables_moving_average"
     )
-    _INPUTS = types.MappingProxyType({"loss": "scalar"})
+    _INPUTS = _support.fixed(loss="scalar")
 
     def _passes(self):
         """The passes over all variables, in order, each after what follows from the sums of those before it."""
@@ -117,7 +111,7 @@ class PolyakSGD(_support.Optimizer):
             new_accumulated_gradient = accumulated_gradient + g
             g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
         if self.clipvalue is not None:
-            g = _minimum(_maximum(g, k.minus_clipvalue), k.clipvalue)
+            g = _support.minimum(_support.maximum(g, k.minus_clipvalue), k.clipvalue)
         if self.clipnorm is not None:
             gradient_norm = tf.sqrt(tf.reduce_sum(tf.square(tf.cast(g, tf.float64))))
             clip_scale = tf.where(
@@ -136,7 +130,7 @@ class PolyakSGD(_support.Optimizer):
         k.square = sums["square_sum"] + tf.cast(k.epsilon, tf.float64)
         k.rate = tf.where(
             k.square > 0,
-            _minimum(tf.cast(k.gap, tf.float64) / k.square, tf.cast(k.learning_rate, tf.float64)),
+            _support.minimum(tf.cast(k.gap, tf.float64) / k.square, tf.cast(k.learning_rate, tf.float64)),
             tf.constant(0, tf.float64),
         )
         k.scaling_times_rate = tf.cast(k.scaling, tf.float64) * k.rate
@@ -159,7 +153,7 @@ class PolyakSGD(_support.Optimizer):
             _support.store(self._accumulated_gradients[i], new_accumulated_gradient)
             g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
         if self.clipvalue is not None:
-            g = _minimum(_maximum(g, k.minus_clipvalue), k.clipvalue)
+            g = _support.minimum(_support.maximum(g, k.minus_clipvalue), k.clipvalue)
         if self.clipnorm is not None:
             gradient_norm = tf.sqrt(tf.reduce_sum(tf.square(tf.cast(g, tf.float64))))
             clip_scale = tf.where(
@@ -191,9 +185,7 @@ class PolyakSGD(_support.Optimizer):
         """What is the same for all elements in a step: computed in float64, rounded once to `dtype`."""
         t = tf.cast(self.iterations + 1, tf.float64)
         learning_rate = _support.float64(learning_rate)
-        scaling = self._value("scaling")
         f_min = self._value("f_min")
-        epsilon = self._value("epsilon")
         ema_momentum = self._value("ema_momentum")
         loss = self._input("loss")
         k = _support.Numbers(dtype=dtype)
@@ -212,10 +204,10 @@ class PolyakSGD(_support.Optimizer):
             k.global_clipnorm = tf.cast(self._value("global_clipnorm"), dtype)
         if self.weight_decay is not None:
             k.weight_decay_times_learning_rate = tf.cast(self._value("weight_decay") * learning_rate, dtype)
-        k.epsilon = tf.cast(epsilon, dtype)
+        k.epsilon = tf.cast(self._value("epsilon"), dtype)
         k.gap = tf.cast(loss - f_min, dtype)
         k.learning_rate = tf.cast(learning_rate, dtype)
-        k.scaling = tf.cast(scaling, dtype)
+        k.scaling = tf.cast(self._value("scaling"), dtype)
         if self.use_ema:
             kept_average = tf.where(tf.equal(t, 1), _support.float64(0), ema_momentum)
             k.kept_average = tf.cast(kept_average, dtype)
@@ -266,13 +258,3 @@ class PolyakSGD(_support.Optimizer):
     def _add_slots(self, variables):
         """The slots of `variables`, under Keras's names and in its order."""
         pass
-
-
-def _maximum(x, y):
-    """`tf.maximum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.maximum(x, y))
-
-
-def _minimum(x, y):
-    """`tf.minimum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.minimum(x, y))

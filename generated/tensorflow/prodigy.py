@@ -15,8 +15,6 @@
 Adam that estimates its step size (Mishchenko & Defazio 2024, algorithm 4).
 """
 
-import types
-
 import keras
 import tensorflow as tf
 
@@ -44,8 +42,7 @@ class Prodigy(_support.Optimizer):
         use_ema: keep a moving average of the weights.
         sparse: "dense", as None: an IndexedSlices is made dense.
 
-    Raises:
-        ValueError: an argument is out of its bounds.
+    Raises ValueError for an argument that is out of its bounds.
     """
 
     learning_rate = _support.LearningRate(ge=0)
@@ -68,18 +65,16 @@ class Prodigy(_support.Optimizer):
     _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
 
     _RULES = ("Prodigy",)
-    _SLOTS = types.MappingProxyType(
-        {
-            "m": "_m",
-            "v": "_v",
-            "s": "_s",
-            "start": "_start",
-            "accumulated_gradient": "_accumulated_gradients",
-            "weight_average": "_model_variables_moving_average",
-        }
+    _SLOTS = _support.fixed(
+        m="_m",
+        v="_v",
+        s="_s",
+        start="_start",
+        accumulated_gradient="_accumulated_gradients",
+        weight_average="_model_variables_moving_average",
     )
     _COPIES = ("start",)
-    _SCALAR_SLOTS = types.MappingProxyType({"d": "_d", "r": "_r"})
+    _SCALAR_SLOTS = _support.fixed(d="_d", r="_r")
 
     def _passes(self):
         """The passes over all variables, in order, each after what follows from the sums of those before it."""
@@ -141,7 +136,7 @@ class Prodigy(_support.Optimizer):
             _support.store(self._accumulated_gradients[i], new_accumulated_gradient)
             g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
         if self.clipvalue is not None:
-            g = _minimum(_maximum(g, k.minus_clipvalue), k.clipvalue)
+            g = _support.minimum(_support.maximum(g, k.minus_clipvalue), k.clipvalue)
         if self.clipnorm is not None:
             gradient_norm = tf.sqrt(tf.reduce_sum(tf.square(tf.cast(g, tf.float64))))
             clip_scale = tf.where(
@@ -189,7 +184,7 @@ class Prodigy(_support.Optimizer):
         k.d = tf.cast(
             tf.where(
                 k.size > 0,
-                _maximum(tf.cast(k.old_d, tf.float64), tf.cast(k.r, tf.float64) / k.size),
+                _support.maximum(tf.cast(k.old_d, tf.float64), tf.cast(k.r, tf.float64) / k.size),
                 tf.cast(k.old_d, tf.float64),
             ),
             k.dtype,
@@ -288,13 +283,3 @@ class Prodigy(_support.Optimizer):
         self._start = self._copies(variables, "start")
         self._d = self._scalar_slots(variables, "d", self._initial("d_0"))
         self._r = self._scalar_slots(variables, "r", 0.0)
-
-
-def _maximum(x, y):
-    """`tf.maximum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.maximum(x, y))
-
-
-def _minimum(x, y):
-    """`tf.minimum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.minimum(x, y))

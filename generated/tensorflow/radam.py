@@ -17,8 +17,6 @@
 Rectified Adam (Liu et al. 2020, algorithm 2), rectified once the moving average is longer than 5 steps.
 """
 
-import types
-
 import keras
 import tensorflow as tf
 
@@ -45,8 +43,7 @@ class RAdam(_support.Optimizer):
         use_ema: keep a moving average of the weights.
         sparse: "lazy" updates only the rows that an IndexedSlices names, "dense" all; None is lazy where it can be.
 
-    Raises:
-        ValueError: an argument is out of its bounds.
+    Raises ValueError for an argument that is out of its bounds.
     """
 
     learning_rate = _support.LearningRate(ge=0)
@@ -67,13 +64,11 @@ class RAdam(_support.Optimizer):
     _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
 
     _RULES = ("RAdam",)
-    _SLOTS = types.MappingProxyType(
-        {
-            "m": "_m",
-            "v": "_v",
-            "accumulated_gradient": "_accumulated_gradients",
-            "weight_average": "_model_variables_moving_average",
-        }
+    _SLOTS = _support.fixed(
+        m="_m",
+        v="_v",
+        accumulated_gradient="_accumulated_gradients",
+        weight_average="_model_variables_moving_average",
     )
 
     def _passes(self):
@@ -129,7 +124,7 @@ class RAdam(_support.Optimizer):
             _support.store(self._accumulated_gradients[i], new_accumulated_gradient)
             g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
         if self.clipvalue is not None:
-            g = _minimum(_maximum(g, k.minus_clipvalue), k.clipvalue)
+            g = _support.minimum(_support.maximum(g, k.minus_clipvalue), k.clipvalue)
         if self.clipnorm is not None:
             gradient_norm = tf.sqrt(tf.reduce_sum(tf.square(tf.cast(g, tf.float64))))
             clip_scale = tf.where(
@@ -170,7 +165,6 @@ class RAdam(_support.Optimizer):
         learning_rate = _support.float64(learning_rate)
         beta_1 = self._value("beta_1")
         beta_2 = self._value("beta_2")
-        epsilon = self._value("epsilon")
         ema_momentum = self._value("ema_momentum")
         k = _support.Numbers(dtype=dtype)
         if self.loss_scale_factor is not None:
@@ -200,7 +194,7 @@ class RAdam(_support.Optimizer):
         k.rectification = tf.cast(tf.sqrt(numerator / denominator), dtype)
         k.inverse_one_minus_power_of_beta_1 = tf.cast(1 / _one_minus_power(beta_1, t), dtype)
         k.inverse_one_minus_power_of_beta_2 = tf.cast(1 / one_minus_power_of_beta_2, dtype)
-        k.epsilon = tf.cast(epsilon, dtype)
+        k.epsilon = tf.cast(self._value("epsilon"), dtype)
         k.learning_rate = tf.cast(learning_rate, dtype)
         k.five_below_rho = rho > 5
         if self.use_ema:
@@ -253,16 +247,6 @@ class RAdam(_support.Optimizer):
     def _add_slots(self, variables):
         """The slots of `variables`, under Keras's names and in its order."""
         self._m, self._v = self.add_optimizer_variables(variables, ["m", "v"])
-
-
-def _maximum(x, y):
-    """`tf.maximum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.maximum(x, y))
-
-
-def _minimum(x, y):
-    """`tf.minimum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.minimum(x, y))
 
 
 def _one_minus_power(beta, t):

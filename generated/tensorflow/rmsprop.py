@@ -20,8 +20,6 @@ Differs from keras.optimizers.RMSprop:
 - repeated indices of sparse gradients are summed before anything else, and only the rows they name change.
 """
 
-import types
-
 import keras
 import tensorflow as tf
 
@@ -49,8 +47,7 @@ class RMSprop(_support.Optimizer):
         use_ema: keep a moving average of the weights.
         sparse: "lazy" updates only the rows that an IndexedSlices names, "dense" all; None is lazy where it can be.
 
-    Raises:
-        ValueError: an argument is out of its bounds.
+    Raises ValueError for an argument that is out of its bounds.
     """
 
     learning_rate = _support.LearningRate(ge=0)
@@ -72,14 +69,12 @@ class RMSprop(_support.Optimizer):
     _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
 
     _RULES = ("RMSprop",)
-    _SLOTS = types.MappingProxyType(
-        {
-            "v": "_v",
-            "m": "_m",
-            "mean": "_mean",
-            "accumulated_gradient": "_accumulated_gradients",
-            "weight_average": "_model_variables_moving_average",
-        }
+    _SLOTS = _support.fixed(
+        v="_v",
+        m="_m",
+        mean="_mean",
+        accumulated_gradient="_accumulated_gradients",
+        weight_average="_model_variables_moving_average",
     )
 
     def _passes(self):
@@ -138,7 +133,7 @@ class RMSprop(_support.Optimizer):
             _support.store(self._accumulated_gradients[i], new_accumulated_gradient)
             g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
         if self.clipvalue is not None:
-            g = _minimum(_maximum(g, k.minus_clipvalue), k.clipvalue)
+            g = _support.minimum(_support.maximum(g, k.minus_clipvalue), k.clipvalue)
         if self.clipnorm is not None:
             gradient_norm = tf.sqrt(tf.reduce_sum(tf.square(tf.cast(g, tf.float64))))
             clip_scale = tf.where(
@@ -183,8 +178,6 @@ class RMSprop(_support.Optimizer):
         t = tf.cast(self.iterations + 1, tf.float64)
         learning_rate = _support.float64(learning_rate)
         rho = self._value("rho")
-        momentum = self._value("momentum")
-        epsilon = self._value("epsilon")
         ema_momentum = self._value("ema_momentum")
         k = _support.Numbers(dtype=dtype)
         if self.loss_scale_factor is not None:
@@ -205,9 +198,9 @@ class RMSprop(_support.Optimizer):
         k.rho = tf.cast(rho, dtype)
         k.one_minus_rho = tf.cast(1 - rho, dtype)
         k.learning_rate = tf.cast(learning_rate, dtype)
-        k.epsilon = tf.cast(epsilon, dtype)
+        k.epsilon = tf.cast(self._value("epsilon"), dtype)
         if _support.given(self.momentum, off=0):
-            k.momentum = tf.cast(momentum, dtype)
+            k.momentum = tf.cast(self._value("momentum"), dtype)
         if self.use_ema:
             kept_average = tf.where(tf.equal(t, 1), _support.float64(0), ema_momentum)
             k.kept_average = tf.cast(kept_average, dtype)
@@ -264,13 +257,3 @@ class RMSprop(_support.Optimizer):
             self._m = self.add_optimizer_variables(variables, "momentum")
         if self.centered:
             self._mean = self.add_optimizer_variables(variables, "average_gradient")
-
-
-def _maximum(x, y):
-    """`tf.maximum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.maximum(x, y))
-
-
-def _minimum(x, y):
-    """`tf.minimum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.minimum(x, y))

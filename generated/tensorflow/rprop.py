@@ -11,8 +11,6 @@
 Steps by the gradient's sign, longer while it holds (Igel & Huesken 2000, iRprop-; for whole batches).
 """
 
-import types
-
 import keras
 import tensorflow as tf
 
@@ -40,8 +38,7 @@ class Rprop(_support.Optimizer):
         use_ema: keep a moving average of the weights.
         sparse: "lazy" updates only the rows that an IndexedSlices names, "dense" all; None is lazy where it can be.
 
-    Raises:
-        ValueError: an argument is out of its bounds.
+    Raises ValueError for an argument that is out of its bounds.
     """
 
     learning_rate = _support.LearningRate(gt=0)
@@ -63,13 +60,11 @@ class Rprop(_support.Optimizer):
     _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
 
     _RULES = ("Rprop",)
-    _SLOTS = types.MappingProxyType(
-        {
-            "previous": "_previous",
-            "step_size": "_step_size",
-            "accumulated_gradient": "_accumulated_gradients",
-            "weight_average": "_model_variables_moving_average",
-        }
+    _SLOTS = _support.fixed(
+        previous="_previous",
+        step_size="_step_size",
+        accumulated_gradient="_accumulated_gradients",
+        weight_average="_model_variables_moving_average",
     )
 
     def _passes(self):
@@ -125,7 +120,7 @@ class Rprop(_support.Optimizer):
             _support.store(self._accumulated_gradients[i], new_accumulated_gradient)
             g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
         if self.clipvalue is not None:
-            g = _minimum(_maximum(g, k.minus_clipvalue), k.clipvalue)
+            g = _support.minimum(_support.maximum(g, k.minus_clipvalue), k.clipvalue)
         if self.clipnorm is not None:
             gradient_norm = tf.sqrt(tf.reduce_sum(tf.square(tf.cast(g, tf.float64))))
             clip_scale = tf.where(
@@ -142,7 +137,7 @@ class Rprop(_support.Optimizer):
         factor = tf.where(
             agreement > 0, k.eta_plus, tf.where(agreement < 0, k.eta_minus, tf.constant(1, k.dtype))
         )
-        step_size = _minimum(_maximum(step_size * factor, k.step_size_min), k.step_size_max)
+        step_size = _support.minimum(_support.maximum(step_size * factor, k.step_size_min), k.step_size_max)
         previous = tf.where(agreement < 0, tf.constant(0, k.dtype), g)
         if self.gradient_accumulation_steps is not None:
             accumulated_gradient = tf.zeros_like(w)
@@ -165,10 +160,6 @@ class Rprop(_support.Optimizer):
         """What is the same for all elements in a step: computed in float64, rounded once to `dtype`."""
         t = tf.cast(self.iterations + 1, tf.float64)
         learning_rate = _support.float64(learning_rate)
-        eta_minus = self._value("eta_minus")
-        eta_plus = self._value("eta_plus")
-        step_size_min = self._value("step_size_min")
-        step_size_max = self._value("step_size_max")
         ema_momentum = self._value("ema_momentum")
         k = _support.Numbers(dtype=dtype)
         if self.loss_scale_factor is not None:
@@ -186,10 +177,10 @@ class Rprop(_support.Optimizer):
             k.global_clipnorm = tf.cast(self._value("global_clipnorm"), dtype)
         if self.weight_decay is not None:
             k.weight_decay_times_learning_rate = tf.cast(self._value("weight_decay") * learning_rate, dtype)
-        k.eta_plus = tf.cast(eta_plus, dtype)
-        k.eta_minus = tf.cast(eta_minus, dtype)
-        k.step_size_min = tf.cast(step_size_min, dtype)
-        k.step_size_max = tf.cast(step_size_max, dtype)
+        k.eta_plus = tf.cast(self._value("eta_plus"), dtype)
+        k.eta_minus = tf.cast(self._value("eta_minus"), dtype)
+        k.step_size_min = tf.cast(self._value("step_size_min"), dtype)
+        k.step_size_max = tf.cast(self._value("step_size_max"), dtype)
         if self.use_ema:
             kept_average = tf.where(tf.equal(t, 1), _support.float64(0), ema_momentum)
             k.kept_average = tf.cast(kept_average, dtype)
@@ -246,13 +237,3 @@ class Rprop(_support.Optimizer):
             ["previous", "step_size"],
             initializer=["zeros", _support.filled(self._initial("learning_rate"))],
         )
-
-
-def _maximum(x, y):
-    """`tf.maximum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.maximum(x, y))
-
-
-def _minimum(x, y):
-    """`tf.minimum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.minimum(x, y))

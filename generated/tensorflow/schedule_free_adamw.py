@@ -22,8 +22,6 @@ Differs from keras.optimizers.ScheduleFreeAdamW:
 - repeated indices of sparse gradients are summed before anything else.
 """
 
-import types
-
 import keras
 import tensorflow as tf
 
@@ -50,8 +48,7 @@ class ScheduleFreeAdamW(_support.Optimizer):
         use_ema: keep a moving average of the weights.
         sparse: "dense", as None: an IndexedSlices is made dense.
 
-    Raises:
-        ValueError: an argument is out of its bounds.
+    Raises ValueError for an argument that is out of its bounds.
     """
 
     learning_rate = _support.LearningRate(ge=0)
@@ -73,16 +70,14 @@ class ScheduleFreeAdamW(_support.Optimizer):
     _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
 
     _RULES = ("ScheduleFreeAdamW",)
-    _SLOTS = types.MappingProxyType(
-        {
-            "z": "_z",
-            "v": "_v",
-            "accumulated_gradient": "_accumulated_gradients",
-            "weight_average": "_model_variables_moving_average",
-        }
+    _SLOTS = _support.fixed(
+        z="_z",
+        v="_v",
+        accumulated_gradient="_accumulated_gradients",
+        weight_average="_model_variables_moving_average",
     )
     _COPIES = ("z",)
-    _SCALAR_SLOTS = types.MappingProxyType({"weight_sum": "_weight_sum"})
+    _SCALAR_SLOTS = _support.fixed(weight_sum="_weight_sum")
 
     def _passes(self):
         """The passes over all variables, in order, each after what follows from the sums of those before it."""
@@ -137,7 +132,7 @@ class ScheduleFreeAdamW(_support.Optimizer):
             _support.store(self._accumulated_gradients[i], new_accumulated_gradient)
             g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
         if self.clipvalue is not None:
-            g = _minimum(_maximum(g, k.minus_clipvalue), k.clipvalue)
+            g = _support.minimum(_support.maximum(g, k.minus_clipvalue), k.clipvalue)
         if self.clipnorm is not None:
             gradient_norm = tf.sqrt(tf.reduce_sum(tf.square(tf.cast(g, tf.float64))))
             clip_scale = tf.where(
@@ -178,8 +173,6 @@ class ScheduleFreeAdamW(_support.Optimizer):
         learning_rate = _support.float64(learning_rate)
         beta_1 = self._value("beta_1")
         beta_2 = self._value("beta_2")
-        epsilon = self._value("epsilon")
-        weight_decay = self._value("weight_decay")
         ema_momentum = self._value("ema_momentum")
         k = _support.Numbers(dtype=dtype)
         if self.loss_scale_factor is not None:
@@ -205,8 +198,8 @@ class ScheduleFreeAdamW(_support.Optimizer):
         k.beta_2 = tf.cast(beta_2, dtype)
         k.one_minus_beta_2 = tf.cast(1 - beta_2, dtype)
         k.inverse_one_minus_power_of_beta_2 = tf.cast(1 / _one_minus_power(beta_2, t), dtype)
-        k.epsilon = tf.cast(epsilon, dtype)
-        k.weight_decay = tf.cast(weight_decay, dtype)
+        k.epsilon = tf.cast(self._value("epsilon"), dtype)
+        k.weight_decay = tf.cast(self._value("weight_decay"), dtype)
         k.learning_rate = tf.cast(learning_rate, dtype)
         k.one_minus_share = tf.cast(1 - share, dtype)
         k.beta_1 = tf.cast(beta_1, dtype)
@@ -263,16 +256,6 @@ class ScheduleFreeAdamW(_support.Optimizer):
         self._v = self.add_optimizer_variables(variables, "velocity")
         self._z = self._copies(variables, "momentum")
         self._weight_sum = self._scalar_slots(variables, "weight_sum", 0.0)
-
-
-def _maximum(x, y):
-    """`tf.maximum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.maximum(x, y))
-
-
-def _minimum(x, y):
-    """`tf.minimum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.minimum(x, y))
 
 
 def _one_minus_power(beta, t):

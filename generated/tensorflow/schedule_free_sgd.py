@@ -14,8 +14,6 @@ SGD that averages its iterates instead of following a schedule (Defazio et al. 2
 The parameter is y, where gradients are taken; what to evaluate is x = (y - (1 - beta_1) z) / beta_1.
 """
 
-import types
-
 import keras
 import tensorflow as tf
 
@@ -40,8 +38,7 @@ class ScheduleFreeSGD(_support.Optimizer):
         use_ema: keep a moving average of the weights.
         sparse: "dense", as None: an IndexedSlices is made dense.
 
-    Raises:
-        ValueError: an argument is out of its bounds.
+    Raises ValueError for an argument that is out of its bounds.
     """
 
     learning_rate = _support.LearningRate(ge=0)
@@ -61,15 +58,13 @@ class ScheduleFreeSGD(_support.Optimizer):
     _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
 
     _RULES = ("ScheduleFreeSGD",)
-    _SLOTS = types.MappingProxyType(
-        {
-            "z": "_z",
-            "accumulated_gradient": "_accumulated_gradients",
-            "weight_average": "_model_variables_moving_average",
-        }
+    _SLOTS = _support.fixed(
+        z="_z",
+        accumulated_gradient="_accumulated_gradients",
+        weight_average="_model_variables_moving_average",
     )
     _COPIES = ("z",)
-    _SCALAR_SLOTS = types.MappingProxyType({"weight_sum": "_weight_sum"})
+    _SCALAR_SLOTS = _support.fixed(weight_sum="_weight_sum")
 
     def _passes(self):
         """The passes over all variables, in order, each after what follows from the sums of those before it."""
@@ -123,7 +118,7 @@ class ScheduleFreeSGD(_support.Optimizer):
             _support.store(self._accumulated_gradients[i], new_accumulated_gradient)
             g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
         if self.clipvalue is not None:
-            g = _minimum(_maximum(g, k.minus_clipvalue), k.clipvalue)
+            g = _support.minimum(_support.maximum(g, k.minus_clipvalue), k.clipvalue)
         if self.clipnorm is not None:
             gradient_norm = tf.sqrt(tf.reduce_sum(tf.square(tf.cast(g, tf.float64))))
             clip_scale = tf.where(
@@ -160,7 +155,6 @@ class ScheduleFreeSGD(_support.Optimizer):
         weight_sum = _support.float64(self._weight_sum[dtype.name])
         learning_rate = _support.float64(learning_rate)
         beta_1 = self._value("beta_1")
-        weight_decay = self._value("weight_decay")
         ema_momentum = self._value("ema_momentum")
         k = _support.Numbers(dtype=dtype)
         if self.loss_scale_factor is not None:
@@ -184,7 +178,7 @@ class ScheduleFreeSGD(_support.Optimizer):
         k.one_minus_beta_1 = tf.cast(1 - beta_1, dtype)
         k.inverse_beta_1 = tf.cast(1 / beta_1, dtype)
         k.learning_rate = tf.cast(learning_rate, dtype)
-        k.weight_decay = tf.cast(weight_decay, dtype)
+        k.weight_decay = tf.cast(self._value("weight_decay"), dtype)
         k.one_minus_share = tf.cast(1 - share, dtype)
         k.beta_1 = tf.cast(beta_1, dtype)
         if self.use_ema:
@@ -235,13 +229,3 @@ class ScheduleFreeSGD(_support.Optimizer):
         """The slots of `variables`, under Keras's names and in its order."""
         self._z = self._copies(variables, "z")
         self._weight_sum = self._scalar_slots(variables, "weight_sum", 0.0)
-
-
-def _maximum(x, y):
-    """`tf.maximum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.maximum(x, y))
-
-
-def _minimum(x, y):
-    """`tf.minimum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.minimum(x, y))

@@ -11,8 +11,6 @@
 Momentum over a Hessian diagonal, each element clipped (Liu et al. 2023, algorithm 3).
 """
 
-import types
-
 import keras
 import tensorflow as tf
 
@@ -41,8 +39,7 @@ class Sophia(_support.Optimizer):
         use_ema: keep a moving average of the weights.
         sparse: "lazy" updates only the rows that an IndexedSlices names, "dense" all; None is lazy where it can be.
 
-    Raises:
-        ValueError: an argument is out of its bounds.
+    Raises ValueError for an argument that is out of its bounds.
     """
 
     learning_rate = _support.LearningRate(ge=0)
@@ -65,15 +62,13 @@ class Sophia(_support.Optimizer):
     _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
 
     _RULES = ("Sophia",)
-    _SLOTS = types.MappingProxyType(
-        {
-            "m": "_m",
-            "h": "_h",
-            "accumulated_gradient": "_accumulated_gradients",
-            "weight_average": "_model_variables_moving_average",
-        }
+    _SLOTS = _support.fixed(
+        m="_m",
+        h="_h",
+        accumulated_gradient="_accumulated_gradients",
+        weight_average="_model_variables_moving_average",
     )
-    _INPUTS = types.MappingProxyType({"hessian": "parameter"})
+    _INPUTS = _support.fixed(hessian="parameter")
 
     def _passes(self):
         """The passes over all variables, in order, each after what follows from the sums of those before it."""
@@ -129,7 +124,7 @@ class Sophia(_support.Optimizer):
             _support.store(self._accumulated_gradients[i], new_accumulated_gradient)
             g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
         if self.clipvalue is not None:
-            g = _minimum(_maximum(g, k.minus_clipvalue), k.clipvalue)
+            g = _support.minimum(_support.maximum(g, k.minus_clipvalue), k.clipvalue)
         if self.clipnorm is not None:
             gradient_norm = tf.sqrt(tf.reduce_sum(tf.square(tf.cast(g, tf.float64))))
             clip_scale = tf.where(
@@ -144,10 +139,12 @@ class Sophia(_support.Optimizer):
             w = w - k.weight_decay_times_learning_rate * w
         m = k.beta_1 * m + k.one_minus_beta_1 * g
         h = tf.where(k.renews, k.beta_2 * h + k.one_minus_beta_2 * hessian, h)
-        ratio = m / _maximum(k.gamma * h, k.epsilon)
+        ratio = m / _support.maximum(k.gamma * h, k.epsilon)
         if self.gradient_accumulation_steps is not None:
             accumulated_gradient = tf.zeros_like(w)
-        w = w - k.learning_rate * _maximum(_minimum(ratio, tf.constant(1, k.dtype)), tf.constant(-1, k.dtype))
+        w = w - k.learning_rate * _support.maximum(
+            _support.minimum(ratio, tf.constant(1, k.dtype)), tf.constant(-1, k.dtype)
+        )
         if self.use_ema:
             weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w
         if self.use_ema and self.ema_overwrite_frequency is not None:
@@ -168,8 +165,6 @@ class Sophia(_support.Optimizer):
         learning_rate = _support.float64(learning_rate)
         beta_1 = self._value("beta_1")
         beta_2 = self._value("beta_2")
-        gamma = self._value("gamma")
-        epsilon = self._value("epsilon")
         update_interval = self._value("update_interval")
         ema_momentum = self._value("ema_momentum")
         k = _support.Numbers(dtype=dtype)
@@ -193,8 +188,8 @@ class Sophia(_support.Optimizer):
         k.renews = tf.equal(tf.math.floormod(t, update_interval), 1)
         k.beta_2 = tf.cast(beta_2, dtype)
         k.one_minus_beta_2 = tf.cast(1 - beta_2, dtype)
-        k.gamma = tf.cast(gamma, dtype)
-        k.epsilon = tf.cast(epsilon, dtype)
+        k.gamma = tf.cast(self._value("gamma"), dtype)
+        k.epsilon = tf.cast(self._value("epsilon"), dtype)
         k.learning_rate = tf.cast(learning_rate, dtype)
         if self.use_ema:
             kept_average = tf.where(tf.equal(t, 1), _support.float64(0), ema_momentum)
@@ -250,13 +245,3 @@ class Sophia(_support.Optimizer):
     def _add_slots(self, variables):
         """The slots of `variables`, under Keras's names and in its order."""
         self._m, self._h = self.add_optimizer_variables(variables, ["m", "h"])
-
-
-def _maximum(x, y):
-    """`tf.maximum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.maximum(x, y))
-
-
-def _minimum(x, y):
-    """`tf.minimum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.minimum(x, y))

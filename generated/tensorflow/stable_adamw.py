@@ -12,8 +12,6 @@
 AdamW whose rate falls where the second moment lags behind (Wortsman et al. 2023, algorithm 2).
 """
 
-import types
-
 import keras
 import tensorflow as tf
 
@@ -40,8 +38,7 @@ class StableAdamW(_support.Optimizer):
         use_ema: keep a moving average of the weights.
         sparse: "dense", as None: an IndexedSlices is made dense.
 
-    Raises:
-        ValueError: an argument is out of its bounds.
+    Raises ValueError for an argument that is out of its bounds.
     """
 
     learning_rate = _support.LearningRate(ge=0)
@@ -63,13 +60,11 @@ class StableAdamW(_support.Optimizer):
     _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
 
     _RULES = ("StableAdamW",)
-    _SLOTS = types.MappingProxyType(
-        {
-            "m": "_m",
-            "v": "_v",
-            "accumulated_gradient": "_accumulated_gradients",
-            "weight_average": "_model_variables_moving_average",
-        }
+    _SLOTS = _support.fixed(
+        m="_m",
+        v="_v",
+        accumulated_gradient="_accumulated_gradients",
+        weight_average="_model_variables_moving_average",
     )
 
     def _passes(self):
@@ -125,7 +120,7 @@ class StableAdamW(_support.Optimizer):
             _support.store(self._accumulated_gradients[i], new_accumulated_gradient)
             g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
         if self.clipvalue is not None:
-            g = _minimum(_maximum(g, k.minus_clipvalue), k.clipvalue)
+            g = _support.minimum(_support.maximum(g, k.minus_clipvalue), k.clipvalue)
         if self.clipnorm is not None:
             gradient_norm = tf.sqrt(tf.reduce_sum(tf.square(tf.cast(g, tf.float64))))
             clip_scale = tf.where(
@@ -142,12 +137,12 @@ class StableAdamW(_support.Optimizer):
         v = k.beta_2 * v + k.one_minus_beta_2 * tf.square(g)
         v_hat = v * k.inverse_one_minus_power_of_beta_2
         excess = tf.sqrt(
-            tf.reduce_sum(tf.cast(tf.square(g) / _maximum(v_hat, k.squared_epsilon), tf.float64))
+            tf.reduce_sum(tf.cast(tf.square(g) / _support.maximum(v_hat, k.squared_epsilon), tf.float64))
             / tf.cast(tf.size(w), tf.float64)
         )
         rate = (
             tf.cast(k.learning_rate, tf.float64)
-            / _maximum(tf.constant(1, tf.float64), excess)
+            / _support.maximum(tf.constant(1, tf.float64), excess)
             / tf.cast(k.one_minus_power_of_beta_1, tf.float64)
         )
         if self.gradient_accumulation_steps is not None:
@@ -250,16 +245,6 @@ class StableAdamW(_support.Optimizer):
     def _add_slots(self, variables):
         """The slots of `variables`, under Keras's names and in its order."""
         self._m, self._v = self.add_optimizer_variables(variables, ["m", "v"])
-
-
-def _maximum(x, y):
-    """`tf.maximum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.maximum(x, y))
-
-
-def _minimum(x, y):
-    """`tf.minimum`, NaN if either is: XLA drops a NaN in the second place."""
-    return tf.where(tf.math.is_nan(y), y, tf.minimum(x, y))
 
 
 def _one_minus_power(beta, t):

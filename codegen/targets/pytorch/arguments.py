@@ -104,10 +104,10 @@ class Signature:
         for name in self.options:
             parts = self.parts(name)
             if len(parts) == 1:
-                lines += self._check_of(name, parts[0])
+                lines.append(self._check_of(name, parts[0]))
             elif parts:
                 bounds = ", ".join(_bounds(hyper) for hyper in parts)
-                lines.append(f'_support.check_numbers("{name}", group["{name}"], {bounds})')
+                lines.append(f'_support.check_numbers(group, "{name}", {bounds})')
         for option in self.program.options:
             if option.choices:
                 lines.append(f'_support.check_choice("{option.name}", group["{option.name}"], {option.choices!r})')
@@ -121,11 +121,10 @@ class Signature:
             lines.append(f'_support.check_chosen(group, "{argument}", "{convention}", "{theirs}")')
         return lines
 
-    def _check_of(self, name: str, hyper: Hyperparameter) -> list[str]:
+    def _check_of(self, name: str, hyper: Hyperparameter) -> str:
         integer = ", integer=True" if hyper.integer else ""
-        check = f'_support.check_number("{name}", group["{name}"], {_bounds(hyper)}{integer})'
-        optional = hyper.default is None or name in OFF
-        return [f'if group["{name}"] is not None:', f"    {check}"] if optional else [check]
+        optional = ", optional=True" if hyper.default is None or name in OFF else ""
+        return f'_support.check_number(group, "{name}", {_bounds(hyper)}{integer}{optional})'
 
 
 def _foreign(name: str) -> Argument:

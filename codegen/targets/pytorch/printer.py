@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from optloom.spec.guards import And, Flag, Given, Guard, HasAxes, Is, Not, describe
+from optloom.spec.guards import And, Flag, Given, Guard, HasAxes, Is, Not, describe, exact_axes
 
 from ...double_word import FUNCTIONS
 from ...ir.nodes import Expression, Fn, Kind, Length, Literal, Op, Program, Rate, Reduce, Ref
@@ -52,6 +52,12 @@ class GroupPrinter(Printer):
                 return f"{self.option(hyper)} is not None" if off is None else self._is_set(self.option(hyper), off)
             case HasAxes(count):
                 return f"w.dim() >= {count}"
+            case Not(HasAxes(count)):
+                return f"w.dim() < {count}"
+            case And() if (exact := exact_axes(guard)) is not None:
+                return f"w.dim() == {exact}"
+            case Not(And() as inner) if (exact := exact_axes(inner)) is not None:
+                return f"w.dim() != {exact}"
             case Not(And() as inner):
                 return f"not ({self.guard(inner)})"
             case Not(inner):
@@ -155,11 +161,16 @@ class TensorPrinter(GroupPrinter):
 
 
 class ScalarPrinter(GroupPrinter):
-    """A step's scalars. Hyperparameters that always have a value are variables; others are read where they are used."""
+    """A step's scalars. Hyperparameters that always have a value are variables; others, and those `handed_on` as they
+    are, are read where they are used."""
 
     number = ""
     kept = "{0}"
     """A scalar slot's value as what scalars are computed with."""
+
+    def __init__(self, program: Program, names: Names, handed_on: frozenset[str] = frozenset()) -> None:
+        super().__init__(program, names)
+        self.handed_on = handed_on
 
     def as_number(self, value: str) -> str:
         """A hyperparameter's value as what scalars are computed with."""
@@ -172,10 +183,11 @@ class ScalarPrinter(GroupPrinter):
             return self.kept.format(ref.name)
         if ref.kind is not Kind.HYPER:
             return ref.name
-        return self.as_number(self.option(ref.name)) if self.is_optional(ref.name) else self.names.hyper(ref.name)
+        return self.as_number(self.option(ref.name)) if self.is_in_place(ref.name) else self.names.hyper(ref.name)
 
-    def is_optional(self, name: str) -> bool:
-        return self.program.hyper(name).optional or name in OFF
+    def is_in_place(self, name: str) -> bool:
+        """Whether a hyperparameter is read where it is used."""
+        return self.program.hyper(name).optional or name in OFF or name in self.handed_on
 
 
 class FloatPrinter(ScalarPrinter):
@@ -189,13 +201,15 @@ class FloatPrinter(ScalarPrinter):
         Fn.REMAINDER: "{0} % {1}",
     }  # fmt: skip
 
-    def __init__(self, program: Program, names: Names, quotient: str = "") -> None:
-        super().__init__(program, names)
+    def __init__(
+        self, program: Program, names: Names, handed_on: frozenset[str] = frozenset(), quotient: str = ""
+    ) -> None:
+        super().__init__(program, names, handed_on)
         self.quotient = quotient
 
     def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
         if fn is Fn.WHERE:  # both branches are computed, also the one that would divide by zero
-            careful = type(self)(self.program, self.names, quotient="_support.quotient({0}, {1})")
+            careful = type(self)(self.program, self.names, self.handed_on, "_support.quotient({0}, {1})")
             return self.calls[fn].format(*map(careful.print, arguments)), Precedence.ATOM
         match fn:
             case Fn.DIV if self.quotient:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -149,7 +150,7 @@ def _store(printer: TensorPrinter, place: Place, value: Expression) -> list[str]
 
 def scalar_lines(program: Program, names: Names, region: Region) -> list[str]:
     """The body of `_scalars`, for the calls of a region."""
-    printer = (PairPrinter if program.strict else FloatPrinter)(program, names)
+    printer = (PairPrinter if program.strict else FloatPrinter)(program, names, _handed_on(names, region))
     lines = ["t = int(t)"] if program.strict else []
     lines += [*_hypers(printer, program, region), "k: Any = _support.Scalars()"]
     exported = {ref.name for s in region.statements for ref in references(s.value) if ref.kind is Kind.SCALAR}
@@ -172,11 +173,18 @@ def _scalar(printer: GroupPrinter, scalar: Statement, exported: set[str], inner:
     return [f"{key} = {rounded}"]
 
 
+def _handed_on(names: Names, region: Region) -> frozenset[str]:
+    """The hyperparameters that go into one number as they are, and nowhere else. Parts of a tuple are read together."""
+    read = Counter(ref.name for s in region.scalars for ref in references(s.value) if ref.kind is Kind.HYPER)
+    whole = {s.value.name for s in region.scalars if isinstance(s.value, Ref)}
+    return frozenset(name for name in whole if read[name] == 1 and names.argument(name) not in TUPLES)
+
+
 def _hypers(printer: ScalarPrinter, program: Program, region: Region) -> Iterator[str]:
     """The hyperparameters that the scalars read and that always have a value, as numbers."""
     names = printer.names
     read = {ref.name for s in region.scalars for ref in references(s.value) if ref.kind is Kind.HYPER}
-    given = [hyper.name for hyper in program.hypers if hyper.name in read and not printer.is_optional(hyper.name)]
+    given = [hyper.name for hyper in program.hypers if hyper.name in read and not printer.is_in_place(hyper.name)]
     for argument in dict.fromkeys(names.argument(name) for name in given):
         parts = [name for name in given if names.argument(name) == argument]
         if argument in TUPLES and len(parts) == len(TUPLES[argument]):

@@ -13,7 +13,7 @@ from optloom.spec.declarations import Peer
 from optloom.spec.guards import ALWAYS, Flag, Given, HasAxes, atoms
 
 from ... import c_family
-from ...ir.nodes import Choose, Fn, Kind, Literal, Op, Program, Reduce, Ref, SlotInfo, walk
+from ...ir.nodes import Choose, Expression, Fn, Kind, Literal, Op, Program, Reduce, Ref, SlotInfo, walk
 from ...passes.joined import joined
 from ...passes.legalise import Nestings
 from ...passes.locality import locality, whole_under
@@ -69,6 +69,7 @@ class _Module:
         program, signature = self.program, self.signature
         title, _, doc = program.doc.partition("\n")
         notes = [_filled(note) for note in self._notes()]
+        made = passes(program, self.names)
         return {
             "name": program.name,
             "source": program.source,
@@ -94,19 +95,21 @@ class _Module:
             "every_call": every_call(program, self.names),
             "call_scalars": scalar_lines(program, self.names, program.regions[0]),
             "call_reads_scalars": bool(program.regions[0].scalars),
-            "of_optimizer": [*program.of_optimizer],
-            "whole_under": whole_under(program),
-            "not_fused": _not_fused(program),
-            "sums_under": _sums_under(program),
+            "of_optimizer": tuple(program.of_optimizer),
+            "whole_under": tuple(whole_under(program)),
+            "not_fused": tuple(_not_fused(program)),
+            "sums_under": tuple(_sums_under(program)),
             "averages": next((self.names.slot(slot.name) for slot in program.slots if slot.for_evaluation), ""),
             "hypers": {hyper.name: self.names.place(hyper.name) for hyper in program.hypers},
             "scalars_doc": self._scalars_doc(),
-            "passes": passes(program, self.names),
+            "passes": made,
+            "pass_names": tuple(each.name for each in made),
             "update_doc": self._update_doc(),
             "inputs": [*program.inputs],
             "scalar_inputs": [source.name for source in program.inputs if source.shape == "scalar"],
             "tensor_inputs": [source.name for source in program.inputs if source.shape == "parameter"],
             "asks_for_axes": _asks_for_axes(program),
+            "divides_by_rate": _divides_by_rate(program),
             "helpers": self._helpers(),
         }
 
@@ -214,6 +217,21 @@ def _asks_for_axes(program: Program) -> bool:
         or (isinstance(node, Op) and node.fn is Fn.MATMUL)
         or (isinstance(node, Reduce) and node.over == "axis")
         for s in program.update.statements
+        for node in walk(s.value)
+    )
+
+
+def _divides_by_rate(program: Program) -> bool:
+    """Whether a quotient of the formula has the learning rate as a factor below the line."""
+
+    def has_rate(node: Expression) -> bool:
+        if isinstance(node, Op) and node.fn is Fn.MUL:
+            return any(map(has_rate, node.arguments))
+        return node == Ref(Kind.HYPER, "learning_rate")
+
+    return any(
+        isinstance(node, Op) and node.fn is Fn.DIV and has_rate(node.arguments[1])
+        for s in (*program.update.scalars, *program.update.statements)
         for node in walk(s.value)
     )
 

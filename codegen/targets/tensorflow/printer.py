@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fractions import Fraction
 
-from optloom.spec.guards import ALWAYS, Always, And, Flag, Given, Guard, HasAxes, Is, Not
+from optloom.spec.guards import ALWAYS, Always, And, Flag, Given, Guard, HasAxes, Is, Not, exact_axes
 
 from ...double_word import FUNCTIONS
 from ...ir.nodes import Expression, Fn, Hyperparameter, Kind, Length, Literal, Op, Program, Rate, Reduce, Ref
@@ -14,12 +14,12 @@ from ...printing import Precedence, Printer, UnsupportedOperation
 
 CALLS = {
     Fn.SQUARE: "tf.square({0})", Fn.SQRT: "tf.sqrt({0})", Fn.ABS: "tf.abs({0})", Fn.SIGN: "tf.sign({0})",
-    Fn.MAXIMUM: "_maximum({0}, {1})", Fn.MINIMUM: "_minimum({0}, {1})", Fn.EXP: "tf.exp({0})",
+    Fn.MAXIMUM: "_support.maximum({0}, {1})", Fn.MINIMUM: "_support.minimum({0}, {1})", Fn.EXP: "tf.exp({0})",
     Fn.LOG: "tf.math.log({0})", Fn.TANH: "tf.tanh({0})", Fn.WHERE: "tf.where({0}, {1}, {2})",
     Fn.BOTH: "tf.logical_and({0}, {1})", Fn.EQUAL: "tf.equal({0}, {1})", Fn.MATMUL: "tf.matmul({0}, {1})",
     Fn.TRANSPOSE: "tf.linalg.matrix_transpose({0})", Fn.POW: "tf.pow({0}, {1})",
 }  # fmt: skip
-HELPERS = {Fn.MAXIMUM: "maximum", Fn.MINIMUM: "minimum", Fn.ONE_MINUS_POWER: "one_minus_power"}
+HELPERS = {Fn.ONE_MINUS_POWER: "one_minus_power"}
 """Operations that are printed as functions of the file itself, by the name of the template that holds them."""
 
 ALIKE = (Fn.WHERE, Fn.MAXIMUM, Fn.MINIMUM, Fn.POW)
@@ -79,6 +79,10 @@ class TensorFlowPrinter(Printer):
                 return self._given(hyper)
             case HasAxes(count):
                 return f"len(variable.shape) >= {count}"
+            case And() if (exact := exact_axes(guard)) is not None:
+                return f"len(variable.shape) == {exact}"
+            case Not(And() as inner) if (exact := exact_axes(inner)) is not None:
+                return f"len(variable.shape) != {exact}"
             case Not(inner):
                 return f"not ({self.guard(inner)})"
             case And(parts):
@@ -170,7 +174,19 @@ class BetweenPrinter(TensorPrinter):
     extra_conditions = {}
 
 
-class FastScalarPrinter(TensorFlowPrinter):
+class ScalarPrinter(TensorFlowPrinter):
+    """A step's scalars. `handed_on`: hyperparameters that go into one of them as they are, read where they are used."""
+
+    def __init__(self, program: Program, handed_on: frozenset[str] = frozenset()) -> None:
+        super().__init__(program)
+        self.handed_on = handed_on
+
+    def is_in_place(self, hyper: Hyperparameter) -> bool:
+        """Whether a hyperparameter is read where it is used: the others are variables."""
+        return may_be_none(hyper) or hyper.name in self.handed_on
+
+
+class FastScalarPrinter(ScalarPrinter):
     """A step's scalars as float64 tensors."""
 
     calls = CALLS | {
@@ -188,7 +204,7 @@ class FastScalarPrinter(TensorFlowPrinter):
         return super().operation(fn, arguments)
 
     def reference(self, ref: Ref) -> str:
-        if ref.kind is Kind.HYPER and may_be_none(self.program.hyper(ref.name)):
+        if ref.kind is Kind.HYPER and self.is_in_place(self.program.hyper(ref.name)):
             return f'self._value("{ref.name}")'
         return ref.name
 
@@ -208,7 +224,7 @@ PAIRS |= {fn: f"double.{text}" for fn, (text, _) in DECISIONS.items()} | {Fn.BOT
 """Operations on pairs: functions of the generated module `double`."""
 
 
-class StrictScalarPrinter(TensorFlowPrinter):
+class StrictScalarPrinter(ScalarPrinter):
     """A step's scalars as pairs of the compute dtype."""
 
     infix = {}
@@ -235,7 +251,7 @@ class StrictScalarPrinter(TensorFlowPrinter):
     def reference(self, ref: Ref) -> str:
         if ref.kind is Kind.STEP:
             return "double.pair(t)"
-        if ref.kind is Kind.HYPER and may_be_none(self.program.hyper(ref.name)):
+        if ref.kind is Kind.HYPER and self.is_in_place(self.program.hyper(ref.name)):
             return f'double.pair(self._value("{ref.name}"))'
         return ref.name
 

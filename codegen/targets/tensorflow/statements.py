@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from ...ir.nodes import (
@@ -20,7 +21,7 @@ from ...ir.nodes import (
     walk,
 )  # fmt: skip
 from ...printing import Precedence
-from .printer import FastScalarPrinter, StrictScalarPrinter, TensorPrinter, is_condition, may_be_none
+from .printer import FastScalarPrinter, ScalarPrinter, StrictScalarPrinter, TensorPrinter, is_condition
 
 INDENT = "    "
 STORAGE = {"accumulated_gradient": "_accumulated_gradients", "weight_average": "_model_variables_moving_average"}
@@ -63,9 +64,16 @@ def assignment(name: str, value: Expression, printer: TensorPrinter, shape: str)
             yield f"{name} = {printer.print(value)}"
 
 
+def _scalar_printer(program: Program, region: Region) -> ScalarPrinter:
+    read = Counter(ref.name for ref in _references(region.scalars) if ref.kind is Kind.HYPER)
+    whole = {scalar.value.name for scalar in region.scalars if isinstance(scalar.value, Ref)}
+    handed_on = frozenset(name for name in whole - {"learning_rate"} if read[name] == 1)
+    return (StrictScalarPrinter if program.strict else FastScalarPrinter)(program, handed_on)
+
+
 def scalar_lines(program: Program, region: Region) -> Lines:
     """The step's scalars, in order; those that tensor statements read become attributes of `k`."""
-    printer = StrictScalarPrinter(program) if program.strict else FastScalarPrinter(program)
+    printer = _scalar_printer(program, region)
     exported = {ref.name for ref in _references(region.statements) if ref.kind is Kind.SCALAR}
     inner = {ref.name for ref in _references(region.scalars) if ref.kind in (Kind.LET, Kind.SLOT)}
     lines = Lines()
@@ -119,9 +127,9 @@ def hyper_lines(program: Program, region: Region) -> list[str]:
     """Local names for the hyperparameters and inputs that the scalars read, exactly as they were passed."""
     refs = list(_references(region.scalars))
     read = {ref.name for ref in refs if ref.kind is Kind.HYPER}
-    lines = []
+    lines, printer = [], _scalar_printer(program, region)
     for hyper in program.hypers:
-        if hyper.name in read and not may_be_none(hyper):
+        if hyper.name in read and not printer.is_in_place(hyper):
             value = (
                 "_support.float64(learning_rate)" if hyper.name == "learning_rate" else f'self._value("{hyper.name}")'
             )

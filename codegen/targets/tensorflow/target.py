@@ -143,12 +143,17 @@ def _declarations(program: Program, peer: Peer | None, never_lazy: str) -> list[
     if whole_under(program):
         lines.append(f"_WHOLE_UNDER = {whole_under(program)!r}")
     rules = dict.fromkeys([program.name, *([peer.path.rpartition(".")[2]] if peer else [])])
-    lines += ["", f"_RULES = {tuple(rules)!r}", f"_SLOTS = types.MappingProxyType({own!r})"]
+    lines += ["", f"_RULES = {tuple(rules)!r}", f"_SLOTS = {_fixed(own)}"]
     copies = tuple(slot.name for slot in filter(_is_copy, program.slots))
     lines += [f"_COPIES = {copies!r}"] if copies else []
-    lines += [f"_SCALAR_SLOTS = types.MappingProxyType({scalar!r})"] if scalar else []
+    lines += [f"_SCALAR_SLOTS = {_fixed(scalar)}"] if scalar else []
     inputs = {source.name: source.shape for source in program.inputs}
-    return lines + ([f"_INPUTS = types.MappingProxyType({inputs!r})"] if inputs else [])
+    return lines + ([f"_INPUTS = {_fixed(inputs)}"] if inputs else [])
+
+
+def _fixed(names: Mapping[str, str]) -> str:
+    """A mapping of names that the class may not lose."""
+    return f"_support.fixed({', '.join(f'{name}={value!r}' for name, value in names.items())})"
 
 
 def _functions(region: Region) -> frozenset[str]:
@@ -228,8 +233,8 @@ def _slot_lines(program: Program, peer: Peer | None) -> list[str]:
 
 def _lines_by_variable(slots: list[SlotInfo], printer: TensorFlowPrinter, names: Mapping[str, str]) -> Iterator[str]:
     """What makes slots that not every variable has, or of another shape than its own."""
-    for slot in slots:
-        yield f"self.{statements.storage(slot.name)} = []"
+    lists = [f"self.{statements.storage(slot.name)}" for slot in slots]
+    yield f"{', '.join(lists)} = {', '.join('[]' for _ in slots)}"
     yield "for variable in variables:"
     for slot in slots:
         arguments = ["variable", repr(names.get(slot.name, slot.name))]

@@ -16,7 +16,6 @@ from torch_training import (
     DTYPES,
     assert_close,
     assert_same,
-    decaying,
     give_gradients,
     parameters,
     rate_is_a_factor,
@@ -31,28 +30,41 @@ from torch_training import (
 def test_a_first_step_without_a_rate_makes_all_state_and_moves_nothing(
     kind: Any, dtype: torch.dtype, foreach: bool
 ) -> None:
-    """Distributed checkpointing makes the state that it then loads into by such a step."""
-    skip_what_is_not_taken(kind, dtype, lr=0.0)
-    ws = parameters(dtype)
-    optimizer = kind(ws, lr=0.0, foreach=foreach, **stages(kind))
+    """Distributed checkpointing makes the state that it then loads into by such a step: it sets the group's rate."""
+    skip_what_is_not_taken(kind, dtype)
+    for options in ({}, stages(kind), {"capturable": True}):
+        for rate in (0.0, torch.tensor(0.0)):
+            ws = parameters(dtype)
+            ws[1].data[0] = -0.0
+            optimizer = kind(ws, lr=0.1, foreach=foreach, **options)
+            bits = [bits_of(w) for w in ws]
+            for w in ws:
+                w.grad = torch.zeros_like(w)
+            optimizer.param_groups[0]["lr"] = rate
+            optimizer.step()
+            first = {w: sorted(optimizer.state[w]) for w in ws}
+            assert [bits_of(w) for w in ws] == bits
+            give_gradients(ws, 0)
+            optimizer.param_groups[0]["lr"] = 0.1
+            for _ in range(2):
+                optimizer.step()
+            assert {w: sorted(optimizer.state[w]) for w in ws} == first
+            assert [bits_of(w) for w in ws] != bits
+
+
+def bits_of(w: torch.Tensor) -> list[int]:
+    return w.detach().reshape(-1, 1).view(torch.uint8).tolist()
+
+
+def test_steps_without_a_rate_move_nothing_where_it_is_a_factor(kind: Any) -> None:
+    ws = parameters()
+    optimizer = kind(ws, lr=0.1, **stages(kind))
     if not rate_is_a_factor(optimizer):
         pytest.skip("the rate is not a factor of the step")
-    bits = [w.detach().clone() for w in ws]
-    for w in ws:
-        w.grad = torch.zeros_like(w)
-    optimizer.step()
-    first = {w: sorted(optimizer.state[w]) for w in ws}
-    for _ in range(3):
-        optimizer.step()
-    for w, before in zip(ws, bits, strict=True):
-        same = w.detach().view(torch.uint8) == before.view(torch.uint8) if w.dim() else w == before
-        assert same.all()
-        assert sorted(optimizer.state[w]) == first[w]
-    give_gradients(ws, 0)
-    optimizer.param_groups[0]["lr"] = 0.1
-    for _ in range(2):
-        optimizer.step()
-    assert {w: sorted(optimizer.state[w]) for w in ws} == first
+    before = copy.deepcopy(ws)
+    optimizer.param_groups[0]["lr"] = 0.0
+    train(optimizer, ws, range(4))
+    assert_same(ws, before)
 
 
 def test_hooks_run_around_each_step(kind: Any) -> None:
@@ -133,32 +145,52 @@ def test_a_scheduler_and_its_optimizer_resume(adam: Any) -> None:
     assert_same(ws, others)
 
 
-def test_tensors_as_any_hyperparameter(kind: Any) -> None:
+@pytest.mark.parametrize("way", [{}, {"capturable": True}, {"capturable": True, "foreach": True}], ids=str)
+@pytest.mark.parametrize("clip", [None, "clipvalue", "clipnorm", "global_clipnorm"])
+def test_tensors_as_any_hyperparameter(kind: Any, way: dict[str, Any], clip: str | None) -> None:
     """All that is a float may be a tensor, whose value may change from step to step."""
+    options = stages(kind) | {"use_ema": True, "loss_scale_factor": 2.0} | ({clip: 0.5} if clip else {})
+    numbers = {name: x for name, x in given(kind, options).items() if isinstance(x, float | tuple)}
+    tensors = {name: _tensors(x) for name, x in numbers.items()}
     ws, others = parameters(torch.float64), parameters(torch.float64)
-    numbers = kind(others, **decaying(kind)).defaults
-    tensors = {name: _tensors(x) for name, x in numbers.items() if isinstance(x, float | tuple) and name != "momentum"}
-    moving = kind(ws, **{**numbers, **tensors})
-    plain = kind(others, **{name: _values(x) for name, x in moving.defaults.items()})
-    for seed in range(3):
-        if "betas" in tensors:
-            tensors["betas"][0].fill_(0.9 - 0.1 * seed)
-            plain.param_groups[0]["betas"] = _values(tensors["betas"])
-        tensors["lr"].fill_(0.1 / (seed + 1))
-        plain.param_groups[0]["lr"] = float(tensors["lr"])
+    moving, plain = kind(ws, **options | tensors | way), kind(others, **options | numbers | way)
+    for seed in range(6):
+        for name, x in numbers.items():
+            plain.param_groups[0][name] = _moved(x, seed)
+            for tensor, value in zip(_parts(tensors[name]), _parts(_moved(x, seed)), strict=True):
+                tensor.fill_(value)
         train(moving, ws, [seed])
         train(plain, others, [seed])
-    assert_same(ws, others)
+    (assert_close if way else assert_same)(ws, others)  # powers of tensors round otherwise than those of floats
+
+
+def given(kind: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of `kind` and their values: those off by default on, at the first number that it takes."""
+    values = dict(kind(parameters(), **options).defaults)
+    for argument, _ in kind._hypers.values():
+        if argument in options or values[argument] not in (None, 0.0) or "clip" in argument:
+            continue
+        for value in (0.5, 1.5, -0.5):
+            try:
+                kind(parameters(), **options | {argument: value})
+            except ValueError:
+                continue
+            values[argument] = value
+            break
+    return values
+
+
+def _parts(x: Any) -> tuple[Any, ...]:
+    return x if isinstance(x, tuple) else (x,)
+
+
+def _moved(x: Any, seed: int) -> Any:
+    """A number at a later step: nearer to 1, so that it stays within its bounds."""
+    return tuple(_moved(part, seed) for part in x) if isinstance(x, tuple) else x + (1 - x) * seed / 100
 
 
 def _tensors(x: Any) -> Any:
     return tuple(map(_tensors, x)) if isinstance(x, tuple) else torch.tensor(x, dtype=torch.float64)
-
-
-def _values(x: Any) -> Any:
-    if isinstance(x, torch.Tensor):
-        return x.item()
-    return tuple(map(_values, x)) if isinstance(x, tuple) else x
 
 
 def test_a_gradient_scaler_unscales_and_skips(kind: Any) -> None:

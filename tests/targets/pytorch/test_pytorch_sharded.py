@@ -12,17 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from torch_training import EACH_KIND
+import torch
+from torch_training import EACH_KIND, WITH_INPUTS
 
 WORKER = Path(__file__).with_name("sharded_training.py")
 ROOT = Path(__file__).resolve().parents[3]
+RULES = (*EACH_KIND, *WITH_INPUTS)
 
 
 @pytest.fixture(scope="module")
 def results(rendered: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
     """What the two processes found, by check and rule."""
     folder = tmp_path_factory.mktemp("sharded")
-    rules = [f"{name}={inspect.getsourcefile(rendered(name))}" for name in EACH_KIND]
+    rules = [f"{name}={inspect.getsourcefile(rendered(name))}" for name in RULES]
     environment = os.environ | {"PYTHONPATH": str(ROOT / ".ci" / "importroot"), "OMP_NUM_THREADS": "1"}
     workers = [
         subprocess.Popen(
@@ -37,16 +39,34 @@ def results(rendered: Callable[..., Any], tmp_path_factory: pytest.TempPathFacto
     return made
 
 
-@pytest.mark.parametrize("name", EACH_KIND)
-@pytest.mark.parametrize("check", ["fsdp False", "fsdp True", "checkpoint None", "zero None"])
+CHECKS = (
+    "fsdp foreach=False", "fsdp foreach=True", "beside_plain foreach=True global_clipnorm=0.5", "low capturable=True",
+    "differentiable differentiable=True", "checkpoint", "zero",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("check", CHECKS)
 def test_sharded_is_as_unsharded(
     check: str, name: str, results: dict[str, dict[str, str]], rendered: Callable[..., Any]
 ) -> None:
-    kind = rendered(name)
-    if check != "zero None" and (kind._asks_for_axes or len(kind._passes) > 1):
-        pytest.skip("sums along axes and over all tensors are not sharded yet")
-    if check == "fsdp True" and ".numel()" in inspect.getsource(kind):
-        pytest.skip("means over sharded tensors are not taken of many at once yet")
-    if check == "checkpoint None" and kind.__doc__ and "/ lr" in kind.__doc__:
-        pytest.skip("the step that makes the state has no rate, which this formula divides by")
-    assert not results[check][name], results[check][name]
+    refusal = refused(rendered(name)) if check == "zero" else ""
+    found = results[check][name]
+    assert refusal in found if refusal else not found, found
+
+
+def refused(kind: Any) -> str:
+    """What a class says to ZeroRedundancyOptimizer, which shows each process some of the parameters."""
+    optimizer = kind([torch.nn.Parameter(torch.ones(2))])
+    if summed := optimizer._summed(optimizer.param_groups[0]):
+        return f"NotImplementedError: {summed} sums over all parameters"
+    tensors = [name for name, shape in kind._inputs.items() if shape == "parameter"]
+    return f"ValueError: {tensors[0]} must be a tensor for each of" if tensors else ""
+
+
+def test_sums_over_all_parameters_are_refused_where_a_process_sees_some(results: dict[str, dict[str, str]]) -> None:
+    message = (
+        "NotImplementedError: global_clipnorm=0.5 sums over all parameters, of which ZeroRedundancyOptimizer shows "
+        "each process some; shard the model by fully_shard instead"
+    )
+    assert all(message in found for found in results["zero global_clipnorm=0.5"].values())

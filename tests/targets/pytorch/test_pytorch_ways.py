@@ -145,6 +145,17 @@ def test_maximize_goes_up_the_gradient(kind: Any) -> None:
         assert_same(ws, others)
 
 
+def test_complex_parameters_of_formulas_with_axes_are_refused(kind: Any) -> None:
+    if not kind._asks_for_axes:
+        pytest.skip("the formula does not depend on axes")
+    ws = parameters(torch.complex64)
+    optimizer = kind(ws)
+    before = [w.detach().clone() for w in ws]
+    with pytest.raises(NotImplementedError, match="depends on a parameter's axes takes no complex ones yet"):
+        train(optimizer, ws, range(1))
+    assert_same(ws, before)
+
+
 @pytest.mark.parametrize("foreach", [False, True])
 def test_complex_parameters_are_two_real_ones(kind: Any, foreach: bool) -> None:
     for dtype in (torch.complex64, torch.complex128):

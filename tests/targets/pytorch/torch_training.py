@@ -30,8 +30,14 @@ def _is_printed(rule: Any) -> bool:
     return True
 
 
+def inputs_of(name: str) -> tuple[str, ...]:
+    return tuple(source.shape for source in program_for(discover()[name], "pytorch").inputs)
+
+
 RULES = tuple(name for name, rule in discover().items() if _is_printed(rule))
 EACH_KIND = of_each_kind(RULES, "pytorch")
+WITH_INPUTS = tuple({shapes: name for name in RULES if (shapes := inputs_of(name))}.values())
+"""Rules whose steps are given something beside gradients: one for each shape of that."""
 LAZY = tuple(name for name in EACH_KIND if not locality(program_for(discover()[name], "pytorch")))
 
 
