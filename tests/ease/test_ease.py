@@ -13,6 +13,7 @@ from optloom.codegen import api
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 RULES = sorted((Path(__file__).parent / "rules").glob("*.py"))
+TIGER = next(file for file in RULES if file.stem == "tiger")
 LINES = 25
 
 
@@ -42,8 +43,7 @@ def test_one_command_for_a_rule_of_each_kind(optloom: Command, tmp_path: Path) -
 
 
 def test_all_targets_from_one_command(optloom: Command, tmp_path: Path) -> None:
-    [tiger] = [file for file in RULES if file.stem == "tiger"]
-    done = _taken_in(optloom, tmp_path, [tiger])
+    done = _taken_in(optloom, tmp_path, [TIGER])
     assert done.returncode == 0, done.stdout + done.stderr
     assert {made.parent.name for made in (tmp_path / "optim").glob("*/tiger.*")} == {*api.targets_named(), "docs"}
     judged = {line.split()[1] for line in done.stdout.splitlines() if line.startswith("tiger")}
@@ -51,7 +51,7 @@ def test_all_targets_from_one_command(optloom: Command, tmp_path: Path) -> None:
 
 
 def test_nothing_is_written_for_a_rule_that_is_wrong(optloom: Command, tmp_path: Path) -> None:
-    (tmp_path / "bad.py").write_text(RULES[0].read_text().replace("return w -", "return unknown -"))
+    (tmp_path / "bad.py").write_text(TIGER.read_text().replace("return w -", "return w - unknown -"))
     done = optloom("add", "./bad.py", "--out", "optim", "--target", "numpy", cwd=tmp_path)
     assert done.returncode == 2 and "bad.py" in done.stderr
     assert not (tmp_path / "optim").exists()
