@@ -6,12 +6,17 @@ Hyperparameters that are checked when they are set, gradients that are checked a
 `apply` that replaces Keras's, so that no stage runs twice.
 """
 
+from __future__ import annotations
+
+import functools
 import inspect
 import math
 import numbers
 import operator
 import re
 import types
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from typing import Any, NoReturn, Self, TypeAlias, TypeVar
 
 import keras
 import numpy as np
@@ -23,6 +28,22 @@ if keras.backend.backend() != "tensorflow":
         "set KERAS_BACKEND=tensorflow before keras is imported"
     )
 
+Variable: TypeAlias = keras.Variable | tf.Variable
+Gradient: TypeAlias = tf.Tensor | tf.IndexedSlices
+Value: TypeAlias = float | tf.Tensor | Variable
+"""A number in a step."""
+Scalar: TypeAlias = float | Variable | keras.optimizers.schedules.LearningRateSchedule | Callable[[], Value]
+"""A number, or what gives one in every step: what an argument of the constructor may be."""
+Initializer: TypeAlias = Callable[[Sequence[int], str], tf.Tensor]
+"""The start of a slot, by its shape and dtype."""
+Input: TypeAlias = Value | Sequence[tf.Tensor]
+"""What a step is given beside gradients: a number, or a tensor for each variable."""
+Store: TypeAlias = MutableMapping[str, Any]
+"""What an optimizer is saved to: a dictionary, or what Keras keeps in an HDF5 file."""
+
+_T = TypeVar("_T")
+_Function = TypeVar("_Function", bound=Callable[..., object])
+_not_converted: Callable[[_Function], _Function] = tf.autograph.experimental.do_not_convert
 _VARIABLES = (keras.Variable, tf.Variable)
 _SCHEDULE = keras.optimizers.schedules.LearningRateSchedule
 _COMPARISONS = {
@@ -39,31 +60,31 @@ class Hyperparameter:
     `decides_slots`: whether the optimizer has a slot hangs on it, so that it is fixed when the optimizer is built.
     """
 
-    def __init__(self, decides_slots=False):
+    def __init__(self, decides_slots: bool = False) -> None:
         self.name = ""
         self.decides_slots = decides_slots
 
-    def __set_name__(self, owner, name):
+    def __set_name__(self, owner: type[Optimizer], name: str) -> None:
         self.name = name
 
-    def __get__(self, optimizer, owner=None):
+    def __get__(self, optimizer: Optimizer | None, owner: type[Optimizer] | None = None) -> Any:
         if optimizer is None:
             return self
-        if self.name not in vars(optimizer):
+        if self.name not in optimizer.__dict__:
             raise AttributeError(self.name)
-        return vars(optimizer)[self.name]
+        return optimizer.__dict__[self.name]
 
-    def __set__(self, optimizer, value):
+    def __set__(self, optimizer: Optimizer, value: object) -> None:
         value = self.checked(value)
-        if self.name in vars(optimizer):
-            old = vars(optimizer)[self.name]
+        if self.name in optimizer.__dict__:
+            old = optimizer.__dict__[self.name]
             if isinstance(old, _VARIABLES) and isinstance(value, float):
                 old.assign(value)
                 return
             self.check_effect(optimizer, old, value)
-        vars(optimizer)[self.name] = value
+        optimizer.__dict__[self.name] = value
 
-    def check_effect(self, optimizer, old, new):
+    def check_effect(self, optimizer: Optimizer, old: object, new: object) -> None:
         """Raises RuntimeError where setting `new` in the place of `old` would change nothing, or too little."""
         if old is new or (not isinstance(old, _VARIABLES) and not isinstance(new, _VARIABLES) and old == new):
             return
@@ -77,11 +98,11 @@ class Hyperparameter:
                 f"construct optimizer '{optimizer.name}' with a variable or a callable in its place"
             )
 
-    def meaning(self, value):
+    def meaning(self, value: object) -> object:
         """Of a value, what slots hang on."""
         return value
 
-    def checked(self, value):
+    def checked(self, value: object) -> object:
         """`value` as it is kept. Raises ValueError if it is none of those that may be set."""
         return value
 
@@ -89,21 +110,27 @@ class Hyperparameter:
 class Number(Hyperparameter):
     """A number within bounds, or what gives one in every step: a variable, a schedule, a callable without arguments."""
 
-    def __init__(self, integer=False, optional=False, off=None, decides_slots=False, **bounds):
+    def __init__(
+        self,
+        integer: bool = False,
+        optional: bool = False,
+        off: float | None = None,
+        decides_slots: bool = False,
+        **bounds: float,
+    ) -> None:
         super().__init__(decides_slots)
         self.integer, self.optional, self.off, self.bounds = integer, optional, off, bounds
 
-    def meaning(self, value):
+    def meaning(self, value: object) -> bool:
         return given(value, self.off)
 
-    def checked(self, value):
+    def checked(self, value: object) -> Scalar | None:
         if value is None and self.optional:
             return None
-        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        if is_number and isinstance(value, self.plain) and self.is_legal(value):
-            return int(value) if self.integer else float(value)
-        if is_number:
-            raise ValueError(f"{self.name} must be {self.limits}, got {value!r}")
+        if isinstance(value, numbers.Real) and not isinstance(value, bool):
+            if not self.is_legal(value):
+                raise ValueError(f"{self.name} must be {self.limits}, got {value!r}")
+            return int(value) if self.integer and isinstance(value, numbers.Integral) else float(value)
         if not self.integer and isinstance(value, (*_VARIABLES, _SCHEDULE)):
             return value
         if not self.integer and callable(value):
@@ -111,28 +138,26 @@ class Number(Hyperparameter):
             return value
         raise ValueError(f"`{self.name}` must be {self.kinds}. Received: {self.name}={value!r}")
 
-    @property
-    def plain(self):
-        return numbers.Integral if self.integer else numbers.Real
-
-    def is_legal(self, value):
+    def is_legal(self, value: numbers.Real) -> bool:
+        if self.integer and not isinstance(value, numbers.Integral):
+            return False
         return math.isfinite(value) and all(
             _COMPARISONS[key][1](value, bound) for key, bound in self.bounds.items()
         )
 
     @property
-    def limits(self):
+    def limits(self) -> str:
         """What numbers may be set, in the words of all frameworks."""
         limits = " and ".join(f"{_COMPARISONS[key][0]} {bound:g}" for key, bound in self.bounds.items())
         return f"an integer {limits}" if self.integer else limits
 
     @property
-    def kinds(self):
+    def kinds(self) -> str:
         """What may be set, in words."""
         number = self.limits if self.integer else f"a number {self.limits}"
         return f"{number} or None" if self.optional else number
 
-    def check_call(self, function):
+    def check_call(self, function: Callable[..., object]) -> None:
         try:
             inspect.signature(function).bind()
         except ValueError:
@@ -144,10 +169,10 @@ class Number(Hyperparameter):
 class LearningRate(Number):
     """As Keras has it: a variable of the optimizer, which can be set, or a schedule or callable, which cannot."""
 
-    def __get__(self, optimizer, owner=None):
+    def __get__(self, optimizer: Optimizer | None, owner: type[Optimizer] | None = None) -> Any:
         return self if optimizer is None else optimizer._get_current_learning_rate()
 
-    def __set__(self, optimizer, value):
+    def __set__(self, optimizer: Optimizer, value: object) -> None:
         old = optimizer._learning_rate
         if isinstance(value, _SCHEDULE) or callable(value):
             self.check_effect(optimizer, old, self.checked(value))
@@ -164,11 +189,11 @@ class LearningRate(Number):
 class Option(Hyperparameter):
     """One of a few values, known before anything runs."""
 
-    def __init__(self, *choices, decides_slots=False):
+    def __init__(self, *choices: bool | str, decides_slots: bool = False) -> None:
         super().__init__(decides_slots)
         self.choices = choices
 
-    def checked(self, value):
+    def checked(self, value: object) -> bool | str:
         if not isinstance(value, (bool, str)) or value not in self.choices:
             raise ValueError(f"`{self.name}` must be one of {self.choices}. Received: {self.name}={value!r}")
         return value
@@ -177,18 +202,18 @@ class Option(Hyperparameter):
 class Sparse(Hyperparameter):
     """How sparse gradients update: "lazy" or "dense". `never_lazy` says why a rule knows no lazy update."""
 
-    def __init__(self, never_lazy=""):
+    def __init__(self, never_lazy: str = "") -> None:
         super().__init__()
         self.never_lazy = never_lazy
 
-    def checked(self, value):
+    def checked(self, value: object) -> object:
         if value not in (None, "lazy", "dense"):
             raise ValueError(f"`sparse` must be one of ('lazy', 'dense') or None. Received: sparse={value!r}")
         if value == "lazy" and self.never_lazy:
             raise ValueError(f"sparse='lazy' has no meaning here: {self.never_lazy}; pass 'dense'")
         return value
 
-    def is_lazy(self, optimizer):
+    def is_lazy(self, optimizer: Optimizer) -> bool:
         """Whether sparse gradients update their rows only. Raises ValueError where that was asked for in vain."""
         whole = next(
             (name for name in optimizer._WHOLE_UNDER if getattr(optimizer, name) not in (None, False)), ""
@@ -203,47 +228,49 @@ class Sparse(Hyperparameter):
 class Later(Hyperparameter):
     """An argument of Keras's base class that has no effect here yet, so that it cannot be set."""
 
-    def __init__(self, default):
+    def __init__(self, default: object) -> None:
         super().__init__()
         self.default = default
 
-    def checked(self, value):
+    def checked(self, value: object) -> object:
         if value != self.default:
             raise NotImplementedError(f"`{self.name}` is not supported yet. Received: {self.name}={value!r}")
         return value
 
 
-def given(value, off=None):
+def given(value: object, off: float | None = None) -> bool:
     """Whether a hyperparameter has a value that does something: neither None nor the number that means None."""
     return value is not None and (isinstance(value, _VARIABLES) or value != off)
 
 
-def fixed(**names):
+def fixed(**names: Any) -> Mapping[str, Any]:
     """A mapping that nobody changes."""
     return types.MappingProxyType(names)
 
 
-def float64(value):
+def float64(value: Value) -> tf.Tensor:
     """A number as a float64 tensor: a Python number exactly, which `tf.cast` would round to float32 first."""
     return tf.constant(value, tf.float64) if isinstance(value, (int, float)) else tf.cast(value, tf.float64)
 
 
-def filled(value):
+def filled(value: Value) -> Initializer:
     """An initializer of slots, exact in float64."""
     return lambda shape, dtype: tf.fill(shape, tf.cast(float64(value), dtype))
 
 
-def read(variable, rows=None):
+def read(variable: Variable, rows: tf.Tensor | None = None) -> tf.Tensor:
     """The value of a variable, or of some rows of it."""
     return tf.convert_to_tensor(variable) if rows is None else tf.gather(_native(variable), rows)
 
 
-def rows_of(value, rows=None):
+def rows_of(value: tf.Tensor, rows: tf.Tensor | None = None) -> tf.Tensor:
     """A tensor, or some rows of it."""
     return value if rows is None else tf.gather(value, rows)
 
 
-def store(variable, value, rows=None, where=None):
+def store(
+    variable: Variable, value: tf.Tensor, rows: tf.Tensor | None = None, where: tf.Tensor | None = None
+) -> None:
     """Assigns `value`, rounded once to the variable's dtype: to all, to `rows`, or to all if `where` holds."""
     variable = _native(variable)
     value = tf.cast(value, variable.dtype)
@@ -253,36 +280,36 @@ def store(variable, value, rows=None, where=None):
         variable.assign(value if where is None else tf.where(where, value, variable))
 
 
-def maximum(x, y):
+def maximum(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     """`tf.maximum`, NaN if either is: XLA drops a NaN in the second place."""
     return tf.where(tf.math.is_nan(y), y, tf.maximum(x, y))
 
 
-def minimum(x, y):
+def minimum(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     """`tf.minimum`, NaN if either is: XLA drops a NaN in the second place."""
     return tf.where(tf.math.is_nan(y), y, tf.minimum(x, y))
 
 
-def dense(gradient, variable, dtype):
+def dense(gradient: Gradient, variable: Variable, dtype: tf.DType) -> tf.Tensor:
     """The gradient as a tensor of the variable's shape, in the dtype that it is computed with."""
     if not isinstance(gradient, tf.IndexedSlices):
         return tf.cast(gradient, dtype)
     return tf.math.unsorted_segment_sum(tf.cast(gradient.values, dtype), gradient.indices, variable.shape[0])
 
 
-def _native(variable):
+def _native(variable: Variable) -> tf.Variable:
     return variable.value if isinstance(variable, keras.Variable) else variable
 
 
-def _path(variable):
-    return getattr(variable, "path", None) or variable.name.partition(":")[0]
+def _path(variable: Variable) -> str:
+    return str(getattr(variable, "path", None) or variable.name.partition(":")[0])
 
 
-def _compute_dtype(variable):
+def _compute_dtype(variable: Variable) -> tf.DType:
     return tf.float64 if variable.dtype == tf.float64 else tf.float32
 
 
-def _checked_variable(variable):
+def _checked_variable(variable: Variable) -> None:
     """Raises for a variable that no optimizer here updates."""
     if getattr(variable, "overwrite_with_gradient", False):
         raise NotImplementedError(
@@ -292,7 +319,7 @@ def _checked_variable(variable):
         raise ValueError(f"variable {_path(variable)} must be of a floating dtype, not {variable.dtype}")
 
 
-def _checked_gradient(gradient, variable):
+def _checked_gradient(gradient: Gradient, variable: Variable) -> Gradient:
     """The gradient as a tensor or as IndexedSlices, if it is one for this variable."""
     name, shape = _path(variable), tf.TensorShape(variable.shape)
     is_sparse = isinstance(gradient, tf.IndexedSlices)
@@ -314,7 +341,9 @@ def _checked_gradient(gradient, variable):
     return tf.IndexedSlices(values, indices, gradient.dense_shape)
 
 
-def _checked_input(name, given, variables, gradients):
+def _checked_input(
+    name: str, given: Input, variables: Sequence[Variable], gradients: Sequence[Gradient | None]
+) -> list[tf.Tensor]:
     """What a step is given beside the gradients, a tensor for each variable that has one."""
     given = list(given) if isinstance(given, (list, tuple)) else [given]
     if len(given) != len(variables):
@@ -341,7 +370,7 @@ def _checked_input(name, given, variables, gradients):
 class Numbers(types.SimpleNamespace):
     """The numbers of a step, the same for all elements of all variables of a dtype."""
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> NoReturn:
         raise RuntimeError(
             f"an `update_step` that needs `{name}`, a number of all variables, runs inside of `apply` only"
         )
@@ -350,24 +379,31 @@ class Numbers(types.SimpleNamespace):
 class _OncePerStep:
     """Values that a step computes once for all variables. They end with it: a graph's tensors stay in their graph."""
 
-    def __init__(self):
-        self._values = None
+    def __init__(self) -> None:
+        self._values: dict[Hashable, Any] | None = None
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         self._values = {}
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self._values = None
 
-    def get(self, key, compute):
+    def get(self, key: Hashable, compute: Callable[[], _T]) -> _T:
         """The value under `key`, computed where there is none, and outside of a step."""
         values = {} if self._values is None else self._values
         if key not in values:
             values[key] = compute()
-        return values[key]
+        value: _T = values[key]
+        return value
 
 
-class Optimizer(keras.optimizers.Optimizer):
+Sums: TypeAlias = dict[str, tf.Tensor]
+"""Sums over all variables, by name."""
+Pass: TypeAlias = tuple[Callable[[Numbers, Sums], None] | None, Callable[..., Sums | None] | None]
+"""What is known from the sums of the passes before; a pass over all variables, which returns a variable's terms."""
+
+
+class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
     """A Keras optimizer whose step is one program: `update_step`, once for every variable, with its stages.
 
     `_RULES`: names of the rule, here and in Keras, whose state it loads. `_SLOTS`: attributes, by the slots' names.
@@ -377,15 +413,15 @@ class Optimizer(keras.optimizers.Optimizer):
     name: a "scalar", or a tensor like each "parameter".
     """
 
-    _RULES = ()
-    _SLOTS = types.MappingProxyType({})
-    _SCALAR_SLOTS = types.MappingProxyType({})
-    _ALTERNATIVES = ()
-    _NEEDS = ()
-    _WHOLE_UNDER = ()
-    _COPIES = ()
-    _INPUTS = types.MappingProxyType({})
-    _loss = None
+    _RULES: tuple[str, ...] = ()
+    _SLOTS: Mapping[str, str] = types.MappingProxyType({})
+    _SCALAR_SLOTS: Mapping[str, str] = types.MappingProxyType({})
+    _ALTERNATIVES: tuple[tuple[str, ...], ...] = ()
+    _NEEDS: tuple[tuple[str, str], ...] = ()
+    _WHOLE_UNDER: tuple[str, ...] = ()
+    _COPIES: tuple[str, ...] = ()
+    _INPUTS: Mapping[str, str] = types.MappingProxyType({})
+    _loss: tf.Tensor | None = None
     _traced = False
 
     learning_rate = LearningRate()
@@ -400,7 +436,7 @@ class Optimizer(keras.optimizers.Optimizer):
     loss_scale_factor = Later(None)
     gradient_accumulation_steps = Later(None)
 
-    def __init__(self, learning_rate, sparse=None, **arguments):
+    def __init__(self, learning_rate: Scalar, sparse: str | None = None, **arguments: Any) -> None:
         is_number = isinstance(learning_rate, float)
         if is_number or callable(learning_rate):
             learning_rate = type(self).learning_rate.checked(learning_rate)
@@ -423,7 +459,7 @@ class Optimizer(keras.optimizers.Optimizer):
         self.sparse = sparse
         type(self).sparse.is_lazy(self)
 
-    def _check_arguments(self, arguments):
+    def _check_arguments(self, arguments: Mapping[str, object]) -> None:
         """Raises ValueError for what does not go together. Keras's base class would say it in other words."""
         for name, value in arguments.items():
             if isinstance(declared := getattr(type(self), name, None), Hyperparameter):
@@ -440,14 +476,14 @@ class Optimizer(keras.optimizers.Optimizer):
                     f"{name} means nothing without {option}=True, got {name}={arguments[name]!r}"
                 )
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: object) -> None:
         if isinstance(getattr(type(self), name, None), Hyperparameter):
             # Not as Keras, which would take a user's variable among the optimizer's own.
             object.__setattr__(self, name, value)
         else:
             super().__setattr__(name, value)
 
-    def build(self, variables):
+    def build(self, variables: Sequence[Variable]) -> None:
         """Creates the slots of `variables`, once.
 
         Raises:
@@ -463,13 +499,25 @@ class Optimizer(keras.optimizers.Optimizer):
         super().build(variables)
         self._add_slots(variables)
 
-    def add_variable(self, shape, initializer="zeros", dtype=None, **arguments):
+    def add_variable(
+        self,
+        shape: Sequence[int],
+        initializer: str | Initializer = "zeros",
+        dtype: str | None = None,
+        **arguments: Any,
+    ) -> keras.Variable:
         """As in Keras, but what would have 16 bits has 32."""
         if keras.backend.standardize_dtype(dtype) in ("float16", "bfloat16"):
             dtype = "float32"
         return super().add_variable(shape, initializer=initializer, dtype=dtype, **arguments)
 
-    def _slot(self, variable, name, shape="parameter", initializer="zeros"):
+    def _slot(
+        self,
+        variable: Variable,
+        name: str,
+        shape: str = "parameter",
+        initializer: str | Initializer = "zeros",
+    ) -> keras.Variable:
         """A slot of one variable, of its shape, or of that of its "rows", its "columns" or one number for the "tensor".
 
         Raises ValueError if the variable has no rows and columns.
@@ -486,11 +534,11 @@ class Optimizer(keras.optimizers.Optimizer):
         with self._distribution_strategy.extended.colocate_vars_with(_native(variable)):
             return self.add_variable(shapes[shape], initializer, variable.dtype, name=name)
 
-    def _copies(self, variables, name):
+    def _copies(self, variables: Sequence[Variable], name: str) -> list[keras.Variable]:
         """A slot of each variable that starts as its copy, in the dtype that it is computed with."""
 
-        def copy_of(variable):
-            def copied(shape, dtype):
+        def copy_of(variable: Variable) -> Initializer:
+            def copied(shape: Sequence[int], dtype: str) -> tf.Tensor:
                 with tf.init_scope():  # In a graph XLA can make no variable that starts as another's value.
                     if tf.executing_eagerly() and _native(variable).is_initialized():
                         return tf.cast(tf.convert_to_tensor(variable), dtype)
@@ -503,17 +551,21 @@ class Optimizer(keras.optimizers.Optimizer):
             for variable in variables
         ]
 
-    def _initial(self, name):
+    def _initial(self, name: str) -> tf.Tensor:
         """What a hyperparameter is when slots are made, known also where a graph is traced: see `_copies`."""
         with tf.init_scope():
             return self._value(name)
 
-    def _scalar_slots(self, variables, name, initial):
+    def _scalar_slots(
+        self, variables: Sequence[Variable], name: str, initial: Value
+    ) -> dict[str, keras.Variable]:
         """A slot of the whole optimizer, a number: one for each dtype that is computed with."""
         dtypes = dict.fromkeys(_compute_dtype(variable).name for variable in variables)
         return {dtype: self.add_variable((), filled(initial), dtype, name=name) for dtype in dtypes}
 
-    def exclude_from_weight_decay(self, var_list=None, var_names=None):
+    def exclude_from_weight_decay(
+        self, var_list: Sequence[Variable] | None = None, var_names: Sequence[str] | None = None
+    ) -> None:
         """As in Keras. Raises RuntimeError where it would have no effect: once a graph is traced."""
         if self._traced:
             raise RuntimeError(
@@ -522,22 +574,22 @@ class Optimizer(keras.optimizers.Optimizer):
         super().exclude_from_weight_decay(var_list, var_names)
         self._not_decayed = list(var_names or [])
 
-    def _use_weight_decay(self, variable):
+    def _use_weight_decay(self, variable: Variable) -> bool:
         """Whether a variable decays: patterns are searched for in its whole path, joined by "/"."""
         listed = self._var_key(variable) in getattr(self, "_exclude_from_weight_decay", [])
         patterns = getattr(self, "_not_decayed", [])
         return not listed and not any(re.search(pattern, _path(variable)) for pattern in patterns)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal optimizer, without its state; of a variable, its present value."""
-        config = super().get_config()
+        config: dict[str, Any] = super().get_config()
         for name in self._hyperparameters():
             if name != "learning_rate":
                 config[name] = _serialized(getattr(self, name))
         return config
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
         """An optimizer with the arguments in `config`."""
         arguments = dict(config)
         for name in cls._hyperparameters():
@@ -548,12 +600,14 @@ class Optimizer(keras.optimizers.Optimizer):
         return cls(**arguments)
 
     @classmethod
-    def _hyperparameters(cls):
+    def _hyperparameters(cls) -> list[str]:
         """The names of all arguments that are hyperparameters."""
         names = (name for base in reversed(cls.__mro__) for name in vars(base))
         return [name for name in dict.fromkeys(names) if isinstance(getattr(cls, name, None), Hyperparameter)]
 
-    def apply_gradients(self, grads_and_vars, **inputs):
+    def apply_gradients(
+        self, grads_and_vars: Iterable[tuple[Gradient | None, Variable]], **inputs: Input
+    ) -> keras.Variable:
         """Updates the variables of pairs (gradient, variable); returns the counter of calls, as in Keras.
 
         Raises TypeError for what are not such pairs, and what `apply` raises, which says what `inputs` are.
@@ -570,8 +624,13 @@ class Optimizer(keras.optimizers.Optimizer):
         self.apply([gradient for gradient, _ in pairs], [variable for _, variable in pairs], **inputs)
         return self._iterations
 
-    @tf.autograph.experimental.do_not_convert
-    def apply(self, grads, trainable_variables=None, **inputs):
+    @_not_converted
+    def apply(
+        self,
+        grads: Sequence[Gradient | None],
+        trainable_variables: Sequence[Variable] | None = None,
+        **inputs: Input,
+    ) -> None:
         """Updates the variables by their gradients, summed over the replicas if there are several.
 
         Args:
@@ -597,7 +656,7 @@ class Optimizer(keras.optimizers.Optimizer):
                 _checked_gradient(gradient, variable)
                 for gradient, variable in zip(grads, variables, strict=True)
             ]
-            tensors = [grads, *beside], [given[name] for name in self._inputs_of("scalar")]
+            tensors: list[list[Any]] = [[grads, *beside], [given[name] for name in self._inputs_of("scalar")]]
             replica = tf.distribute.get_replica_context()
             if replica is None:
                 self._step(tf.distribute.get_strategy(), tensors, variables)
@@ -613,23 +672,23 @@ class Optimizer(keras.optimizers.Optimizer):
                 )
         self._iterations.assign_add(1)
 
-    def scale_loss(self, loss):
+    def scale_loss(self, loss: tf.Tensor) -> tf.Tensor:
         """As in Keras, whose `fit` calls it in every step: the loss is what a formula reads that needs one."""
         if len(self._inputs_of("scalar")) == 1:
             self._loss = loss
         return super().scale_loss(loss)
 
-    def _inputs_of(self, shape):
+    def _inputs_of(self, shape: str) -> list[str]:
         return [name for name, of_shape in self._INPUTS.items() if of_shape == shape]
 
-    def _given(self, inputs):
+    def _given(self, inputs: Mapping[str, Input]) -> dict[str, Input]:
         """What the formula takes beside gradients: numbers as tensors, and for each variable its tensor."""
         if unknown := [name for name in inputs if name not in self._INPUTS]:
             takes = ", ".join(self._INPUTS) or "nothing beside gradients and variables"
             raise TypeError(f"`apply` of {self._RULES[0]} takes no '{unknown[0]}', only {takes}")
         given, loss, self._loss = dict(inputs), self._loss, None
         if loss is not None:
-            given.setdefault(*self._inputs_of("scalar"), loss)
+            given.setdefault(self._inputs_of("scalar")[0], loss)
         for name in self._INPUTS:
             if name not in given:
                 raise TypeError(
@@ -643,7 +702,9 @@ class Optimizer(keras.optimizers.Optimizer):
             )
         return given | numbers
 
-    def _built_with(self, grads, variables):
+    def _built_with(
+        self, grads: Sequence[Gradient | None], variables: Sequence[Variable] | None
+    ) -> list[Variable]:
         """The variables of a call, one per gradient; builds the optimizer if this is the first."""
         if variables is None and not self.built:
             raise ValueError(
@@ -660,43 +721,60 @@ class Optimizer(keras.optimizers.Optimizer):
         self._check_variables_are_known(variables)
         return variables
 
-    def _step(self, strategy, tensors, variables):
+    def _step(
+        self,
+        strategy: tf.distribute.Strategy,
+        tensors: Sequence[Sequence[Any]],
+        variables: Sequence[Variable],
+    ) -> None:
         """One update of all variables, with one learning rate, on each device that has a copy of them."""
         per_variable, numbers = tensors
         with self._shared:
             for name, of_devices in zip(self._inputs_of("scalar"), numbers, strict=True):
                 value, *_ = strategy.experimental_local_results(of_devices)
-                self._shared.get(("input", name), lambda value=value: value)
+                self._shared.get(("input", name), functools.partial(float64, value))
             learning_rate = self.learning_rate
             of_dtypes = {
                 id(k): k for k in (self._once_per_step(learning_rate, variable) for variable in variables)
             }
-            sums = {}
+            sums: Sums = {}
             for before, run in self._passes():
-                for k in of_dtypes.values() if before is not None else ():
-                    before(k, sums)
+                if before is not None:
+                    for k in of_dtypes.values():
+                        before(k, sums)
                 if run is not None:
                     sums |= self._over_all(
                         run, strategy, zip(variables, *per_variable, strict=True), learning_rate
                     )
 
-    def _passes(self):
+    def _passes(self) -> Iterator[Pass]:
         """The passes over all variables, in order, each after what follows from the sums of those before it."""
         yield None, self.update_step
 
-    def _over_all(self, run, strategy, each, learning_rate):
+    def _over_all(
+        self,
+        run: Callable[..., Sums | None],
+        strategy: tf.distribute.Strategy,
+        each: Iterable[tuple[Any, ...]],
+        learning_rate: Value,
+    ) -> Sums:
         """Runs a pass over all variables. Returns the sums over them that it takes, by name.
 
         All devices have the same gradients, so that one of them tells a variable's part of a sum.
         """
 
-        def update(variable, gradient, constraint, *beside):
+        def update(
+            variable: tf.Variable,
+            gradient: Gradient,
+            constraint: Callable[[tf.Variable], tf.Tensor] | None,
+            *beside: tf.Tensor,
+        ) -> Sums:
             terms = run(gradient, variable, learning_rate, *beside)
             if constraint is not None:
                 variable.assign(constraint(variable))
             return terms or {}
 
-        sums = {}
+        sums: Sums = {}
         for variable, gradient, *beside in each:
             constraint = variable.constraint if run == self.update_step else None
             arguments = (gradient, constraint, *beside)
@@ -706,23 +784,24 @@ class Optimizer(keras.optimizers.Optimizer):
                 sums[name] = sums[name] + term if name in sums else term
         return sums
 
-    def _input(self, name):
+    def _input(self, name: str) -> tf.Tensor:
         """A number that this step was given, as a float64 tensor."""
 
-        def missing():
+        def missing() -> NoReturn:
             raise RuntimeError(
                 f"`update_step` of {self._RULES[0]} runs inside of `apply` only, which is given `{name}`"
             )
 
         return self._shared.get(("input", name), missing)
 
-    def _once_per_step(self, learning_rate, variable):
+    def _once_per_step(self, learning_rate: Value, variable: Variable) -> Numbers:
         """The scalars of the step, in the dtype that the variable's update is computed in."""
         self._traced = self._traced or not tf.executing_eagerly()
         dtype = _compute_dtype(variable)
-        return self._shared.get(dtype, lambda: self._scalars(learning_rate, dtype))
+        k: Numbers = self._shared.get(dtype, lambda: self._scalars(learning_rate, dtype))
+        return k
 
-    def _value(self, name):
+    def _value(self, name: str) -> tf.Tensor:
         """What a hyperparameter is in this step, exactly, as a float64 tensor."""
         value = getattr(self, name)
         if isinstance(value, _SCHEDULE):
@@ -731,22 +810,24 @@ class Optimizer(keras.optimizers.Optimizer):
             value = self._shared.get(name, value)
         return float64(value)
 
-    def _every(self, calls):
+    def _every(self, calls: int | None) -> tf.Tensor | None:
         """Whether this call is the last of `calls` in a row; None, which is always, if `calls` is None."""
         return None if calls is None else tf.equal((self._iterations.value + 1) % calls, 0)
 
-    def _rows(self, gradient, variable, dtype):
+    def _rows(
+        self, gradient: Gradient, variable: Variable, dtype: tf.DType
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
         """The gradient's rows, those of the same index summed, and their indices; None as indices for all rows."""
         if not isinstance(gradient, tf.IndexedSlices) or not type(self).sparse.is_lazy(self):
             return dense(gradient, variable, dtype), None
         rows, places = tf.unique(gradient.indices)
         return tf.math.unsorted_segment_sum(tf.cast(gradient.values, dtype), places, tf.size(rows)), rows
 
-    def get_slot_names(self):
+    def get_slot_names(self) -> list[str]:
         """The names of the slots that a variable has."""
         return list(self._slots())
 
-    def get_slot(self, variable, slot_name):
+    def get_slot(self, variable: Variable, slot_name: str) -> keras.Variable:
         """The slot of that name of `variable`. Raises ValueError for one that it does not have."""
         slots = self._slots()
         if slot_name not in slots:
@@ -761,11 +842,11 @@ class Optimizer(keras.optimizers.Optimizer):
             )
         return slot
 
-    def __dir__(self):
+    def __dir__(self) -> list[str]:
         # Where this name is listed, tf.train.Checkpoint saves slots as tf.keras's old optimizers had them, once more.
         return [name for name in super().__dir__() if name != "get_slot_names"]
 
-    def export_state(self):
+    def export_state(self) -> dict[str, np.ndarray]:
         """The state as NumPy arrays, by names that all frameworks share.
 
         Returns:
@@ -782,7 +863,13 @@ class Optimizer(keras.optimizers.Optimizer):
             key: np.array(variables[0].numpy()) for key, (variables, _) in self._places({}).items()
         }
 
-    def import_state(self, mapping, *, names=None, axes=None):
+    def import_state(
+        self,
+        mapping: Mapping[str, np.ndarray],
+        *,
+        names: Mapping[str, str] | None = None,
+        axes: Mapping[str, Sequence[int]] | None = None,
+    ) -> None:
         """Continues from what `export_state` of an optimizer of this rule gave, here or in another framework.
 
         Args:
@@ -819,13 +906,13 @@ class Optimizer(keras.optimizers.Optimizer):
                 variable.assign(value)
         self._iterations.assign(calls)
 
-    def save_own_variables(self, store):
+    def save_own_variables(self, store: Store) -> None:
         """As in Keras, with the rule's name beside the variables: as an attribute where the store has any."""
         super().save_own_variables(store)
         attributes = _attributes(store)
         (store if attributes is None else attributes)["rule"] = np.array(self._RULES[0], "S")
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: Store) -> None:
         """As in Keras, but the state of another rule is an error; one without slots yet is skipped, as there."""
         state = {key: store[key] for key in sorted(store.keys()) if key != "rule"}
         if self.built and len(state) > 2:
@@ -846,7 +933,7 @@ class Optimizer(keras.optimizers.Optimizer):
                     )
         super().load_own_variables(state)
 
-    def _slots(self):
+    def _slots(self) -> dict[str, list[keras.Variable | None]]:
         """The variables of each slot that there is, in the order of those that they are of; None where one has none."""
         return {
             name: getattr(self, attribute)
@@ -854,7 +941,7 @@ class Optimizer(keras.optimizers.Optimizer):
             if hasattr(self, attribute)
         }
 
-    def _places(self, names):
+    def _places(self, names: Mapping[str, str]) -> dict[str, tuple[list[keras.Variable], str]]:
         """The slots of the exported state by their keys: variables (of a scalar one for each dtype, the widest first)
         and the path of the variable that they belong to.
         """
@@ -868,7 +955,7 @@ class Optimizer(keras.optimizers.Optimizer):
             places[f"scalars/{slot}"] = [by_dtype[dtype] for dtype in sorted(by_dtype, reverse=True)], ""
         return places
 
-    def _paths(self):
+    def _paths(self) -> list[str]:
         """The paths of the variables, which name them in an exported state."""
         if not self.built:
             raise ValueError(
@@ -880,7 +967,7 @@ class Optimizer(keras.optimizers.Optimizer):
         return paths
 
 
-def _counted(mapping, key):
+def _counted(mapping: Mapping[str, np.ndarray], key: str) -> int:
     """A counter of an exported state."""
     value = np.asarray(mapping[key])
     if value.shape or value.dtype.kind not in "iu" or value < 0:
@@ -888,7 +975,9 @@ def _counted(mapping, key):
     return int(value)
 
 
-def _laid_out(mapping, key, variable, axes):
+def _laid_out(
+    mapping: Mapping[str, np.ndarray], key: str, variable: keras.Variable, axes: Sequence[int] | None
+) -> np.ndarray:
     """An array of an exported state, as it lies in the variable."""
     value = np.asarray(mapping[key])
     if axes is not None:
@@ -902,7 +991,7 @@ def _laid_out(mapping, key, variable, axes):
     return value
 
 
-def _serialized(value):
+def _serialized(value: object) -> object:
     """A hyperparameter as a part of a config."""
     if isinstance(value, _VARIABLES):
         return float(value.numpy())
@@ -913,12 +1002,13 @@ def _serialized(value):
     )
 
 
-def _attributes(store):
+def _attributes(store: Store) -> Store | None:
     """The attributes of a store that is a group of an HDF5 file; None for another, a dictionary."""
-    return getattr(getattr(store, "_h5_entry_group", store), "attrs", None)
+    attributes: Store | None = getattr(getattr(store, "_h5_entry_group", store), "attrs", None)
+    return attributes
 
 
-def _rule_of(store):
+def _rule_of(store: Store) -> str | None:
     """The rule that a saved state is of; None if it does not tell.
 
     Keras's own files hold the optimizer's name, which tells unless the user chose it.

@@ -17,6 +17,9 @@ Differs from keras.optimizers.AdamW:
 - repeated indices of sparse gradients are summed before anything else, and only the rows they name change.
 """
 
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -74,13 +77,15 @@ class AdamW(_support.Optimizer):
         weight_average="_model_variables_moving_average",
     )
 
-    def _passes(self):
+    def _passes(self) -> Iterator[_support.Pass]:
         """The passes over all variables, in order, each after what follows from the sums of those before it."""
         if self.global_clipnorm is not None:
             yield None, self._sums
         yield self._before_update_step, self.update_step
 
-    def _sums(self, gradient, variable, learning_rate):
+    def _sums(
+        self, gradient: _support.Gradient, variable: _support.Variable, learning_rate: _support.Value
+    ) -> _support.Sums:
         """What `variable` adds to sums over all variables, by name."""
         i = self._get_variable_index(variable)
         k = self._once_per_step(learning_rate, variable)
@@ -88,7 +93,7 @@ class AdamW(_support.Optimizer):
         if self.gradient_accumulation_steps is not None:
             accumulated_gradient = _support.read(self._accumulated_gradients[i])
 
-        terms = {}
+        terms: _support.Sums = {}
         if self.loss_scale_factor is not None:
             g = g * k.inverse_loss_scale_factor
         if self.gradient_accumulation_steps is not None:
@@ -97,7 +102,7 @@ class AdamW(_support.Optimizer):
         terms["global_norm_sum"] = tf.reduce_sum(tf.square(tf.cast(g, tf.float64)))
         return terms
 
-    def _before_update_step(self, k, sums):
+    def _before_update_step(self, k: _support.Numbers, sums: _support.Sums) -> None:
         """What is known of all variables together, from their sums."""
         if self.global_clipnorm is not None:
             k.global_norm = tf.sqrt(sums["global_norm_sum"])
@@ -107,7 +112,9 @@ class AdamW(_support.Optimizer):
                 tf.constant(1, tf.float64),
             )
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(
+        self, gradient: _support.Gradient, variable: _support.Variable, learning_rate: _support.Value
+    ) -> None:
         """Updates `variable` and its slots by its gradient: stages and rule, in the program's order."""
         i = self._get_variable_index(variable)
         k = self._once_per_step(learning_rate, variable)
@@ -165,7 +172,7 @@ class AdamW(_support.Optimizer):
             _support.store(self._model_variables_moving_average[i], weight_average, where=where)
         _support.store(variable, w, rows, where=where)
 
-    def _scalars(self, learning_rate, dtype):
+    def _scalars(self, learning_rate: _support.Value, dtype: tf.DType) -> _support.Numbers:
         """What is the same for all elements in a step: computed in float64, rounded once to `dtype`."""
         t = tf.cast(self.iterations + 1, tf.float64)
         learning_rate = _support.float64(learning_rate)
@@ -206,25 +213,25 @@ class AdamW(_support.Optimizer):
 
     def __init__(
         self,
-        learning_rate=0.001,
-        weight_decay=0.004,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-07,
-        amsgrad=False,
-        clipnorm=None,
-        clipvalue=None,
-        global_clipnorm=None,
-        use_ema=False,
-        ema_momentum=0.99,
-        ema_overwrite_frequency=None,
-        loss_scale_factor=None,
-        gradient_accumulation_steps=None,
-        name=None,
+        learning_rate: _support.Scalar = 0.001,
+        weight_decay: _support.Scalar | None = 0.004,
+        beta_1: _support.Scalar = 0.9,
+        beta_2: _support.Scalar = 0.999,
+        epsilon: _support.Scalar = 1e-07,
+        amsgrad: bool = False,
+        clipnorm: _support.Scalar | None = None,
+        clipvalue: _support.Scalar | None = None,
+        global_clipnorm: _support.Scalar | None = None,
+        use_ema: bool = False,
+        ema_momentum: _support.Scalar = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: _support.Scalar | None = None,
+        gradient_accumulation_steps: int | None = None,
+        name: str | None = None,
         *,
-        sparse=None,
-        **kwargs,
-    ):
+        sparse: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             learning_rate=learning_rate,
             weight_decay=weight_decay,
@@ -245,13 +252,13 @@ class AdamW(_support.Optimizer):
         self.epsilon = epsilon
         self.amsgrad = amsgrad
 
-    def _add_slots(self, variables):
+    def _add_slots(self, variables: Sequence[_support.Variable]) -> None:
         """The slots of `variables`, under Keras's names and in its order."""
         self._m, self._v = self.add_optimizer_variables(variables, ["momentum", "velocity"])
         if self.amsgrad:
             self._v_hat = self.add_optimizer_variables(variables, "velocity_hat")
 
 
-def _one_minus_power(beta, t):
+def _one_minus_power(beta: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
     """`1 - beta**t`, without the digits that the subtraction would lose."""
     return -tf.math.expm1(t * tf.math.log(beta))

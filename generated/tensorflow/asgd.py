@@ -13,6 +13,9 @@ SGD with an average of its weights (Polyak & Juditsky 1992; Xu 2011, section 3.2
 `average` is what to evaluate; it is the weights until step `t_0`, and their mean from there on.
 """
 
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -68,13 +71,15 @@ class ASGD(_support.Optimizer):
     )
     _SCALAR_SLOTS = _support.fixed(eta="_eta", mu="_mu")
 
-    def _passes(self):
+    def _passes(self) -> Iterator[_support.Pass]:
         """The passes over all variables, in order, each after what follows from the sums of those before it."""
         if self.global_clipnorm is not None:
             yield None, self._sums
         yield self._before_update_step, self.update_step
 
-    def _sums(self, gradient, variable, learning_rate):
+    def _sums(
+        self, gradient: _support.Gradient, variable: _support.Variable, learning_rate: _support.Value
+    ) -> _support.Sums:
         """What `variable` adds to sums over all variables, by name."""
         i = self._get_variable_index(variable)
         k = self._once_per_step(learning_rate, variable)
@@ -82,7 +87,7 @@ class ASGD(_support.Optimizer):
         if self.gradient_accumulation_steps is not None:
             accumulated_gradient = _support.read(self._accumulated_gradients[i])
 
-        terms = {}
+        terms: _support.Sums = {}
         if self.loss_scale_factor is not None:
             g = g * k.inverse_loss_scale_factor
         if self.gradient_accumulation_steps is not None:
@@ -91,7 +96,7 @@ class ASGD(_support.Optimizer):
         terms["global_norm_sum"] = tf.reduce_sum(tf.square(tf.cast(g, tf.float64)))
         return terms
 
-    def _before_update_step(self, k, sums):
+    def _before_update_step(self, k: _support.Numbers, sums: _support.Sums) -> None:
         """What is known of all variables together, from their sums."""
         if self.global_clipnorm is not None:
             k.global_norm = tf.sqrt(sums["global_norm_sum"])
@@ -101,7 +106,9 @@ class ASGD(_support.Optimizer):
                 tf.constant(1, tf.float64),
             )
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(
+        self, gradient: _support.Gradient, variable: _support.Variable, learning_rate: _support.Value
+    ) -> None:
         """Updates `variable` and its slots by its gradient: stages and rule, in the program's order."""
         i = self._get_variable_index(variable)
         k = self._once_per_step(learning_rate, variable)
@@ -153,7 +160,7 @@ class ASGD(_support.Optimizer):
             _support.store(self._model_variables_moving_average[i], weight_average, where=where)
         _support.store(variable, w, where=where)
 
-    def _scalars(self, learning_rate, dtype):
+    def _scalars(self, learning_rate: _support.Value, dtype: tf.DType) -> _support.Numbers:
         """What is the same for all elements in a step: computed in float64, rounded once to `dtype`."""
         t = tf.cast(self.iterations + 1, tf.float64)
         where = self._every(self.gradient_accumulation_steps)
@@ -197,24 +204,24 @@ class ASGD(_support.Optimizer):
 
     def __init__(
         self,
-        learning_rate=0.01,
-        decay=0.0001,
-        alpha=0.75,
-        t_0=1000000.0,
-        weight_decay=None,
-        clipnorm=None,
-        clipvalue=None,
-        global_clipnorm=None,
-        use_ema=False,
-        ema_momentum=0.99,
-        ema_overwrite_frequency=None,
-        loss_scale_factor=None,
-        gradient_accumulation_steps=None,
-        name=None,
+        learning_rate: _support.Scalar = 0.01,
+        decay: _support.Scalar = 0.0001,
+        alpha: _support.Scalar = 0.75,
+        t_0: _support.Scalar = 1000000.0,
+        weight_decay: _support.Scalar | None = None,
+        clipnorm: _support.Scalar | None = None,
+        clipvalue: _support.Scalar | None = None,
+        global_clipnorm: _support.Scalar | None = None,
+        use_ema: bool = False,
+        ema_momentum: _support.Scalar = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: _support.Scalar | None = None,
+        gradient_accumulation_steps: int | None = None,
+        name: str | None = None,
         *,
-        sparse=None,
-        **kwargs,
-    ):
+        sparse: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             learning_rate=learning_rate,
             weight_decay=weight_decay,
@@ -234,7 +241,7 @@ class ASGD(_support.Optimizer):
         self.alpha = alpha
         self.t_0 = t_0
 
-    def _add_slots(self, variables):
+    def _add_slots(self, variables: Sequence[_support.Variable]) -> None:
         """The slots of `variables`, under Keras's names and in its order."""
         self._average = self.add_optimizer_variables(variables, "average")
         self._eta = self._scalar_slots(variables, "eta", self._initial("learning_rate"))

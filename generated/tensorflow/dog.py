@@ -11,6 +11,9 @@
 SGD whose step is the distance gone over the gradients met (Ivgi, Hinder & Carmon 2023, equation 2).
 """
 
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -65,13 +68,15 @@ class DoG(_support.Optimizer):
     _COPIES = ("start",)
     _SCALAR_SLOTS = _support.fixed(distance="_distance", squares="_squares")
 
-    def _passes(self):
+    def _passes(self) -> Iterator[_support.Pass]:
         """The passes over all variables, in order, each after what follows from the sums of those before it."""
         yield None, self._pass_1
         yield self._before_pass_2, self._pass_2
         yield self._before_update_step, self.update_step
 
-    def _pass_1(self, gradient, variable, learning_rate):
+    def _pass_1(
+        self, gradient: _support.Gradient, variable: _support.Variable, learning_rate: _support.Value
+    ) -> _support.Sums:
         """What `variable` adds to sums over all variables, by name."""
         i = self._get_variable_index(variable)
         k = self._once_per_step(learning_rate, variable)
@@ -81,7 +86,7 @@ class DoG(_support.Optimizer):
         if self.gradient_accumulation_steps is not None:
             accumulated_gradient = _support.read(self._accumulated_gradients[i])
 
-        terms = {}
+        terms: _support.Sums = {}
         if self.loss_scale_factor is not None:
             g = g * k.inverse_loss_scale_factor
         if self.gradient_accumulation_steps is not None:
@@ -105,7 +110,7 @@ class DoG(_support.Optimizer):
         terms["gone_sum"] = tf.reduce_sum(tf.square(tf.cast(w - start, tf.float64)))
         return terms
 
-    def _before_pass_2(self, k, sums):
+    def _before_pass_2(self, k: _support.Numbers, sums: _support.Sums) -> None:
         """What is known of all variables together, from their sums."""
         where = self._every(self.gradient_accumulation_steps)
         if self.global_clipnorm is not None:
@@ -120,7 +125,9 @@ class DoG(_support.Optimizer):
         k.distance = tf.cast(_support.maximum(tf.cast(k.old_distance, tf.float64), k.gone), k.dtype)
         _support.store(self._distance[k.dtype.name], k.distance, where=where)
 
-    def _pass_2(self, gradient, variable, learning_rate):
+    def _pass_2(
+        self, gradient: _support.Gradient, variable: _support.Variable, learning_rate: _support.Value
+    ) -> _support.Sums:
         """What `variable` adds to sums over all variables, by name."""
         i = self._get_variable_index(variable)
         k = self._once_per_step(learning_rate, variable)
@@ -128,7 +135,7 @@ class DoG(_support.Optimizer):
         if self.gradient_accumulation_steps is not None:
             accumulated_gradient = _support.read(self._accumulated_gradients[i])
 
-        terms = {}
+        terms: _support.Sums = {}
         if self.loss_scale_factor is not None:
             g = g * k.inverse_loss_scale_factor
         if self.gradient_accumulation_steps is not None:
@@ -149,7 +156,7 @@ class DoG(_support.Optimizer):
         terms["squares_sum"] = tf.reduce_sum(tf.square(tf.cast(g, tf.float64)))
         return terms
 
-    def _before_update_step(self, k, sums):
+    def _before_update_step(self, k: _support.Numbers, sums: _support.Sums) -> None:
         """What is known of all variables together, from their sums."""
         where = self._every(self.gradient_accumulation_steps)
         k.squares = tf.cast(tf.cast(k.old_squares, tf.float64) + sums["squares_sum"], k.dtype)
@@ -160,7 +167,9 @@ class DoG(_support.Optimizer):
             / tf.sqrt(tf.cast(k.squares, tf.float64) + tf.cast(k.epsilon, tf.float64))
         )
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(
+        self, gradient: _support.Gradient, variable: _support.Variable, learning_rate: _support.Value
+    ) -> None:
         """Updates `variable` and its slots by its gradient: stages and rule, in the program's order."""
         i = self._get_variable_index(variable)
         k = self._once_per_step(learning_rate, variable)
@@ -206,7 +215,7 @@ class DoG(_support.Optimizer):
             _support.store(self._model_variables_moving_average[i], weight_average, where=where)
         _support.store(variable, w, where=where)
 
-    def _scalars(self, learning_rate, dtype):
+    def _scalars(self, learning_rate: _support.Value, dtype: tf.DType) -> _support.Numbers:
         """What is the same for all elements in a step: computed in float64, rounded once to `dtype`."""
         t = tf.cast(self.iterations + 1, tf.float64)
         distance = _support.float64(self._distance[dtype.name])
@@ -245,23 +254,23 @@ class DoG(_support.Optimizer):
 
     def __init__(
         self,
-        learning_rate=1.0,
-        first_step=1e-06,
-        epsilon=1e-08,
-        weight_decay=None,
-        clipnorm=None,
-        clipvalue=None,
-        global_clipnorm=None,
-        use_ema=False,
-        ema_momentum=0.99,
-        ema_overwrite_frequency=None,
-        loss_scale_factor=None,
-        gradient_accumulation_steps=None,
-        name=None,
+        learning_rate: _support.Scalar = 1.0,
+        first_step: _support.Scalar = 1e-06,
+        epsilon: _support.Scalar = 1e-08,
+        weight_decay: _support.Scalar | None = None,
+        clipnorm: _support.Scalar | None = None,
+        clipvalue: _support.Scalar | None = None,
+        global_clipnorm: _support.Scalar | None = None,
+        use_ema: bool = False,
+        ema_momentum: _support.Scalar = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: _support.Scalar | None = None,
+        gradient_accumulation_steps: int | None = None,
+        name: str | None = None,
         *,
-        sparse=None,
-        **kwargs,
-    ):
+        sparse: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             learning_rate=learning_rate,
             weight_decay=weight_decay,
@@ -280,7 +289,7 @@ class DoG(_support.Optimizer):
         self.first_step = first_step
         self.epsilon = epsilon
 
-    def _add_slots(self, variables):
+    def _add_slots(self, variables: Sequence[_support.Variable]) -> None:
         """The slots of `variables`, under Keras's names and in its order."""
         self._start = self._copies(variables, "start")
         self._distance = self._scalar_slots(variables, "distance", 0.0)

@@ -15,6 +15,9 @@
 Adam that estimates its step size (Mishchenko & Defazio 2024, algorithm 4).
 """
 
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -76,14 +79,16 @@ class Prodigy(_support.Optimizer):
     _COPIES = ("start",)
     _SCALAR_SLOTS = _support.fixed(d="_d", r="_r")
 
-    def _passes(self):
+    def _passes(self) -> Iterator[_support.Pass]:
         """The passes over all variables, in order, each after what follows from the sums of those before it."""
         if self.global_clipnorm is not None:
             yield None, self._sums
         yield self._before_update_step, self.update_step
         yield self._after_all_passes, None
 
-    def _sums(self, gradient, variable, learning_rate):
+    def _sums(
+        self, gradient: _support.Gradient, variable: _support.Variable, learning_rate: _support.Value
+    ) -> _support.Sums:
         """What `variable` adds to sums over all variables, by name."""
         i = self._get_variable_index(variable)
         k = self._once_per_step(learning_rate, variable)
@@ -91,7 +96,7 @@ class Prodigy(_support.Optimizer):
         if self.gradient_accumulation_steps is not None:
             accumulated_gradient = _support.read(self._accumulated_gradients[i])
 
-        terms = {}
+        terms: _support.Sums = {}
         if self.loss_scale_factor is not None:
             g = g * k.inverse_loss_scale_factor
         if self.gradient_accumulation_steps is not None:
@@ -100,7 +105,7 @@ class Prodigy(_support.Optimizer):
         terms["global_norm_sum"] = tf.reduce_sum(tf.square(tf.cast(g, tf.float64)))
         return terms
 
-    def _before_update_step(self, k, sums):
+    def _before_update_step(self, k: _support.Numbers, sums: _support.Sums) -> None:
         """What is known of all variables together, from their sums."""
         if self.global_clipnorm is not None:
             k.global_norm = tf.sqrt(sums["global_norm_sum"])
@@ -110,7 +115,9 @@ class Prodigy(_support.Optimizer):
                 tf.constant(1, tf.float64),
             )
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(
+        self, gradient: _support.Gradient, variable: _support.Variable, learning_rate: _support.Value
+    ) -> _support.Sums:
         """Updates `variable` and its slots by its gradient: stages and rule, in the program's order.
 
         Returns what `variable` adds to sums over all variables, by name.
@@ -128,7 +135,7 @@ class Prodigy(_support.Optimizer):
         if self.use_ema:
             weight_average = _support.read(self._model_variables_moving_average[i])
 
-        terms = {}
+        terms: _support.Sums = {}
         if self.loss_scale_factor is not None:
             g = g * k.inverse_loss_scale_factor
         if self.gradient_accumulation_steps is not None:
@@ -173,7 +180,7 @@ class Prodigy(_support.Optimizer):
         _support.store(variable, w, where=where)
         return terms
 
-    def _after_all_passes(self, k, sums):
+    def _after_all_passes(self, k: _support.Numbers, sums: _support.Sums) -> None:
         """What is known of all variables together, from their sums."""
         where = self._every(self.gradient_accumulation_steps)
         k.r = tf.cast(
@@ -191,7 +198,7 @@ class Prodigy(_support.Optimizer):
         )
         _support.store(self._d[k.dtype.name], k.d, where=where)
 
-    def _scalars(self, learning_rate, dtype):
+    def _scalars(self, learning_rate: _support.Value, dtype: tf.DType) -> _support.Numbers:
         """What is the same for all elements in a step: computed in float64, rounded once to `dtype`."""
         t = tf.cast(self.iterations + 1, tf.float64)
         d = _support.float64(self._d[dtype.name])
@@ -238,25 +245,25 @@ class Prodigy(_support.Optimizer):
 
     def __init__(
         self,
-        learning_rate=1.0,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-08,
-        d_0=1e-06,
-        weight_decay=None,
-        clipnorm=None,
-        clipvalue=None,
-        global_clipnorm=None,
-        use_ema=False,
-        ema_momentum=0.99,
-        ema_overwrite_frequency=None,
-        loss_scale_factor=None,
-        gradient_accumulation_steps=None,
-        name=None,
+        learning_rate: _support.Scalar = 1.0,
+        beta_1: _support.Scalar = 0.9,
+        beta_2: _support.Scalar = 0.999,
+        epsilon: _support.Scalar = 1e-08,
+        d_0: _support.Scalar = 1e-06,
+        weight_decay: _support.Scalar | None = None,
+        clipnorm: _support.Scalar | None = None,
+        clipvalue: _support.Scalar | None = None,
+        global_clipnorm: _support.Scalar | None = None,
+        use_ema: bool = False,
+        ema_momentum: _support.Scalar = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: _support.Scalar | None = None,
+        gradient_accumulation_steps: int | None = None,
+        name: str | None = None,
         *,
-        sparse=None,
-        **kwargs,
-    ):
+        sparse: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             learning_rate=learning_rate,
             weight_decay=weight_decay,
@@ -277,7 +284,7 @@ class Prodigy(_support.Optimizer):
         self.epsilon = epsilon
         self.d_0 = d_0
 
-    def _add_slots(self, variables):
+    def _add_slots(self, variables: Sequence[_support.Variable]) -> None:
         """The slots of `variables`, under Keras's names and in its order."""
         self._m, self._v, self._s = self.add_optimizer_variables(variables, ["m", "v", "s"])
         self._start = self._copies(variables, "start")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,18 @@ WITHOUT_A_START = ["ftrl"]
 """Rules whose weights follow from the sums of gradients alone: as long as these are zero, so are the weights."""
 
 BIT_EXACT = [rule for rule in RULES if is_bit_exact(PROGRAMS[rule])]
+
+
+COUNTING = [rule for rule in PROGRAMS if any(h.integer and not h.stage for h in PROGRAMS[rule].hypers)]
+"""Rules with whole numbers of their own, which strict scalars do not read as pairs."""
+
+
+@pytest.mark.parametrize("rule", COUNTING)
+def test_strict_files_pass_ruff(rule: str) -> None:
+    command = [sys.executable, "-m", "ruff", "check", "--isolated", "-"]
+    text = rendered(rule, "strict")[f"tensorflow/{rule}.py"]
+    done = subprocess.run(command, input=text, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

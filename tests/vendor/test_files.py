@@ -51,7 +51,6 @@ def test_ruff(folder: Path) -> None:
 
 UNTYPED = {
     "jax": "its support modules have functions without types",
-    "tensorflow": "its classes and support modules have functions without types",
 }
 """The targets whose files do not yet pass mypy --strict, and why."""
 

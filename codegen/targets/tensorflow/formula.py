@@ -130,7 +130,7 @@ class _Passes:
 
     def _lines(self, phase: Phase, alone: Guard) -> Lines:
         """All statements in order, stores as assignments to local names. `alone`: what holds in the whole pass."""
-        lines = Lines(["terms = {}"] if phase.sums else [])
+        lines = Lines(["terms: _support.Sums = {}"] if phase.sums else [])
         for position, statement in enumerate((*phase.statements, None)):
             for total in phase.sums:
                 if total.position == position:

@@ -17,6 +17,7 @@ from ...ir.nodes import (
     Region,
     Statement,
     Store,
+    children,
     references,
     walk,
 )  # fmt: skip
@@ -125,7 +126,7 @@ def _rounded(text: str, value: Expression, strict: bool) -> str:
 
 def hyper_lines(program: Program, region: Region) -> list[str]:
     """Local names for the hyperparameters and inputs that the scalars read, exactly as they were passed."""
-    refs = list(_references(region.scalars))
+    refs = list(_references_to_pairs(region.scalars) if program.strict else _references(region.scalars))
     read = {ref.name for ref in refs if ref.kind is Kind.HYPER}
     lines, printer = [], _scalar_printer(program, region)
     for hyper in program.hypers:
@@ -157,3 +158,16 @@ def operations(program: Program) -> set[Fn]:
 
 def _references(statements: Iterable[Statement]) -> Iterator[Ref]:
     return (ref for statement in statements for ref in references(statement.value))
+
+
+def _references_to_pairs(statements: Iterable[Statement]) -> Iterator[Ref]:
+    """What strict scalars read as pairs: a remainder's operands are integers, which stand in it as they are."""
+
+    def within(node: Expression) -> Iterator[Ref]:
+        if isinstance(node, Ref):
+            yield node
+        elif not (isinstance(node, Op) and node.fn is Fn.REMAINDER):
+            for child in children(node):
+                yield from within(child)
+
+    return (ref for statement in statements for ref in within(statement.value))

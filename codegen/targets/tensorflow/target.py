@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -22,16 +23,29 @@ from . import statements
 from .formula import passes
 from .printer import DECISIONS, HELPERS, NESTINGS, TensorFlowPrinter, may_be_none
 
+
+@dataclass(frozen=True)
+class Argument:
+    """An argument of the constructor: its name, type and default, as text."""
+
+    name: str
+    type: str
+    default: str
+
+
 KERAS_ARGUMENTS = {
-    "weight_decay": "None",
-    "clipnorm": "None",
-    "clipvalue": "None",
-    "global_clipnorm": "None",
-    "use_ema": "False",
-    "ema_momentum": "0.99",
-    "ema_overwrite_frequency": "None",
-    "loss_scale_factor": "None",
-    "gradient_accumulation_steps": "None",
+    argument.name: argument
+    for argument in (
+        Argument("weight_decay", "float | None", "None"),
+        Argument("clipnorm", "float | None", "None"),
+        Argument("clipvalue", "float | None", "None"),
+        Argument("global_clipnorm", "float | None", "None"),
+        Argument("use_ema", "bool", "False"),
+        Argument("ema_momentum", "float", "0.99"),
+        Argument("ema_overwrite_frequency", "int | None", "None"),
+        Argument("loss_scale_factor", "float | None", "None"),
+        Argument("gradient_accumulation_steps", "int | None", "None"),
+    )
 }
 """What every Keras optimizer takes after its own arguments, in Keras's order, with Keras's defaults."""
 
@@ -59,7 +73,7 @@ class TensorFlow:
         file = Path(program.source).with_suffix(".py").name
         return {
             file: self.templates.render("rule.py.jinja", _context(program)),
-            "_support.py": self.templates.render("support.py.jinja", {"defaults": KERAS_ARGUMENTS}),
+            "_support.py": self.templates.render("support.py.jinja", {"keras_arguments": KERAS_ARGUMENTS.values()}),
         }
 
 
@@ -173,25 +187,32 @@ def _names(slot: SlotInfo) -> set[str]:
     return found
 
 
-def _conventions(program: Program) -> list[Hyperparameter | Choice]:
+def _conventions(program: Program) -> list[Argument]:
     """What only says which peer's formula is meant: keyword-only arguments."""
-    return [item for item in _declared(program) if item.convention]
+    return [_argument(item) for item in _declared(program) if item.convention]
 
 
 def _declared(program: Program) -> list[Hyperparameter | Choice]:
     return [*program.hypers, *program.options]
 
 
-def _arguments(program: Program, peer: Peer | None) -> list[tuple[str, str]]:
-    """Names and defaults of the constructor's arguments: in the peer's order, then what all Keras optimizers take."""
-    defaults = dict(KERAS_ARGUMENTS)
-    own: dict[str, str] = {}
+def _arguments(program: Program, peer: Peer | None) -> list[Argument]:
+    """The constructor's arguments: in the peer's order, then what all Keras optimizers take."""
+    of_keras = dict(KERAS_ARGUMENTS)
+    own: dict[str, Argument] = {}
     for item in _declared(program):
         if not item.convention:
-            (defaults if item.stage else own)[item.name] = repr(item.default)
-    values = own | {name: default for name, default in defaults.items() if name not in own}
+            (of_keras if item.stage else own)[item.name] = _argument(item)
+    values = own | {name: argument for name, argument in of_keras.items() if name not in own}
     order = [*(peer.arguments if peer else ()), *values]
-    return [(name, values[name]) for name in dict.fromkeys(order) if name in values]
+    return [values[name] for name in dict.fromkeys(order) if name in values]
+
+
+def _argument(item: Hyperparameter | Choice) -> Argument:
+    if isinstance(item, Choice):
+        return Argument(item.name, "str" if item.choices else "bool", repr(item.default))
+    type_of_value = "int" if item.integer else "_support.Scalar"
+    return Argument(item.name, f"{type_of_value} | None" if may_be_none(item) else type_of_value, repr(item.default))
 
 
 def _bounds(hyper: Hyperparameter, decides_slots: bool) -> str:
