@@ -238,9 +238,11 @@ def _step_error(optimizer: Any, error: type[Exception] = ValueError) -> str:
     return str(caught.value)
 
 
-def test_rows_columns_and_matrices(strict: Callable[[str], Any]) -> None:
+@pytest.mark.parametrize("is_peers", [False, True])
+def test_rows_columns_and_matrices(is_peers: bool, strict: Callable[[str], Any]) -> None:
     """Parameters with rows beside others, several matrices, none at all; one whose rows do not follow each other."""
-    pair = Pair(strict("adafactor"), [(3, 5), (2, 40, 7), (0, 3), (3, 0), (300,), (9, 8)])
+    shapes = [(3, 5), (2, 40, 7), (0, 3), (3, 0), (300,), (9, 8)]
+    pair = Pair(strict("adafactor"), shapes, eps=(1e-2, 1e-3), epsilon_as_floor=is_peers)
     for w in (pair.ws[5], pair.others[5]):
         w.data = w.data.t().contiguous().t()
     for _ in range(3):
