@@ -8,10 +8,9 @@
 //     r = (1 - fresh) * r + fresh * (total(squares, over=axis -1) / length(squares, over=axis -1))
 //     c = (1 - fresh) * c + fresh * (total(squares, over=axis -2) / length(squares, over=axis -2))
 //     v = (1 - fresh) * v + fresh * squares
-//     level =
-//         maximum(total(r, over=axis -2) / length(r, over=axis -2),
-//         epsilon_1) if epsilon_as_floor else total(r, over=axis -2) / length(r, over=axis -2)
-//     root = sqrt(r / level) * sqrt(c) if at least 2 axes else sqrt(v)
+//     level = total(r, over=axis -2) / length(r, over=axis -2)
+//     floored = maximum(level, epsilon_1) if epsilon_as_floor else level
+//     root = sqrt(r / floored) * sqrt(c) if at least 2 axes else sqrt(v)
 //     direction = g / (maximum(root, epsilon_1) if epsilon_as_floor else root)
 //     excess =
 //         maximum(1,
@@ -420,8 +419,7 @@ template <typename C> inline Scalars<C> advance(AdafactorRow &row, int64_t optio
     return k;
 }
 
-enum Sum { gradient_norm_sum, global_norm_sum, excess_sum, size_sum, r_sum, c_sum, level_sum, level_sum_2,
-    sums };
+enum Sum { gradient_norm_sum, global_norm_sum, excess_sum, size_sum, r_sum, c_sum, level_sum, sums };
 
 // One element's slots before the first step.
 template <bool gradient_accumulation_steps, bool use_ema, bool at_least_2_axes, typename C>
@@ -510,7 +508,6 @@ template <typename C>
 inline void row_3(const Scalars<C> &k, const PerTensor3<C> &n, C r_sum, C &r, double (&term)[sums]) {
     r = k.one_minus_fresh * r + k.fresh * (r_sum / n.length_of_w);
     term[level_sum] = double(r);
-    term[level_sum_2] = double(r);
 }
 
 // One column, from sums of earlier passes.
@@ -534,7 +531,7 @@ inline PerTensor4<C> per_tensor_4(const Scalars<C> &k, const double *sum) {
 template <bool gradient_accumulation_steps, bool loss_scale_factor, bool clipvalue, bool clipnorm,
     bool global_clipnorm, bool weight_decay, bool epsilon_as_floor, bool at_least_2_axes, typename C>
 inline void update_4(const Scalars<C> &k, const PerTensor4<C> &n, C w, C g, C v, C accumulated_gradient, C r,
-        C c, C level, double (&term)[sums]) {
+        C c, C floored, double (&term)[sums]) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -545,7 +542,7 @@ inline void update_4(const Scalars<C> &k, const PerTensor4<C> &n, C w, C g, C v,
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
     if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
-    const C root = at_least_2_axes ? sqrt(r / level) * sqrt(c) : sqrt(v);
+    const C root = at_least_2_axes ? sqrt(r / floored) * sqrt(c) : sqrt(v);
     const C direction = g / (epsilon_as_floor ? maximum(root, k.epsilon_1) : root);
     term[excess_sum] = square(double(direction));
     term[size_sum] = square(double(w));
@@ -553,8 +550,9 @@ inline void update_4(const Scalars<C> &k, const PerTensor4<C> &n, C w, C g, C v,
 
 // One matrix, from sums of earlier passes.
 template <bool epsilon_as_floor, typename C>
-inline void matrix_4(const Scalars<C> &k, int64_t rows, C level_sum, C level_sum_2, C &level) {
-    level = epsilon_as_floor ? maximum(level_sum / C(rows), k.epsilon_1) : level_sum_2 / C(rows);
+inline void matrix_4(const Scalars<C> &k, int64_t rows, C level_sum, C &level, C &floored) {
+    level = level_sum / C(rows);
+    floored = epsilon_as_floor ? maximum(level, k.epsilon_1) : level;
 }
 
 // What the elements of a tensor share, from the sums of earlier passes.
@@ -577,7 +575,7 @@ template <bool gradient_accumulation_steps, bool use_ema, bool loss_scale_factor
     bool clipnorm, bool global_clipnorm, bool weight_decay, bool ema_overwrite_frequency,
     bool epsilon_as_floor, bool at_least_2_axes, typename C>
 inline void update_5(const Scalars<C> &k, const PerTensor5<C> &n, C &w, C g, C v, C &accumulated_gradient,
-        C &weight_average, C r, C c, C level) {
+        C &weight_average, C r, C c, C floored) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -588,7 +586,7 @@ inline void update_5(const Scalars<C> &k, const PerTensor5<C> &n, C &w, C g, C v
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
     if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
-    const C root = at_least_2_axes ? sqrt(r / level) * sqrt(c) : sqrt(v);
+    const C root = at_least_2_axes ? sqrt(r / floored) * sqrt(c) : sqrt(v);
     const C direction = g / (epsilon_as_floor ? maximum(root, k.epsilon_1) : root);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     w = w - n.size_times_rate_over_excess * direction;
@@ -639,12 +637,12 @@ inline int64_t place_of_r_sum([[maybe_unused]] const AdafactorTensor &x) { retur
 inline int64_t place_of_c_sum(const AdafactorTensor &x) { return x.matrices * x.rows; }
 inline int64_t place_of_level_sum(const AdafactorTensor &x) { return x.matrices
     * (x.rows + tiles_of(x) * x.columns); }
-inline int64_t place_of_level_sum_2(const AdafactorTensor &x) { return x.matrices
-    * (x.rows + tiles_of(x) * x.columns + tiles_of(x)); }
 inline int64_t place_of_level(const AdafactorTensor &x) { return x.matrices
-    * (x.rows + tiles_of(x) * x.columns + tiles_of(x) + tiles_of(x)); }
+    * (x.rows + tiles_of(x) * x.columns + tiles_of(x)); }
+inline int64_t place_of_floored(const AdafactorTensor &x) { return x.matrices
+    * (x.rows + tiles_of(x) * x.columns + tiles_of(x) + 1); }
 inline int64_t scratch_size(const AdafactorTensor &x) { return x.matrices
-    * (x.rows + tiles_of(x) * x.columns + tiles_of(x) + tiles_of(x) + 1); }
+    * (x.rows + tiles_of(x) * x.columns + tiles_of(x) + 1 + 1); }
 
 struct Tile {
     int64_t tensor, matrix, number;
@@ -735,17 +733,14 @@ void update_3_lines(const Scalars<Compute<T>> &k,
     C *const r_ = static_cast<C *>(x.r) + tile.matrix * x.rows + first;
     const double *const r_sum_ = scratch + place_of_r_sum(x) + tile.matrix * x.rows + first;
     double level_sum_of_tile = 0;
-    double level_sum_2_of_tile = 0;
     for (int64_t row = 0; row < rows; ++row) {
         C r = r_[row];
         double term[sums] = {};
         row_3(k, n, C(r_sum_[row]), r, term);
         r_[row] = r;
         level_sum_of_tile += term[level_sum];
-        level_sum_2_of_tile += term[level_sum_2];
     }
     scratch[place_of_level_sum(x) + tile.matrix * tiles + tile.number] = level_sum_of_tile;
-    scratch[place_of_level_sum_2(x) + tile.matrix * tiles + tile.number] = level_sum_2_of_tile;
     C *const c_ = static_cast<C *>(x.c) + tile.matrix * x.columns;
     const double *const c_sum_ = scratch + place_of_c_sum(x) + tile.matrix * tiles * x.columns;
     const int64_t end = x.columns * (tile.number + 1) / tiles;
@@ -764,16 +759,16 @@ void update_4_matrices(const Scalars<Compute<T>> &k, const AdafactorTensor &x, d
     using C = Compute<T>;
     const int64_t tiles = tiles_of(x);
     double *const level_ = scratch + place_of_level(x);
+    double *const floored_ = scratch + place_of_floored(x);
     for (int64_t matrix = 0; matrix < x.matrices; ++matrix) {
         double level_sum = 0;
         for (int64_t i = 0; i < tiles; ++i)
             level_sum += scratch[place_of_level_sum(x) + matrix * tiles + i];
-        double level_sum_2 = 0;
-        for (int64_t i = 0; i < tiles; ++i)
-            level_sum_2 += scratch[place_of_level_sum_2(x) + matrix * tiles + i];
         C level = {};
-        matrix_4<epsilon_as_floor>(k, x.rows, C(level_sum), C(level_sum_2), level);
+        C floored = {};
+        matrix_4<epsilon_as_floor>(k, x.rows, C(level_sum), level, floored);
         level_[matrix] = level;
+        floored_[matrix] = floored;
     }
 }
 
@@ -878,8 +873,8 @@ void update_4_block(const Scalars<Compute<T>> &k,
     if constexpr (at_least_2_axes) spread<Along::row>(static_cast<const C *>(x.r), x, block, r_);
     C c_[block_size];
     if constexpr (at_least_2_axes) spread<Along::column>(static_cast<const C *>(x.c), x, block, c_);
-    C level_[block_size];
-    if constexpr (at_least_2_axes) spread<Along::matrix>(scratch + place_of_level(x), x, block, level_);
+    C floored_[block_size];
+    if constexpr (at_least_2_axes) spread<Along::matrix>(scratch + place_of_floored(x), x, block, floored_);
     double lane[sums][lanes] = {};
     for (int64_t begin = 0; begin < block.size; begin += lanes) {
         const int64_t size = std::min(lanes, block.size - begin);
@@ -896,12 +891,12 @@ void update_4_block(const Scalars<Compute<T>> &k,
             if constexpr (at_least_2_axes) r = load(r_[i]);
             C c = {};
             if constexpr (at_least_2_axes) c = load(c_[i]);
-            C level = {};
-            if constexpr (at_least_2_axes) level = load(level_[i]);
+            C floored = {};
+            if constexpr (at_least_2_axes) floored = load(floored_[i]);
             double term[sums] = {};
             update_4<gradient_accumulation_steps, loss_scale_factor, clipvalue, clipnorm, global_clipnorm,
                 weight_decay, epsilon_as_floor, at_least_2_axes>(k, n, w, g, v, accumulated_gradient, r, c,
-                level, term);
+                floored, term);
             lane[excess_sum][j] += term[excess_sum];
             lane[size_sum][j] += term[size_sum];
         }
@@ -926,8 +921,8 @@ void update_5_block(const Scalars<Compute<T>> &k,
     if constexpr (at_least_2_axes) spread<Along::row>(static_cast<const C *>(x.r), x, block, r_);
     C c_[block_size];
     if constexpr (at_least_2_axes) spread<Along::column>(static_cast<const C *>(x.c), x, block, c_);
-    C level_[block_size];
-    if constexpr (at_least_2_axes) spread<Along::matrix>(scratch + place_of_level(x), x, block, level_);
+    C floored_[block_size];
+    if constexpr (at_least_2_axes) spread<Along::matrix>(scratch + place_of_floored(x), x, block, floored_);
     L *__restrict__ const copy_ = copies<L> ? static_cast<L *>(x.copy) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
@@ -943,11 +938,11 @@ void update_5_block(const Scalars<Compute<T>> &k,
         if constexpr (at_least_2_axes) r = load(r_[i]);
         C c = {};
         if constexpr (at_least_2_axes) c = load(c_[i]);
-        C level = {};
-        if constexpr (at_least_2_axes) level = load(level_[i]);
+        C floored = {};
+        if constexpr (at_least_2_axes) floored = load(floored_[i]);
         update_5<gradient_accumulation_steps, use_ema, loss_scale_factor, clipvalue, clipnorm,
             global_clipnorm, weight_decay, ema_overwrite_frequency, epsilon_as_floor, at_least_2_axes>(k, n,
-            w, g, v, accumulated_gradient, weight_average, r, c, level);
+            w, g, v, accumulated_gradient, weight_average, r, c, floored);
         store(w_[i], w);
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
         if constexpr (use_ema) store(weight_average_[i], weight_average);

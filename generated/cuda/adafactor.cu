@@ -8,10 +8,9 @@
 //     r = (1 - fresh) * r + fresh * (total(squares, over=axis -1) / length(squares, over=axis -1))
 //     c = (1 - fresh) * c + fresh * (total(squares, over=axis -2) / length(squares, over=axis -2))
 //     v = (1 - fresh) * v + fresh * squares
-//     level =
-//         maximum(total(r, over=axis -2) / length(r, over=axis -2),
-//         epsilon_1) if epsilon_as_floor else total(r, over=axis -2) / length(r, over=axis -2)
-//     root = sqrt(r / level) * sqrt(c) if at least 2 axes else sqrt(v)
+//     level = total(r, over=axis -2) / length(r, over=axis -2)
+//     floored = maximum(level, epsilon_1) if epsilon_as_floor else level
+//     root = sqrt(r / floored) * sqrt(c) if at least 2 axes else sqrt(v)
 //     direction = g / (maximum(root, epsilon_1) if epsilon_as_floor else root)
 //     excess =
 //         maximum(1,
@@ -245,9 +244,9 @@ extern "C" const char *const adafactor_launches = R"({
   ],
   "buffers": [
     {"name": "scalars", "per": "row", "words": 18},
-    {"name": "block_sums", "per": "block", "words": 8},
-    {"name": "tensor_sums", "per": "tensor", "words": 8},
-    {"name": "total_sums", "per": "call", "words": 8},
+    {"name": "block_sums", "per": "block", "words": 7},
+    {"name": "tensor_sums", "per": "tensor", "words": 7},
+    {"name": "total_sums", "per": "call", "words": 7},
     {"name": "per_tensor_2", "per": "tensor", "words": 1},
     {"name": "per_tensor_3", "per": "tensor", "words": 2},
     {"name": "per_tensor_4", "per": "tensor", "words": 1},
@@ -256,8 +255,8 @@ extern "C" const char *const adafactor_launches = R"({
   "scratch": [
     {"per": "row", "numbers": 1},
     {"per": "column", "numbers": 1},
-    {"per": "tile", "numbers": 2},
-    {"per": "matrix", "numbers": 1}
+    {"per": "tile", "numbers": 1},
+    {"per": "matrix", "numbers": 2}
   ]
 })";
 
@@ -513,8 +512,7 @@ template <typename C> __device__ inline Scalars<C> advance(AdafactorRow &row, in
     return k;
 }
 
-enum Sum { gradient_norm_sum, global_norm_sum, excess_sum, size_sum, r_sum, c_sum, level_sum, level_sum_2,
-    sums };
+enum Sum { gradient_norm_sum, global_norm_sum, excess_sum, size_sum, r_sum, c_sum, level_sum, sums };
 
 // One element's slots before the first step.
 template <bool gradient_accumulation_steps, bool use_ema, bool at_least_2_axes, typename C>
@@ -605,7 +603,6 @@ __device__ inline void row_3(const Scalars<C> &k, const PerTensor3<C> &n, C r_su
         Float64 (&term)[sums]) {
     r = k.one_minus_fresh * r + k.fresh * (r_sum / n.length_of_w);
     term[level_sum] = Float64(r);
-    term[level_sum_2] = Float64(r);
 }
 
 // One column, from sums of earlier passes.
@@ -630,7 +627,7 @@ __device__ inline PerTensor4<C> per_tensor_4(const Scalars<C> &k, const Float64 
 template <bool gradient_accumulation_steps, bool loss_scale_factor, bool clipvalue, bool clipnorm,
     bool global_clipnorm, bool weight_decay, bool epsilon_as_floor, bool at_least_2_axes, typename C>
 __device__ inline void update_4(const Scalars<C> &k, const PerTensor4<C> &n, C w, C g, C v,
-        C accumulated_gradient, C r, C c, C level, Float64 (&term)[sums]) {
+        C accumulated_gradient, C r, C c, C floored, Float64 (&term)[sums]) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -641,7 +638,7 @@ __device__ inline void update_4(const Scalars<C> &k, const PerTensor4<C> &n, C w
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
     if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
-    const C root = at_least_2_axes ? sqrt(r / level) * sqrt(c) : sqrt(v);
+    const C root = at_least_2_axes ? sqrt(r / floored) * sqrt(c) : sqrt(v);
     const C direction = g / (epsilon_as_floor ? maximum(root, k.epsilon_1) : root);
     term[excess_sum] = square(Float64(direction));
     term[size_sum] = square(Float64(w));
@@ -649,8 +646,9 @@ __device__ inline void update_4(const Scalars<C> &k, const PerTensor4<C> &n, C w
 
 // One matrix, from sums of earlier passes.
 template <bool epsilon_as_floor, typename C>
-__device__ inline void matrix_4(const Scalars<C> &k, int64 rows, C level_sum, C level_sum_2, C &level) {
-    level = epsilon_as_floor ? maximum(level_sum / C(rows), k.epsilon_1) : level_sum_2 / C(rows);
+__device__ inline void matrix_4(const Scalars<C> &k, int64 rows, C level_sum, C &level, C &floored) {
+    level = level_sum / C(rows);
+    floored = epsilon_as_floor ? maximum(level, k.epsilon_1) : level;
 }
 
 // What the elements of a tensor share, from the sums of earlier passes.
@@ -675,7 +673,7 @@ template <bool gradient_accumulation_steps, bool use_ema, bool loss_scale_factor
     bool clipnorm, bool global_clipnorm, bool weight_decay, bool ema_overwrite_frequency,
     bool epsilon_as_floor, bool at_least_2_axes, typename C>
 __device__ inline void update_5(const Scalars<C> &k, const PerTensor5<C> &n, C &w, C g, C v,
-        C &accumulated_gradient, C &weight_average, C r, C c, C level) {
+        C &accumulated_gradient, C &weight_average, C r, C c, C floored) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -686,7 +684,7 @@ __device__ inline void update_5(const Scalars<C> &k, const PerTensor5<C> &n, C &
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
     if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
-    const C root = at_least_2_axes ? sqrt(r / level) * sqrt(c) : sqrt(v);
+    const C root = at_least_2_axes ? sqrt(r / floored) * sqrt(c) : sqrt(v);
     const C direction = g / (epsilon_as_floor ? maximum(root, k.epsilon_1) : root);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     w = w - n.size_times_rate_over_excess * direction;
@@ -836,12 +834,12 @@ __device__ inline int64 place_of_r_sum([[maybe_unused]] const AdafactorTensor &x
 __device__ inline int64 place_of_c_sum(const AdafactorTensor &x) { return x.matrices * x.rows; }
 __device__ inline int64 place_of_level_sum(const AdafactorTensor &x) { return x.matrices
     * (x.rows + tiles_of(x) * x.columns); }
-__device__ inline int64 place_of_level_sum_2(const AdafactorTensor &x) { return x.matrices
-    * (x.rows + tiles_of(x) * x.columns + tiles_of(x)); }
 __device__ inline int64 place_of_level(const AdafactorTensor &x) { return x.matrices
-    * (x.rows + tiles_of(x) * x.columns + tiles_of(x) + tiles_of(x)); }
+    * (x.rows + tiles_of(x) * x.columns + tiles_of(x)); }
+__device__ inline int64 place_of_floored(const AdafactorTensor &x) { return x.matrices
+    * (x.rows + tiles_of(x) * x.columns + tiles_of(x) + 1); }
 __device__ inline int64 scratch_size(const AdafactorTensor &x) { return x.matrices
-    * (x.rows + tiles_of(x) * x.columns + tiles_of(x) + tiles_of(x) + 1); }
+    * (x.rows + tiles_of(x) * x.columns + tiles_of(x) + 1 + 1); }
 
 // So many rows of a tile have their lanes in registers at a time, one in each thread; here they are folded.
 constexpr int rows_at_once = 8;
@@ -995,13 +993,13 @@ __device__ inline void update_4_elements(const Scalars<C> &k, const PerTensor4<C
         C c(0);
         if constexpr (at_least_2_axes) c =
             load(static_cast<const C *>(x.c)[place.matrix * x.columns + place.column]);
-        C level(0);
-        if constexpr (at_least_2_axes) level = C(Float64(x.scratch[place_of_level(x) + place.matrix]));
+        C floored(0);
+        if constexpr (at_least_2_axes) floored = C(Float64(x.scratch[place_of_floored(x) + place.matrix]));
         place.advance(x);
         Float64 term[sums];
         update_4<gradient_accumulation_steps, loss_scale_factor, clipvalue, clipnorm, global_clipnorm,
-            weight_decay, epsilon_as_floor, at_least_2_axes>(k, n, w, g, v, accumulated_gradient, r, c, level,
-            term);
+            weight_decay, epsilon_as_floor, at_least_2_axes>(k, n, w, g, v, accumulated_gradient, r, c,
+            floored, term);
         lane[j][excess_sum] = lane[j][excess_sum] + term[excess_sum];
         lane[j][size_sum] = lane[j][size_sum] + term[size_sum];
     }
@@ -1034,12 +1032,12 @@ __device__ inline void update_5_elements(const Scalars<C> &k, const PerTensor5<C
         C c(0);
         if constexpr (at_least_2_axes) c =
             load(static_cast<const C *>(x.c)[place.matrix * x.columns + place.column]);
-        C level(0);
-        if constexpr (at_least_2_axes) level = C(Float64(x.scratch[place_of_level(x) + place.matrix]));
+        C floored(0);
+        if constexpr (at_least_2_axes) floored = C(Float64(x.scratch[place_of_floored(x) + place.matrix]));
         place.advance(x);
         update_5<gradient_accumulation_steps, use_ema, loss_scale_factor, clipvalue, clipnorm,
             global_clipnorm, weight_decay, ema_overwrite_frequency, epsilon_as_floor, at_least_2_axes>(k, n,
-            w, g, v, accumulated_gradient, weight_average, r, c, level);
+            w, g, v, accumulated_gradient, weight_average, r, c, floored);
         store(w_.x[j], w);
         store(accumulated_gradient_.x[j], accumulated_gradient);
         store(weight_average_.x[j], weight_average);
@@ -1288,7 +1286,7 @@ template <typename Table> __device__ inline void update_3_lines(const Table &tab
         const int64 matrix = tile / tiles, first = tile % tiles * tile_rows, rest = x.rows - first;
         const int rows = rest < tile_rows ? int(rest) : int(tile_rows);
     C *const r_ = static_cast<C *>(x.r);
-        __shared__ Float64 row_terms[2][tile_rows];
+        __shared__ Float64 row_terms[1][tile_rows];
         if (threadIdx.x < rows) {
             const int64 row = matrix * x.rows + first + threadIdx.x;
             C r = load(r_[row]);
@@ -1296,17 +1294,12 @@ template <typename Table> __device__ inline void update_3_lines(const Table &tab
             row_3(k, n, C(Float64(x.scratch[place_of_r_sum(x) + row])), r, term);
             store(r_[row], r);
             row_terms[0][threadIdx.x] = term[level_sum];
-            row_terms[1][threadIdx.x] = term[level_sum_2];
         }
         __syncthreads();
         if (threadIdx.x == 0) {
             Float64 level_sum_of_tile(0);
             for (int row = 0; row < rows; ++row) level_sum_of_tile = level_sum_of_tile + row_terms[0][row];
             x.scratch[place_of_level_sum(x) + tile] = level_sum_of_tile.x;
-            Float64 level_sum_2_of_tile(0);
-            for (int row = 0; row < rows; ++row) level_sum_2_of_tile = level_sum_2_of_tile
-                + row_terms[1][row];
-            x.scratch[place_of_level_sum_2(x) + tile] = level_sum_2_of_tile.x;
         }
         __syncthreads();
     C *const c_ = static_cast<C *>(x.c);
@@ -1391,12 +1384,11 @@ template <typename Table> __device__ inline void update_4_matrices(const Table &
         Float64 level_sum(0);
         for (int64 i = 0; i < tiles; ++i)
             level_sum = level_sum + Float64(x.scratch[place_of_level_sum(x) + matrix * tiles + i]);
-        Float64 level_sum_2(0);
-        for (int64 i = 0; i < tiles; ++i)
-            level_sum_2 = level_sum_2 + Float64(x.scratch[place_of_level_sum_2(x) + matrix * tiles + i]);
         C level(0);
-        matrix_4<epsilon_as_floor>(k, x.rows, C(level_sum), C(level_sum_2), level);
+        C floored(0);
+        matrix_4<epsilon_as_floor>(k, x.rows, C(level_sum), level, floored);
         x.scratch[place_of_level(x) + matrix] = Float64(level).x;
+        x.scratch[place_of_floored(x) + matrix] = Float64(floored).x;
     }
 }
 

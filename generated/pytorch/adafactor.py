@@ -25,9 +25,9 @@ class Adafactor(_support.Optimizer):
         r = (1 - fresh) * r + fresh * (total(squares, over=axis -1) / length(squares, over=axis -1))
         c = (1 - fresh) * c + fresh * (total(squares, over=axis -2) / length(squares, over=axis -2))
         v = (1 - fresh) * v + fresh * squares
-        level = maximum(total(r, over=axis -2) / length(r, over=axis -2), epsilon_1) if epsilon_as_floor
-            else total(r, over=axis -2) / length(r, over=axis -2)
-        root = sqrt(r / level) * sqrt(c) if at least 2 axes else sqrt(v)
+        level = total(r, over=axis -2) / length(r, over=axis -2)
+        floored = maximum(level, epsilon_1) if epsilon_as_floor else level
+        root = sqrt(r / floored) * sqrt(c) if at least 2 axes else sqrt(v)
         direction = g / (maximum(root, epsilon_1) if epsilon_as_floor else root)
         excess = maximum(1, sqrt(total(direction**2, over=tensor) / length(direction**2, over=tensor)) /
             d)
@@ -136,12 +136,9 @@ class Adafactor(_support.Optimizer):
         if not w.dim() >= 2:
             variance.mul_(k.one_minus_fresh).add_(squares, alpha=k.fresh)
         if w.dim() >= 2:
-            level = (
-                (row_var.sum(-2, keepdim=True) / _support.length(row_var, -2)).clamp_min(k.epsilon_1)
-                if group["epsilon_as_floor"]
-                else row_var.sum(-2, keepdim=True) / _support.length(row_var, -2)
-            )
-        root = (row_var / level.to(w.dtype)).sqrt_() * col_var.sqrt() if w.dim() >= 2 else variance.sqrt()
+            level = row_var.sum(-2, keepdim=True) / _support.length(row_var, -2)
+            floored = level.clamp_min(k.epsilon_1) if group["epsilon_as_floor"] else level
+        root = (row_var / floored.to(w.dtype)).sqrt_() * col_var.sqrt() if w.dim() >= 2 else variance.sqrt()
         direction = g / (root.clamp_min(k.epsilon_1) if group["epsilon_as_floor"] else root)
         excess = ((_support.total(direction.double().square()) / w.numel()).sqrt() / k.d).clamp_min(1)
         size = (_support.total(w.double().square()) / w.numel()).sqrt().clamp_min(k.epsilon_2)

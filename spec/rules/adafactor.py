@@ -35,9 +35,9 @@ class Adafactor(Rule):
     )
 
     def factors(self) -> Value:
-        whole = mean(self.r, axis=-2)
-        self.level = where(self.epsilon_as_floor, maximum(whole, self.epsilon_1), whole)
-        return sqrt(self.r / self.level) * sqrt(self.c)
+        self.level = mean(self.r, axis=-2)
+        self.floored = where(self.epsilon_as_floor, maximum(self.level, self.epsilon_1), self.level)
+        return sqrt(self.r / self.floored) * sqrt(self.c)
 
     def step(self, w: Value, g: Value, t: Value) -> Value:
         self.fresh = t**self.beta_2_decay

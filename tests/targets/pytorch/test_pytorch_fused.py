@@ -248,7 +248,7 @@ def test_rows_columns_and_matrices(is_peers: bool, strict: Callable[[str], Any])
     for _ in range(3):
         pair.step()
     for empty in pair.ws[2:4]:
-        assert not any(pair.fused.state[empty][slot].any() for slot in ("r", "c"))  # NaN is true
+        assert not any(pair.fused.state[empty][slot].any() for slot in ("row_var", "col_var"))  # NaN is true
 
 
 def test_an_operator_for_each_set_of_slots(strict: Callable[[str], Any]) -> None:
