@@ -4,13 +4,14 @@
 // Adam with a second moment factored into rows and columns (Shazeer & Stern 2018, algorithms 4 and 5).
 //
 //     fresh = t**beta_2_decay
-//     squares = g**2 + epsilon_1
+//     squares = g**2 if epsilon_as_floor else g**2 + epsilon_1
 //     r = (1 - fresh) * r + fresh * (total(squares, over=axis -1) / length(squares, over=axis -1))
 //     c = (1 - fresh) * c + fresh * (total(squares, over=axis -2) / length(squares, over=axis -2))
 //     v = (1 - fresh) * v + fresh * squares
-//     direction = g
-//         / (sqrt(r / (total(r, over=axis -2) / length(r, over=axis -2)))
-//         * sqrt(c) if at least 2 axes else sqrt(v))
+//     level = total(r, over=axis -2) / length(r, over=axis -2)
+//     floored = maximum(level, epsilon_1) if epsilon_as_floor else level
+//     root = sqrt(r / floored) * sqrt(c) if at least 2 axes else sqrt(v)
+//     direction = g / (maximum(root, epsilon_1) if epsilon_as_floor else root)
 //     excess =
 //         maximum(1,
 //         sqrt(total(direction**2, over=tensor) / length(direction**2, over=tensor)) / clip_threshold)
@@ -94,6 +95,7 @@ enum AdafactorOption {
     ADAFACTOR_WEIGHT_DECAY = 64,
     ADAFACTOR_RELATIVE_STEP = 128,
     ADAFACTOR_EMA_OVERWRITE_FREQUENCY = 256,
+    ADAFACTOR_EPSILON_AS_FLOOR = 512,
 };
 
 // The same for bindings.
@@ -119,6 +121,7 @@ extern "C" const char *const adafactor_interface = R"({
   ],
   "options": [
     {"name": "relative_step", "default": true},
+    {"name": "epsilon_as_floor", "default": false},
     {"name": "use_ema", "default": false}
   ],
   "switches": [
@@ -130,7 +133,8 @@ extern "C" const char *const adafactor_interface = R"({
     {"name": "global_clipnorm", "given": "global_clipnorm", "off": null},
     {"name": "weight_decay", "given": "weight_decay", "off": null},
     {"name": "relative_step", "option": "relative_step", "value": true},
-    {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null}
+    {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null},
+    {"name": "epsilon_as_floor", "option": "epsilon_as_floor", "value": true}
   ],
   "slots": [
     {"name": "r", "shape": "rows", "when": ["at_least_2_axes"]},
@@ -193,6 +197,7 @@ constexpr bool global_clipnorm = chosen_options & ADAFACTOR_GLOBAL_CLIPNORM;
 constexpr bool weight_decay = chosen_options & ADAFACTOR_WEIGHT_DECAY;
 constexpr bool relative_step = chosen_options & ADAFACTOR_RELATIVE_STEP;
 constexpr bool ema_overwrite_frequency = chosen_options & ADAFACTOR_EMA_OVERWRITE_FREQUENCY;
+constexpr bool epsilon_as_floor = chosen_options & ADAFACTOR_EPSILON_AS_FLOOR;
 
 using std::sqrt;
 
@@ -414,8 +419,7 @@ template <typename C> inline Scalars<C> advance(AdafactorRow &row, int64_t optio
     return k;
 }
 
-enum Sum { gradient_norm_sum, global_norm_sum, excess_sum, size_sum, r_sum, c_sum,
-    sum_of_r_over_length_of_r_sum, sums };
+enum Sum { gradient_norm_sum, global_norm_sum, excess_sum, size_sum, r_sum, c_sum, level_sum, sums };
 
 // One element's slots before the first step.
 template <bool gradient_accumulation_steps, bool use_ema, bool at_least_2_axes, typename C>
@@ -467,7 +471,7 @@ inline PerTensor2<C> per_tensor_2(const Scalars<C> &k, const double *sum) {
 
 // One element, in a call that updates: pass 2 of 5.
 template <bool gradient_accumulation_steps, bool loss_scale_factor, bool clipvalue, bool clipnorm,
-    bool global_clipnorm, bool at_least_2_axes, typename C>
+    bool global_clipnorm, bool epsilon_as_floor, bool at_least_2_axes, typename C>
 inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C g, C &v, C accumulated_gradient,
         double (&term)[sums]) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
@@ -479,7 +483,7 @@ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C g, C &v, C a
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
-    const C squares = square(g) + k.epsilon_1;
+    const C squares = epsilon_as_floor ? square(g) : square(g) + k.epsilon_1;
     if constexpr (at_least_2_axes) {
         term[r_sum] = double(squares);
         term[c_sum] = double(squares);
@@ -503,7 +507,7 @@ inline PerTensor3<C> per_tensor_3(int64_t rows, int64_t columns) {
 template <typename C>
 inline void row_3(const Scalars<C> &k, const PerTensor3<C> &n, C r_sum, C &r, double (&term)[sums]) {
     r = k.one_minus_fresh * r + k.fresh * (r_sum / n.length_of_w);
-    term[sum_of_r_over_length_of_r_sum] = double(r);
+    term[level_sum] = double(r);
 }
 
 // One column, from sums of earlier passes.
@@ -525,9 +529,9 @@ inline PerTensor4<C> per_tensor_4(const Scalars<C> &k, const double *sum) {
 
 // One element, in a call that updates: pass 4 of 5.
 template <bool gradient_accumulation_steps, bool loss_scale_factor, bool clipvalue, bool clipnorm,
-    bool global_clipnorm, bool weight_decay, bool at_least_2_axes, typename C>
+    bool global_clipnorm, bool weight_decay, bool epsilon_as_floor, bool at_least_2_axes, typename C>
 inline void update_4(const Scalars<C> &k, const PerTensor4<C> &n, C w, C g, C v, C accumulated_gradient, C r,
-        C c, C sum_of_r_over_length_of_r, double (&term)[sums]) {
+        C c, C floored, double (&term)[sums]) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -538,15 +542,17 @@ inline void update_4(const Scalars<C> &k, const PerTensor4<C> &n, C w, C g, C v,
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
     if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
-    const C direction = g / (at_least_2_axes ? sqrt(r / sum_of_r_over_length_of_r) * sqrt(c) : sqrt(v));
+    const C root = at_least_2_axes ? sqrt(r / floored) * sqrt(c) : sqrt(v);
+    const C direction = g / (epsilon_as_floor ? maximum(root, k.epsilon_1) : root);
     term[excess_sum] = square(double(direction));
     term[size_sum] = square(double(w));
 }
 
 // One matrix, from sums of earlier passes.
-template <typename C>
-inline void matrix_4(int64_t rows, C sum_of_r_over_length_of_r_sum, C &sum_of_r_over_length_of_r) {
-    sum_of_r_over_length_of_r = sum_of_r_over_length_of_r_sum / C(rows);
+template <bool epsilon_as_floor, typename C>
+inline void matrix_4(const Scalars<C> &k, int64_t rows, C level_sum, C &level, C &floored) {
+    level = level_sum / C(rows);
+    floored = epsilon_as_floor ? maximum(level, k.epsilon_1) : level;
 }
 
 // What the elements of a tensor share, from the sums of earlier passes.
@@ -567,9 +573,9 @@ inline PerTensor5<C> per_tensor_5(const Scalars<C> &k, int64_t size, const doubl
 // One element, in a call that updates: pass 5 of 5.
 template <bool gradient_accumulation_steps, bool use_ema, bool loss_scale_factor, bool clipvalue,
     bool clipnorm, bool global_clipnorm, bool weight_decay, bool ema_overwrite_frequency,
-    bool at_least_2_axes, typename C>
+    bool epsilon_as_floor, bool at_least_2_axes, typename C>
 inline void update_5(const Scalars<C> &k, const PerTensor5<C> &n, C &w, C g, C v, C &accumulated_gradient,
-        C &weight_average, C r, C c, C sum_of_r_over_length_of_r) {
+        C &weight_average, C r, C c, C floored) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -580,7 +586,8 @@ inline void update_5(const Scalars<C> &k, const PerTensor5<C> &n, C &w, C g, C v
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
     if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
-    const C direction = g / (at_least_2_axes ? sqrt(r / sum_of_r_over_length_of_r) * sqrt(c) : sqrt(v));
+    const C root = at_least_2_axes ? sqrt(r / floored) * sqrt(c) : sqrt(v);
+    const C direction = g / (epsilon_as_floor ? maximum(root, k.epsilon_1) : root);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     w = w - n.size_times_rate_over_excess * direction;
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
@@ -628,12 +635,14 @@ inline int64_t tiles_of(const AdafactorTensor &x) { return (x.rows + tile_rows -
 // Where the numbers of a tensor begin in its scratch memory, and how many there are.
 inline int64_t place_of_r_sum([[maybe_unused]] const AdafactorTensor &x) { return 0; }
 inline int64_t place_of_c_sum(const AdafactorTensor &x) { return x.matrices * x.rows; }
-inline int64_t place_of_sum_of_r_over_length_of_r_sum(const AdafactorTensor &x) { return x.matrices
+inline int64_t place_of_level_sum(const AdafactorTensor &x) { return x.matrices
     * (x.rows + tiles_of(x) * x.columns); }
-inline int64_t place_of_sum_of_r_over_length_of_r(const AdafactorTensor &x) { return x.matrices
+inline int64_t place_of_level(const AdafactorTensor &x) { return x.matrices
     * (x.rows + tiles_of(x) * x.columns + tiles_of(x)); }
-inline int64_t scratch_size(const AdafactorTensor &x) { return x.matrices
+inline int64_t place_of_floored(const AdafactorTensor &x) { return x.matrices
     * (x.rows + tiles_of(x) * x.columns + tiles_of(x) + 1); }
+inline int64_t scratch_size(const AdafactorTensor &x) { return x.matrices
+    * (x.rows + tiles_of(x) * x.columns + tiles_of(x) + 1 + 1); }
 
 struct Tile {
     int64_t tensor, matrix, number;
@@ -704,7 +713,7 @@ void update_2_tile(const Scalars<Compute<T>> &k,
                     load(accumulated_gradient_[i]);
                 double term[sums] = {};
                 update_2<gradient_accumulation_steps, loss_scale_factor, clipvalue, clipnorm, global_clipnorm,
-                    at_least_2_axes>(k, n, g, v, accumulated_gradient, term);
+                    epsilon_as_floor, at_least_2_axes>(k, n, g, v, accumulated_gradient, term);
                 if constexpr (!at_least_2_axes) store(v_[i], v);
                 r_sum_lane[j] += term[r_sum];
                 c_sum_[begin + j] += term[c_sum];
@@ -723,16 +732,15 @@ void update_3_lines(const Scalars<Compute<T>> &k,
         rows = std::min(tile_rows, x.rows - first);
     C *const r_ = static_cast<C *>(x.r) + tile.matrix * x.rows + first;
     const double *const r_sum_ = scratch + place_of_r_sum(x) + tile.matrix * x.rows + first;
-    double sum_of_r_over_length_of_r_sum_of_tile = 0;
+    double level_sum_of_tile = 0;
     for (int64_t row = 0; row < rows; ++row) {
         C r = r_[row];
         double term[sums] = {};
         row_3(k, n, C(r_sum_[row]), r, term);
         r_[row] = r;
-        sum_of_r_over_length_of_r_sum_of_tile += term[sum_of_r_over_length_of_r_sum];
+        level_sum_of_tile += term[level_sum];
     }
-    scratch[place_of_sum_of_r_over_length_of_r_sum(x) + tile.matrix * tiles + tile.number] =
-        sum_of_r_over_length_of_r_sum_of_tile;
+    scratch[place_of_level_sum(x) + tile.matrix * tiles + tile.number] = level_sum_of_tile;
     C *const c_ = static_cast<C *>(x.c) + tile.matrix * x.columns;
     const double *const c_sum_ = scratch + place_of_c_sum(x) + tile.matrix * tiles * x.columns;
     const int64_t end = x.columns * (tile.number + 1) / tiles;
@@ -747,18 +755,20 @@ void update_3_lines(const Scalars<Compute<T>> &k,
 
 // The numbers of a tensor's matrices, from the sums of their tiles.
 template <typename T>
-void update_4_matrices(const AdafactorTensor &x, double *scratch) {
+void update_4_matrices(const Scalars<Compute<T>> &k, const AdafactorTensor &x, double *scratch) {
     using C = Compute<T>;
     const int64_t tiles = tiles_of(x);
-    double *const sum_of_r_over_length_of_r_ = scratch + place_of_sum_of_r_over_length_of_r(x);
+    double *const level_ = scratch + place_of_level(x);
+    double *const floored_ = scratch + place_of_floored(x);
     for (int64_t matrix = 0; matrix < x.matrices; ++matrix) {
-        double sum_of_r_over_length_of_r_sum = 0;
+        double level_sum = 0;
         for (int64_t i = 0; i < tiles; ++i)
-            sum_of_r_over_length_of_r_sum += scratch[place_of_sum_of_r_over_length_of_r_sum(x)
-                + matrix * tiles + i];
-        C sum_of_r_over_length_of_r = {};
-        matrix_4(x.rows, C(sum_of_r_over_length_of_r_sum), sum_of_r_over_length_of_r);
-        sum_of_r_over_length_of_r_[matrix] = sum_of_r_over_length_of_r;
+            level_sum += scratch[place_of_level_sum(x) + matrix * tiles + i];
+        C level = {};
+        C floored = {};
+        matrix_4<epsilon_as_floor>(k, x.rows, C(level_sum), level, floored);
+        level_[matrix] = level;
+        floored_[matrix] = floored;
     }
 }
 
@@ -844,7 +854,7 @@ void update_2_block(const Scalars<Compute<T>> &k,
         if constexpr (gradient_accumulation_steps) accumulated_gradient = load(accumulated_gradient_[i]);
         double term[sums] = {};
         update_2<gradient_accumulation_steps, loss_scale_factor, clipvalue, clipnorm, global_clipnorm,
-            at_least_2_axes>(k, n, g, v, accumulated_gradient, term);
+            epsilon_as_floor, at_least_2_axes>(k, n, g, v, accumulated_gradient, term);
         if constexpr (!at_least_2_axes) store(v_[i], v);
     }
 }
@@ -863,9 +873,8 @@ void update_4_block(const Scalars<Compute<T>> &k,
     if constexpr (at_least_2_axes) spread<Along::row>(static_cast<const C *>(x.r), x, block, r_);
     C c_[block_size];
     if constexpr (at_least_2_axes) spread<Along::column>(static_cast<const C *>(x.c), x, block, c_);
-    C sum_of_r_over_length_of_r_[block_size];
-    if constexpr (at_least_2_axes) spread<Along::matrix>(scratch + place_of_sum_of_r_over_length_of_r(x), x,
-        block, sum_of_r_over_length_of_r_);
+    C floored_[block_size];
+    if constexpr (at_least_2_axes) spread<Along::matrix>(scratch + place_of_floored(x), x, block, floored_);
     double lane[sums][lanes] = {};
     for (int64_t begin = 0; begin < block.size; begin += lanes) {
         const int64_t size = std::min(lanes, block.size - begin);
@@ -882,12 +891,12 @@ void update_4_block(const Scalars<Compute<T>> &k,
             if constexpr (at_least_2_axes) r = load(r_[i]);
             C c = {};
             if constexpr (at_least_2_axes) c = load(c_[i]);
-            C sum_of_r_over_length_of_r = {};
-            if constexpr (at_least_2_axes) sum_of_r_over_length_of_r = load(sum_of_r_over_length_of_r_[i]);
+            C floored = {};
+            if constexpr (at_least_2_axes) floored = load(floored_[i]);
             double term[sums] = {};
             update_4<gradient_accumulation_steps, loss_scale_factor, clipvalue, clipnorm, global_clipnorm,
-                weight_decay, at_least_2_axes>(k, n, w, g, v, accumulated_gradient, r, c,
-                sum_of_r_over_length_of_r, term);
+                weight_decay, epsilon_as_floor, at_least_2_axes>(k, n, w, g, v, accumulated_gradient, r, c,
+                floored, term);
             lane[excess_sum][j] += term[excess_sum];
             lane[size_sum][j] += term[size_sum];
         }
@@ -912,9 +921,8 @@ void update_5_block(const Scalars<Compute<T>> &k,
     if constexpr (at_least_2_axes) spread<Along::row>(static_cast<const C *>(x.r), x, block, r_);
     C c_[block_size];
     if constexpr (at_least_2_axes) spread<Along::column>(static_cast<const C *>(x.c), x, block, c_);
-    C sum_of_r_over_length_of_r_[block_size];
-    if constexpr (at_least_2_axes) spread<Along::matrix>(scratch + place_of_sum_of_r_over_length_of_r(x), x,
-        block, sum_of_r_over_length_of_r_);
+    C floored_[block_size];
+    if constexpr (at_least_2_axes) spread<Along::matrix>(scratch + place_of_floored(x), x, block, floored_);
     L *__restrict__ const copy_ = copies<L> ? static_cast<L *>(x.copy) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
@@ -930,11 +938,11 @@ void update_5_block(const Scalars<Compute<T>> &k,
         if constexpr (at_least_2_axes) r = load(r_[i]);
         C c = {};
         if constexpr (at_least_2_axes) c = load(c_[i]);
-        C sum_of_r_over_length_of_r = {};
-        if constexpr (at_least_2_axes) sum_of_r_over_length_of_r = load(sum_of_r_over_length_of_r_[i]);
+        C floored = {};
+        if constexpr (at_least_2_axes) floored = load(floored_[i]);
         update_5<gradient_accumulation_steps, use_ema, loss_scale_factor, clipvalue, clipnorm,
-            global_clipnorm, weight_decay, ema_overwrite_frequency, at_least_2_axes>(k, n, w, g, v,
-            accumulated_gradient, weight_average, r, c, sum_of_r_over_length_of_r);
+            global_clipnorm, weight_decay, ema_overwrite_frequency, epsilon_as_floor, at_least_2_axes>(k, n,
+            w, g, v, accumulated_gradient, weight_average, r, c, floored);
         store(w_[i], w);
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
         if constexpr (use_ema) store(weight_average_[i], weight_average);
@@ -1062,7 +1070,7 @@ int step(int64_t options, int64_t rows, AdafactorRow *row, int64_t tensors, cons
             const AdafactorTensor &x = tensor[i];
             const Scalars<C> &k = scalars[x.row];
             if (!k.is_update) continue;
-            update_4_matrices<T>(x, scratch[i]);
+            update_4_matrices<T>(k, x, scratch[i]);
         }
 #pragma omp for schedule(static)
         for (size_t i = 0; i < blocks.size(); ++i) {

@@ -4,13 +4,14 @@
 // Adam with a second moment factored into rows and columns (Shazeer & Stern 2018, algorithms 4 and 5).
 //
 //     fresh = t**beta_2_decay
-//     squares = g**2 + epsilon_1
+//     squares = g**2 if epsilon_as_floor else g**2 + epsilon_1
 //     r = (1 - fresh) * r + fresh * (total(squares, over=axis -1) / length(squares, over=axis -1))
 //     c = (1 - fresh) * c + fresh * (total(squares, over=axis -2) / length(squares, over=axis -2))
 //     v = (1 - fresh) * v + fresh * squares
-//     direction = g
-//         / (sqrt(r / (total(r, over=axis -2) / length(r, over=axis -2)))
-//         * sqrt(c) if at least 2 axes else sqrt(v))
+//     level = total(r, over=axis -2) / length(r, over=axis -2)
+//     floored = maximum(level, epsilon_1) if epsilon_as_floor else level
+//     root = sqrt(r / floored) * sqrt(c) if at least 2 axes else sqrt(v)
+//     direction = g / (maximum(root, epsilon_1) if epsilon_as_floor else root)
 //     excess =
 //         maximum(1,
 //         sqrt(total(direction**2, over=tensor) / length(direction**2, over=tensor)) / clip_threshold)
@@ -117,6 +118,7 @@ enum AdafactorOption {
     ADAFACTOR_WEIGHT_DECAY = 64,
     ADAFACTOR_RELATIVE_STEP = 128,
     ADAFACTOR_EMA_OVERWRITE_FREQUENCY = 256,
+    ADAFACTOR_EPSILON_AS_FLOOR = 512,
 };
 
 // The same for bindings.
@@ -142,6 +144,7 @@ extern "C" const char *const adafactor_interface = R"({
   ],
   "options": [
     {"name": "relative_step", "default": true},
+    {"name": "epsilon_as_floor", "default": false},
     {"name": "use_ema", "default": false}
   ],
   "switches": [
@@ -153,7 +156,8 @@ extern "C" const char *const adafactor_interface = R"({
     {"name": "global_clipnorm", "given": "global_clipnorm", "off": null},
     {"name": "weight_decay", "given": "weight_decay", "off": null},
     {"name": "relative_step", "option": "relative_step", "value": true},
-    {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null}
+    {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null},
+    {"name": "epsilon_as_floor", "option": "epsilon_as_floor", "value": true}
   ],
   "slots": [
     {"name": "r", "shape": "rows", "when": ["at_least_2_axes"]},
@@ -252,7 +256,7 @@ extern "C" const char *const adafactor_launches = R"({
     {"per": "row", "numbers": 1},
     {"per": "column", "numbers": 1},
     {"per": "tile", "numbers": 1},
-    {"per": "matrix", "numbers": 1}
+    {"per": "matrix", "numbers": 2}
   ]
 })";
 
@@ -269,6 +273,7 @@ constexpr bool global_clipnorm = options & ADAFACTOR_GLOBAL_CLIPNORM;
 constexpr bool weight_decay = options & ADAFACTOR_WEIGHT_DECAY;
 constexpr bool relative_step = options & ADAFACTOR_RELATIVE_STEP;
 constexpr bool ema_overwrite_frequency = options & ADAFACTOR_EMA_OVERWRITE_FREQUENCY;
+constexpr bool epsilon_as_floor = options & ADAFACTOR_EPSILON_AS_FLOOR;
 
 // Numbers whose every operation says that it rounds to nearest: no flag fuses or approximates it.
 struct Float64 {
@@ -507,8 +512,7 @@ template <typename C> __device__ inline Scalars<C> advance(AdafactorRow &row, in
     return k;
 }
 
-enum Sum { gradient_norm_sum, global_norm_sum, excess_sum, size_sum, r_sum, c_sum,
-    sum_of_r_over_length_of_r_sum, sums };
+enum Sum { gradient_norm_sum, global_norm_sum, excess_sum, size_sum, r_sum, c_sum, level_sum, sums };
 
 // One element's slots before the first step.
 template <bool gradient_accumulation_steps, bool use_ema, bool at_least_2_axes, typename C>
@@ -561,7 +565,7 @@ __device__ inline PerTensor2<C> per_tensor_2(const Scalars<C> &k, const Float64 
 
 // One element, in a call that updates: pass 2 of 5.
 template <bool gradient_accumulation_steps, bool loss_scale_factor, bool clipvalue, bool clipnorm,
-    bool global_clipnorm, bool at_least_2_axes, typename C>
+    bool global_clipnorm, bool epsilon_as_floor, bool at_least_2_axes, typename C>
 __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C g, C &v,
         C accumulated_gradient, Float64 (&term)[sums]) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
@@ -573,7 +577,7 @@ __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C g
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
-    const C squares = square(g) + k.epsilon_1;
+    const C squares = epsilon_as_floor ? square(g) : square(g) + k.epsilon_1;
     if constexpr (at_least_2_axes) {
         term[r_sum] = Float64(squares);
         term[c_sum] = Float64(squares);
@@ -598,7 +602,7 @@ template <typename C>
 __device__ inline void row_3(const Scalars<C> &k, const PerTensor3<C> &n, C r_sum, C &r,
         Float64 (&term)[sums]) {
     r = k.one_minus_fresh * r + k.fresh * (r_sum / n.length_of_w);
-    term[sum_of_r_over_length_of_r_sum] = Float64(r);
+    term[level_sum] = Float64(r);
 }
 
 // One column, from sums of earlier passes.
@@ -621,9 +625,9 @@ __device__ inline PerTensor4<C> per_tensor_4(const Scalars<C> &k, const Float64 
 
 // One element, in a call that updates: pass 4 of 5.
 template <bool gradient_accumulation_steps, bool loss_scale_factor, bool clipvalue, bool clipnorm,
-    bool global_clipnorm, bool weight_decay, bool at_least_2_axes, typename C>
+    bool global_clipnorm, bool weight_decay, bool epsilon_as_floor, bool at_least_2_axes, typename C>
 __device__ inline void update_4(const Scalars<C> &k, const PerTensor4<C> &n, C w, C g, C v,
-        C accumulated_gradient, C r, C c, C sum_of_r_over_length_of_r, Float64 (&term)[sums]) {
+        C accumulated_gradient, C r, C c, C floored, Float64 (&term)[sums]) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -634,15 +638,17 @@ __device__ inline void update_4(const Scalars<C> &k, const PerTensor4<C> &n, C w
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
     if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
-    const C direction = g / (at_least_2_axes ? sqrt(r / sum_of_r_over_length_of_r) * sqrt(c) : sqrt(v));
+    const C root = at_least_2_axes ? sqrt(r / floored) * sqrt(c) : sqrt(v);
+    const C direction = g / (epsilon_as_floor ? maximum(root, k.epsilon_1) : root);
     term[excess_sum] = square(Float64(direction));
     term[size_sum] = square(Float64(w));
 }
 
 // One matrix, from sums of earlier passes.
-template <typename C>
-__device__ inline void matrix_4(int64 rows, C sum_of_r_over_length_of_r_sum, C &sum_of_r_over_length_of_r) {
-    sum_of_r_over_length_of_r = sum_of_r_over_length_of_r_sum / C(rows);
+template <bool epsilon_as_floor, typename C>
+__device__ inline void matrix_4(const Scalars<C> &k, int64 rows, C level_sum, C &level, C &floored) {
+    level = level_sum / C(rows);
+    floored = epsilon_as_floor ? maximum(level, k.epsilon_1) : level;
 }
 
 // What the elements of a tensor share, from the sums of earlier passes.
@@ -665,9 +671,9 @@ __device__ inline PerTensor5<C> per_tensor_5(const Scalars<C> &k, int64 size, co
 // One element, in a call that updates: pass 5 of 5.
 template <bool gradient_accumulation_steps, bool use_ema, bool loss_scale_factor, bool clipvalue,
     bool clipnorm, bool global_clipnorm, bool weight_decay, bool ema_overwrite_frequency,
-    bool at_least_2_axes, typename C>
+    bool epsilon_as_floor, bool at_least_2_axes, typename C>
 __device__ inline void update_5(const Scalars<C> &k, const PerTensor5<C> &n, C &w, C g, C v,
-        C &accumulated_gradient, C &weight_average, C r, C c, C sum_of_r_over_length_of_r) {
+        C &accumulated_gradient, C &weight_average, C r, C c, C floored) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -678,7 +684,8 @@ __device__ inline void update_5(const Scalars<C> &k, const PerTensor5<C> &n, C &
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
     if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
-    const C direction = g / (at_least_2_axes ? sqrt(r / sum_of_r_over_length_of_r) * sqrt(c) : sqrt(v));
+    const C root = at_least_2_axes ? sqrt(r / floored) * sqrt(c) : sqrt(v);
+    const C direction = g / (epsilon_as_floor ? maximum(root, k.epsilon_1) : root);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     w = w - n.size_times_rate_over_excess * direction;
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
@@ -825,12 +832,14 @@ __device__ inline int64 tiles_of(const AdafactorTensor &x) { return (x.rows + ti
 // Where the numbers of a tensor begin in its scratch memory, and how many there are.
 __device__ inline int64 place_of_r_sum([[maybe_unused]] const AdafactorTensor &x) { return 0; }
 __device__ inline int64 place_of_c_sum(const AdafactorTensor &x) { return x.matrices * x.rows; }
-__device__ inline int64 place_of_sum_of_r_over_length_of_r_sum(const AdafactorTensor &x) { return x.matrices
+__device__ inline int64 place_of_level_sum(const AdafactorTensor &x) { return x.matrices
     * (x.rows + tiles_of(x) * x.columns); }
-__device__ inline int64 place_of_sum_of_r_over_length_of_r(const AdafactorTensor &x) { return x.matrices
+__device__ inline int64 place_of_level(const AdafactorTensor &x) { return x.matrices
     * (x.rows + tiles_of(x) * x.columns + tiles_of(x)); }
-__device__ inline int64 scratch_size(const AdafactorTensor &x) { return x.matrices
+__device__ inline int64 place_of_floored(const AdafactorTensor &x) { return x.matrices
     * (x.rows + tiles_of(x) * x.columns + tiles_of(x) + 1); }
+__device__ inline int64 scratch_size(const AdafactorTensor &x) { return x.matrices
+    * (x.rows + tiles_of(x) * x.columns + tiles_of(x) + 1 + 1); }
 
 // So many rows of a tile have their lanes in registers at a time, one in each thread; here they are folded.
 constexpr int rows_at_once = 8;
@@ -955,7 +964,7 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
         C v = load(v_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         update_2<gradient_accumulation_steps, loss_scale_factor, clipvalue, clipnorm, global_clipnorm,
-            at_least_2_axes>(k, n, g, v, accumulated_gradient, term);
+            epsilon_as_floor, at_least_2_axes>(k, n, g, v, accumulated_gradient, term);
         store(v_.x[j], v);
     }
     if constexpr (!at_least_2_axes) write(x.v, i, v_);
@@ -984,14 +993,13 @@ __device__ inline void update_4_elements(const Scalars<C> &k, const PerTensor4<C
         C c(0);
         if constexpr (at_least_2_axes) c =
             load(static_cast<const C *>(x.c)[place.matrix * x.columns + place.column]);
-        C sum_of_r_over_length_of_r(0);
-        if constexpr (at_least_2_axes) sum_of_r_over_length_of_r =
-            C(Float64(x.scratch[place_of_sum_of_r_over_length_of_r(x) + place.matrix]));
+        C floored(0);
+        if constexpr (at_least_2_axes) floored = C(Float64(x.scratch[place_of_floored(x) + place.matrix]));
         place.advance(x);
         Float64 term[sums];
         update_4<gradient_accumulation_steps, loss_scale_factor, clipvalue, clipnorm, global_clipnorm,
-            weight_decay, at_least_2_axes>(k, n, w, g, v, accumulated_gradient, r, c,
-            sum_of_r_over_length_of_r, term);
+            weight_decay, epsilon_as_floor, at_least_2_axes>(k, n, w, g, v, accumulated_gradient, r, c,
+            floored, term);
         lane[j][excess_sum] = lane[j][excess_sum] + term[excess_sum];
         lane[j][size_sum] = lane[j][size_sum] + term[size_sum];
     }
@@ -1024,13 +1032,12 @@ __device__ inline void update_5_elements(const Scalars<C> &k, const PerTensor5<C
         C c(0);
         if constexpr (at_least_2_axes) c =
             load(static_cast<const C *>(x.c)[place.matrix * x.columns + place.column]);
-        C sum_of_r_over_length_of_r(0);
-        if constexpr (at_least_2_axes) sum_of_r_over_length_of_r =
-            C(Float64(x.scratch[place_of_sum_of_r_over_length_of_r(x) + place.matrix]));
+        C floored(0);
+        if constexpr (at_least_2_axes) floored = C(Float64(x.scratch[place_of_floored(x) + place.matrix]));
         place.advance(x);
         update_5<gradient_accumulation_steps, use_ema, loss_scale_factor, clipvalue, clipnorm,
-            global_clipnorm, weight_decay, ema_overwrite_frequency, at_least_2_axes>(k, n, w, g, v,
-            accumulated_gradient, weight_average, r, c, sum_of_r_over_length_of_r);
+            global_clipnorm, weight_decay, ema_overwrite_frequency, epsilon_as_floor, at_least_2_axes>(k, n,
+            w, g, v, accumulated_gradient, weight_average, r, c, floored);
         store(w_.x[j], w);
         store(accumulated_gradient_.x[j], accumulated_gradient);
         store(weight_average_.x[j], weight_average);
@@ -1286,15 +1293,13 @@ template <typename Table> __device__ inline void update_3_lines(const Table &tab
             Float64 term[sums];
             row_3(k, n, C(Float64(x.scratch[place_of_r_sum(x) + row])), r, term);
             store(r_[row], r);
-            row_terms[0][threadIdx.x] = term[sum_of_r_over_length_of_r_sum];
+            row_terms[0][threadIdx.x] = term[level_sum];
         }
         __syncthreads();
         if (threadIdx.x == 0) {
-            Float64 sum_of_r_over_length_of_r_sum_of_tile(0);
-            for (int row = 0; row < rows; ++row) sum_of_r_over_length_of_r_sum_of_tile =
-                sum_of_r_over_length_of_r_sum_of_tile + row_terms[0][row];
-            x.scratch[place_of_sum_of_r_over_length_of_r_sum(x) + tile] =
-                sum_of_r_over_length_of_r_sum_of_tile.x;
+            Float64 level_sum_of_tile(0);
+            for (int row = 0; row < rows; ++row) level_sum_of_tile = level_sum_of_tile + row_terms[0][row];
+            x.scratch[place_of_level_sum(x) + tile] = level_sum_of_tile.x;
         }
         __syncthreads();
     C *const c_ = static_cast<C *>(x.c);
@@ -1376,13 +1381,14 @@ template <typename Table> __device__ inline void update_4_matrices(const Table &
     if (gradient_accumulation_steps && !k.is_update) return;
     const int64 tiles = tiles_of(x);
     for (int64 matrix = threadIdx.x; matrix < x.matrices; matrix += blockDim.x) {
-        Float64 sum_of_r_over_length_of_r_sum(0);
+        Float64 level_sum(0);
         for (int64 i = 0; i < tiles; ++i)
-            sum_of_r_over_length_of_r_sum = sum_of_r_over_length_of_r_sum
-                + Float64(x.scratch[place_of_sum_of_r_over_length_of_r_sum(x) + matrix * tiles + i]);
-        C sum_of_r_over_length_of_r(0);
-        matrix_4(x.rows, C(sum_of_r_over_length_of_r_sum), sum_of_r_over_length_of_r);
-        x.scratch[place_of_sum_of_r_over_length_of_r(x) + matrix] = Float64(sum_of_r_over_length_of_r).x;
+            level_sum = level_sum + Float64(x.scratch[place_of_level_sum(x) + matrix * tiles + i]);
+        C level(0);
+        C floored(0);
+        matrix_4<epsilon_as_floor>(k, x.rows, C(level_sum), level, floored);
+        x.scratch[place_of_level(x) + matrix] = Float64(level).x;
+        x.scratch[place_of_floored(x) + matrix] = Float64(floored).x;
     }
 }
 

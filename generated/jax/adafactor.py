@@ -10,8 +10,9 @@ One step of a leaf `w` with gradient `g`, the t-th:
     r = (1 - fresh) * r + fresh * (total(squares, over=axis -1) / length(squares, over=axis -1))
     c = (1 - fresh) * c + fresh * (total(squares, over=axis -2) / length(squares, over=axis -2))
     nu = (1 - fresh) * nu + fresh * squares
-    direction = g / (sqrt(r / (total(r, over=axis -2) / length(r, over=axis -2))) * sqrt(c) if at least
-        2 axes else sqrt(nu))
+    level = total(r, over=axis -2) / length(r, over=axis -2)
+    root = sqrt(r / level) * sqrt(c) if at least 2 axes else sqrt(nu)
+    direction = g / root
     excess = maximum(1, sqrt(total(direction**2, over=tensor) / length(direction**2, over=tensor)) /
         clip_threshold)
     size = maximum(epsilon_2, sqrt(total(w**2, over=tensor) / length(w**2, over=tensor)))
@@ -89,8 +90,9 @@ def _leaf(
     if not w.ndim >= 2:
         nu = k.one_minus_fresh * nu + k.fresh * squares
     if w.ndim >= 2:
-        sum_of_r_over_length_of_r = jnp.sum(r, axis=-2, keepdims=True) / r.shape[-2]
-    direction = g / (jnp.sqrt(r / sum_of_r_over_length_of_r) * jnp.sqrt(c) if w.ndim >= 2 else jnp.sqrt(nu))
+        level = jnp.sum(r, axis=-2, keepdims=True) / r.shape[-2]
+    root = jnp.sqrt(r / level) * jnp.sqrt(c) if w.ndim >= 2 else jnp.sqrt(nu)
+    direction = g / root
     excess = jnp.maximum(
         1, jnp.sqrt(_support.total(direction**2, axis_name) / _support.size(w, axis_name)) / k.clip_threshold
     )

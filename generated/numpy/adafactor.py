@@ -21,7 +21,9 @@ class Adafactor:
         r = (1 - fresh) * r + fresh * (total(squares, over=axis -1) / length(squares, over=axis -1))
         c = (1 - fresh) * c + fresh * (total(squares, over=axis -2) / length(squares, over=axis -2))
         v = (1 - fresh) * v + fresh * squares
-        direction = g / (sqrt(r / (total(r, over=axis -2) / length(r, over=axis -2))) * sqrt(c) if at least 2 axes else sqrt(v))
+        level = total(r, over=axis -2) / length(r, over=axis -2)
+        root = sqrt(r / level) * sqrt(c) if at least 2 axes else sqrt(v)
+        direction = g / root
         excess = maximum(1, sqrt(total(direction**2, over=tensor) / length(direction**2, over=tensor)) / clip_threshold)
         size = maximum(epsilon_2, sqrt(total(w**2, over=tensor) / length(w**2, over=tensor)))
         rate = minimum(learning_rate, 1 / sqrt(t)) if relative_step else learning_rate
@@ -318,12 +320,9 @@ class Adafactor:
         if not (w.ndim >= 2):
             slots.v = k.one_minus_fresh * slots.v + k.fresh * squares
         if w.ndim >= 2:
-            sum_of_r_over_length_of_r = _total_along(slots.r, -2, dtype) / slots.r.shape[-2]
-        direction = g / (
-            np.sqrt(slots.r / dtype(sum_of_r_over_length_of_r)) * np.sqrt(slots.c)
-            if w.ndim >= 2
-            else np.sqrt(slots.v)
-        )
+            level = _total_along(slots.r, -2, dtype) / slots.r.shape[-2]
+        root = np.sqrt(slots.r / dtype(level)) * np.sqrt(slots.c) if w.ndim >= 2 else np.sqrt(slots.v)
+        direction = g / root
         excess = np.maximum(
             1, np.sqrt(_total(np.square(direction, dtype=np.float64)) / w.size) / k.clip_threshold
         )

@@ -130,7 +130,7 @@ def plans_of(optimizer: Any, group: dict[str, Any]) -> "Plans | None":
 
 
 class Plans:
-    """A param group as kernels take it: a plan for each pair of dtypes of its parameters and gradients, and their slots.
+    """A param group as kernels take it: a plan for parameters that have the same slots, of the same dtypes.
 
     Everything is checked when they are made. Before each step `are_current` finds out whether all tensors are
     still the same, at the same places; only gradients may be new.
@@ -222,8 +222,8 @@ def check_known(source: Source, optimizer: Any, group: Mapping[str, Any]) -> Non
 class Part:
     """One parameter: arrays that lie in memory like it, which kernels read and write.
 
-    `is_lasting`: none of them is a copy. A parameter with gaps, or a gradient that lies otherwise, is copied; so is a
-    parameter whose rows do not follow each other, where a kernel asks for them.
+    `is_lasting`: none of them is a copy. A parameter with gaps, or a gradient that lies otherwise, is copied;
+    so is a parameter whose rows do not follow each other, where a kernel asks for them.
     """
 
     devices: tuple[str, ...] = ("cpu",)
@@ -280,7 +280,7 @@ class Part:
         return x.detach()
 
     def _alike(self, x: Tensor) -> Tensor:
-        """`x`, or a copy of it that lies in memory like the parameter; a slot of another shape, without gaps."""
+        """`x`, or a copy that lies in memory like the parameter; a slot of another shape, without gaps."""
         if x.shape != self.like.shape:
             self.is_lasting &= x.is_contiguous()
             return x.contiguous()

@@ -154,6 +154,7 @@ class AdaBelief(_support.Optimizer):
         """The numbers of update `t`, the same for all elements: floats, or tensors if `t` is one."""
         lr = _support.number(group["lr"], t)
         beta_1, beta_2 = (_support.number(x, t) for x in group["betas"])
+        eps = _support.number(group["eps"], t)
         ema_momentum = _support.number(group["ema_momentum"], t)
         k: Any = _support.Scalars()
         if group["loss_scale_factor"] is not None:
@@ -183,7 +184,7 @@ class AdaBelief(_support.Optimizer):
             k.inverse_one_minus_power_of_beta_1 = 1 / _one_minus_power(beta_1, t)
         k.lr = lr
         k.inverse_one_minus_power_of_beta_2 = 1 / _one_minus_power(beta_2, t)
-        k.eps = _support.number(group["eps"], t)
+        k.eps = eps
         if group["use_ema"]:
             kept_average = _support.where(t == 1, 0, ema_momentum)
             k.kept_average = kept_average

@@ -152,6 +152,7 @@ class Adadelta(_support.Optimizer):
         """The numbers of update `t`, the same for all elements: floats, or tensors if `t` is one."""
         lr = _support.number(group["lr"], t)
         rho = _support.number(group["rho"], t)
+        eps = _support.number(group["eps"], t)
         ema_momentum = _support.number(group["ema_momentum"], t)
         k: Any = _support.Scalars()
         if group["loss_scale_factor"] is not None:
@@ -173,7 +174,7 @@ class Adadelta(_support.Optimizer):
             k.weight_decay_times_learning_rate = _support.number(group["weight_decay"], t) * lr
         k.rho = rho
         k.one_minus_rho = 1 - rho
-        k.eps = _support.number(group["eps"], t)
+        k.eps = eps
         k.lr = lr
         if group["use_ema"]:
             kept_average = _support.where(t == 1, 0, ema_momentum)

@@ -14,33 +14,37 @@ class Adafactor(_support.Optimizer):
     """Adam with a second moment factored into rows and columns (Shazeer & Stern 2018, algorithms 4 and
     5).
 
+    Differs from torch.optim.Adafactor: epsilon_1 is added to squared gradients; there it is a floor, by
+    default the dtype's epsilon; lr is 0.001 by default, not 0.01. Its conventions are
+    epsilon_as_floor=True.
+
     One step of a parameter `w` with gradient `g`, its `t`-th:
 
-        fresh = t**beta_2_decay
-        squares = g**2 + epsilon_1
+        fresh = t**beta2_decay
+        squares = g**2 if epsilon_as_floor else g**2 + epsilon_1
         r = (1 - fresh) * r + fresh * (total(squares, over=axis -1) / length(squares, over=axis -1))
         c = (1 - fresh) * c + fresh * (total(squares, over=axis -2) / length(squares, over=axis -2))
         v = (1 - fresh) * v + fresh * squares
-        direction = g / (sqrt(r / (total(r, over=axis -2) / length(r, over=axis -2))) * sqrt(c) if at
-            least 2 axes else sqrt(v))
+        level = total(r, over=axis -2) / length(r, over=axis -2)
+        floored = maximum(level, epsilon_1) if epsilon_as_floor else level
+        root = sqrt(r / floored) * sqrt(c) if at least 2 axes else sqrt(v)
+        direction = g / (maximum(root, epsilon_1) if epsilon_as_floor else root)
         excess = maximum(1, sqrt(total(direction**2, over=tensor) / length(direction**2, over=tensor)) /
-            clip_threshold)
+            d)
         size = maximum(epsilon_2, sqrt(total(w**2, over=tensor) / length(w**2, over=tensor)))
         rate = minimum(lr, 1 / sqrt(t)) if relative_step else lr
         w = w - size * rate / excess * direction
 
-    In a parameter's state t is `step`.
+    In a parameter's state r is `row_var`, c is `col_var`, v is `variance`, t is `step`.
 
     Arithmetic and slots are float64 for float64 parameters, else float32; a parameter of lower precision
     is rounded once. Gradients are never written to.
 
     Args:
         lr: step size
-        beta_2_decay: exponent of the step in the second moment's decay rate
-        epsilon_1: added to the squared gradient
-        epsilon_2: least size that a parameter is taken to have
-        clip_threshold: root mean square above which an update is scaled down
-        relative_step: let the learning rate fall as 1/sqrt(t)
+        beta2_decay: exponent of the step in the second moment's decay rate
+        eps: added to the squared gradient; least size that a parameter is taken to have
+        d: root mean square above which an update is scaled down
         weight_decay: share of the weights, times the learning rate, taken off; None for none
         global_clipnorm: largest norm of all gradients together; None for any
         clipnorm: largest norm of a parameter's gradient; None for any
@@ -49,6 +53,8 @@ class Adafactor(_support.Optimizer):
         loss_scale_factor: what the loss was multiplied by; None for nothing
         ema_momentum: decay rate of the average of the weights
         ema_overwrite_frequency: updates after which the average overwrites the weights; None for never
+        relative_step: let the learning rate fall as 1/sqrt(t)
+        epsilon_as_floor: epsilon_1 is the least root and mean, instead of added
         use_ema: keep a moving average of the weights
         params, sparse, maximize, foreach, capturable, differentiable, fused, write_back_grad: as in
             _support.Optimizer
@@ -59,9 +65,9 @@ class Adafactor(_support.Optimizer):
         group: dict[str, Any],
         w: Tensor,
         g: Tensor,
-        r: Any,
-        c: Any,
-        v: Any,
+        row_var: Any,
+        col_var: Any,
+        variance: Any,
         accumulated_gradient: Any,
         weight_average: Any,
         k: Any,
@@ -94,9 +100,9 @@ class Adafactor(_support.Optimizer):
         group: dict[str, Any],
         w: Tensor,
         g: Tensor,
-        r: Any,
-        c: Any,
-        v: Any,
+        row_var: Any,
+        col_var: Any,
+        variance: Any,
         accumulated_gradient: Any,
         weight_average: Any,
         k: Any,
@@ -117,26 +123,24 @@ class Adafactor(_support.Optimizer):
             g = g * k.global_scale.to(w.dtype)
         if _support.is_set(group["weight_decay"]):
             w.add_(w, alpha=-k.weight_decay_times_learning_rate)
-        squares = g.square().add_(k.epsilon_1)
+        squares = g.square() if group["epsilon_as_floor"] else g.square().add_(k.epsilon_1)
         if w.dim() >= 2:
             length_of_w = _support.length(w, -1)
-            r.mul_(k.one_minus_fresh).add_(
+            row_var.mul_(k.one_minus_fresh).add_(
                 squares.sum(-1, keepdim=True) / length_of_w.to(w.dtype), alpha=k.fresh
             )
             length_of_w_2 = _support.length(w, -2)
-            c.mul_(k.one_minus_fresh).add_(
+            col_var.mul_(k.one_minus_fresh).add_(
                 squares.sum(-2, keepdim=True) / length_of_w_2.to(w.dtype), alpha=k.fresh
             )
         if w.dim() < 2:
-            v.mul_(k.one_minus_fresh).add_(squares, alpha=k.fresh)
+            variance.mul_(k.one_minus_fresh).add_(squares, alpha=k.fresh)
         if w.dim() >= 2:
-            sum_of_r_over_length_of_r = r.sum(-2, keepdim=True) / _support.length(r, -2)
-        direction = g / (
-            (r / sum_of_r_over_length_of_r.to(w.dtype)).sqrt_() * c.sqrt() if w.dim() >= 2 else v.sqrt()
-        )
-        excess = (
-            (_support.total(direction.double().square()) / w.numel()).sqrt() / k.clip_threshold
-        ).clamp_min(1)
+            level = row_var.sum(-2, keepdim=True) / _support.length(row_var, -2)
+            floored = level.clamp_min(k.epsilon_1) if group["epsilon_as_floor"] else level
+        root = (row_var / floored.to(w.dtype)).sqrt_() * col_var.sqrt() if w.dim() >= 2 else variance.sqrt()
+        direction = g / (root.clamp_min(k.epsilon_1) if group["epsilon_as_floor"] else root)
+        excess = ((_support.total(direction.double().square()) / w.numel()).sqrt() / k.d).clamp_min(1)
         size = (_support.total(w.double().square()) / w.numel()).sqrt().clamp_min(k.epsilon_2)
         if group["gradient_accumulation_steps"] is not None:
             accumulated_gradient.zero_()
@@ -152,9 +156,9 @@ class Adafactor(_support.Optimizer):
         group: dict[str, Any],
         w: Tensor,
         g: Tensor,
-        r: Any,
-        c: Any,
-        v: Any,
+        row_var: Any,
+        col_var: Any,
+        variance: Any,
         accumulated_gradient: Any,
         weight_average: Any,
         k: Any,
@@ -177,7 +181,8 @@ class Adafactor(_support.Optimizer):
     def _scalars(group: dict[str, Any], t: Any) -> Any:
         """The numbers of update `t`, the same for all elements: floats, or tensors if `t` is one."""
         lr = _support.number(group["lr"], t)
-        beta_2_decay = _support.number(group["beta_2_decay"], t)
+        beta2_decay = _support.number(group["beta2_decay"], t)
+        epsilon_1, epsilon_2 = (_support.number(x, t) for x in group["eps"])
         ema_momentum = _support.number(group["ema_momentum"], t)
         k: Any = _support.Scalars()
         if group["loss_scale_factor"] is not None:
@@ -195,12 +200,12 @@ class Adafactor(_support.Optimizer):
             k.global_clipnorm = _support.number(group["global_clipnorm"], t)
         if _support.is_set(group["weight_decay"]):
             k.weight_decay_times_learning_rate = _support.number(group["weight_decay"], t) * lr
-        fresh = t**beta_2_decay
+        fresh = t**beta2_decay
         k.fresh = fresh
-        k.epsilon_1 = _support.number(group["epsilon_1"], t)
+        k.epsilon_1 = epsilon_1
         k.one_minus_fresh = 1 - fresh
-        k.clip_threshold = _support.number(group["clip_threshold"], t)
-        k.epsilon_2 = _support.number(group["epsilon_2"], t)
+        k.d = _support.number(group["d"], t)
+        k.epsilon_2 = epsilon_2
         k.rate = _support.minimum(lr, 1 / _support.root(t)) if group["relative_step"] else lr
         if group["use_ema"]:
             kept_average = _support.where(t == 1, 0, ema_momentum)
@@ -214,13 +219,11 @@ class Adafactor(_support.Optimizer):
         self,
         params: Any,
         lr: float | Tensor = 0.001,
-        beta_2_decay: float | Tensor = -0.8,
-        epsilon_1: float | Tensor = 1e-30,
-        epsilon_2: float | Tensor = 0.001,
-        clip_threshold: float | Tensor = 1.0,
-        relative_step: bool = True,
-        *,
+        beta2_decay: float | Tensor = -0.8,
+        eps: tuple[float | Tensor, float | Tensor] = (1e-30, 0.001),
+        d: float | Tensor = 1.0,
         weight_decay: float | Tensor | None = 0.0,
+        *,
         global_clipnorm: float | Tensor | None = None,
         clipnorm: float | Tensor | None = None,
         clipvalue: float | Tensor | None = None,
@@ -228,6 +231,8 @@ class Adafactor(_support.Optimizer):
         loss_scale_factor: float | Tensor | None = None,
         ema_momentum: float | Tensor = 0.99,
         ema_overwrite_frequency: int | None = None,
+        relative_step: bool = True,
+        epsilon_as_floor: bool = False,
         use_ema: bool = False,
         sparse: str = "dense",
         maximize: bool = False,
@@ -239,11 +244,9 @@ class Adafactor(_support.Optimizer):
     ) -> None:
         defaults = {
             "lr": lr,
-            "beta_2_decay": beta_2_decay,
-            "epsilon_1": epsilon_1,
-            "epsilon_2": epsilon_2,
-            "clip_threshold": clip_threshold,
-            "relative_step": relative_step,
+            "beta2_decay": beta2_decay,
+            "eps": eps,
+            "d": d,
             "weight_decay": weight_decay,
             "global_clipnorm": global_clipnorm,
             "clipnorm": clipnorm,
@@ -252,6 +255,8 @@ class Adafactor(_support.Optimizer):
             "loss_scale_factor": loss_scale_factor,
             "ema_momentum": ema_momentum,
             "ema_overwrite_frequency": ema_overwrite_frequency,
+            "relative_step": relative_step,
+            "epsilon_as_floor": epsilon_as_floor,
             "use_ema": use_ema,
             "sparse": sparse,
             "maximize": maximize,
@@ -264,19 +269,19 @@ class Adafactor(_support.Optimizer):
         super().__init__(params, defaults)
 
     _slot_names: ClassVar[dict[str, str]] = {
-        "r": "r",
-        "c": "c",
-        "v": "v",
+        "r": "row_var",
+        "c": "col_var",
+        "v": "variance",
         "accumulated_gradient": "accumulated_gradient",
         "weight_average": "weight_average",
     }
     _file = __file__
     _hypers: ClassVar[dict[str, Any]] = {
         "learning_rate": ("lr", None),
-        "beta_2_decay": ("beta_2_decay", None),
-        "epsilon_1": ("epsilon_1", None),
-        "epsilon_2": ("epsilon_2", None),
-        "clip_threshold": ("clip_threshold", None),
+        "beta_2_decay": ("beta2_decay", None),
+        "epsilon_1": ("eps", 0),
+        "epsilon_2": ("eps", 1),
+        "clip_threshold": ("d", None),
         "weight_decay": ("weight_decay", None),
         "global_clipnorm": ("global_clipnorm", None),
         "clipnorm": ("clipnorm", None),
@@ -286,10 +291,11 @@ class Adafactor(_support.Optimizer):
         "ema_momentum": ("ema_momentum", None),
         "ema_overwrite_frequency": ("ema_overwrite_frequency", None),
     }
-    _shapes = {"r": "rows", "c": "columns"}
+    _shapes = {"row_var": "rows", "col_var": "columns"}
     _passes = ("_sums", "_update")
     _asks_for_axes = True
     _not_lazy = "`r` is not of the parameter's shape"
+    _dialect: ClassVar[dict[str, Any]] = {"epsilon_as_floor": True}
     _every = "gradient_accumulation_steps"
     _of_optimizer = (
         "use_ema",
@@ -308,11 +314,11 @@ class Adafactor(_support.Optimizer):
         """The slots of the parameter `w`, and what they start from."""
         slots: dict[str, Any] = {}
         if w.dim() >= 2:
-            slots["r"] = 0.0
+            slots["row_var"] = 0.0
         if w.dim() >= 2:
-            slots["c"] = 0.0
+            slots["col_var"] = 0.0
         if w.dim() < 2:
-            slots["v"] = 0.0
+            slots["variance"] = 0.0
         if group["gradient_accumulation_steps"] is not None:
             slots["accumulated_gradient"] = 0.0
         if group["use_ema"]:
@@ -322,10 +328,9 @@ class Adafactor(_support.Optimizer):
     @staticmethod
     def _check(group: dict[str, Any]) -> None:
         _support.check_number(group, "lr", {">=": 0})
-        _support.check_number(group, "beta_2_decay", {"<": 0})
-        _support.check_number(group, "epsilon_1", {">=": 0})
-        _support.check_number(group, "epsilon_2", {">=": 0})
-        _support.check_number(group, "clip_threshold", {">": 0})
+        _support.check_number(group, "beta2_decay", {"<": 0})
+        _support.check_numbers(group, "eps", {">=": 0}, {">=": 0})
+        _support.check_number(group, "d", {">": 0})
         _support.check_number(group, "weight_decay", {">=": 0}, optional=True)
         _support.check_number(group, "global_clipnorm", {">": 0}, optional=True)
         _support.check_number(group, "clipnorm", {">": 0}, optional=True)

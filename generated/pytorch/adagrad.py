@@ -151,6 +151,7 @@ class Adagrad(_support.Optimizer):
     def _scalars(group: dict[str, Any], t: Any) -> Any:
         """The numbers of update `t`, the same for all elements: floats, or tensors if `t` is one."""
         lr = _support.number(group["lr"], t)
+        eps = _support.number(group["eps"], t)
         ema_momentum = _support.number(group["ema_momentum"], t)
         k: Any = _support.Scalars()
         if group["loss_scale_factor"] is not None:
@@ -175,7 +176,7 @@ class Adagrad(_support.Optimizer):
             if _support.is_set(group["lr_decay"])
             else lr
         )
-        k.eps = _support.number(group["eps"], t)
+        k.eps = eps
         if group["use_ema"]:
             kept_average = _support.where(t == 1, 0, ema_momentum)
             k.kept_average = kept_average

@@ -153,6 +153,7 @@ class Adamax(_support.Optimizer):
         """The numbers of update `t`, the same for all elements: floats, or tensors if `t` is one."""
         lr = _support.number(group["lr"], t)
         beta_1, beta_2 = (_support.number(x, t) for x in group["betas"])
+        eps = _support.number(group["eps"], t)
         ema_momentum = _support.number(group["ema_momentum"], t)
         k: Any = _support.Scalars()
         if group["loss_scale_factor"] is not None:
@@ -175,7 +176,7 @@ class Adamax(_support.Optimizer):
         k.beta_1 = beta_1
         k.one_minus_beta_1 = 1 - beta_1
         k.beta_2 = beta_2
-        k.eps = _support.number(group["eps"], t)
+        k.eps = eps
         k.rate = lr / _one_minus_power(beta_1, t)
         if group["use_ema"]:
             kept_average = _support.where(t == 1, 0, ema_momentum)

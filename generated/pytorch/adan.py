@@ -168,6 +168,7 @@ class Adan(_support.Optimizer):
         lr = _support.number(group["lr"], t)
         beta_1, beta_2 = (_support.number(x, t) for x in group["betas"])
         beta_3 = _support.number(group["beta_3"], t)
+        eps = _support.number(group["eps"], t)
         ema_momentum = _support.number(group["ema_momentum"], t)
         k: Any = _support.Scalars()
         if group["loss_scale_factor"] is not None:
@@ -196,7 +197,7 @@ class Adan(_support.Optimizer):
         k.beta_2_over_one_minus_power_of_beta_2 = beta_2 / _one_minus_power(beta_2, t)
         k.inverse_one_minus_power_of_beta_3 = 1 / _one_minus_power(beta_3, t)
         k.epsilon_root = _support.number(group["epsilon_root"], t)
-        k.eps = _support.number(group["eps"], t)
+        k.eps = eps
         k.lr = lr
         if group["use_ema"]:
             kept_average = _support.where(t == 1, 0, ema_momentum)

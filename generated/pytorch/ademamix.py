@@ -156,6 +156,7 @@ class AdEMAMix(_support.Optimizer):
         lr = _support.number(group["lr"], t)
         beta_1, beta_2 = (_support.number(x, t) for x in group["betas"])
         beta_3 = _support.number(group["beta_3"], t)
+        eps = _support.number(group["eps"], t)
         ema_momentum = _support.number(group["ema_momentum"], t)
         k: Any = _support.Scalars()
         if group["loss_scale_factor"] is not None:
@@ -183,7 +184,7 @@ class AdEMAMix(_support.Optimizer):
         k.alpha = _support.number(group["alpha"], t)
         k.inverse_one_minus_power_of_beta_2 = 1 / _one_minus_power(beta_2, t)
         k.epsilon_root = _support.number(group["epsilon_root"], t)
-        k.eps = _support.number(group["eps"], t)
+        k.eps = eps
         k.lr = lr
         if group["use_ema"]:
             kept_average = _support.where(t == 1, 0, ema_momentum)

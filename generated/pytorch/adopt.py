@@ -152,6 +152,7 @@ class Adopt(_support.Optimizer):
         """The numbers of update `t`, the same for all elements: floats, or tensors if `t` is one."""
         lr = _support.number(group["lr"], t)
         beta_1, beta_2 = (_support.number(x, t) for x in group["betas"])
+        eps = _support.number(group["eps"], t)
         ema_momentum = _support.number(group["ema_momentum"], t)
         k: Any = _support.Scalars()
         if group["loss_scale_factor"] is not None:
@@ -169,7 +170,7 @@ class Adopt(_support.Optimizer):
             k.global_clipnorm = _support.number(group["global_clipnorm"], t)
         if _support.is_set(group["weight_decay"]):
             k.weight_decay_times_learning_rate = _support.number(group["weight_decay"], t) * lr
-        k.eps = _support.number(group["eps"], t)
+        k.eps = eps
         limit = _support.root(_support.root(t - 1))
         k.limit = limit
         k.beta_1 = beta_1

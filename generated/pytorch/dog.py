@@ -186,6 +186,7 @@ class DoG(_support.Optimizer):
         """The numbers of update `t`, the same for all elements: floats, or tensors if `t` is one."""
         lr = _support.number(group["lr"], t)
         first_step = _support.number(group["first_step"], t)
+        eps = _support.number(group["eps"], t)
         ema_momentum = _support.number(group["ema_momentum"], t)
         k: Any = _support.Scalars()
         if group["loss_scale_factor"] is not None:
@@ -207,7 +208,7 @@ class DoG(_support.Optimizer):
         k.old_distance = distance
         k.old_squares = squares
         k.lr = lr
-        k.eps = _support.number(group["eps"], t)
+        k.eps = eps
         if group["use_ema"]:
             kept_average = _support.where(t == 1, 0, ema_momentum)
             k.kept_average = kept_average

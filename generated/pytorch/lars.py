@@ -146,6 +146,7 @@ class Lars(_support.Optimizer):
     @staticmethod
     def _scalars(group: dict[str, Any], t: Any) -> Any:
         """The numbers of update `t`, the same for all elements: floats, or tensors if `t` is one."""
+        eps = _support.number(group["eps"], t)
         ema_momentum = _support.number(group["ema_momentum"], t)
         k: Any = _support.Scalars()
         if group["loss_scale_factor"] is not None:
@@ -163,7 +164,7 @@ class Lars(_support.Optimizer):
             k.global_clipnorm = _support.number(group["global_clipnorm"], t)
         k.weight_decay = _support.number(group["weight_decay"], t)
         k.trust_coefficient = _support.number(group["trust_coefficient"], t)
-        k.eps = _support.number(group["eps"], t)
+        k.eps = eps
         k.momentum = _support.number(group["momentum"], t)
         k.lr = _support.number(group["lr"], t)
         if group["use_ema"]:

@@ -162,6 +162,7 @@ class Lookahead(_support.Optimizer):
         """The numbers of update `t`, the same for all elements: floats, or tensors if `t` is one."""
         lr = _support.number(group["lr"], t)
         beta_1, beta_2 = (_support.number(x, t) for x in group["betas"])
+        eps = _support.number(group["eps"], t)
         sync_period = _support.number(group["sync_period"], t)
         ema_momentum = _support.number(group["ema_momentum"], t)
         k: Any = _support.Scalars()
@@ -185,7 +186,7 @@ class Lookahead(_support.Optimizer):
         k.beta_2 = beta_2
         k.one_minus_beta_2 = 1 - beta_2
         k.alpha = lr * _support.root(_one_minus_power(beta_2, t)) / _one_minus_power(beta_1, t)
-        k.eps = _support.number(group["eps"], t)
+        k.eps = eps
         k.synchronise = t % sync_period == 0
         k.slow_step_size = _support.number(group["slow_step_size"], t)
         if group["use_ema"]:

@@ -184,6 +184,7 @@ class Muon(_support.Optimizer):
         """The numbers of update `t`, the same for all elements: floats, or tensors if `t` is one."""
         lr = _support.number(group["lr"], t)
         beta_1, beta_2 = (_support.number(x, t) for x in group["betas"])
+        eps = _support.number(group["eps"], t)
         ema_momentum = _support.number(group["ema_momentum"], t)
         k: Any = _support.Scalars()
         if group["loss_scale_factor"] is not None:
@@ -206,7 +207,7 @@ class Muon(_support.Optimizer):
         k.one_minus_beta_1 = 1 - beta_1
         k.beta_2 = beta_2
         k.one_minus_beta_2 = 1 - beta_2
-        k.eps = _support.number(group["eps"], t)
+        k.eps = eps
         k.rms_rate = _support.number(group["rms_rate"], t)
         k.alpha = _support.root(_one_minus_power(beta_2, t)) / _one_minus_power(beta_1, t)
         k.lr = lr

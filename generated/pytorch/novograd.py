@@ -141,6 +141,7 @@ class NovoGrad(_support.Optimizer):
     def _scalars(group: dict[str, Any], t: Any) -> Any:
         """The numbers of update `t`, the same for all elements: floats, or tensors if `t` is one."""
         beta_1, beta_2 = (_support.number(x, t) for x in group["betas"])
+        eps = _support.number(group["eps"], t)
         ema_momentum = _support.number(group["ema_momentum"], t)
         k: Any = _support.Scalars()
         if group["loss_scale_factor"] is not None:
@@ -159,7 +160,7 @@ class NovoGrad(_support.Optimizer):
         k.beta_2 = beta_2
         k.chosen_one_below_t = _support.where(1 < t, 1 - beta_2, 1)
         k.beta_1 = beta_1
-        k.eps = _support.number(group["eps"], t)
+        k.eps = eps
         k.weight_decay = _support.number(group["weight_decay"], t)
         k.lr = _support.number(group["lr"], t)
         if group["use_ema"]:

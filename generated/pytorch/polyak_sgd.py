@@ -150,6 +150,7 @@ class PolyakSGD(_support.Optimizer):
         """The numbers of update `t`, the same for all elements: floats, or tensors if `t` is one."""
         lr = _support.number(group["lr"], t)
         f_min = _support.number(group["f_min"], t)
+        eps = _support.number(group["eps"], t)
         ema_momentum = _support.number(group["ema_momentum"], t)
         k: Any = _support.Scalars()
         if group["loss_scale_factor"] is not None:
@@ -167,7 +168,7 @@ class PolyakSGD(_support.Optimizer):
             k.global_clipnorm = _support.number(group["global_clipnorm"], t)
         if _support.is_set(group["weight_decay"]):
             k.weight_decay_times_learning_rate = _support.number(group["weight_decay"], t) * lr
-        k.eps = _support.number(group["eps"], t)
+        k.eps = eps
         k.gap = loss - f_min
         k.lr = lr
         k.scaling = _support.number(group["scaling"], t)

@@ -151,6 +151,7 @@ class QHAdam(_support.Optimizer):
         beta_1, beta_2 = (_support.number(x, t) for x in group["betas"])
         nu_1 = _support.number(group["nu_1"], t)
         nu_2 = _support.number(group["nu_2"], t)
+        eps = _support.number(group["eps"], t)
         ema_momentum = _support.number(group["ema_momentum"], t)
         k: Any = _support.Scalars()
         if group["loss_scale_factor"] is not None:
@@ -177,7 +178,7 @@ class QHAdam(_support.Optimizer):
         k.one_minus_nu_2 = 1 - nu_2
         k.nu_2_over_one_minus_power_of_beta_2 = nu_2 / _one_minus_power(beta_2, t)
         k.lr = lr
-        k.eps = _support.number(group["eps"], t)
+        k.eps = eps
         if group["use_ema"]:
             kept_average = _support.where(t == 1, 0, ema_momentum)
             k.kept_average = kept_average

@@ -175,6 +175,7 @@ class RMSprop(_support.Optimizer):
         """The numbers of update `t`, the same for all elements: floats, or tensors if `t` is one."""
         lr = _support.number(group["lr"], t)
         alpha = _support.number(group["alpha"], t)
+        eps = _support.number(group["eps"], t)
         ema_momentum = _support.number(group["ema_momentum"], t)
         k: Any = _support.Scalars()
         if group["loss_scale_factor"] is not None:
@@ -197,7 +198,7 @@ class RMSprop(_support.Optimizer):
         k.alpha = alpha
         k.one_minus_rho = 1 - alpha
         k.lr = lr
-        k.eps = _support.number(group["eps"], t)
+        k.eps = eps
         if _support.is_set(group["momentum"]):
             k.momentum = _support.number(group["momentum"], t)
         if group["use_ema"]:

@@ -155,6 +155,7 @@ class ScheduleFreeAdamW(_support.Optimizer):
         """The numbers of update `t`, the same for all elements: floats, or tensors if `t` is one."""
         lr = _support.number(group["lr"], t)
         beta_1, beta_2 = (_support.number(x, t) for x in group["betas"])
+        eps = _support.number(group["eps"], t)
         ema_momentum = _support.number(group["ema_momentum"], t)
         k: Any = _support.Scalars()
         if group["loss_scale_factor"] is not None:
@@ -178,7 +179,7 @@ class ScheduleFreeAdamW(_support.Optimizer):
         k.beta_2 = beta_2
         k.one_minus_beta_2 = 1 - beta_2
         k.inverse_one_minus_power_of_beta_2 = 1 / _one_minus_power(beta_2, t)
-        k.eps = _support.number(group["eps"], t)
+        k.eps = eps
         k.weight_decay = _support.number(group["weight_decay"], t)
         k.lr = lr
         k.one_minus_share = 1 - share

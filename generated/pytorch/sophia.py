@@ -150,6 +150,7 @@ class Sophia(_support.Optimizer):
         """The numbers of update `t`, the same for all elements: floats, or tensors if `t` is one."""
         lr = _support.number(group["lr"], t)
         beta_1, beta_2 = (_support.number(x, t) for x in group["betas"])
+        eps = _support.number(group["eps"], t)
         update_interval = _support.number(group["update_interval"], t)
         ema_momentum = _support.number(group["ema_momentum"], t)
         k: Any = _support.Scalars()
@@ -174,7 +175,7 @@ class Sophia(_support.Optimizer):
         k.beta_2 = beta_2
         k.one_minus_beta_2 = 1 - beta_2
         k.gamma = _support.number(group["gamma"], t)
-        k.eps = _support.number(group["eps"], t)
+        k.eps = eps
         k.lr = lr
         if group["use_ema"]:
             kept_average = _support.where(t == 1, 0, ema_momentum)

@@ -7,7 +7,9 @@
     r = (1 - fresh) * r + fresh * (total(squares, over=axis -1) / length(squares, over=axis -1))
     c = (1 - fresh) * c + fresh * (total(squares, over=axis -2) / length(squares, over=axis -2))
     v = (1 - fresh) * v + fresh * squares
-    direction = g / (sqrt(r / (total(r, over=axis -2) / length(r, over=axis -2))) * sqrt(c) if at least 2 axes else sqrt(v))
+    level = total(r, over=axis -2) / length(r, over=axis -2)
+    root = sqrt(r / level) * sqrt(c) if at least 2 axes else sqrt(v)
+    direction = g / root
     excess = maximum(1, sqrt(total(direction**2, over=tensor) / length(direction**2, over=tensor)) / clip_threshold)
     size = maximum(epsilon_2, sqrt(total(w**2, over=tensor) / length(w**2, over=tensor)))
     rate = minimum(learning_rate, 1 / sqrt(t)) if relative_step else learning_rate
@@ -171,14 +173,11 @@ class Adafactor(_support.Optimizer):
         if not (len(variable.shape) >= 2):
             v = k.one_minus_fresh * v + k.fresh * squares
         if len(variable.shape) >= 2:
-            sum_of_r_over_length_of_r = tf.reduce_sum(
-                tf.cast(r, tf.float64), axis=-2, keepdims=True
-            ) / tf.cast(tf.shape(r)[-2], tf.float64)
-        direction = g / (
-            tf.sqrt(r / tf.cast(sum_of_r_over_length_of_r, k.dtype)) * tf.sqrt(c)
-            if len(variable.shape) >= 2
-            else tf.sqrt(v)
-        )
+            level = tf.reduce_sum(tf.cast(r, tf.float64), axis=-2, keepdims=True) / tf.cast(
+                tf.shape(r)[-2], tf.float64
+            )
+        root = tf.sqrt(r / tf.cast(level, k.dtype)) * tf.sqrt(c) if len(variable.shape) >= 2 else tf.sqrt(v)
+        direction = g / root
         excess = _support.maximum(
             tf.constant(1, tf.float64),
             tf.sqrt(

@@ -14,21 +14,37 @@ class Adafactor(Rule):
     epsilon_2 = Hyper(1e-3, ge=0, doc="least size that a parameter is taken to have")
     clip_threshold = Hyper(1.0, gt=0, doc="root mean square above which an update is scaled down")
     relative_step = Option(True, doc="let the learning rate fall as 1/sqrt(t)")
+    epsilon_as_floor = Option(False, convention=True, doc="epsilon_1 is the least root and mean, instead of added")
 
     r = Slot("row means of the second moment", shape="rows", when=FACTORED)
     c = Slot("column means of the second moment", shape="columns", when=FACTORED)
     v = Slot("second moment", when=negation(FACTORED))
 
-    peers = (Peer("keras.optimizers.Adafactor", slots={"r": "r", "c": "c", "v": "velocity"}),)
+    peers = (
+        Peer(
+            "torch.optim.Adafactor", arguments=("lr", "beta2_decay", "eps", "d", "weight_decay"),
+            names={"beta_2_decay": "beta2_decay", "clip_threshold": "d"},
+            slots={"r": "row_var", "c": "col_var", "v": "variance"},
+            defaults={"learning_rate": 0.01}, dialect={"epsilon_as_floor": True},
+            differs=("epsilon_1 is added to squared gradients; there it is a floor, by default the dtype's epsilon",),
+            otherwise={"weight_decay": "the size of a parameter is taken before it decays"},
+        ),
+        Peer("keras.optimizers.Adafactor", slots={"r": "r", "c": "c", "v": "velocity"}),
+    )  # fmt: skip
+
+    def factors(self) -> Value:
+        self.level = mean(self.r, axis=-2)
+        self.floored = where(self.epsilon_as_floor, maximum(self.level, self.epsilon_1), self.level)
+        return sqrt(self.r / self.floored) * sqrt(self.c)
 
     def step(self, w: Value, g: Value, t: Value) -> Value:
         self.fresh = t**self.beta_2_decay
-        self.squares = g**2 + self.epsilon_1
+        self.squares = where(self.epsilon_as_floor, g**2, g**2 + self.epsilon_1)
         self.r = (1 - self.fresh) * self.r + self.fresh * mean(self.squares, axis=-1)
         self.c = (1 - self.fresh) * self.c + self.fresh * mean(self.squares, axis=-2)
         self.v = (1 - self.fresh) * self.v + self.fresh * self.squares
-        factors = sqrt(self.r / mean(self.r, axis=-2)) * sqrt(self.c)
-        self.direction = g / where(FACTORED, factors, sqrt(self.v))
+        self.root = self.branch(FACTORED, self.factors, lambda: sqrt(self.v))
+        self.direction = g / where(self.epsilon_as_floor, maximum(self.root, self.epsilon_1), self.root)
         self.excess = maximum(1, sqrt(mean(self.direction**2)) / self.clip_threshold)
         self.size = maximum(self.epsilon_2, sqrt(mean(w**2)))
         self.rate = where(self.relative_step, minimum(self.learning_rate, 1 / sqrt(t)), self.learning_rate)

@@ -126,7 +126,8 @@ def exact_number(hyper: Hyperparameter, index: int) -> float:
     """A legal number with few bits, that differs from what others have."""
     if any(sign in ("<", "<=") and bound == 0 for sign, bound in hyper.bounds):
         return -(2.0 ** -(1 + index % 2))
-    if any(sign in (">", ">=") and bound >= 1 for sign, bound in hyper.bounds):
+    is_threshold = (">", 0) in hyper.bounds and (hyper.default or 0) >= 1  # some peers take none below one
+    if is_threshold or any(sign in (">", ">=") and bound >= 1 for sign, bound in hyper.bounds):
         return 1 + 2.0 ** -(1 + index % 3)
     below_one = any(sign in ("<", "<=") and bound == 1 for sign, bound in hyper.bounds)
     return 1 - 2.0 ** -(2 + index % 4) if below_one else 2.0 ** -(4 + index % 3)

@@ -11,6 +11,7 @@ from parity import Meeting, Numbers, State, cases, check, gradients, ours, rate,
 RENAMED = {"learning_rate": "lr", "epsilon": "eps"}
 TUPLES = {
     "betas": ("beta_1", "beta_2"), "etas": ("eta_minus", "eta_plus"), "step_sizes": ("step_size_min", "step_size_max"),
+    "eps": ("epsilon_1", "epsilon_2"),
 }  # fmt: skip
 """Numbers that are one argument together."""
 OFF = {"weight_decay": 0.0, "momentum_decay": 1.0}
@@ -20,7 +21,7 @@ OFF = {"weight_decay": 0.0, "momentum_decay": 1.0}
 def argument(meeting: Meeting, name: str) -> str:
     """The peer's argument for a hyperparameter or option of ours."""
     for together, parts in TUPLES.items():
-        if name in parts:
+        if name in parts and set(parts) <= {hyper.name for hyper in meeting.program.hypers}:
             return together
     return meeting.peer.names.get(name, RENAMED.get(name, name))
 
@@ -29,7 +30,7 @@ def arguments(meeting: Meeting, given: Numbers) -> dict[str, object]:
     made: dict[str, object] = {}
     for name, value in given.items():
         whole = argument(meeting, name)
-        together = tuple(given[part] for part in TUPLES.get(whole, ()))
+        together = tuple(given[part] for part in TUPLES.get(whole, ()) if part in given)
         made[whole] = together or (OFF.get(name) if value is None else value)
     return made
 

@@ -52,7 +52,7 @@ class Signature:
             name = self.names.argument(hyper.name)
             if name not in made:
                 made.add(name)
-                yield self._tuple(name) if name in TUPLES else self._number(hyper)
+                yield self._number(hyper) if self.names.place(hyper.name)[1] is None else self._tuple(name)
         for option in self.program.options:
             yield self._option(option)
 

@@ -11,6 +11,7 @@ RENAMED: Mapping[str, str] = {"learning_rate": "lr", "epsilon": "eps"}
 """Hyperparameters that have another name in every optimizer of PyTorch."""
 TUPLES: Mapping[str, tuple[str, ...]] = {
     "betas": ("beta_1", "beta_2"), "etas": ("eta_minus", "eta_plus"), "step_sizes": ("step_size_min", "step_size_max"),
+    "eps": ("epsilon_1", "epsilon_2"),
 }  # fmt: skip
 """Hyperparameters that are one argument together."""
 OFF: Mapping[str, float] = {"weight_decay": 0.0}
@@ -43,15 +44,16 @@ class Names:
     def place(self, name: str) -> tuple[str, int | None]:
         """The key of a param group that holds a hyperparameter, and the place in a tuple."""
         argument = self.argument(name)
-        return argument, TUPLES[argument].index(name) if argument in TUPLES else None
+        parts = TUPLES.get(argument, ())
+        return argument, parts.index(name) if name in parts else None
 
     def shown(self, name: str) -> str:
         """How users write a hyperparameter: `lr`, `betas[0]`."""
         return f"{self.argument(name)}{self._index(name)}"
 
     def _index(self, name: str) -> str:
-        argument = self.argument(name)
-        return f"[{TUPLES[argument].index(name)}]" if argument in TUPLES else ""
+        _, at = self.place(name)
+        return "" if at is None else f"[{at}]"
 
     def slot(self, name: str) -> str:
         """The key of a slot in a parameter's state."""

@@ -29,7 +29,7 @@ from ...conformance.protocol import (
 from ...ir.nodes import Program
 from ...printing import UnsupportedOperation
 from ..cpp.target import TARGET as KERNELS
-from .names import OFF, TUPLES, Names
+from .names import OFF, Names
 
 MODES = (
     Mode("eager", follows_tree=True),
@@ -86,12 +86,12 @@ def _arguments(kind: type, program: Program, names: Names, job: Job) -> dict[str
     arguments: dict[str, Any] = {option.name: option.default for option in program.options} | dict(job.options)
     signature = inspect.signature(kind)
     for name, value in job.hypers.items():
-        argument = names.argument(name)
+        argument, at = names.place(name)
         if value is None:
             value = OFF.get(name, program.hyper(name).off)
-        if argument in TUPLES:
+        if at is not None:
             parts = list(arguments.get(argument, signature.parameters[argument].default))
-            parts[TUPLES[argument].index(name)] = value
+            parts[at] = value
             arguments[argument] = tuple(parts)
         else:
             arguments[argument] = value

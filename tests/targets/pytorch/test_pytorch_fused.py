@@ -238,15 +238,17 @@ def _step_error(optimizer: Any, error: type[Exception] = ValueError) -> str:
     return str(caught.value)
 
 
-def test_rows_columns_and_matrices(strict: Callable[[str], Any]) -> None:
+@pytest.mark.parametrize("is_peers", [False, True])
+def test_rows_columns_and_matrices(is_peers: bool, strict: Callable[[str], Any]) -> None:
     """Parameters with rows beside others, several matrices, none at all; one whose rows do not follow each other."""
-    pair = Pair(strict("adafactor"), [(3, 5), (2, 40, 7), (0, 3), (3, 0), (300,), (9, 8)])
+    shapes = [(3, 5), (2, 40, 7), (0, 3), (3, 0), (300,), (9, 8)]
+    pair = Pair(strict("adafactor"), shapes, eps=(1e-2, 1e-3), epsilon_as_floor=is_peers)
     for w in (pair.ws[5], pair.others[5]):
         w.data = w.data.t().contiguous().t()
     for _ in range(3):
         pair.step()
     for empty in pair.ws[2:4]:
-        assert not any(pair.fused.state[empty][slot].any() for slot in ("r", "c"))  # NaN is true
+        assert not any(pair.fused.state[empty][slot].any() for slot in ("row_var", "col_var"))  # NaN is true
 
 
 def test_an_operator_for_each_set_of_slots(strict: Callable[[str], Any]) -> None:
