@@ -13,7 +13,6 @@ from typing import Any, NamedTuple, ParamSpec, TypeAlias
 import jax
 import jax.numpy as jnp
 import optax
-from jax import lax
 
 from ._checks import (
     Hyper,
@@ -107,9 +106,10 @@ def _apart(k: Mapping[Any, Numbers], count: Any, dtype: Any, place: int) -> Numb
 
 
 class Pass(NamedTuple):
-    """A function that runs over all leaves: `leaf(w, g, *slots, *inputs, k, *conditions)` returns the new w and slots of
-    one leaf, or None if it only sums; and what to sum over all leaves if there is an `after`, which makes the step's
-    numbers anew of these sums. `when`: whether the two are needed."""
+    """A function that runs over all leaves: `leaf(w, g, *slots, *inputs, k, *conditions)` returns the new w and slots
+    of one leaf, or None if it only sums; and what to sum over all leaves if there is an `after`, which makes the step's
+    numbers anew of these sums. `when`: whether the two are needed.
+    """
 
     leaf: Callable[..., Any]
     after: Callable[..., Numbers] | None = None

@@ -124,12 +124,6 @@ def _sums_2(w, g, init_params, accumulated_gradient, weight_average, k, is_updat
 @_support.compiled
 def _after_sums_2(k, sums, *, on):
     """What is known of all leaves together, from their sums."""
-    if on.global_clipnorm:
-        with jax.enable_x64(True):
-            k.global_norm = jnp.sqrt(sums["global_norm_sum"])
-            k.global_scale = jnp.where(
-                k.global_clipnorm < k.global_norm, k.global_clipnorm / k.global_norm, 1
-            )
     with jax.enable_x64(True):
         k.sum_sq_norm_grads = k.old_sum_sq_norm_grads + sums["sum_sq_norm_grads_sum"]
         k.learning_rate_times_max_dist_over_root_of_sum_sq_norm_grads_plus_eps = (

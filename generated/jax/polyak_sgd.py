@@ -100,12 +100,6 @@ def _sums_2(w, g, accumulated_gradient, weight_average, k, is_update, *, on, wri
 @_support.compiled
 def _after_sums_2(k, sums, *, on):
     """What is known of all leaves together, from their sums."""
-    if on.global_clipnorm:
-        with jax.enable_x64(True):
-            k.global_norm = jnp.sqrt(sums["global_norm_sum"])
-            k.global_scale = jnp.where(
-                k.global_clipnorm < k.global_norm, k.global_clipnorm / k.global_norm, 1
-            )
     with jax.enable_x64(True):
         k.square = sums["square_sum"] + k.eps
         k.rate = jnp.where(k.square > 0, jnp.minimum(k.gap / k.square, k.max_learning_rate), 0)

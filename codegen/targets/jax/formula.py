@@ -46,6 +46,10 @@ LOCALS = frozenset(
 """Names around the formula, which no rule's names may take."""
 
 
+Branches = list[tuple[Guard, Expression]]
+"""The values that a statement chooses from, to be tried in order."""
+
+
 def tensors(program: Program) -> list[SlotInfo]:
     """The slots that leaves have."""
     return [slot for slot in program.slots if slot.shape != "scalar"]
@@ -186,7 +190,9 @@ class Formula:
             return [f"w, {MOVED} = {self.printer.print(value)}, {self.printer.print(increment)}"]
         return [*self._assigned("moved", value), f"w, {MOVED} = moved, {MOVED} + (moved - w)"]
 
-    def _branches(self, branches: list[tuple[Guard, Expression]], lines: Callable[[Expression], list[str]]) -> list[str]:
+    def _branches(
+        self, branches: list[tuple[Guard, Expression]], lines: Callable[[Expression], list[str]]
+    ) -> list[str]:
         found = []
         for number, (condition, branch) in enumerate(branches):
             word = "else:" if condition == ALWAYS else f"{'elif' if number else 'if'} {self.printer.guard(condition)}:"

@@ -170,13 +170,13 @@ class _Module:
         signs = {">=": "ge", ">": "gt", "<=": "le", "<": "lt"}
         for hyper in self.program.hypers:
             starts_a_slot = any(slot.init == Ref(Kind.HYPER, hyper.name) for slot in self.program.slots)
-            needed = [s.guard.option for s in self.program.stages if isinstance(s.guard, Flag) and hyper.name in s.declares]
+            stages = [stage for stage in self.program.stages if hyper.name in stage.declares]
             parts = [hyper.name, *(f"{signs[sign]}={bound:g}" for sign, bound in hyper.bounds)]
             parts += [f"off={hyper.off:g}"] if hyper.off is not None else []
             parts += ["optional=True"] if hyper.optional or hyper.default is None else []
             parts += ["integer=True"] if hyper.integer else []
             parts += ["schedule=False"] if starts_a_slot and not hyper.integer else []
-            parts += [f"when={option}" for option in needed]
+            parts += [f"when={stage.guard.option}" for stage in stages if isinstance(stage.guard, Flag)]
             parts += [] if hyper.name in self.scalars.read else ["of_step=False"]
             yield f"{hyper.name}=Hyper({', '.join(parts)})"
 
@@ -258,7 +258,7 @@ def _option(option: Choice) -> dict[str, str]:
 
 
 def _exempt(argument: str, name: str) -> dict[str, str]:
-    doc = f"regular expressions: leaves have no {name} whose path of names, joined by \"/\", one is found in"
+    doc = f'regular expressions: leaves have no {name} whose path of names, joined by "/", one is found in'
     return {"name": argument, "type": "Sequence[str]", "default": "()", "doc": doc}
 
 
