@@ -95,8 +95,7 @@ def _after_sums(k, sums, *, on):
 
 @_support.compiled
 def _leaf(w, g, mu, nu, s, start, accumulated_gradient, weight_average, k, is_update, *, on, write):
-    """The formula, and what a leaf adds to sums over all leaves. `update` is what w moves by, and returned for it unless
-    it is written."""
+    """The formula, and what a leaf adds to sums. `update` is what w moves by, returned unless w is written."""
     sums = {}
     update = jnp.zeros_like(w)
     if on.loss_scale_factor:

@@ -88,7 +88,7 @@ def _after_sums(k, sums, *, on):
 
 @_support.compiled
 def _leaf(w, g, mu, nu, accumulated_gradient, weight_average, k, is_update, *, on, write):
-    """The formula. `update` is what w moves by, and what is returned unless w is written."""
+    """The formula. `update` is what w moves by, returned unless w is written."""
     update = jnp.zeros_like(w)
     if on.loss_scale_factor:
         g = g * k.inverse_loss_scale_factor
