@@ -23,7 +23,7 @@ RULES: dict[str, dict[str, float]] = {
         "weight_decay": 0.1,
         "use_ema": True,
         "ema_momentum": 0.9,
-    },  # fmt: skip
+    },
     "Adamax": {"learning_rate": 0.01},
     "Adagrad": {"learning_rate": 0.1},
     "SGD": {"learning_rate": 0.1, "momentum": 0.9},
