@@ -108,10 +108,20 @@ def numbers_of_step(hypers: Mapping[str, Hyper], given: Mapping[str, Any]) -> di
 
 
 class On(SimpleNamespace):
-    """What is on when a step is compiled: options by name, and whether each number that is optional is given."""
+    """What is on when a step is compiled: options by name, whether each number that is optional is given, and the names
+    of mesh axes.
 
-    def __init__(self, hypers: Mapping[str, Hyper] = {}, **options: Any) -> None:
-        super().__init__(**{name: hyper.is_on for name, hyper in hypers.items() if hyper.optional}, **options)
+    Raises:
+        ValueError: an option without names for its choices is no bool.
+        TypeError: `axis_name` is neither None, nor a name, nor a tuple of names.
+    """
+
+    def __init__(self, hypers: Mapping[str, Hyper] = {}, axis_name: Any = None, **options: Any) -> None:
+        for name, value in options.items():
+            if not isinstance(value, bool | str):
+                raise ValueError(f"{name} must be one of False, True, not {value!r}")
+        given = {name: hyper.is_on for name, hyper in hypers.items() if hyper.optional}
+        super().__init__(axis_name=check_axis_name(axis_name), **given, **options)
 
     def without(self, names: Sequence[str]) -> On:
         return On(**(vars(self) | dict.fromkeys(names, False)))

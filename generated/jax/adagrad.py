@@ -182,12 +182,10 @@ def adagrad_step(
         ema_momentum: decay rate of the average of the weights (at least 0, at most 1).
         ema_overwrite_frequency: updates after which the average overwrites the weights; None for never (at
             least 1).
-        exclude_from_weight_decay: regular expressions: leaves have no weight_decay whose path of names,
-            joined by "/", one is found in.
-        sparse: what a gradient of `SparseRows` changes: "lazy" those rows alone, "dense" what its zeros
-            change too.
-        axis_name: the mesh axes that leaves are split over, inside `jax.shard_map`: sums over a leaf go
-            over these too.
+        exclude_from_weight_decay: regular expressions: leaves have no weight_decay in whose path, joined by
+            "/", one is found.
+        sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do.
+        axis_name: mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too.
 
     Raises:
         TypeError, ValueError: an argument is of the wrong kind or out of its bounds.
@@ -209,9 +207,7 @@ def adagrad_step(
     )
     _support.check_one(clipvalue=clipvalue, clipnorm=clipnorm, global_clipnorm=global_clipnorm)
     _support.check_needs("ema_overwrite_frequency", ema_overwrite_frequency, "use_ema", use_ema)
-    _support.check_choice("use_ema", use_ema, (False, True))
-    axis_name = _support.check_axis_name(axis_name)
-    on = _support.On(hypers, use_ema=use_ema, axis_name=axis_name)
+    on = _support.On(hypers, axis_name, use_ema=use_ema)
     return _support.optimizer(
         (AdagradState, AdagradExtras),
         on,

@@ -128,7 +128,7 @@ class _Module:
             "predicates": predicates,
             "hypers": list(self._hypers()),
             "checks": list(self._checks()),
-            "on": [*(option.name for option in program.options), *(["axis_name"] if axis_name else [])],
+            "on": [*(["axis_name"] if axis_name else []), *(f"{o.name}={o.name}" for o in program.options)],
             "params_needed": self._params_needed(),
             "uses_step": scalars.uses_step,
             "beside": scalars.beside,
@@ -187,9 +187,8 @@ class _Module:
         for name, needed in self.program.dependents():
             yield f'_support.check_needs("{name}", {name}, "{needed}", {needed})'
         for option in self.program.options:
-            yield f'_support.check_choice("{option.name}", {option.name}, {option.choices or (False, True)})'
-        if self._sums():
-            yield "axis_name = _support.check_axis_name(axis_name)"
+            if option.choices:
+                yield f'_support.check_choice("{option.name}", {option.name}, {option.choices})'
 
     def _slot(self, slot: SlotInfo) -> dict[str, Any]:
         match slot.init:
@@ -220,7 +219,7 @@ class _Module:
 
     def _sparse(self) -> dict[str, str]:
         default = "dense" if self.not_lazy else "lazy"
-        doc = 'what a gradient of `SparseRows` changes: "lazy" those rows alone, "dense" what its zeros change too'
+        doc = 'what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do'
         doc += f" (lazy has no meaning here, since {self.not_lazy})" if self.not_lazy else ""
         return {"name": "sparse", "type": "str", "default": f'"{default}"', "doc": doc}
 
@@ -258,7 +257,7 @@ def _option(option: Choice) -> dict[str, str]:
 
 
 def _exempt(argument: str, name: str) -> dict[str, str]:
-    doc = f'regular expressions: leaves have no {name} whose path of names, joined by "/", one is found in'
+    doc = f'regular expressions: leaves have no {name} in whose path, joined by "/", one is found'
     return {"name": argument, "type": "Sequence[str]", "default": "()", "doc": doc}
 
 
@@ -266,7 +265,7 @@ _AXIS_NAME = {
     "name": "axis_name",
     "type": "str | tuple[str, ...] | None",
     "default": "None",
-    "doc": "the mesh axes that leaves are split over, inside `jax.shard_map`: sums over a leaf go over these too",
+    "doc": "mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too",
 }
 
 
