@@ -118,7 +118,7 @@ class On(SimpleNamespace):
 
     def __init__(self, hypers: Mapping[str, Hyper] = {}, axis_name: Any = None, **options: Any) -> None:
         for name, value in options.items():
-            if not isinstance(value, bool | str):
+            if type(value) not in (bool, str):
                 raise ValueError(f"{name} must be one of False, True, not {value!r}")
         given = {name: hyper.is_on for name, hyper in hypers.items() if hyper.optional}
         super().__init__(axis_name=check_axis_name(axis_name), **given, **options)
