@@ -253,7 +253,7 @@ def adabelief_step(
         scalars=_scalars,
         passes=(_support.Pass(_sums, _after_sums, when=on.global_clipnorm), _support.Pass(_leaf)),
         every={"is_update": gradient_accumulation_steps},
-        reads_params=on.weight_decay or on.use_ema or (on.use_ema and on.ema_overwrite_frequency),
+        reads_params=on.weight_decay or on.use_ema,
         sparse=_support.check_sparse(sparse),
         whole_under=("use_ema", "gradient_accumulation_steps"),
         exempt={"weight_decay": exclude_from_weight_decay},

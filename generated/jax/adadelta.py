@@ -240,8 +240,7 @@ def adadelta_step(
         every={"is_update": gradient_accumulation_steps},
         reads_params=(on.weight_decay and not on.decoupled_weight_decay)
         or (on.weight_decay and on.decoupled_weight_decay)
-        or on.use_ema
-        or (on.use_ema and on.ema_overwrite_frequency),
+        or on.use_ema,
         sparse=_support.check_sparse(sparse),
         whole_under=("use_ema", "gradient_accumulation_steps"),
         exempt={"weight_decay": exclude_from_weight_decay},

@@ -267,7 +267,7 @@ def nadam_step(
         scalars=_scalars,
         passes=(_support.Pass(_sums, _after_sums, when=on.global_clipnorm), _support.Pass(_leaf)),
         every={"is_update": gradient_accumulation_steps},
-        reads_params=on.weight_decay or on.use_ema or (on.use_ema and on.ema_overwrite_frequency),
+        reads_params=on.weight_decay or on.use_ema,
         sparse=_support.check_sparse(sparse, because="`product` is not of the parameter's shape"),
         exempt={"weight_decay": exclude_from_weight_decay},
         chained=2,

@@ -258,7 +258,7 @@ def polyak_sgd_step(
         ),
         inputs={"value": "scalar"},
         every={"is_update": gradient_accumulation_steps},
-        reads_params=on.weight_decay or on.use_ema or (on.use_ema and on.ema_overwrite_frequency),
+        reads_params=on.weight_decay or on.use_ema,
         sparse=_support.check_sparse(sparse),
         whole_under=("use_ema", "gradient_accumulation_steps"),
         exempt={"weight_decay": exclude_from_weight_decay},

@@ -232,7 +232,8 @@ class _Module:
 
     def _params_needed(self) -> str:
         """The condition under which an update needs the parameters, also where it does not write them."""
-        guards = list(dict.fromkeys(guards_of_reads(self.program)))
+        found = list(dict.fromkeys(guards_of_reads(self.program)))
+        guards = [g for g in found if not (isinstance(g, And) and any(part in found for part in g.guards))]
         texts = [self.printer.guard(guard) for guard in guards]
         conditions = [f"({text})" if " and " in text and len(texts) > 1 else text for text in texts]
         return "True" if any(without_axes(guard) == ALWAYS for guard in guards) else " or ".join(conditions) or "False"
