@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.numpy import load_file, save_file
-from task import RULES, batches, recorded
+from task import RULES, batches, class_of, recorded
 
 
 def generated(folder: Path, framework: str, rule: str) -> Any:
@@ -32,8 +32,9 @@ def main(framework: str, gradients: str, first: int, steps: int, optimizers: Pat
     losses: dict[str, list[float]] = {}
     for rule in sorted(path.name for path in folder.iterdir()):
         weights, state = (folder / rule / f"{name}.safetensors" for name in ("weights", "state"))
-        module = generated(optimizers, framework, rule)
-        leg = kind_of_leg(module, rule, RULES[rule], load_file(weights), load_file(state) if state.exists() else None)
+        module = generated(optimizers, framework, class_of(rule))
+        kept = load_file(state) if state.exists() else None
+        leg = kind_of_leg(module, class_of(rule), RULES[rule], load_file(weights), kept)
         losses[rule] = []
         for step in range(first, first + steps):
             if record is None:

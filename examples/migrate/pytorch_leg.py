@@ -19,6 +19,8 @@ class Leg:
         for name, w in weights.items():
             self.parameter(name).data = torch.from_numpy(w.T.copy())
         arguments = {"lr" if name == "learning_rate" else name: value for name, value in hypers.items()}
+        if "weight_decay" in arguments:  # Adam's own in PyTorch is coupled
+            arguments["decoupled_weight_decay"] = True
         self.optimizer = getattr(module, rule)(self.model.named_parameters(), **arguments)
         if state:
             self.optimizer.import_state(state)

@@ -18,7 +18,7 @@ from typing import Any
 import report
 from optloom.codegen import api
 from safetensors.numpy import load_file, save_file
-from task import FRAMEWORKS, RULES, STEPS, digest, start
+from task import FRAMEWORKS, RULES, STEPS, class_of, digest, start
 
 HERE = Path(__file__).parent
 
@@ -79,9 +79,8 @@ def _python(*arguments: str) -> str:
 def travel(rules: list[str], folder: Path) -> dict[str, Any]:
     """All journeys; what `report` shows."""
     optimizers = folder / "optimizers"
-    api.generate(
-        api.Selection(rules=[rule.lower() for rule in rules], targets=FRAMEWORKS, numerics="strict"), optimizers
-    )
+    files = list(dict.fromkeys(class_of(rule).lower() for rule in rules))
+    api.generate(api.Selection(rules=files, targets=FRAMEWORKS, numerics="strict"), optimizers)
     routes = {f"stays in {name}": (name,) for name in FRAMEWORKS} | {"moves at thirds": FRAMEWORKS}
     results: dict[str, Any] = {"digests": {}, "losses": {}}
     for kind in ("recorded", "own"):

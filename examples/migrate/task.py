@@ -17,10 +17,18 @@ FRAMEWORKS = ("tensorflow", "pytorch", "jax")
 """In the order of the journey."""
 RULES: dict[str, dict[str, float]] = {
     "Adam": {"learning_rate": 0.01},
+    "Adam with stages": {
+        "learning_rate": 0.01,
+        "clipvalue": 0.02,
+        "weight_decay": 0.1,
+        "use_ema": True,
+        "ema_momentum": 0.9,
+    },
     "Adamax": {"learning_rate": 0.01},
     "Adagrad": {"learning_rate": 0.1},
     "SGD": {"learning_rate": 0.1, "momentum": 0.9},
 }
+"""What is run, the rule's class first, with its numbers."""
 SHAPES = {"hidden/kernel": (16, 6), "hidden/bias": (6,), "output/kernel": (6, 10), "output/bias": (10,)}
 STEPS = 24
 BATCH = 64
@@ -28,6 +36,11 @@ SEED = 1964
 RECORDING = Path(__file__).with_name("recording.txt")
 
 Arrays = dict[str, NDArray[np.float32]]
+
+
+def class_of(rule: str) -> str:
+    """The class that a key of RULES is run with."""
+    return rule.partition(" ")[0]
 
 
 def start() -> Arrays:

@@ -4,68 +4,167 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import operator
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import jax
 import numpy as np
 
 
-def check_number(
-    name: str,
-    value: Any,
-    *,
-    schedule: bool = True,
-    integer: bool = False,
-    optional: bool = False,
-    **bounds: float,
-) -> None:
-    """Raise unless `value` is a finite real scalar within `bounds` (ge, gt, le, lt), as far as it is known by now, or
-    None where it is `optional`.
+@dataclass(frozen=True)
+class Hyper:
+    """A hyperparameter as it is given: a finite real scalar, or a schedule where one is allowed.
+
+    It is legal within its bounds (ge, gt, le, lt). An `optional` one may be None, for the number `off` if there is one.
+    An `integer` decides what is compiled. `when`: whether it means anything; `of_step`: whether it is one of a step's
+    numbers, not only what a slot starts from.
+    """
+
+    value: Any
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+    off: float | None = None
+    optional: bool = False
+    integer: bool = False
+    schedule: bool = True
+    when: bool = True
+    of_step: bool = True
+
+    @property
+    def is_on(self) -> bool:
+        """An array always is: what it holds may not decide what is compiled."""
+        is_unknown = isinstance(self.value, jax.Array) or callable(self.value)
+        return (
+            self.when
+            and self.value is not None
+            and (is_unknown or not self.optional or self.value != self.off)
+        )
+
+    def check(self, name: str) -> None:
+        """Raise unless the value is legal, as far as it is known by now.
+
+        Raises:
+            TypeError: it is no number, nor an array, nor a schedule where one is allowed; or an array where an integer
+                decides what is compiled.
+            ValueError: it is no scalar, or out of bounds.
+        """
+        value, schedule = self.value, self.schedule and not self.integer
+        if self.optional and value is None:
+            return
+        if self.integer and isinstance(value, jax.Array):
+            raise TypeError(
+                f"{name} must be known when code is compiled: a Python int, in `static_args` of optax wrappers"
+            )
+        if isinstance(value, jax.core.Tracer) or (schedule and callable(value)):
+            return
+        kinds = "a number" + (" or a schedule" if schedule else "")
+        if isinstance(value, str | bytes | bool) or callable(value) or not hasattr(value, "__float__"):
+            raise TypeError(f"{name} must be {kinds}, not {value!r}")
+        if np.ndim(value):
+            raise ValueError(f"{name} must be {kinds}, not an array of shape {np.shape(value)}")
+        x = float(value)
+        bounds = {">=": self.ge, ">": self.gt, "<=": self.le, "<": self.lt}
+        bounds = {sign: bound for sign, bound in bounds.items() if bound is not None}
+        is_legal = np.isfinite(x) and all(HOLDS[sign](x, bound) for sign, bound in bounds.items())
+        if not is_legal or (self.integer and not x.is_integer()):
+            text = " and ".join(f"{sign} {bound:g}" for sign, bound in bounds.items()) or "a finite number"
+            raise ValueError(f"{name} must be {'an integer ' if self.integer else ''}{text}, got {value}")
+
+
+HOLDS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
+
+
+def checked(**hypers: Hyper) -> dict[str, Hyper]:
+    """The hyperparameters by name, each checked as `Hyper.check` says."""
+    for name, hyper in hypers.items():
+        hyper.check(name)
+    return hypers
+
+
+def numbers_of_step(hypers: Mapping[str, Hyper], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers that a step is made of. One that is `given` to this step takes the place of what it was.
 
     Raises:
-        TypeError: it is no number, nor an array, nor a schedule where `schedule` allows one; or an array where an
-            `integer` decides what is compiled.
-        ValueError: it is no scalar, or out of bounds.
+        TypeError: it decides what is compiled, or is no number of a step.
+        ValueError: it is off, or out of bounds.
     """
-    if optional and value is None:
-        return
-    if integer and isinstance(value, jax.Array):
-        raise TypeError(
-            f"{name} must be known when code is compiled: a Python int, in `static_args` of optax wrappers"
-        )
-    schedule = schedule and not integer
-    if isinstance(value, jax.core.Tracer) or (schedule and callable(value)):
-        return
-    kinds = "a number" + (" or a schedule" if schedule else "")
-    if isinstance(value, str | bytes | bool) or callable(value) or not hasattr(value, "__float__"):
-        raise TypeError(f"{name} must be {kinds}, not {value!r}")
-    if np.ndim(value):
-        raise ValueError(f"{name} must be {kinds}, not an array of shape {np.shape(value)}")
-    holds = {
-        "ge": (">=", float.__ge__),
-        "gt": (">", float.__gt__),
-        "le": ("<=", float.__le__),
-        "lt": ("<", float.__lt__),
+    for name in given.keys() & hypers.keys():
+        if hypers[name].integer or not hypers[name].of_step:
+            raise TypeError(f"{name} cannot change from step to step: pass it to the optimizer")
+        if not hypers[name].is_on:
+            raise ValueError(
+                f"{name} is off: a step takes another {name} only if the optimizer was given one"
+            )
+        replace(hypers[name], value=given[name], optional=False).check(name)
+    return {
+        name: given.get(name, hyper.value) for name, hyper in hypers.items() if hyper.of_step and hyper.is_on
     }
-    x = float(value)
-    is_legal = np.isfinite(x) and all(holds[kind][1](x, float(bound)) for kind, bound in bounds.items())
-    if not is_legal or (integer and not x.is_integer()):
-        text = (
-            " and ".join(f"{holds[kind][0]} {bound:g}" for kind, bound in bounds.items()) or "a finite number"
-        )
-        raise ValueError(f"{name} must be {'an integer ' if integer else ''}{text}, got {value}")
+
+
+class On(SimpleNamespace):
+    """What is on when a step is compiled: options by name, whether each number that is optional is given, and the names
+    of mesh axes.
+
+    Raises:
+        ValueError: an option without names for its choices is no bool.
+        TypeError: `axis_name` is neither None, nor a name, nor a tuple of names.
+    """
+
+    def __init__(self, hypers: Mapping[str, Hyper] = {}, axis_name: Any = None, **options: Any) -> None:
+        for name, value in options.items():
+            if type(value) not in (bool, str):
+                raise ValueError(f"{name} must be one of False, True, not {value!r}")
+        given = {name: hyper.is_on for name, hyper in hypers.items() if hyper.optional}
+        super().__init__(axis_name=check_axis_name(axis_name), **given, **options)
+
+    def without(self, names: Sequence[str]) -> On:
+        return On(**(vars(self) | dict.fromkeys(names, False)))
+
+    def __hash__(self) -> int:
+        return hash(tuple(vars(self).items()))
+
+
+def check_one(**given: Any) -> None:
+    """Raise ValueError if more than one of these hyperparameters is given."""
+    if sum(value is not None for value in given.values()) > 1:
+        *names, last = given
+        values = ", ".join(f"{name}={value!r}" for name, value in given.items())
+        raise ValueError(f"only one of {', '.join(names)} and {last} may be set, got {values}")
+
+
+def check_needs(name: str, value: Any, option: str, is_set: bool) -> None:
+    """Raise ValueError if a hyperparameter is given that means nothing without an option."""
+    if value is not None and not is_set:
+        raise ValueError(f"{name} means nothing without {option}=True, got {name}={value!r}")
+
+
+def check_patterns(argument: str, patterns: Any, on: On, name: str) -> tuple[re.Pattern[str], ...]:
+    """The regular expressions `patterns`, which say what leaves something that is on is off for.
+
+    Raises:
+        TypeError: they are no sequence of strings.
+        ValueError: one of them is no regular expression, or there is nothing on that leaves could be excluded from.
+    """
+    if isinstance(patterns, str) or not all(isinstance(pattern, str) for pattern in patterns):
+        raise TypeError(f"{argument} must be a sequence of regular expressions, not {patterns!r}")
+    if patterns and not getattr(on, name):
+        raise ValueError(f"{argument} means nothing without {name}, got {patterns!r}")
+    try:
+        return tuple(map(re.compile, patterns))
+    except re.error as error:
+        raise ValueError(f"{argument} must be regular expressions, got {patterns!r}: {error}") from error
 
 
 def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
     """Raise ValueError unless `value` is one of `choices`."""
     if not isinstance(value, type(choices[0])) or value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}")
-
-
-def given(value: Any, off: float | None = None) -> bool:
-    """Whether an optional number is on. An array always is: what it holds may not decide what is compiled."""
-    return value is not None and (isinstance(value, jax.Array) or callable(value) or value != off)
 
 
 def check_params(params: Any, needed: bool) -> None:

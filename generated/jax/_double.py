@@ -237,12 +237,23 @@ def computed_once(k, beside):
     return jax.tree.map(lambda x: x / one if jnp.issubdtype(x.dtype, jnp.floating) else x, k)
 
 
+def apart(k, count, place):
+    """The numbers `k`, unchanged, for the leaf at a `place`: XLA does not know that other leaves and passes have them.
+
+    It would keep what a sum and a later pass compute of a leaf and, on the CPU, fill a tensor with a number that the
+    sums of several leaves share: temporaries of a leaf's size.
+    """
+    zero = (count >> 31) & (place + 1)
+    return jax.tree.map(lambda x: exact(x, zero) if jnp.issubdtype(x.dtype, jnp.floating) else x, k)
+
+
 @jax.custom_jvp
 def exact(x, zero):
     """x, rounded: XLA cannot merge the operation that made it with the one that takes it.
 
     An integer OR with `zero`, a zero that it does not know before the program runs, keeps the two apart.
     """
+    zero = zero.astype(f"int{8 * x.dtype.itemsize}")
     return lax.bitcast_convert_type(lax.bitcast_convert_type(x, zero.dtype) | zero, x.dtype)
 
 

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
+
+from ._checks import On
 
 COPY = object()
 """Says of a slot that it starts as a copy of the parameter."""
@@ -124,25 +127,43 @@ class Leaves:
                 )
         return leaves
 
+    def exempted(self, on: On, patterns: Mapping[str, Sequence[re.Pattern[str]]]) -> list[On]:
+        """What is on for each leaf: not what has a pattern that is found in the leaf's path, joined by "/"."""
+        if not any(patterns.values()):
+            return [on] * len(self.grads)
+        off = [
+            [name for name, each in patterns.items() if any(pattern.search(path) for pattern in each)]
+            for path in self.paths()
+        ]
+        return [on.without(names) for names in off]
+
+    def paths(self) -> list[str]:
+        """The path of each leaf."""
+        numbered = self.structure.unflatten(range(len(self.grads)))
+        found = jax.tree.leaves_with_path(numbered)
+        return [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in found]
+
     def map(
         self,
-        leaf: Callable[..., tuple[Any, ...]],
-        numbers: Mapping[Any, Any],
+        leaf: Sequence[Callable[..., tuple[Any, ...]]],
+        numbers: Callable[[Any, int], Any],
         conditions: tuple[Any, ...],
         write: bool,
         lazy: bool,
-        accumulates: bool,
-        sums: bool = False,
-    ) -> tuple[Any, ...]:
-        """`leaf(w, g, *slots, *inputs, k, *conditions)` of every leaf, as a tree for each value that it returns: the
-        new w (None if it stays), then the sums over all leaves, if there are `sums`, then the slots.
+        whole: str,
+        sums: bool,
+    ) -> tuple[Any, dict[str, jax.Array], list[Any] | None]:
+        """`leaf(w, g, *slots, *inputs, k, *conditions)` of every leaf, one for each, where k is the `numbers` of its
+        compute dtype and its place: the new w as a tree (None if it
+        stays); the sums over all leaves, if there are `sums`; and a tree for each slot, or None if they stay.
 
         It computes in the leaf's compute dtype, a complex number being two real ones; what comes back has the dtypes
-        of w (or g, unless `write`) and slots.
+        of w (or g, unless `write`) and slots. `whole`: what changes all rows of a leaf, so that none can be lazy.
         """
-        run = leaf if sums else lambda *arguments: (leaf(*arguments), {})
-        rows, totals = [], []
-        for g, w, *beside in zip(self.grads, self.params, *self.slots, *self.inputs, strict=True):
+        rows, totals, stay = [], [], False
+        for at, (g, w, *beside) in enumerate(
+            zip(self.grads, self.params, *self.slots, *self.inputs, strict=True)
+        ):
             slots, inputs = beside[: len(self.slots)], beside[len(self.slots) :]
             if g is None:
                 rows.append((w if write else None, *slots))
@@ -154,18 +175,19 @@ class Leaves:
             given += [None if _is_absent(x) else _real(x, dtype, is_complex(x)) for x in slots]
             given += [_real(x, dtype, parts) for x in inputs]
             if isinstance(g, SparseRows) and lazy:
-                if accumulates:
-                    raise ValueError(
-                        "sparse='lazy' has no meaning with gradient accumulation: pass sparse='dense'"
-                    )
+                if whole:
+                    raise ValueError(f"sparse='lazy' has no meaning with {whole}: pass sparse='dense'")
                 g_rows = SparseRows(g.indices, _real(g.rows, dtype, parts))
-                new, found = g_rows.lazy(run, write, given, numbers[dtype], *conditions)
+                new, found = g_rows.lazy(leaf[at], write, given, sums, numbers(dtype, at), *conditions)
             else:
                 dense = g.dense(w) if isinstance(g, SparseRows) else g
-                new, found = run(
-                    given[0], _real(dense, dtype, parts), *given[1:], numbers[dtype], *conditions
+                made = leaf[at](
+                    given[0], _real(dense, dtype, parts), *given[1:], numbers(dtype, at), *conditions
                 )
+                new, found = made if sums else (made, {})
             totals.append(found)
+            stay = new is None
+            new = (None, *slots) if stay else new
             like = (w if write else _values(g), *slots)
             rows.append(
                 tuple(
@@ -176,7 +198,7 @@ class Leaves:
         moves = not rows or any(new is not None for new in columns[0]) or all(g is None for g in self.grads)
         trees = zip([not moves, *self.absent[1:]], columns, strict=True)
         new_w, *made = (None if absent else self.structure.unflatten(column) for absent, column in trees)
-        return new_w, added(totals), *made
+        return new_w, added(totals), None if stay else made
 
 
 def _is_absent(x: Any) -> bool:
@@ -188,8 +210,9 @@ def added(totals: list[dict[str, jax.Array]]) -> dict[str, jax.Array]:
     return jax.tree.map(lambda *parts: sum(parts[1:], start=parts[0]), *totals) if totals else {}
 
 
-def cast(numbers: Mapping[str, jax.Array], dtype: Any) -> dict[str, jax.Array]:
-    return {name: x.astype(dtype) for name, x in numbers.items()}
+def cast(numbers: Any, dtype: Any) -> Any:
+    """A tree of numbers, the floating ones rounded to `dtype`."""
+    return jax.tree.map(lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, numbers)
 
 
 def _as(x: Any, dtype: Any) -> jax.Array:
@@ -241,15 +264,18 @@ class SparseRows:
         return jnp.zeros(jnp.shape(w), rows.dtype).at[jnp.asarray(self.indices)].add(rows, mode="drop")
 
     def lazy(
-        self, leaf: Callable[..., Any], write: bool, tensors: list[Any], *numbers: Any
+        self, leaf: Callable[..., Any], write: bool, tensors: list[Any], sums: bool, *numbers: Any
     ) -> tuple[Any, Any]:
         """`leaf` of the touched rows of `tensors`: w, slots, inputs. Others stay, or are zero in what is added."""
         w, *beside = tensors
         at, g = _each_once(jnp.asarray(self.indices), _as(self.rows, w.dtype), w.shape[0])
         old = [x if x is None else x.at[at].get(mode="fill", fill_value=0) for x in tensors]
-        new, sums = leaf(old[0], g, *old[1:], *numbers)
+        made = leaf(old[0], g, *old[1:], *numbers)
+        new, found = made if sums else (made, {})
+        if new is None:
+            return None, found
         pairs = zip((w if write else jnp.zeros_like(w), *beside), new, strict=False)  # inputs stay
-        return tuple(y if x is None or y is None else x.at[at].set(y, mode="drop") for x, y in pairs), sums
+        return tuple(y if x is None or y is None else x.at[at].set(y, mode="drop") for x, y in pairs), found
 
 
 @partial(jax.jit, static_argnames="length")

@@ -13,9 +13,17 @@ from jax.sharding import NamedSharding
 
 
 def total(x: jax.Array, axis_name: tuple[str, ...] | None) -> jax.Array:
-    """The sum of a tensor; inside shard_map also over those axes of `axis_name` that the tensor is split over."""
+    """The sum of a tensor, in float64; inside shard_map also over those axes of `axis_name` that it is split over."""
     axes = _split_over(x, axis_name)
-    return lax.psum(jnp.sum(x), axes) if axes else jnp.sum(x)
+    with jax.enable_x64(True):
+        whole = jnp.sum(x.astype(jnp.float64))
+        return lax.psum(whole, axes) if axes else whole
+
+
+def squares(x: jax.Array, axis_name: tuple[str, ...] | None) -> jax.Array:
+    """The `total` of a tensor's squares, which are finite where float32's are not."""
+    with jax.enable_x64(True):
+        return total(jnp.square(x.astype(jnp.float64)), axis_name)
 
 
 def size(x: jax.Array, axis_name: tuple[str, ...] | None) -> int:

@@ -138,6 +138,22 @@ def adopt_state(state: Any, theirs: Any) -> Any:
     return _replaced(state, own, extras, new)
 
 
+def averaged_params(state: Any, params: Any = None) -> Any:
+    """The moving averages of the parameters in `state`, for evaluation or the end of training: copies, in the dtypes of
+    `params` if given, else those they are kept in.
+
+    Raises:
+        ValueError: there is no state of one optimizer in `state`, it keeps no averages, or no update was made.
+    """
+    own, extras = _only_one(state)
+    averages = _held(own, extras).get(getattr(own, "averages", ""))
+    if averages is None or (not isinstance(own.count, jax.core.Tracer) and own.count == 0):
+        raise ValueError("there are no averages: pass use_ema=True, and make an update")
+    return jax.tree.map(
+        lambda x, w: jnp.array(x, jnp.result_type(w)), averages, averages if params is None else params
+    )
+
+
 def _is_own(x: Any) -> bool:
     """Whether x is a chain that starts with the state of an optimizer of this folder."""
     return type(x) is tuple and len(x) > 1 and hasattr(x[0], "slots_in_rule")

@@ -15,35 +15,43 @@ import jax.numpy as jnp
 import optax
 
 from ._checks import (
-    check_axis_name,
+    Hyper,
+    On,
     check_choice,
     check_inputs,
-    check_number,
+    check_needs,
+    check_one,
     check_params,
+    check_patterns,
     check_sparse,
     check_state,
-    given,
+    checked,
+    numbers_of_step,
 )
-from ._double import doubles
+from ._double import apart, doubles
 from ._leaves import COPY, Leaves, SparseRows, cast, compute_dtype, select, slot
-from ._shards import check_whole, product, size, total
-from ._state import adopt_state, export_state, import_state
+from ._shards import check_whole, product, size, squares, total
+from ._state import adopt_state, averaged_params, export_state, import_state
 
 __all__ = [
     "COPY",
+    "Hyper",
+    "On",
     "SparseRows",
     "adopt_state",
-    "check_axis_name",
+    "averaged_params",
     "check_choice",
-    "check_number",
+    "check_needs",
+    "check_one",
     "check_sparse",
     "check_whole",
+    "checked",
     "export_state",
-    "given",
     "import_state",
     "product",
     "select",
     "size",
+    "squares",
     "total",
 ]
 
@@ -87,40 +95,62 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return jax.jit(function, static_argnames=[p.name for p in parameters if p.kind is p.KEYWORD_ONLY])
 
 
+def _together(k: Mapping[Any, Numbers], dtype: Any, place: int) -> Numbers:
+    return k[dtype]
+
+
+def _apart(k: Mapping[Any, Numbers], count: Any, dtype: Any, place: int) -> Numbers:
+    return apart(k[dtype], count, place)
+
+
+class Pass(NamedTuple):
+    """A function that runs over all leaves: `leaf(w, g, *slots, *inputs, k, *conditions)` returns the new w and slots
+    of one leaf, or None if it only sums; and what to sum over all leaves if there is an `after`, which makes the step's
+    numbers anew of these sums. `when`: whether the two are needed.
+    """
+
+    leaf: Callable[..., Any]
+    after: Callable[..., Numbers] | None = None
+    when: bool = True
+
+
 def optimizer(
     kinds: tuple[type, type],
+    on: On,
+    hypers: Mapping[str, Hyper],
     *,
     slots: Mapping[str, Any],
-    numbers: Mapping[str, Any],
     kept: Mapping[str, float | None] = {},
     scalars: Callable[..., Numbers],
-    passes: Sequence[Callable[..., Any]],
-    between: Sequence[Callable[..., Numbers]] = (),
+    passes: Sequence[Pass],
     shapes: Mapping[str, str] = {},
     exists: Mapping[str, Callable[[Any], bool]] = {},
     inputs: Mapping[str, str] = {},
-    every: Mapping[str, int | None],
+    every: Mapping[str, int | None] = {},
     reads_params: bool,
     sparse: str,
+    whole_under: Sequence[str] = (),
+    exempt: Mapping[str, Sequence[str]] = {},
     chained: int,
 ) -> Step:
     """The two functions of an optimizer.
 
     Args:
         kinds: the classes of its state: of what it always keeps, and of what it keeps for options.
+        on: what is on.
+        hypers: its hyperparameters, by name.
         slots: what each slot starts from, in the order of the passes' arguments: a number, COPY, or None for no slot.
-        numbers: its hyperparameters, None where not given.
         kept: what each number that is kept starts from, or None; one for each dtype that leaves compute in.
         scalars: of these as double words, and the update's number `t`, the step's numbers, and the kept ones anew.
-        passes: `leaf(w, g, *slots, *inputs, k, *conditions)`, one for each item of `every`: the new w and slots of
-            one leaf; and what to sum over all leaves, where `between` has a function for this pass.
-        between: of the step's numbers and these sums, the numbers anew.
+        passes: in their order; the last that writes the parameters.
         shapes: of slots that are not like the leaf: like its "rows" or "columns", or one number for the "tensor".
         exists: the leaves that have a slot, of slots that some leaves have not.
         inputs: what a step takes beside the gradients, by name: "scalar", or a tree like a "parameter".
         every: which of how many calls each condition holds for; None for all. The last is for updates.
         reads_params: whether the parameters are needed where they are not written.
         sparse: "lazy" or "dense".
+        whole_under: what gives a leaf state that changes in all rows, so that a step cannot be lazy.
+        exempt: of what is on, the patterns of leaves that it is off for.
         chained: how many states the optax function of the same name chains.
     """
     kind, extra_kind = kinds
@@ -128,6 +158,10 @@ def optimizer(
     extra_slots = {name: start is not None for name, start in starts.items() if name in extra_kind._fields}
     counts_calls = any(steps is not None for steps in every.values())
     has_extras = counts_calls or any(extra_slots.values())
+    whole = next((name for name in whole_under if getattr(on, name)), "")
+    patterns = {
+        name: check_patterns(f"exclude_from_{name}", given, on, name) for name, given in exempt.items()
+    }
 
     def init(params: Any) -> tuple[Any, ...]:
         made = {
@@ -151,43 +185,46 @@ def optimizer(
     def step(params: Any, grads: Any, state: Any, *, write: bool = True, **given: Any) -> tuple[Any, Any]:
         check_state(state, kinds, has_extras, extra_slots | ({"iterations": counts_calls} if every else {}))
         check_params(params, needed=write or reads_params)
-        check_inputs(given, inputs, is_open=not write)
+        numbers = numbers_of_step(hypers, given)
+        check_inputs({name: x for name, x in given.items() if name not in hypers}, inputs, is_open=not write)
         own, extras, *rest = state
         held = own._asdict() | (extras._asdict() if has_extras else {})
         trees = {name: held.get(name) for name in slots}
         beside = {name: given[name] for name, shape in inputs.items() if shape == "parameter"}
-        leaves = Leaves(grads, params, trees, beside, shapes)
         count, t = held["count"], optax.safe_increment(held["count"])
         before = {name: held[name] for name in kept if held.get(name) is not None}
         k = {}
-        for dtype in leaves.dtypes:
+        for dtype in Leaves(grads, params, trees, beside, shapes).dtypes:
             known = {**numbers, **{name: of_dtypes[dtype.name] for name, of_dtypes in before.items()}}
             known |= {name: given[name] for name, shape in inputs.items() if shape == "scalar"}
-            k[dtype] = scalars(t, **doubles(known, count, dtype))
+            k[dtype] = scalars(Numbers(**doubles(known, count, dtype)), t, on=on)
         new: dict[str, Any] = {}
         new_w: Any = None
-        holds: dict[str, Any] = dict.fromkeys(every, True)
+        holds: dict[str, Any] = dict.fromkeys(every)
         if counts_calls:
             new["iterations"] = optax.safe_increment(held["iterations"])
             holds |= {
                 name: new["iterations"] % steps == 0 for name, steps in every.items() if steps is not None
             }
-        for number, leaf in enumerate(passes):
+        for leaf, after, when in passes:
+            if not when:
+                continue
             leaves = Leaves(grads, params, trees, beside, shapes)
-            run, sums_up = partial(leaf, write=write), number < len(between)
-            moved, sums, *made = leaves.map(
-                run, k, tuple(holds.values()), write, sparse == "lazy", counts_calls, sums_up
+            run = [partial(leaf, on=one, write=write) for one in leaves.exempted(on, patterns)]
+            of_leaf = partial(_apart, k, count) if after else partial(_together, k)
+            moved, sums, made = leaves.map(
+                run, of_leaf, tuple(holds.values()), write, sparse == "lazy", whole, bool(after)
             )
             new_w = moved if moved is not None else new_w
-            trees = dict(zip(slots, made, strict=True))
-            if number < len(between):
-                k = {dtype: between[number](row, cast(sums, dtype)) for dtype, row in k.items()}
+            trees = trees if made is None else dict(zip(slots, made, strict=True))
+            if after:
+                k = {dtype: cast(after(row, sums, on=on), dtype) for dtype, row in k.items()}
         new |= trees
         is_update = [*holds.values()][-1] if counts_calls else True
         new["count"] = jnp.where(is_update, t, count) if counts_calls else t
         for name, old in before.items():
-            after = {dtype.name: getattr(row, name) for dtype, row in k.items()}
-            new[name] = old | {dtype: jnp.where(is_update, x, old[dtype]) for dtype, x in after.items()}
+            after_step = {dtype.name: getattr(row, name) for dtype, row in k.items()}
+            new[name] = old | {dtype: jnp.where(is_update, x, old[dtype]) for dtype, x in after_step.items()}
         own = own._replace(**{name: new[name] for name in kind._fields})
         if has_extras:
             extras = extras._replace(**{name: value for name, value in new.items() if name in extras._fields})

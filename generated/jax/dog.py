@@ -16,7 +16,7 @@ Differs from optax.contrib.dog: weight decay is decoupled.
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -24,9 +24,9 @@ import jax
 import jax.numpy as jnp
 
 from . import _double, _support
-from ._support import Number, SparseRows, adopt_state, export_state, import_state
+from ._support import Hyper, Number, SparseRows, adopt_state, averaged_params, export_state, import_state
 
-__all__ = ["SparseRows", "adopt_state", "dog", "dog_step", "export_state", "import_state"]
+__all__ = ["SparseRows", "adopt_state", "averaged_params", "dog", "dog_step", "export_state", "import_state"]
 
 
 class DoGState(NamedTuple):
@@ -37,8 +37,15 @@ class DoGState(NamedTuple):
     max_dist: Any  # greatest distance from the start so far
     sum_sq_norm_grads: Any  # sum of the gradients' squared norms
 
-    slots_in_rule = MappingProxyType({"init_params": "start", "accumulated_gradient": "accumulated_gradient"})
+    slots_in_rule = MappingProxyType(
+        {
+            "init_params": "start",
+            "accumulated_gradient": "accumulated_gradient",
+            "weight_average": "weight_average",
+        }
+    )
     scalars_in_rule = MappingProxyType({"max_dist": "distance", "sum_sq_norm_grads": "squares"})
+    averages = "weight_average"
 
 
 class DoGExtras(NamedTuple):
@@ -46,115 +53,157 @@ class DoGExtras(NamedTuple):
 
     iterations: jax.Array | None = None  # calls, as int32
     accumulated_gradient: Any = None  # sum of the gradients since the last update
+    weight_average: Any = None  # moving average of the weights
 
 
 @_support.compiled
-def _pass_1(
-    w,
-    g,
-    init_params,
-    accumulated_gradient,
-    k,
-    is_update,
-    *,
-    decoupled_weight_decay,
-    has_weight_decay,
-    has_gradient_accumulation_steps,
-    axis_name,
-    write,
-):
-    """The formula, pass 1 over the leaves."""
-    if has_gradient_accumulation_steps:
-        accumulated_gradient = accumulated_gradient + g
-        g = accumulated_gradient * k.inverse_gradient_accumulation_steps
-    if has_weight_decay and not decoupled_weight_decay:
-        g = g + k.weight_decay * w
-    if has_weight_decay and decoupled_weight_decay:
+def _sums_1(w, g, init_params, accumulated_gradient, weight_average, k, is_update, *, on, write):
+    """What a leaf adds to sums over all leaves."""
+    sums = {}
+    if on.loss_scale_factor:
+        g = g * k.inverse_loss_scale_factor
+    if on.gradient_accumulation_steps:
+        new_accumulated_gradient = accumulated_gradient + g
+        g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
+    if on.clipvalue:
+        g = jnp.minimum(jnp.maximum(g, k.minus_clipvalue), k.clipvalue)
+    if on.clipnorm:
+        with jax.enable_x64(True):
+            gradient_norm = jnp.sqrt(_support.squares(g, on.axis_name))
+            clip_scale = jnp.where(k.clipnorm < gradient_norm, k.clipnorm / gradient_norm, 1)
+        g = g * clip_scale.astype(w.dtype)
+    if on.global_clipnorm:
+        sums["global_norm_sum"] = _support.squares(g, on.axis_name)
+    if on.weight_decay and on.decoupled_weight_decay:
         w = w - k.weight_decay_times_learning_rate * w
-    least_sum = _support.total(w**2, axis_name)
-    gone_sum = _support.total((w - init_params) ** 2, axis_name)
-    sum_sq_norm_grads_sum = _support.total(g**2, axis_name)
-    return (None, init_params, accumulated_gradient), {
-        "least_sum": least_sum,
-        "gone_sum": gone_sum,
-        "sum_sq_norm_grads_sum": sum_sq_norm_grads_sum,
-    }
+    sums["least_sum"] = _support.squares(w, on.axis_name)
+    sums["gone_sum"] = _support.squares(w - init_params, on.axis_name)
+    return None, sums
 
 
 @_support.compiled
-def _before_pass_2(
-    k, sums, *, decoupled_weight_decay, has_weight_decay, has_gradient_accumulation_steps, axis_name
-):
+def _after_sums_1(k, sums, *, on):
     """What is known of all leaves together, from their sums."""
-    k.least = k.chosen_one_below_t * (1 + jnp.sqrt(sums["least_sum"]))
-    k.gone = jnp.maximum(jnp.sqrt(sums["gone_sum"]), k.least)
-    k.max_dist = jnp.maximum(k.old_max_dist, k.gone)
-    k.sum_sq_norm_grads = k.old_sum_sq_norm_grads + sums["sum_sq_norm_grads_sum"]
-    k.learning_rate_times_max_dist_over_root_of_sum_sq_norm_grads_plus_eps = (
-        k.learning_rate * k.max_dist / jnp.sqrt(k.sum_sq_norm_grads + k.eps)
-    )
+    if on.global_clipnorm:
+        with jax.enable_x64(True):
+            k.global_norm = jnp.sqrt(sums["global_norm_sum"])
+            k.global_scale = jnp.where(
+                k.global_clipnorm < k.global_norm, k.global_clipnorm / k.global_norm, 1
+            )
+    with jax.enable_x64(True):
+        k.least = k.chosen_one_below_t * (1 + jnp.sqrt(sums["least_sum"]))
+        k.gone = jnp.maximum(jnp.sqrt(sums["gone_sum"]), k.least)
+        k.max_dist = jnp.maximum(k.old_max_dist, k.gone)
     return k
 
 
 @_support.compiled
-def _pass_2(
-    w,
-    g,
-    init_params,
-    accumulated_gradient,
-    k,
-    is_update,
-    *,
-    decoupled_weight_decay,
-    has_weight_decay,
-    has_gradient_accumulation_steps,
-    axis_name,
-    write,
-):
-    """The formula, pass 2 over the leaves."""
-    new_w = w if write else jnp.zeros_like(w)
-    if has_gradient_accumulation_steps:
-        before = new_w, accumulated_gradient
-        g = accumulated_gradient * k.inverse_gradient_accumulation_steps
-    if has_weight_decay and not decoupled_weight_decay:
+def _sums_2(w, g, init_params, accumulated_gradient, weight_average, k, is_update, *, on, write):
+    """What a leaf adds to sums over all leaves."""
+    sums = {}
+    if on.loss_scale_factor:
+        g = g * k.inverse_loss_scale_factor
+    if on.gradient_accumulation_steps:
+        new_accumulated_gradient = accumulated_gradient + g
+        g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
+    if on.clipvalue:
+        g = jnp.minimum(jnp.maximum(g, k.minus_clipvalue), k.clipvalue)
+    if on.clipnorm:
+        with jax.enable_x64(True):
+            gradient_norm = jnp.sqrt(_support.squares(g, on.axis_name))
+            clip_scale = jnp.where(k.clipnorm < gradient_norm, k.clipnorm / gradient_norm, 1)
+        g = g * clip_scale.astype(w.dtype)
+    if on.global_clipnorm:
+        g = g * k.global_scale
+    if on.weight_decay and not on.decoupled_weight_decay:
         g = g + k.weight_decay * w
-    if has_weight_decay and decoupled_weight_decay:
-        new_w = new_w - k.weight_decay_times_learning_rate * w
-    if has_gradient_accumulation_steps:
-        accumulated_gradient = jnp.zeros_like(accumulated_gradient)
-    new_w = new_w - k.learning_rate_times_max_dist_over_root_of_sum_sq_norm_grads_plus_eps * g
-    if has_gradient_accumulation_steps:
-        new_w, accumulated_gradient = _support.select(is_update, (new_w, accumulated_gradient), before)
-    return new_w, init_params, accumulated_gradient
+    sums["sum_sq_norm_grads_sum"] = _support.squares(g, on.axis_name)
+    return None, sums
 
 
 @_support.compiled
-def _scalars(
-    t,
-    learning_rate,
-    first_step,
-    eps,
-    weight_decay=None,
-    gradient_accumulation_steps=None,
-    max_dist=None,
-    sum_sq_norm_grads=None,
-    *,
-    decoupled_weight_decay,
-):
-    """The numbers of step t, each rounded once."""
+def _after_sums_2(k, sums, *, on):
+    """What is known of all leaves together, from their sums."""
+    with jax.enable_x64(True):
+        k.sum_sq_norm_grads = k.old_sum_sq_norm_grads + sums["sum_sq_norm_grads_sum"]
+        k.learning_rate_times_max_dist_over_root_of_sum_sq_norm_grads_plus_eps = (
+            k.learning_rate * k.max_dist / jnp.sqrt(k.sum_sq_norm_grads + k.eps)
+        )
+    return k
+
+
+@_support.compiled
+def _leaf(w, g, init_params, accumulated_gradient, weight_average, k, is_update, *, on, write):
+    """The formula. `update` is what w moves by, returned unless w is written."""
+    update = jnp.zeros_like(w)
+    if on.loss_scale_factor:
+        g = g * k.inverse_loss_scale_factor
+    if on.gradient_accumulation_steps:
+        new_accumulated_gradient = accumulated_gradient + g
+        before = w, update, new_accumulated_gradient, weight_average
+        g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
+    if on.clipvalue:
+        g = jnp.minimum(jnp.maximum(g, k.minus_clipvalue), k.clipvalue)
+    if on.clipnorm:
+        with jax.enable_x64(True):
+            gradient_norm = jnp.sqrt(_support.squares(g, on.axis_name))
+            clip_scale = jnp.where(k.clipnorm < gradient_norm, k.clipnorm / gradient_norm, 1)
+        g = g * clip_scale.astype(w.dtype)
+    if on.global_clipnorm:
+        g = g * k.global_scale
+    if on.weight_decay and not on.decoupled_weight_decay:
+        g = g + k.weight_decay * w
+    if on.weight_decay and on.decoupled_weight_decay:
+        step = k.weight_decay_times_learning_rate * w
+        w, update = w - step, update - step
+    if on.gradient_accumulation_steps:
+        accumulated_gradient = jnp.zeros_like(accumulated_gradient)
+    step = k.learning_rate_times_max_dist_over_root_of_sum_sq_norm_grads_plus_eps * g
+    w, update = w - step, update - step
+    if on.use_ema:
+        weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w
+    if on.use_ema and on.ema_overwrite_frequency:
+        moved = jnp.where(k.is_overwrite, weight_average, w)
+        w, update = moved, update + (moved - w)
+    if on.gradient_accumulation_steps:
+        w, update, accumulated_gradient, weight_average = _support.select(
+            is_update, (w, update, accumulated_gradient, weight_average), before
+        )
+    return w if write else update, init_params, accumulated_gradient, weight_average
+
+
+@_support.compiled
+def _scalars(h, t, *, on):
+    """The numbers of step t, each rounded once, of what they are made of."""
     k = _support.Numbers()
-    if gradient_accumulation_steps is not None:
-        k.inverse_gradient_accumulation_steps = (1 / gradient_accumulation_steps).hi
-    if weight_decay is not None and not decoupled_weight_decay:
-        k.weight_decay = weight_decay.hi
-    if weight_decay is not None and decoupled_weight_decay:
-        k.weight_decay_times_learning_rate = (weight_decay * learning_rate).hi
-    k.chosen_one_below_t = _double.where(learning_rate.number(t) > 1, learning_rate.number(0), first_step).hi
-    k.old_max_dist = max_dist.hi
-    k.old_sum_sq_norm_grads = sum_sq_norm_grads.hi
-    k.learning_rate = learning_rate.hi
-    k.eps = eps.hi
-    return _double.computed_once(k, learning_rate)
+    number = h.learning_rate.number
+    if on.loss_scale_factor:
+        k.inverse_loss_scale_factor = (1 / h.loss_scale_factor).hi
+    if on.gradient_accumulation_steps:
+        k.inverse_gradient_accumulation_steps = (1 / h.gradient_accumulation_steps).hi
+    if on.clipvalue:
+        k.minus_clipvalue = (-h.clipvalue).hi
+        k.clipvalue = h.clipvalue.hi
+    if on.clipnorm:
+        k.clipnorm = h.clipnorm.hi
+    if on.global_clipnorm:
+        k.global_clipnorm = h.global_clipnorm.hi
+    if on.weight_decay and not on.decoupled_weight_decay:
+        k.weight_decay = h.weight_decay.hi
+    if on.weight_decay and on.decoupled_weight_decay:
+        k.weight_decay_times_learning_rate = (h.weight_decay * h.learning_rate).hi
+    k.chosen_one_below_t = _double.where(number(t) > 1, number(0), h.first_step).hi
+    k.old_max_dist = h.max_dist.hi
+    k.old_sum_sq_norm_grads = h.sum_sq_norm_grads.hi
+    k.learning_rate = h.learning_rate.hi
+    k.eps = h.eps.hi
+    if on.use_ema:
+        kept_average = _double.where(_double.equal(number(t), number(1)), number(0), h.ema_momentum)
+        k.kept_average = kept_average.hi
+        k.one_minus_kept_average = (1 - kept_average).hi
+    if on.use_ema and on.ema_overwrite_frequency:
+        k.is_overwrite = _double.equal(_double.remainder(t, h.ema_overwrite_frequency), number(0))
+    return _double.computed_once(k, h.learning_rate)
 
 
 def dog_step(
@@ -163,8 +212,16 @@ def dog_step(
     eps: Number = 1e-8,
     *,
     decoupled_weight_decay: bool = True,
+    use_ema: bool = False,
     weight_decay: Number | None = None,
+    global_clipnorm: Number | None = None,
+    clipnorm: Number | None = None,
+    clipvalue: Number | None = None,
     gradient_accumulation_steps: int | None = None,
+    loss_scale_factor: Number | None = None,
+    ema_momentum: Number = 0.99,
+    ema_overwrite_frequency: int | None = None,
+    exclude_from_weight_decay: Sequence[str] = (),
     sparse: str = "dense",
     axis_name: str | tuple[str, ...] | None = None,
 ) -> _support.Step:
@@ -179,70 +236,63 @@ def dog_step(
         eps: added to the sum of the gradients' squared norms (at least 0).
         decoupled_weight_decay: weights shrink by themselves; else weight_decay * w is added to the
             gradient.
+        use_ema: keep a moving average of the weights.
         weight_decay: share of the weights, times the learning rate, taken off; None for none (at least 0).
+        global_clipnorm: largest norm of all gradients together; None for any (above 0).
+        clipnorm: largest norm of a parameter's gradient; None for any (above 0).
+        clipvalue: largest size of a gradient's element; None for any (above 0).
         gradient_accumulation_steps: calls per update; None for one (at least 2).
-        sparse: what a gradient of `SparseRows` changes: "lazy" those rows alone, "dense" what its zeros
-            change too (lazy has no meaning here, since `max_dist` is not of the parameter's shape).
-        axis_name: the mesh axes that leaves are split over, inside `jax.shard_map`: sums over a leaf go
-            over these too.
+        loss_scale_factor: what the loss was multiplied by; None for nothing (above 0).
+        ema_momentum: decay rate of the average of the weights (at least 0, at most 1).
+        ema_overwrite_frequency: updates after which the average overwrites the weights; None for never (at
+            least 1).
+        exclude_from_weight_decay: regular expressions: leaves have no weight_decay in whose path, joined by
+            "/", one is found.
+        sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do
+            (lazy has no meaning here, since `max_dist` is not of the parameter's shape).
+        axis_name: mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too.
 
     Raises:
         TypeError, ValueError: an argument is of the wrong kind or out of its bounds.
     """
-    _support.check_number("learning_rate", learning_rate, ge=0)
-    _support.check_number("first_step", first_step, gt=0)
-    _support.check_number("eps", eps, ge=0)
-    _support.check_number("weight_decay", weight_decay, ge=0, optional=True)
-    _support.check_number(
-        "gradient_accumulation_steps", gradient_accumulation_steps, ge=2, integer=True, optional=True
+    hypers = _support.checked(
+        learning_rate=Hyper(learning_rate, ge=0),
+        first_step=Hyper(first_step, gt=0),
+        eps=Hyper(eps, ge=0),
+        weight_decay=Hyper(weight_decay, ge=0, optional=True),
+        global_clipnorm=Hyper(global_clipnorm, gt=0, optional=True),
+        clipnorm=Hyper(clipnorm, gt=0, optional=True),
+        clipvalue=Hyper(clipvalue, gt=0, optional=True),
+        gradient_accumulation_steps=Hyper(gradient_accumulation_steps, ge=2, optional=True, integer=True),
+        loss_scale_factor=Hyper(loss_scale_factor, gt=0, optional=True),
+        ema_momentum=Hyper(ema_momentum, ge=0, le=1, when=use_ema),
+        ema_overwrite_frequency=Hyper(
+            ema_overwrite_frequency, ge=1, optional=True, integer=True, when=use_ema
+        ),
     )
-    _support.check_choice("decoupled_weight_decay", decoupled_weight_decay, (False, True))
-    has_weight_decay = _support.given(weight_decay)
-    has_gradient_accumulation_steps = _support.given(gradient_accumulation_steps)
-    axis_name = _support.check_axis_name(axis_name)
+    _support.check_one(clipvalue=clipvalue, clipnorm=clipnorm, global_clipnorm=global_clipnorm)
+    _support.check_needs("ema_overwrite_frequency", ema_overwrite_frequency, "use_ema", use_ema)
+    on = _support.On(hypers, axis_name, decoupled_weight_decay=decoupled_weight_decay, use_ema=use_ema)
     return _support.optimizer(
         (DoGState, DoGExtras),
+        on,
+        hypers,
         slots={
             "init_params": _support.COPY,
-            "accumulated_gradient": 0 if has_gradient_accumulation_steps else None,
-        },
-        numbers={
-            "learning_rate": learning_rate,
-            "first_step": first_step,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "gradient_accumulation_steps": gradient_accumulation_steps,
+            "accumulated_gradient": 0 if on.gradient_accumulation_steps else None,
+            "weight_average": 0 if on.use_ema else None,
         },
         kept={"max_dist": 0, "sum_sq_norm_grads": 0},
-        scalars=partial(_scalars, decoupled_weight_decay=decoupled_weight_decay),
+        scalars=_scalars,
         passes=(
-            partial(
-                _pass_1,
-                decoupled_weight_decay=decoupled_weight_decay,
-                has_weight_decay=has_weight_decay,
-                has_gradient_accumulation_steps=has_gradient_accumulation_steps,
-                axis_name=axis_name,
-            ),
-            partial(
-                _pass_2,
-                decoupled_weight_decay=decoupled_weight_decay,
-                has_weight_decay=has_weight_decay,
-                has_gradient_accumulation_steps=has_gradient_accumulation_steps,
-                axis_name=axis_name,
-            ),
-        ),
-        between=(
-            partial(
-                _before_pass_2,
-                decoupled_weight_decay=decoupled_weight_decay,
-                has_weight_decay=has_weight_decay,
-                has_gradient_accumulation_steps=has_gradient_accumulation_steps,
-                axis_name=axis_name,
-            ),
+            _support.Pass(_sums_1, _after_sums_1),
+            _support.Pass(_sums_2, _after_sums_2),
+            _support.Pass(_leaf),
         ),
         every={"is_update": gradient_accumulation_steps},
         reads_params=True,
         sparse=_support.check_sparse(sparse, because="`max_dist` is not of the parameter's shape"),
+        exempt={"weight_decay": exclude_from_weight_decay},
         chained=2,
     )
 

@@ -18,7 +18,7 @@ eps=1e-6.
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -26,9 +26,17 @@ import jax
 import jax.numpy as jnp
 
 from . import _double, _support
-from ._support import Number, SparseRows, adopt_state, export_state, import_state
+from ._support import Hyper, Number, SparseRows, adopt_state, averaged_params, export_state, import_state
 
-__all__ = ["SparseRows", "adopt_state", "export_state", "import_state", "lamb", "lamb_step"]
+__all__ = [
+    "SparseRows",
+    "adopt_state",
+    "averaged_params",
+    "export_state",
+    "import_state",
+    "lamb",
+    "lamb_step",
+]
 
 
 class LambState(NamedTuple):
@@ -38,7 +46,15 @@ class LambState(NamedTuple):
     mu: Any  # first moment
     nu: Any  # second moment
 
-    slots_in_rule = MappingProxyType({"mu": "m", "nu": "v", "accumulated_gradient": "accumulated_gradient"})
+    slots_in_rule = MappingProxyType(
+        {
+            "mu": "m",
+            "nu": "v",
+            "accumulated_gradient": "accumulated_gradient",
+            "weight_average": "weight_average",
+        }
+    )
+    averages = "weight_average"
 
 
 class LambExtras(NamedTuple):
@@ -46,68 +62,113 @@ class LambExtras(NamedTuple):
 
     iterations: jax.Array | None = None  # calls, as int32
     accumulated_gradient: Any = None  # sum of the gradients since the last update
+    weight_average: Any = None  # moving average of the weights
 
 
 @_support.compiled
-def _leaf(
-    w,
-    g,
-    mu,
-    nu,
-    accumulated_gradient,
-    k,
-    is_update,
-    *,
-    has_weight_decay,
-    has_gradient_accumulation_steps,
-    axis_name,
-    write,
-):
-    """The formula. `new_w` is what becomes of w or, unless it is to be written, what will be added to it."""
-    new_w = w if write else jnp.zeros_like(w)
-    if has_gradient_accumulation_steps:
-        accumulated_gradient = accumulated_gradient + g
-        before = new_w, mu, nu, accumulated_gradient
-        g = accumulated_gradient * k.inverse_gradient_accumulation_steps
-    if has_weight_decay:
-        new_w = new_w - k.weight_decay_times_learning_rate * w
-        w = w - k.weight_decay_times_learning_rate * w
+def _sums(w, g, mu, nu, accumulated_gradient, weight_average, k, is_update, *, on, write):
+    """What a leaf adds to sums over all leaves."""
+    sums = {}
+    if on.loss_scale_factor:
+        g = g * k.inverse_loss_scale_factor
+    if on.gradient_accumulation_steps:
+        new_accumulated_gradient = accumulated_gradient + g
+        g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
+    sums["global_norm_sum"] = _support.squares(g, on.axis_name)
+    return None, sums
+
+
+@_support.compiled
+def _after_sums(k, sums, *, on):
+    """What is known of all leaves together, from their sums."""
+    with jax.enable_x64(True):
+        k.global_norm = jnp.sqrt(sums["global_norm_sum"])
+        k.global_scale = jnp.where(k.global_clipnorm < k.global_norm, k.global_clipnorm / k.global_norm, 1)
+    return k
+
+
+@_support.compiled
+def _leaf(w, g, mu, nu, accumulated_gradient, weight_average, k, is_update, *, on, write):
+    """The formula. `update` is what w moves by, returned unless w is written."""
+    update = jnp.zeros_like(w)
+    if on.loss_scale_factor:
+        g = g * k.inverse_loss_scale_factor
+    if on.gradient_accumulation_steps:
+        new_accumulated_gradient = accumulated_gradient + g
+        before = w, update, mu, nu, new_accumulated_gradient, weight_average
+        g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
+    if on.clipvalue:
+        g = jnp.minimum(jnp.maximum(g, k.minus_clipvalue), k.clipvalue)
+    if on.clipnorm:
+        with jax.enable_x64(True):
+            gradient_norm = jnp.sqrt(_support.squares(g, on.axis_name))
+            clip_scale = jnp.where(k.clipnorm < gradient_norm, k.clipnorm / gradient_norm, 1)
+        g = g * clip_scale.astype(w.dtype)
+    if on.global_clipnorm:
+        g = g * k.global_scale
+    if on.weight_decay:
+        step = k.weight_decay_times_learning_rate * w
+        w, update = w - step, update - step
     mu = k.b1 * mu + k.one_minus_b1 * g
     nu = k.b2 * nu + k.one_minus_b2 * g**2
     direction = (
         mu * k.inverse_one_minus_power_of_b1 / (jnp.sqrt(nu * k.inverse_one_minus_power_of_b2) + k.eps)
     )
-    w_norm = jnp.sqrt(_support.total(w**2, axis_name))
-    direction_norm = jnp.sqrt(_support.total(direction**2, axis_name))
-    trust = jnp.where(jnp.logical_and(w_norm > 0, direction_norm > 0), w_norm / direction_norm, 1)
-    if has_gradient_accumulation_steps:
+    with jax.enable_x64(True):
+        w_norm = jnp.sqrt(_support.squares(w, on.axis_name))
+        direction_norm = jnp.sqrt(_support.squares(direction, on.axis_name))
+        trust = jnp.where(jnp.logical_and(w_norm > 0, direction_norm > 0), w_norm / direction_norm, 1)
+    if on.gradient_accumulation_steps:
         accumulated_gradient = jnp.zeros_like(accumulated_gradient)
-    learning_rate_times_trust = k.learning_rate * trust
-    new_w = new_w - learning_rate_times_trust * direction
-    if has_gradient_accumulation_steps:
-        new_w, mu, nu, accumulated_gradient = _support.select(
-            is_update, (new_w, mu, nu, accumulated_gradient), before
+    with jax.enable_x64(True):
+        learning_rate_times_trust = k.learning_rate * trust
+    step = learning_rate_times_trust.astype(w.dtype) * direction
+    w, update = w - step, update - step
+    if on.use_ema:
+        weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w
+    if on.use_ema and on.ema_overwrite_frequency:
+        moved = jnp.where(k.is_overwrite, weight_average, w)
+        w, update = moved, update + (moved - w)
+    if on.gradient_accumulation_steps:
+        w, update, mu, nu, accumulated_gradient, weight_average = _support.select(
+            is_update, (w, update, mu, nu, accumulated_gradient, weight_average), before
         )
-    return new_w, mu, nu, accumulated_gradient
+    return w if write else update, mu, nu, accumulated_gradient, weight_average
 
 
-@jax.jit
-def _scalars(t, learning_rate, b1, b2, eps, weight_decay=None, gradient_accumulation_steps=None):
-    """The numbers of step t, each rounded once."""
+@_support.compiled
+def _scalars(h, t, *, on):
+    """The numbers of step t, each rounded once, of what they are made of."""
     k = _support.Numbers()
-    if gradient_accumulation_steps is not None:
-        k.inverse_gradient_accumulation_steps = (1 / gradient_accumulation_steps).hi
-    if weight_decay is not None:
-        k.weight_decay_times_learning_rate = (weight_decay * learning_rate).hi
-    k.b1 = b1.hi
-    k.one_minus_b1 = (1 - b1).hi
-    k.b2 = b2.hi
-    k.one_minus_b2 = (1 - b2).hi
-    k.inverse_one_minus_power_of_b1 = (1 / (1 - b1**t)).hi
-    k.inverse_one_minus_power_of_b2 = (1 / (1 - b2**t)).hi
-    k.eps = eps.hi
-    k.learning_rate = learning_rate.hi
-    return _double.computed_once(k, learning_rate)
+    number = h.learning_rate.number
+    if on.loss_scale_factor:
+        k.inverse_loss_scale_factor = (1 / h.loss_scale_factor).hi
+    if on.gradient_accumulation_steps:
+        k.inverse_gradient_accumulation_steps = (1 / h.gradient_accumulation_steps).hi
+    if on.clipvalue:
+        k.minus_clipvalue = (-h.clipvalue).hi
+        k.clipvalue = h.clipvalue.hi
+    if on.clipnorm:
+        k.clipnorm = h.clipnorm.hi
+    if on.global_clipnorm:
+        k.global_clipnorm = h.global_clipnorm.hi
+    if on.weight_decay:
+        k.weight_decay_times_learning_rate = (h.weight_decay * h.learning_rate).hi
+    k.b1 = h.b1.hi
+    k.one_minus_b1 = (1 - h.b1).hi
+    k.b2 = h.b2.hi
+    k.one_minus_b2 = (1 - h.b2).hi
+    k.inverse_one_minus_power_of_b1 = (1 / (1 - h.b1**t)).hi
+    k.inverse_one_minus_power_of_b2 = (1 / (1 - h.b2**t)).hi
+    k.eps = h.eps.hi
+    k.learning_rate = h.learning_rate.hi
+    if on.use_ema:
+        kept_average = _double.where(_double.equal(number(t), number(1)), number(0), h.ema_momentum)
+        k.kept_average = kept_average.hi
+        k.one_minus_kept_average = (1 - kept_average).hi
+    if on.use_ema and on.ema_overwrite_frequency:
+        k.is_overwrite = _double.equal(_double.remainder(t, h.ema_overwrite_frequency), number(0))
+    return _double.computed_once(k, h.learning_rate)
 
 
 def lamb_step(
@@ -116,8 +177,16 @@ def lamb_step(
     b2: Number = 0.999,
     eps: Number = 1e-7,
     *,
+    use_ema: bool = False,
     weight_decay: Number | None = None,
+    global_clipnorm: Number | None = None,
+    clipnorm: Number | None = None,
+    clipvalue: Number | None = None,
     gradient_accumulation_steps: int | None = None,
+    loss_scale_factor: Number | None = None,
+    ema_momentum: Number = 0.99,
+    ema_overwrite_frequency: int | None = None,
+    exclude_from_weight_decay: Sequence[str] = (),
     sparse: str = "dense",
     axis_name: str | tuple[str, ...] | None = None,
 ) -> _support.Step:
@@ -131,50 +200,60 @@ def lamb_step(
         b1: decay rate of the first moment (at least 0, below 1).
         b2: decay rate of the second moment (at least 0, below 1).
         eps: added to the root of the corrected second moment (at least 0).
+        use_ema: keep a moving average of the weights.
         weight_decay: share of the weights, times the learning rate, taken off; None for none (at least 0).
+        global_clipnorm: largest norm of all gradients together; None for any (above 0).
+        clipnorm: largest norm of a parameter's gradient; None for any (above 0).
+        clipvalue: largest size of a gradient's element; None for any (above 0).
         gradient_accumulation_steps: calls per update; None for one (at least 2).
-        sparse: what a gradient of `SparseRows` changes: "lazy" those rows alone, "dense" what its zeros
-            change too (lazy has no meaning here, since `w_norm` is taken from the whole tensor).
-        axis_name: the mesh axes that leaves are split over, inside `jax.shard_map`: sums over a leaf go
-            over these too.
+        loss_scale_factor: what the loss was multiplied by; None for nothing (above 0).
+        ema_momentum: decay rate of the average of the weights (at least 0, at most 1).
+        ema_overwrite_frequency: updates after which the average overwrites the weights; None for never (at
+            least 1).
+        exclude_from_weight_decay: regular expressions: leaves have no weight_decay in whose path, joined by
+            "/", one is found.
+        sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do
+            (lazy has no meaning here, since `w_norm` is taken from the whole tensor).
+        axis_name: mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too.
 
     Raises:
         TypeError, ValueError: an argument is of the wrong kind or out of its bounds.
     """
-    _support.check_number("learning_rate", learning_rate, ge=0)
-    _support.check_number("b1", b1, ge=0, lt=1)
-    _support.check_number("b2", b2, ge=0, lt=1)
-    _support.check_number("eps", eps, ge=0)
-    _support.check_number("weight_decay", weight_decay, ge=0, optional=True)
-    _support.check_number(
-        "gradient_accumulation_steps", gradient_accumulation_steps, ge=2, integer=True, optional=True
+    hypers = _support.checked(
+        learning_rate=Hyper(learning_rate, ge=0),
+        b1=Hyper(b1, ge=0, lt=1),
+        b2=Hyper(b2, ge=0, lt=1),
+        eps=Hyper(eps, ge=0),
+        weight_decay=Hyper(weight_decay, ge=0, optional=True),
+        global_clipnorm=Hyper(global_clipnorm, gt=0, optional=True),
+        clipnorm=Hyper(clipnorm, gt=0, optional=True),
+        clipvalue=Hyper(clipvalue, gt=0, optional=True),
+        gradient_accumulation_steps=Hyper(gradient_accumulation_steps, ge=2, optional=True, integer=True),
+        loss_scale_factor=Hyper(loss_scale_factor, gt=0, optional=True),
+        ema_momentum=Hyper(ema_momentum, ge=0, le=1, when=use_ema),
+        ema_overwrite_frequency=Hyper(
+            ema_overwrite_frequency, ge=1, optional=True, integer=True, when=use_ema
+        ),
     )
-    has_weight_decay = _support.given(weight_decay)
-    has_gradient_accumulation_steps = _support.given(gradient_accumulation_steps)
-    axis_name = _support.check_axis_name(axis_name)
+    _support.check_one(clipvalue=clipvalue, clipnorm=clipnorm, global_clipnorm=global_clipnorm)
+    _support.check_needs("ema_overwrite_frequency", ema_overwrite_frequency, "use_ema", use_ema)
+    on = _support.On(hypers, axis_name, use_ema=use_ema)
     return _support.optimizer(
         (LambState, LambExtras),
-        slots={"mu": 0, "nu": 0, "accumulated_gradient": 0 if has_gradient_accumulation_steps else None},
-        numbers={
-            "learning_rate": learning_rate,
-            "b1": b1,
-            "b2": b2,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "gradient_accumulation_steps": gradient_accumulation_steps,
+        on,
+        hypers,
+        slots={
+            "mu": 0,
+            "nu": 0,
+            "accumulated_gradient": 0 if on.gradient_accumulation_steps else None,
+            "weight_average": 0 if on.use_ema else None,
         },
         scalars=_scalars,
-        passes=(
-            partial(
-                _leaf,
-                has_weight_decay=has_weight_decay,
-                has_gradient_accumulation_steps=has_gradient_accumulation_steps,
-                axis_name=axis_name,
-            ),
-        ),
+        passes=(_support.Pass(_sums, _after_sums, when=on.global_clipnorm), _support.Pass(_leaf)),
         every={"is_update": gradient_accumulation_steps},
         reads_params=True,
         sparse=_support.check_sparse(sparse, because="`w_norm` is taken from the whole tensor"),
+        exempt={"weight_decay": exclude_from_weight_decay},
         chained=4,
     )
 

@@ -15,7 +15,6 @@ One step of a leaf `w` with gradient `g`, the t-th:
 
 from __future__ import annotations
 
-from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -23,9 +22,17 @@ import jax
 import jax.numpy as jnp
 
 from . import _double, _support
-from ._support import Number, SparseRows, adopt_state, export_state, import_state
+from ._support import Hyper, Number, SparseRows, adopt_state, averaged_params, export_state, import_state
 
-__all__ = ["SparseRows", "adopt_state", "export_state", "import_state", "lars", "lars_step"]
+__all__ = [
+    "SparseRows",
+    "adopt_state",
+    "averaged_params",
+    "export_state",
+    "import_state",
+    "lars",
+    "lars_step",
+]
 
 
 class LarsState(NamedTuple):
@@ -34,7 +41,10 @@ class LarsState(NamedTuple):
     count: jax.Array  # updates made, as int32; it stops at the greatest
     trace: Any  # velocity, which carries the learning rate
 
-    slots_in_rule = MappingProxyType({"trace": "m", "accumulated_gradient": "accumulated_gradient"})
+    slots_in_rule = MappingProxyType(
+        {"trace": "m", "accumulated_gradient": "accumulated_gradient", "weight_average": "weight_average"}
+    )
+    averages = "weight_average"
 
 
 class LarsExtras(NamedTuple):
@@ -42,60 +52,119 @@ class LarsExtras(NamedTuple):
 
     iterations: jax.Array | None = None  # calls, as int32
     accumulated_gradient: Any = None  # sum of the gradients since the last update
+    weight_average: Any = None  # moving average of the weights
 
 
 @_support.compiled
-def _leaf(
-    w, g, trace, accumulated_gradient, k, is_update, *, has_gradient_accumulation_steps, axis_name, write
-):
-    """The formula. `new_w` is what becomes of w or, unless it is to be written, what will be added to it."""
-    new_w = w if write else jnp.zeros_like(w)
-    if has_gradient_accumulation_steps:
-        accumulated_gradient = accumulated_gradient + g
-        before = new_w, trace, accumulated_gradient
-        g = accumulated_gradient * k.inverse_gradient_accumulation_steps
+def _sums(w, g, trace, accumulated_gradient, weight_average, k, is_update, *, on, write):
+    """What a leaf adds to sums over all leaves."""
+    sums = {}
+    if on.loss_scale_factor:
+        g = g * k.inverse_loss_scale_factor
+    if on.gradient_accumulation_steps:
+        new_accumulated_gradient = accumulated_gradient + g
+        g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
+    sums["global_norm_sum"] = _support.squares(g, on.axis_name)
+    return None, sums
+
+
+@_support.compiled
+def _after_sums(k, sums, *, on):
+    """What is known of all leaves together, from their sums."""
+    with jax.enable_x64(True):
+        k.global_norm = jnp.sqrt(sums["global_norm_sum"])
+        k.global_scale = jnp.where(k.global_clipnorm < k.global_norm, k.global_clipnorm / k.global_norm, 1)
+    return k
+
+
+@_support.compiled
+def _leaf(w, g, trace, accumulated_gradient, weight_average, k, is_update, *, on, write):
+    """The formula. `update` is what w moves by, returned unless w is written."""
+    update = jnp.zeros_like(w)
+    if on.loss_scale_factor:
+        g = g * k.inverse_loss_scale_factor
+    if on.gradient_accumulation_steps:
+        new_accumulated_gradient = accumulated_gradient + g
+        before = w, update, trace, new_accumulated_gradient, weight_average
+        g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
+    if on.clipvalue:
+        g = jnp.minimum(jnp.maximum(g, k.minus_clipvalue), k.clipvalue)
+    if on.clipnorm:
+        with jax.enable_x64(True):
+            gradient_norm = jnp.sqrt(_support.squares(g, on.axis_name))
+            clip_scale = jnp.where(k.clipnorm < gradient_norm, k.clipnorm / gradient_norm, 1)
+        g = g * clip_scale.astype(w.dtype)
+    if on.global_clipnorm:
+        g = g * k.global_scale
     decayed = g + k.weight_decay * w
-    w_norm = jnp.sqrt(_support.total(w**2, axis_name))
-    g_norm = jnp.sqrt(_support.total(decayed**2, axis_name))
-    trust = jnp.where(
-        jnp.logical_and(w_norm > 0, g_norm > 0), k.trust_coefficient * w_norm / (g_norm + k.eps), 1
-    )
-    learning_rate_times_trust = k.learning_rate * trust
-    trace = k.momentum * trace - learning_rate_times_trust * decayed
-    if has_gradient_accumulation_steps:
-        accumulated_gradient = jnp.zeros_like(accumulated_gradient)
-    new_w = new_w + trace
-    if has_gradient_accumulation_steps:
-        new_w, trace, accumulated_gradient = _support.select(
-            is_update, (new_w, trace, accumulated_gradient), before
+    with jax.enable_x64(True):
+        w_norm = jnp.sqrt(_support.squares(w, on.axis_name))
+        g_norm = jnp.sqrt(_support.squares(decayed, on.axis_name))
+        trust = jnp.where(
+            jnp.logical_and(w_norm > 0, g_norm > 0), k.trust_coefficient * w_norm / (g_norm + k.eps), 1
         )
-    return new_w, trace, accumulated_gradient
+        learning_rate_times_trust = k.learning_rate * trust
+    trace = k.momentum * trace - learning_rate_times_trust.astype(w.dtype) * decayed
+    if on.gradient_accumulation_steps:
+        accumulated_gradient = jnp.zeros_like(accumulated_gradient)
+    w, update = w + trace, update + trace
+    if on.use_ema:
+        weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w
+    if on.use_ema and on.ema_overwrite_frequency:
+        moved = jnp.where(k.is_overwrite, weight_average, w)
+        w, update = moved, update + (moved - w)
+    if on.gradient_accumulation_steps:
+        w, update, trace, accumulated_gradient, weight_average = _support.select(
+            is_update, (w, update, trace, accumulated_gradient, weight_average), before
+        )
+    return w if write else update, trace, accumulated_gradient, weight_average
 
 
-@jax.jit
-def _scalars(
-    t, learning_rate, momentum, weight_decay, trust_coefficient, eps, gradient_accumulation_steps=None
-):
-    """The numbers of a step, each rounded once."""
+@_support.compiled
+def _scalars(h, t, *, on):
+    """The numbers of step t, each rounded once, of what they are made of."""
     k = _support.Numbers()
-    if gradient_accumulation_steps is not None:
-        k.inverse_gradient_accumulation_steps = (1 / gradient_accumulation_steps).hi
-    k.weight_decay = weight_decay.hi
-    k.trust_coefficient = trust_coefficient.hi
-    k.eps = eps.hi
-    k.momentum = momentum.hi
-    k.learning_rate = learning_rate.hi
-    return _double.computed_once(k, learning_rate)
+    number = h.learning_rate.number
+    if on.loss_scale_factor:
+        k.inverse_loss_scale_factor = (1 / h.loss_scale_factor).hi
+    if on.gradient_accumulation_steps:
+        k.inverse_gradient_accumulation_steps = (1 / h.gradient_accumulation_steps).hi
+    if on.clipvalue:
+        k.minus_clipvalue = (-h.clipvalue).hi
+        k.clipvalue = h.clipvalue.hi
+    if on.clipnorm:
+        k.clipnorm = h.clipnorm.hi
+    if on.global_clipnorm:
+        k.global_clipnorm = h.global_clipnorm.hi
+    k.weight_decay = h.weight_decay.hi
+    k.trust_coefficient = h.trust_coefficient.hi
+    k.eps = h.eps.hi
+    k.momentum = h.momentum.hi
+    k.learning_rate = h.learning_rate.hi
+    if on.use_ema:
+        kept_average = _double.where(_double.equal(number(t), number(1)), number(0), h.ema_momentum)
+        k.kept_average = kept_average.hi
+        k.one_minus_kept_average = (1 - kept_average).hi
+    if on.use_ema and on.ema_overwrite_frequency:
+        k.is_overwrite = _double.equal(_double.remainder(t, h.ema_overwrite_frequency), number(0))
+    return _double.computed_once(k, h.learning_rate)
 
 
 def lars_step(
     learning_rate: Number = 0.1,
     weight_decay: Number = 0.0,
     *,
+    use_ema: bool = False,
     momentum: Number = 0.9,
     trust_coefficient: Number = 0.001,
     eps: Number = 0.0,
+    global_clipnorm: Number | None = None,
+    clipnorm: Number | None = None,
+    clipvalue: Number | None = None,
     gradient_accumulation_steps: int | None = None,
+    loss_scale_factor: Number | None = None,
+    ema_momentum: Number = 0.99,
+    ema_overwrite_frequency: int | None = None,
     sparse: str = "dense",
     axis_name: str | tuple[str, ...] | None = None,
 ) -> _support.Step:
@@ -107,45 +176,55 @@ def lars_step(
     Args:
         learning_rate: step size (at least 0).
         weight_decay: decay, a part of the gradient whose norm is taken (at least 0).
+        use_ema: keep a moving average of the weights.
         momentum: decay rate of the velocity (at least 0, below 1).
         trust_coefficient: length of a step, in lengths of the weights (at least 0).
         eps: added to the gradient's norm (at least 0).
+        global_clipnorm: largest norm of all gradients together; None for any (above 0).
+        clipnorm: largest norm of a parameter's gradient; None for any (above 0).
+        clipvalue: largest size of a gradient's element; None for any (above 0).
         gradient_accumulation_steps: calls per update; None for one (at least 2).
-        sparse: what a gradient of `SparseRows` changes: "lazy" those rows alone, "dense" what its zeros
-            change too (lazy has no meaning here, since `w_norm` is taken from the whole tensor).
-        axis_name: the mesh axes that leaves are split over, inside `jax.shard_map`: sums over a leaf go
-            over these too.
+        loss_scale_factor: what the loss was multiplied by; None for nothing (above 0).
+        ema_momentum: decay rate of the average of the weights (at least 0, at most 1).
+        ema_overwrite_frequency: updates after which the average overwrites the weights; None for never (at
+            least 1).
+        sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do
+            (lazy has no meaning here, since `w_norm` is taken from the whole tensor).
+        axis_name: mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too.
 
     Raises:
         TypeError, ValueError: an argument is of the wrong kind or out of its bounds.
     """
-    _support.check_number("learning_rate", learning_rate, ge=0)
-    _support.check_number("momentum", momentum, ge=0, lt=1)
-    _support.check_number("weight_decay", weight_decay, ge=0)
-    _support.check_number("trust_coefficient", trust_coefficient, ge=0)
-    _support.check_number("eps", eps, ge=0)
-    _support.check_number(
-        "gradient_accumulation_steps", gradient_accumulation_steps, ge=2, integer=True, optional=True
+    hypers = _support.checked(
+        learning_rate=Hyper(learning_rate, ge=0),
+        momentum=Hyper(momentum, ge=0, lt=1),
+        weight_decay=Hyper(weight_decay, ge=0),
+        trust_coefficient=Hyper(trust_coefficient, ge=0),
+        eps=Hyper(eps, ge=0),
+        global_clipnorm=Hyper(global_clipnorm, gt=0, optional=True),
+        clipnorm=Hyper(clipnorm, gt=0, optional=True),
+        clipvalue=Hyper(clipvalue, gt=0, optional=True),
+        gradient_accumulation_steps=Hyper(gradient_accumulation_steps, ge=2, optional=True, integer=True),
+        loss_scale_factor=Hyper(loss_scale_factor, gt=0, optional=True),
+        ema_momentum=Hyper(ema_momentum, ge=0, le=1, when=use_ema),
+        ema_overwrite_frequency=Hyper(
+            ema_overwrite_frequency, ge=1, optional=True, integer=True, when=use_ema
+        ),
     )
-    has_gradient_accumulation_steps = _support.given(gradient_accumulation_steps)
-    axis_name = _support.check_axis_name(axis_name)
+    _support.check_one(clipvalue=clipvalue, clipnorm=clipnorm, global_clipnorm=global_clipnorm)
+    _support.check_needs("ema_overwrite_frequency", ema_overwrite_frequency, "use_ema", use_ema)
+    on = _support.On(hypers, axis_name, use_ema=use_ema)
     return _support.optimizer(
         (LarsState, LarsExtras),
-        slots={"trace": 0, "accumulated_gradient": 0 if has_gradient_accumulation_steps else None},
-        numbers={
-            "learning_rate": learning_rate,
-            "momentum": momentum,
-            "weight_decay": weight_decay,
-            "trust_coefficient": trust_coefficient,
-            "eps": eps,
-            "gradient_accumulation_steps": gradient_accumulation_steps,
+        on,
+        hypers,
+        slots={
+            "trace": 0,
+            "accumulated_gradient": 0 if on.gradient_accumulation_steps else None,
+            "weight_average": 0 if on.use_ema else None,
         },
         scalars=_scalars,
-        passes=(
-            partial(
-                _leaf, has_gradient_accumulation_steps=has_gradient_accumulation_steps, axis_name=axis_name
-            ),
-        ),
+        passes=(_support.Pass(_sums, _after_sums, when=on.global_clipnorm), _support.Pass(_leaf)),
         every={"is_update": gradient_accumulation_steps},
         reads_params=True,
         sparse=_support.check_sparse(sparse, because="`w_norm` is taken from the whole tensor"),

@@ -14,7 +14,7 @@ Differs from optax.sgd: the velocity carries the learning rate.
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -22,9 +22,9 @@ import jax
 import jax.numpy as jnp
 
 from . import _double, _support
-from ._support import Number, SparseRows, adopt_state, export_state, import_state
+from ._support import Hyper, Number, SparseRows, adopt_state, averaged_params, export_state, import_state
 
-__all__ = ["SparseRows", "adopt_state", "export_state", "import_state", "sgd", "sgd_step"]
+__all__ = ["SparseRows", "adopt_state", "averaged_params", "export_state", "import_state", "sgd", "sgd_step"]
 
 
 class SGDState(NamedTuple):
@@ -32,7 +32,10 @@ class SGDState(NamedTuple):
 
     count: jax.Array  # updates made, as int32; it stops at the greatest
 
-    slots_in_rule = MappingProxyType({"trace": "m", "accumulated_gradient": "accumulated_gradient"})
+    slots_in_rule = MappingProxyType(
+        {"trace": "m", "accumulated_gradient": "accumulated_gradient", "weight_average": "weight_average"}
+    )
+    averages = "weight_average"
 
 
 class SGDExtras(NamedTuple):
@@ -41,63 +44,110 @@ class SGDExtras(NamedTuple):
     iterations: jax.Array | None = None  # calls, as int32
     trace: Any = None  # velocity
     accumulated_gradient: Any = None  # sum of the gradients since the last update
+    weight_average: Any = None  # moving average of the weights
 
 
 @_support.compiled
-def _leaf(
-    w,
-    g,
-    trace,
-    accumulated_gradient,
-    k,
-    is_update,
-    *,
-    nesterov,
-    rate_in_momentum,
-    has_momentum,
-    has_weight_decay,
-    has_gradient_accumulation_steps,
-    write,
-):
-    """The formula. `new_w` is what becomes of w or, unless it is to be written, what will be added to it."""
-    new_w = w if write else jnp.zeros_like(w)
-    if has_gradient_accumulation_steps:
-        accumulated_gradient = accumulated_gradient + g
-        before = new_w, trace, accumulated_gradient
-        g = accumulated_gradient * k.inverse_gradient_accumulation_steps
-    if has_weight_decay:
-        new_w = new_w - k.weight_decay_times_learning_rate * w
-    if has_momentum:
-        trace = k.momentum * trace - k.learning_rate * g if rate_in_momentum else k.momentum * trace + g
-    if has_gradient_accumulation_steps:
+def _sums(w, g, trace, accumulated_gradient, weight_average, k, is_update, *, on, write):
+    """What a leaf adds to sums over all leaves."""
+    sums = {}
+    if on.loss_scale_factor:
+        g = g * k.inverse_loss_scale_factor
+    if on.gradient_accumulation_steps:
+        new_accumulated_gradient = accumulated_gradient + g
+        g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
+    sums["global_norm_sum"] = _support.squares(g, on.axis_name)
+    return None, sums
+
+
+@_support.compiled
+def _after_sums(k, sums, *, on):
+    """What is known of all leaves together, from their sums."""
+    with jax.enable_x64(True):
+        k.global_norm = jnp.sqrt(sums["global_norm_sum"])
+        k.global_scale = jnp.where(k.global_clipnorm < k.global_norm, k.global_clipnorm / k.global_norm, 1)
+    return k
+
+
+@_support.compiled
+def _leaf(w, g, trace, accumulated_gradient, weight_average, k, is_update, *, on, write):
+    """The formula. `update` is what w moves by, returned unless w is written."""
+    update = jnp.zeros_like(w)
+    if on.loss_scale_factor:
+        g = g * k.inverse_loss_scale_factor
+    if on.gradient_accumulation_steps:
+        new_accumulated_gradient = accumulated_gradient + g
+        before = w, update, trace, new_accumulated_gradient, weight_average
+        g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
+    if on.clipvalue:
+        g = jnp.minimum(jnp.maximum(g, k.minus_clipvalue), k.clipvalue)
+    if on.clipnorm:
+        with jax.enable_x64(True):
+            gradient_norm = jnp.sqrt(_support.squares(g, on.axis_name))
+            clip_scale = jnp.where(k.clipnorm < gradient_norm, k.clipnorm / gradient_norm, 1)
+        g = g * clip_scale.astype(w.dtype)
+    if on.global_clipnorm:
+        g = g * k.global_scale
+    if on.weight_decay:
+        step = k.weight_decay_times_learning_rate * w
+        w, update = w - step, update - step
+    if on.momentum:
+        trace = k.momentum * trace - k.learning_rate * g if on.rate_in_momentum else k.momentum * trace + g
+    if on.gradient_accumulation_steps:
         accumulated_gradient = jnp.zeros_like(accumulated_gradient)
-    if has_momentum and rate_in_momentum and nesterov:
-        new_w = new_w + k.momentum * trace - k.learning_rate * g
-    elif has_momentum and rate_in_momentum:
-        new_w = new_w + trace
-    elif has_momentum:
-        new_w = new_w - k.learning_rate * (g + k.momentum * trace if nesterov else trace)
-    else:
-        new_w = new_w - k.learning_rate * g
-    if has_gradient_accumulation_steps:
-        new_w, trace, accumulated_gradient = _support.select(
-            is_update, (new_w, trace, accumulated_gradient), before
+    if on.momentum and on.rate_in_momentum and on.nesterov:
+        w, update = (
+            w + k.momentum * trace - k.learning_rate * g,
+            update + k.momentum * trace - k.learning_rate * g,
         )
-    return new_w, trace, accumulated_gradient
+    elif on.momentum and on.rate_in_momentum:
+        w, update = w + trace, update + trace
+    elif on.momentum:
+        step = k.learning_rate * (g + k.momentum * trace if on.nesterov else trace)
+        w, update = w - step, update - step
+    else:
+        step = k.learning_rate * g
+        w, update = w - step, update - step
+    if on.use_ema:
+        weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w
+    if on.use_ema and on.ema_overwrite_frequency:
+        moved = jnp.where(k.is_overwrite, weight_average, w)
+        w, update = moved, update + (moved - w)
+    if on.gradient_accumulation_steps:
+        w, update, trace, accumulated_gradient, weight_average = _support.select(
+            is_update, (w, update, trace, accumulated_gradient, weight_average), before
+        )
+    return w if write else update, trace, accumulated_gradient, weight_average
 
 
-@jax.jit
-def _scalars(t, learning_rate, momentum=None, weight_decay=None, gradient_accumulation_steps=None):
-    """The numbers of a step, each rounded once."""
+@_support.compiled
+def _scalars(h, t, *, on):
+    """The numbers of step t, each rounded once, of what they are made of."""
     k = _support.Numbers()
-    if gradient_accumulation_steps is not None:
-        k.inverse_gradient_accumulation_steps = (1 / gradient_accumulation_steps).hi
-    if weight_decay is not None:
-        k.weight_decay_times_learning_rate = (weight_decay * learning_rate).hi
-    if momentum is not None:
-        k.momentum = momentum.hi
-    k.learning_rate = learning_rate.hi
-    return _double.computed_once(k, learning_rate)
+    number = h.learning_rate.number
+    if on.loss_scale_factor:
+        k.inverse_loss_scale_factor = (1 / h.loss_scale_factor).hi
+    if on.gradient_accumulation_steps:
+        k.inverse_gradient_accumulation_steps = (1 / h.gradient_accumulation_steps).hi
+    if on.clipvalue:
+        k.minus_clipvalue = (-h.clipvalue).hi
+        k.clipvalue = h.clipvalue.hi
+    if on.clipnorm:
+        k.clipnorm = h.clipnorm.hi
+    if on.global_clipnorm:
+        k.global_clipnorm = h.global_clipnorm.hi
+    if on.weight_decay:
+        k.weight_decay_times_learning_rate = (h.weight_decay * h.learning_rate).hi
+    if on.momentum:
+        k.momentum = h.momentum.hi
+    k.learning_rate = h.learning_rate.hi
+    if on.use_ema:
+        kept_average = _double.where(_double.equal(number(t), number(1)), number(0), h.ema_momentum)
+        k.kept_average = kept_average.hi
+        k.one_minus_kept_average = (1 - kept_average).hi
+    if on.use_ema and on.ema_overwrite_frequency:
+        k.is_overwrite = _double.equal(_double.remainder(t, h.ema_overwrite_frequency), number(0))
+    return _double.computed_once(k, h.learning_rate)
 
 
 def sgd_step(
@@ -106,9 +156,18 @@ def sgd_step(
     *,
     nesterov: bool = False,
     rate_in_momentum: bool = True,
+    use_ema: bool = False,
     weight_decay: Number | None = None,
+    global_clipnorm: Number | None = None,
+    clipnorm: Number | None = None,
+    clipvalue: Number | None = None,
     gradient_accumulation_steps: int | None = None,
+    loss_scale_factor: Number | None = None,
+    ema_momentum: Number = 0.99,
+    ema_overwrite_frequency: int | None = None,
+    exclude_from_weight_decay: Sequence[str] = (),
     sparse: str = "lazy",
+    axis_name: str | tuple[str, ...] | None = None,
 ) -> _support.Step:
     """SGD as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new
     parameters, written and rounded once, and the new state.
@@ -120,51 +179,57 @@ def sgd_step(
         momentum: decay rate of the velocity; 0 for none (at least 0, at most 1).
         nesterov: step ahead along the velocity.
         rate_in_momentum: the velocity carries the learning rate, else its steps do.
+        use_ema: keep a moving average of the weights.
         weight_decay: share of the weights, times the learning rate, taken off; None for none (at least 0).
+        global_clipnorm: largest norm of all gradients together; None for any (above 0).
+        clipnorm: largest norm of a parameter's gradient; None for any (above 0).
+        clipvalue: largest size of a gradient's element; None for any (above 0).
         gradient_accumulation_steps: calls per update; None for one (at least 2).
-        sparse: what a gradient of `SparseRows` changes: "lazy" those rows alone, "dense" what its zeros
-            change too.
+        loss_scale_factor: what the loss was multiplied by; None for nothing (above 0).
+        ema_momentum: decay rate of the average of the weights (at least 0, at most 1).
+        ema_overwrite_frequency: updates after which the average overwrites the weights; None for never (at
+            least 1).
+        exclude_from_weight_decay: regular expressions: leaves have no weight_decay in whose path, joined by
+            "/", one is found.
+        sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do.
+        axis_name: mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too.
 
     Raises:
         TypeError, ValueError: an argument is of the wrong kind or out of its bounds.
     """
-    _support.check_number("learning_rate", learning_rate, ge=0)
-    _support.check_number("momentum", momentum, ge=0, le=1, optional=True)
-    _support.check_number("weight_decay", weight_decay, ge=0, optional=True)
-    _support.check_number(
-        "gradient_accumulation_steps", gradient_accumulation_steps, ge=2, integer=True, optional=True
+    hypers = _support.checked(
+        learning_rate=Hyper(learning_rate, ge=0),
+        momentum=Hyper(momentum, ge=0, le=1, off=0, optional=True),
+        weight_decay=Hyper(weight_decay, ge=0, optional=True),
+        global_clipnorm=Hyper(global_clipnorm, gt=0, optional=True),
+        clipnorm=Hyper(clipnorm, gt=0, optional=True),
+        clipvalue=Hyper(clipvalue, gt=0, optional=True),
+        gradient_accumulation_steps=Hyper(gradient_accumulation_steps, ge=2, optional=True, integer=True),
+        loss_scale_factor=Hyper(loss_scale_factor, gt=0, optional=True),
+        ema_momentum=Hyper(ema_momentum, ge=0, le=1, when=use_ema),
+        ema_overwrite_frequency=Hyper(
+            ema_overwrite_frequency, ge=1, optional=True, integer=True, when=use_ema
+        ),
     )
-    _support.check_choice("nesterov", nesterov, (False, True))
-    _support.check_choice("rate_in_momentum", rate_in_momentum, (False, True))
-    has_momentum = _support.given(momentum, off=0)
-    has_weight_decay = _support.given(weight_decay)
-    has_gradient_accumulation_steps = _support.given(gradient_accumulation_steps)
+    _support.check_one(clipvalue=clipvalue, clipnorm=clipnorm, global_clipnorm=global_clipnorm)
+    _support.check_needs("ema_overwrite_frequency", ema_overwrite_frequency, "use_ema", use_ema)
+    on = _support.On(hypers, axis_name, nesterov=nesterov, rate_in_momentum=rate_in_momentum, use_ema=use_ema)
     return _support.optimizer(
         (SGDState, SGDExtras),
+        on,
+        hypers,
         slots={
-            "trace": 0 if has_momentum else None,
-            "accumulated_gradient": 0 if has_gradient_accumulation_steps else None,
-        },
-        numbers={
-            "learning_rate": learning_rate,
-            "momentum": momentum,
-            "weight_decay": weight_decay,
-            "gradient_accumulation_steps": gradient_accumulation_steps,
+            "trace": 0 if on.momentum else None,
+            "accumulated_gradient": 0 if on.gradient_accumulation_steps else None,
+            "weight_average": 0 if on.use_ema else None,
         },
         scalars=_scalars,
-        passes=(
-            partial(
-                _leaf,
-                nesterov=nesterov,
-                rate_in_momentum=rate_in_momentum,
-                has_momentum=has_momentum,
-                has_weight_decay=has_weight_decay,
-                has_gradient_accumulation_steps=has_gradient_accumulation_steps,
-            ),
-        ),
+        passes=(_support.Pass(_sums, _after_sums, when=on.global_clipnorm), _support.Pass(_leaf)),
         every={"is_update": gradient_accumulation_steps},
-        reads_params=has_weight_decay,
+        reads_params=on.weight_decay or on.use_ema,
         sparse=_support.check_sparse(sparse),
+        whole_under=("use_ema", "gradient_accumulation_steps"),
+        exempt={"weight_decay": exclude_from_weight_decay},
         chained=2,
     )
 

@@ -1,13 +1,14 @@
-"""The lines of `_leaf`: one program's statements, in order, for one leaf.
+"""The lines of `_leaf`: one program's statements, in order, for one leaf; and of the passes before it.
 
-Two doors share them. `adam_step` writes the parameter; `adam` returns what optax will add to it. So the sum that
-replaces the parameter starts, in a variable of its own, from the parameter or from zero.
+Two doors share them. `adam_step` writes the parameter; `adam` returns what optax will add to it. So two variables move
+side by side: the parameter, and what it has moved by, from zero.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 from optloom.spec.guards import ALWAYS, Guard
 
@@ -17,12 +18,12 @@ from ...ir.nodes import (
     Fn,
     Kind,
     Length,
+    Let,
     Op,
     Program,
     Rate,
     Reduce,
     Ref,
-    Region,
     SlotInfo,
     Statement,
     Store,
@@ -30,17 +31,23 @@ from ...ir.nodes import (
     walk,
 )  # fmt: skip
 from ...passes.fission import phases
+from ...passes.joined import joined, named_instead
 from ...passes.rates import environment, rate_of
-from ...passes.traffic import Phase, Sum
+from ...passes.traffic import Phase
 from .printer import TensorPrinter, alternatives, parameter_moved
 
-NEW = "new_w"
+MOVED = "update"
 PARAMETER = Ref(Kind.PARAMETER, "w")
+EXACT = "exact = partial(_double.exact, zero=k.zero)"
 LOCALS = frozenset(
-    f"{NEW} k moved before write exact is_update jax jnp lax optax partial "
-    "count iterations sparse axis_name slots_in_rule Any NamedTuple Number".split()
+    f"{MOVED} k h t on number moved step before write sums exact is_update hypers jax jnp lax optax partial Hyper "
+    "count iterations sparse axis_name exclude_from_weight_decay slots_in_rule Any NamedTuple Number".split()
 )
 """Names around the formula, which no rule's names may take."""
+
+
+Branches = list[tuple[Guard, Expression]]
+"""The values that a statement chooses from, to be tried in order."""
 
 
 def tensors(program: Program) -> list[SlotInfo]:
@@ -48,141 +55,178 @@ def tensors(program: Program) -> list[SlotInfo]:
     return [slot for slot in program.slots if slot.shape != "scalar"]
 
 
-Blocks = Iterator[tuple[Guard, list[str]]]
-"""Lines, and the guard that they are under."""
+@dataclass(frozen=True)
+class Block:
+    """Lines, and the guard that they are under. `wide`: they compute numbers in float64."""
+
+    guard: Guard
+    lines: list[str]
+    wide: bool = False
 
 
 @dataclass(frozen=True)
 class Pass:
-    """A function of the formula, which runs over all leaves. `before`: the lines of the function that runs between the
-    last pass and this one, on what was summed over all leaves. `writes`: whether the parameter moves in it."""
+    """A function of the formula, which runs over all leaves. `after`: the lines of the function that follows it, of
+    what was summed over all leaves. `condition`: when the two are needed, empty for always."""
 
     name: str
     lines: tuple[str, ...]
     results: str
-    before: tuple[str, ...]
+    after: tuple[str, ...]
+    condition: str
     writes: bool
-    sums: bool
 
 
 class Formula:
     def __init__(self, program: Program) -> None:
-        self.program, self.update = program, program.update
+        self.program, self.update, self.instead = program, joined(program), named_instead(program)
         self.split = phases(program, self.update, cuts=frozenset({"tensors"}))
-        of_all = {s.defines for phase in self.split for s in phase.before}
-        self.printer = TensorPrinter(frozenset(of_all))
+        of_all = frozenset(s.defines for phase in self.split for s in phase.before)
         self.rates = dict(environment(program, self.update))
         self.rates |= {(Kind.SUM, total.name): Rate.STEP | Rate.TENSORS for phase in self.split for total in phase.sums}
+        self.printer = TensorPrinter(of_all, self._wide())
+
+    def _wide(self) -> frozenset[str]:
+        """What is one number of a leaf, made of sums over its elements."""
+        found: set[str] = set()
+        for statement in self.update.statements:
+            if isinstance(statement, Let) and self._is_wide(statement.value, found):
+                found.add(statement.name)
+        return frozenset(found)
+
+    def _is_wide(self, value: Expression, known: Iterable[str]) -> bool:
+        rate = rate_of(value, self.rates)
+        reads = any(isinstance(node, Reduce) and node.over == "tensor" for node in walk(value))
+        reads |= any(ref.kind is Kind.LET and ref.name in known for ref in references(value))
+        return rate.is_per_tensor and bool(rate & Rate.TENSOR) and reads
 
     def passes(self) -> list[Pass]:
-        return [self._pass(number, phase) for number, phase in enumerate(self.split, 1)]
+        """The last one's numbers may be all that comes after the sums: then it has no function of its own."""
+        following = (*self.split[1:], None)
+        made = [self._pass(phase, later) for phase, later in zip(self.split, following, strict=True)]
+        return [one for one in made if one.lines]
 
-    def _pass(self, number: int, phase: Phase) -> Pass:
-        self.writes = any(isinstance(s, Store) and s.slot == "w" for s in phase.statements)
-        earlier = self.program.regions[:-1] if number == 1 else ()
-        lines = _laid_out(self.printer, _merged(self._blocks(earlier, phase)))
-        if self.program.strict and any("exact(" in line for line in lines):
-            lines.insert(0, "exact = partial(_double.exact, zero=k.zero)")
-        results = ", ".join([NEW if self.writes else "None", *(slot.name for slot in tensors(self.program))])
-        name = "_leaf" if len(self.split) == 1 else f"_pass_{number}"
+    def _pass(self, phase: Phase, later: Phase | None) -> Pass:
+        writes = "w" in phase.writes
+        lines = self._laid_out(self._blocks(phase, writes), phase.guards)
+        results = ", ".join(slot.name for slot in tensors(self.program))
+        results = f"w if write else {MOVED}, {results}" if writes else f"None, {results}"
         if phase.sums:
-            results = f"({results}), {{{', '.join(f'{total.name!r}: {total.name}' for total in phase.sums)}}}"
-        return Pass(name, tuple(lines), results, tuple(self._before(phase)), self.writes, bool(phase.sums))
+            results = f"({results}), sums" if phase.writes else "None, sums"
+        condition = "" if ALWAYS in phase.guards else " or ".join(map(self.printer.guard, phase.guards))
+        return Pass(self._name(phase), tuple(lines), results, tuple(self._after(phase, later)), condition, writes)
 
-    def _before(self, phase: Phase) -> list[str]:
-        """What is known of all leaves together, from their sums."""
-        blocks = [(s.guard, [f"k.{s.defines} = {self.printer.print(s.value)}"]) for s in phase.before]
-        if self.program.strict and any("exact(" in line for _, lines in blocks for line in lines):
-            blocks.insert(0, (ALWAYS, ["exact = partial(_double.exact, zero=k.zero)"]))
-        return _laid_out(self.printer, _merged(blocks))
+    def _name(self, phase: Phase) -> str:
+        """Of those that do not write the parameter, if there are several, each has a number."""
+        if "w" in phase.writes:
+            return "_leaf"
+        others = [other for other in self.split if "w" not in other.writes and (other.statements or other.sums)]
+        return "_sums" if len(others) == 1 or phase not in others else f"_sums_{others.index(phase) + 1}"
 
-    def _blocks(self, earlier: tuple[Region, ...], phase: Phase) -> Blocks:
-        if self.writes:
-            yield ALWAYS, [f"{NEW} = w if write else jnp.zeros_like(w)"]
-        for region in earlier:
-            yield from self._region(region, region.statements, ())
-        yield from self._region(self.update, phase.statements, phase.sums)
+    def _after(self, phase: Phase, later: Phase | None) -> list[str]:
+        """What is known of all leaves together before the later phase, from sums: numbers in float64."""
+        printer = self.printer.widely()
+        at = self.split.index(phase)
+        earlier = {s for other in self.split[: at + 1] for s in other.before}
+        known = [s for s in later.before if s not in earlier] if later else []
+        blocks = (Block(s.guard, [f"k.{s.defines} = {printer.print(s.value)}"], wide=True) for s in known)
+        return self._laid_out(blocks, phase.guards)
 
-    def _region(self, region: Region, statements: tuple[Statement, ...], sums: tuple[Sum, ...]) -> Blocks:
-        self.sums = sums
-        body: list[tuple[Guard, list[str]]] = []
-        takes_whole = {s.guard: at for at, s in reversed(list(enumerate(statements))) if goes_along_axes(s.value)}
-        for at in range(len(statements) + 1):
-            for total in sums:
+    def _blocks(self, phase: Phase, writes: bool) -> Iterator[Block]:
+        """The statements of a phase, each sum at its place; what a call that does not update leaves, if there are such
+        calls: slots as they are, or as every call stores them."""
+        region, statements = self.update, phase.statements
+        stored = {s.slot for s in statements if isinstance(s, Store)}
+        names = ["w", MOVED] if writes else []
+        names += [slot.name for slot in tensors(self.program) if slot.name in stored]
+        left = [self.instead.get(name, name) for name in names]
+        made = [at for at, s in enumerate(statements, 1) if s.defines in self.instead.values()]
+        chooses = region.predicate is not None and bool(stored)
+        whole = {s.guard: at for at, s in reversed(list(enumerate(statements))) if goes_along_axes(s.value)}
+        if phase.sums:
+            yield Block(ALWAYS, ["sums = {}"])
+        if writes:
+            yield Block(ALWAYS, [f"{MOVED} = jnp.zeros_like(w)"])
+        for at, statement in enumerate((*statements, None)):
+            if chooses and at == max(made, default=0):
+                yield Block(region.guard, [f"before = {', '.join(left)}"])
+            for total in phase.sums:
                 if total.position == at:
-                    text = self.printer.reduction(Reduce(total.argument, "tensor"))
-                    body.append((total.guard, [f"{total.name} = {text}"]))
-            if at < len(statements):
-                if takes_whole.get(statements[at].guard) == at:
-                    body.append((statements[at].guard, ["_support.check_whole(w, axis_name)"]))
-                body += self._statement(statements, at)
-        stored = {NEW if _target(s) == "w" else _target(s) for s in statements if isinstance(s, Store)}
-        kept = ", ".join(name for name in [NEW, *(slot.name for slot in tensors(self.program))] if name in stored)
-        if region.predicate is None or not kept:
-            yield from body
-            return
-        yield region.guard, [f"before = {kept}"]
-        yield from body
-        yield region.guard, [f"{kept} = _support.select({region.predicate.name}, {_tuple(kept)}, before)"]
+                    yield Block(total.guard, [f'sums["{total.name}"] = {self.printer.total(total.argument)}'])
+            if statement is not None:
+                if whole.get(statement.guard) == at:
+                    yield Block(statement.guard, ["_support.check_whole(w, on.axis_name)"])
+                yield from self._statement(statement, writes)
+        if chooses and region.predicate is not None:
+            new = ", ".join(names)
+            chosen = f"({new})" if len(names) > 1 else new
+            yield Block(region.guard, [f"{new} = _support.select({region.predicate.name}, {chosen}, before)"])
 
-    def _statement(self, statements: tuple[Statement, ...], at: int) -> Blocks:
-        statement = statements[at]
-        name = _target(statement)
-        if name == "w" and not self.writes:
-            yield statement.guard, [f"w = {self.printer.print(statement.value)}"]
-            return
-        if name != "w":
-            yield statement.guard, self._assigned(name, statement.value)
-            return
-        summed = any(PARAMETER in references(total.argument) for total in self.sums)
-        needed_later = summed or any(_reads_parameter(later) for later in statements[at + 1 :])
-        increment = parameter_moved(statement.value, Ref(Kind.LET, NEW))
-        if increment is not None:
-            yield statement.guard, self._assigned(NEW, increment)
-            if needed_later:
-                yield statement.guard, self._assigned("w", statement.value)
-            return
-        yield statement.guard, self._assigned("moved", statement.value)
-        yield statement.guard, [f"{NEW} = moved if write else {NEW} + (moved - w)"]
-        if needed_later:
-            yield statement.guard, ["w = moved"]
+    def _statement(self, statement: Statement, writes: bool) -> Iterator[Block]:
+        name = statement.defines
+        if name != "w" or not writes:
+            wide = name in self.printer.wide or self._starts_wide(statement)
+            yield Block(statement.guard, self._assigned(name, statement.value, wide), wide)
+        elif statement.value != PARAMETER:
+            yield Block(statement.guard, self._moved(statement.value))
 
-    def _assigned(self, name: str, value: Expression) -> list[str]:
+    def _starts_wide(self, statement: Statement) -> bool:
+        """Whether a slot is stored that is one number of a leaf, made of sums over its elements."""
+        return isinstance(statement, Store) and self._is_wide(statement.value, self.printer.wide)
+
+    def _moved(self, value: Expression) -> list[str]:
+        """The parameter goes a step on, and so does what optax will add to it."""
         branches = list(alternatives(value))
-        if len(branches) < 3:
-            return [f"{name} = {self._value(name, value)}"]
-        lines = []
+        if len(branches) > 1:
+            return self._branches(branches, self._moved)
+        match value:
+            case Op(Fn.ADD | Fn.SUB as fn, (Ref(Kind.PARAMETER, "w"), step)):
+                sign = "+" if fn is Fn.ADD else "-"
+                made = [] if isinstance(step, Ref) else self._assigned("step", step)
+                text = "step" if made else self.printer.print(step)
+                return [*made, f"w, {MOVED} = w {sign} {text}, {MOVED} {sign} {text}"]
+        increment = parameter_moved(value, Ref(Kind.LET, MOVED))
+        if increment is not None:
+            return [f"w, {MOVED} = {self.printer.print(value)}, {self.printer.print(increment)}"]
+        return [*self._assigned("moved", value), f"w, {MOVED} = moved, {MOVED} + (moved - w)"]
+
+    def _branches(
+        self, branches: list[tuple[Guard, Expression]], lines: Callable[[Expression], list[str]]
+    ) -> list[str]:
+        found = []
         for number, (condition, branch) in enumerate(branches):
             word = "else:" if condition == ALWAYS else f"{'elif' if number else 'if'} {self.printer.guard(condition)}:"
-            lines += [word, f"    {name} = {self._value(name, branch)}"]
-        return lines
+            found += [word, *_indented(lines(branch))]
+        return found
 
-    def _value(self, name: str, value: Expression) -> str:
+    def _assigned(self, name: str, value: Expression, wide: bool = False) -> list[str]:
+        branches = list(alternatives(value))
+        if len(branches) > 2:
+            return self._branches(branches, lambda branch: [f"{name} = {self._value(name, branch, wide)}"])
+        return [f"{name} = {self._value(name, value, wide)}"]
+
+    def _value(self, name: str, value: Expression, wide: bool) -> str:
         """The text of `value`; in a slot it has the slot's shape."""
-        text = self.printer.print(value)
+        text = (self.printer.widely() if wide else self.printer).print(value)
         is_slot = any(slot.name == name for slot in self.program.slots)
-        known = {**self.rates, (Kind.LET, NEW): Rate.ELEMENT}
-        if not is_slot or rate_of(value, known) >= Rate.ROW:
+        if not is_slot or rate_of(value, self.rates) >= Rate.ROW:
             return text
         return f"jnp.zeros_like({name})" if value == ZERO else f"jnp.full_like({name}, {text})"
 
+    def _laid_out(self, blocks: Iterable[Block], known: tuple[Guard, ...]) -> list[str]:
+        """The lines of blocks, neighbours under one guard together; before them what strict code needs.
 
-def _merged(given: Iterable[tuple[Guard, list[str]]]) -> list[tuple[Guard, list[str]]]:
-    """Neighbours under one guard are one block."""
-    blocks: list[tuple[Guard, list[str]]] = []
-    for guard, lines in given:
-        if blocks and blocks[-1][0] == guard:
-            blocks[-1][1].extend(lines)
-        else:
-            blocks.append((guard, list(lines)))
-    return blocks
-
-
-def _laid_out(printer: TensorPrinter, blocks: list[tuple[Guard, list[str]]]) -> list[str]:
-    text: list[str] = []
-    for guard, lines in blocks:
-        text += lines if guard == ALWAYS else [f"if {printer.guard(guard)}:", *_indented(lines)]
-    return text
+        `known`: the guards of which one holds wherever the lines run.
+        """
+        text: list[str] = []
+        for guard, of_guard in groupby(blocks, key=lambda block: block.guard):
+            lines: list[str] = []
+            for wide, group in groupby(of_guard, key=lambda block: block.wide):
+                part = [line for block in group for line in block.lines]
+                lines += ["with jax.enable_x64(True):", *_indented(part)] if wide else part
+            holds = guard == ALWAYS or (guard,) == known
+            text += lines if holds else [f"if {self.printer.guard(guard)}:", *_indented(lines)]
+        return [EXACT, *text] if self.program.strict and any("exact(" in line for line in text) else text
 
 
 def goes_along_axes(value: Expression) -> bool:
@@ -193,24 +237,16 @@ def goes_along_axes(value: Expression) -> bool:
     )
 
 
-def _tuple(names: str) -> str:
-    return f"({names})" if "," in names else names
-
-
 def _indented(lines: Iterable[str]) -> list[str]:
     return [f"    {line}" for line in lines]
 
 
-def _target(statement: Statement) -> str:
-    return statement.slot if isinstance(statement, Store) else statement.name
-
-
 def _reads_parameter(statement: Statement) -> bool:
-    """Whether a statement needs the parameter itself, not only to add to it."""
-    if _target(statement) != "w":
+    """Whether a statement needs the parameter itself, not only to move it."""
+    if statement.defines != "w":
         return PARAMETER in references(statement.value)
-    increments = [parameter_moved(branch, Ref(Kind.LET, NEW)) for _, branch in alternatives(statement.value)]
-    return any(increment is None or PARAMETER in references(increment) for increment in increments)
+    moves = [parameter_moved(branch, Ref(Kind.LET, MOVED)) for _, branch in alternatives(statement.value)]
+    return any(increment is None or PARAMETER in references(increment) for increment in moves)
 
 
 def guards_of_reads(program: Program) -> Iterator[Guard]:

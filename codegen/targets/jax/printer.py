@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from optloom.spec.guards import ALWAYS, And, Flag, Given, Guard, HasAxes, Is, Not, conjunction, describe
+from optloom.spec.guards import ALWAYS, And, Flag, Given, Guard, HasAxes, Is, Not, atoms, conjunction, describe
 
 from ...ir.nodes import Choose, Expression, Fn, Kind, Length, Literal, Op, Reduce, Ref
 from ...printing import Precedence, Printer, UnsupportedOperation
@@ -13,18 +13,18 @@ FLIPPED = {Fn.LESS: ">", Fn.LESS_EQUAL: ">="}
 
 
 class JaxPrinter(Printer):
-    """What tensors and scalars share: guards over the static arguments of a jitted function."""
+    """What tensors and scalars share: guards over what is on when a function is compiled."""
 
     target = "jax"
 
     def guard(self, guard: Guard) -> str:
         match guard:
             case Flag(option):
-                return option
+                return f"on.{option}"
             case Is(option, value):
-                return f'{option} == "{value}"'
+                return f'on.{option} == "{value}"'
             case Given(hyper):
-                return flag_of(hyper)
+                return f"on.{hyper}"
             case HasAxes(count):
                 return f"w.ndim >= {count}"
             case Not(And()):
@@ -38,7 +38,11 @@ class JaxPrinter(Printer):
 
 
 class TensorPrinter(JaxPrinter):
-    """Values of tensors, one leaf at a time. `of_all`: the names of what is known of all leaves, members of `k`."""
+    """Values of tensors, one leaf at a time. `of_all`: the names of what is known of all leaves, members of `k`.
+
+    `wide`: the names of a leaf's own numbers that are float64, as its sums are; `is_wide`: whether such a number is
+    printed, not a tensor of the leaf's dtype, which they are rounded to.
+    """
 
     calls = {
         Fn.ABS: "jnp.abs({0})", Fn.SQRT: "jnp.sqrt({0})", Fn.SIGN: "jnp.sign({0})", Fn.EXP: "jnp.exp({0})",
@@ -57,33 +61,47 @@ class TensorPrinter(JaxPrinter):
             return f"{left} {FLIPPED[fn]} {right}", Precedence.COMPARISON
         return super().operation(fn, arguments)
 
-    def __init__(self, of_all: frozenset[str] = frozenset()) -> None:
-        self.of_all = of_all
+    def __init__(
+        self, of_all: frozenset[str] = frozenset(), wide: frozenset[str] = frozenset(), is_wide: bool = False
+    ) -> None:
+        self.of_all, self.wide, self.is_wide = of_all, wide, is_wide
+
+    def widely(self) -> TensorPrinter:
+        """The printer of numbers in float64."""
+        return TensorPrinter(self.of_all, self.wide, is_wide=True)
 
     def reference(self, ref: Ref) -> str:
         if ref.kind is Kind.SUM:
             return f'sums["{ref.name}"]'
         is_of_all = ref.kind in (Kind.LET, Kind.SLOT) and ref.name in self.of_all
+        if ref.kind is Kind.LET and ref.name in self.wide and not self.is_wide:
+            return f"{ref.name}.astype(w.dtype)"
         return f"k.{ref.name}" if ref.kind is Kind.SCALAR or is_of_all else ref.name
 
     def reduction(self, node: Reduce) -> str:
         if node.over == "tensors":
             return super().reduction(node)
-        argument = self.print(node.argument)
         if node.over == "axis":
-            return f"jnp.sum({argument}, axis={node.axis}, keepdims=True)"
-        return f"_support.total({argument}, axis_name)"
+            return f"jnp.sum({self.print(node.argument)}, axis={node.axis}, keepdims=True)"
+        return self.total(node.argument) + ("" if self.is_wide else ".astype(w.dtype)")
+
+    def total(self, argument: Expression) -> str:
+        """The sum of a leaf's elements, in float64."""
+        inner = TensorPrinter(self.of_all, self.wide)
+        if isinstance(argument, Op) and argument.fn is Fn.SQUARE:
+            return f"_support.squares({inner.print(argument.arguments[0])}, on.axis_name)"
+        return f"_support.total({inner.print(argument)}, on.axis_name)"
 
     def length(self, node: Length) -> str:
         if node.over == "tensors":
             return super().length(node)
         if node.over == "tensor":
-            return f"_support.size({self.print(node.argument)}, axis_name)"
+            return f"_support.size({self.print(node.argument)}, on.axis_name)"
         return f"{self.at(node.argument, Precedence.ATOM)}.shape[{node.axis}]"
 
 
 class ScalarPrinter(JaxPrinter):
-    """A step's scalars, in double words: the operators are those of the class `Double`."""
+    """A step's scalars, in double words: the operators are those of the class `Double`. `number(x)` makes one."""
 
     infix = {fn: JaxPrinter.infix[fn] for fn in (Fn.ADD, Fn.SUB, Fn.MUL, Fn.DIV, Fn.LESS, Fn.LESS_EQUAL)} | {
         Fn.BOTH: ("&", Precedence.PRODUCT)
@@ -93,16 +111,12 @@ class ScalarPrinter(JaxPrinter):
         Fn.MAXIMUM: "_double.maximum({0}, {1})", Fn.MINIMUM: "_double.minimum({0}, {1})",
     }  # fmt: skip
 
-    def __init__(self, optional: frozenset[str], beside: str) -> None:
-        """`optional`: hyperparameters that may be None. `beside`: a number that literals are made beside."""
-        self.optional, self.beside = optional, beside
-
     def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
         if fn in (Fn.POWER, Fn.ONE_MINUS_POWER):
             if not isinstance(arguments[1], Ref) or arguments[1].kind is not Kind.STEP:
                 raise UnsupportedOperation("a power other than the step's number, of a step's scalar", self.target)
             base = self.at(arguments[0], Precedence.ATOM)
-            power = f"{f'{self.beside}.number({base})' if isinstance(arguments[0], Literal) else base}**t"
+            power = f"{f'number({base})' if isinstance(arguments[0], Literal) else base}**t"
             return (power, Precedence.UNARY) if fn is Fn.POWER else (f"1 - {power}", Precedence.SUM)
         if fn is Fn.POW:
             base, exponent = (f"({text})" if " " in text else text for text in map(self.as_number, arguments))
@@ -120,7 +134,7 @@ class ScalarPrinter(JaxPrinter):
             if fn is not Fn.DIV:
                 raise UnsupportedOperation("arithmetic on literals alone", self.target)
             dividend, divisor = map(self.print, arguments)
-            return f"({self.beside}.number({dividend}) / {divisor})", Precedence.ATOM
+            return f"(number({dividend}) / {divisor})", Precedence.ATOM
         if fn in FLIPPED and isinstance(arguments[0], Literal):
             left, right = (self.at(argument, Precedence.SUM) for argument in reversed(arguments))
             return f"{left} {FLIPPED[fn]} {right}", Precedence.COMPARISON
@@ -129,31 +143,21 @@ class ScalarPrinter(JaxPrinter):
     def as_number(self, node: Expression) -> str:
         """`node` as an operand of a function, to which a literal does not bring the dtype of what it stands beside."""
         text = self.print(node)
-        return f"{self.beside}.number({text})" if isinstance(node, Literal) else text
+        return f"number({text})" if isinstance(node, Literal) else text
 
     def reference(self, ref: Ref) -> str:
         if ref.kind is Kind.STEP:
-            return f"{self.beside}.number(t)"
-        if ref.kind in (Kind.HYPER, Kind.LET, Kind.SLOT, Kind.BEFORE):
+            return "number(t)"
+        if ref.kind in (Kind.HYPER, Kind.INPUT, Kind.BEFORE):
+            return f"h.{ref.name}"
+        if ref.kind in (Kind.LET, Kind.SLOT):
             return ref.name
-        if ref.kind is Kind.INPUT:
-            return f"{self.beside}.number({ref.name})"
         raise UnsupportedOperation(f"a step's scalar that reads '{ref.name}' ({ref.kind})", self.target)
 
     def guard(self, guard: Guard) -> str:
-        match guard:
-            case Given(hyper) if hyper in self.optional:
-                return f"{hyper} is not None"
-            case Not(Given(hyper)) if hyper in self.optional:
-                return f"{hyper} is None"
-            case Flag() | Is() | Not(Flag() | Is()):
-                return super().guard(guard)
-        raise UnsupportedOperation(f"a step's scalar that depends on '{describe(guard)}'", self.target)
-
-
-def flag_of(hyper: str) -> str:
-    """The name of the static argument that says whether an optional hyperparameter was given."""
-    return f"has_{hyper}"
+        if any(isinstance(atom, HasAxes) for atom in atoms(guard)):
+            raise UnsupportedOperation(f"a step's scalar that depends on '{describe(guard)}'", self.target)
+        return super().guard(guard)
 
 
 def is_condition(node: Expression) -> bool:
@@ -177,7 +181,4 @@ def parameter_moved(node: Expression, moved: Ref) -> Expression | None:
         case Op(Fn.ADD | Fn.SUB, (a, b)):
             left = parameter_moved(a, moved)
             return None if left is None else Op(node.fn, (left, b))
-        case Choose(guard, chosen, other):
-            left, right = parameter_moved(chosen, moved), parameter_moved(other, moved)
-            return None if left is None or right is None else Choose(guard, left, right)
     return None

@@ -17,6 +17,7 @@ from ...ir.nodes import (
     Ref,
     Region,
     SlotInfo,
+    StageInfo,
     Statement,
     Store,
     references,
@@ -35,6 +36,7 @@ def renamed(program: Program, new: Mapping[str, str]) -> Program:
         slots=tuple(_slot(slot, new) for slot in program.slots),
         inputs=tuple(replace(source, name=new[source.name]) for source in program.inputs),
         regions=tuple(_region(region, new) for region in program.regions),
+        stages=tuple(_stage(stage, new) for stage in program.stages),
         formula=tuple(re.sub(r"[^\W\d]\w*", lambda word: new.get(word[0], word[0]), line) for line in program.formula),
     )
 
@@ -73,6 +75,11 @@ def _made_names(program: Program) -> Iterator[str]:
 def _slot(slot: SlotInfo, new: Mapping[str, str]) -> SlotInfo:
     init = slot.init if isinstance(slot.init, Literal) else replace(slot.init, name=new[slot.init.name])
     return replace(slot, name=new[slot.name], init=init, when=_guard(slot.when, new))
+
+
+def _stage(stage: StageInfo, new: Mapping[str, str]) -> StageInfo:
+    """What a dialect took away is no longer declared."""
+    return replace(stage, guard=_guard(stage.guard, new), declares=tuple(new[n] for n in stage.declares if n in new))
 
 
 def _region(region: Region, new: Mapping[str, str]) -> Region:

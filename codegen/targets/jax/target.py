@@ -8,16 +8,16 @@ from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from optloom.spec.declarations import Peer
-from optloom.spec.guards import ALWAYS, Always, And, Atom, Flag, Given, Guard, HasAxes, Is, Not, conjunction
+from optloom.spec.guards import ALWAYS, And, Flag, Guard, HasAxes, atoms, conjunction
 
 from ...ir import nodes
-from ...ir.nodes import Choice, Choose, Fn, Hyperparameter, Kind, Length, Program, Reduce, Ref, SlotInfo, walk
+from ...ir.nodes import Choice, Fn, Hyperparameter, Kind, Length, Program, Reduce, Ref, SlotInfo, walk
 from ...passes.hoist import without_axes
 from ...passes.legalise import Nestings
-from ...passes.locality import locality
+from ...passes.locality import locality, whole_under
 from ...target import Templates
-from .formula import LOCALS, Formula, goes_along_axes, guards_of_reads, tensors
-from .printer import JaxPrinter, flag_of
+from .formula import EXACT, LOCALS, Formula, goes_along_axes, guards_of_reads, tensors
+from .printer import JaxPrinter
 from .renaming import new_names, renamed
 from .scalars import Scalars
 
@@ -25,6 +25,9 @@ TEMPLATES = Templates(Path(__file__).parent / "templates")
 HYPERS = {"beta_1": "b1", "beta_2": "b2", "beta_3": "b3", "epsilon": "eps"}
 SLOTS = {"m": "mu", "v": "nu"}
 """What optax calls what rules call otherwise; a rule's optax peer may say otherwise."""
+
+EXEMPT = {"exclude_from_weight_decay": "weight_decay"}
+"""The arguments that say which leaves a stage is off for, and the number that turns it on."""
 
 SUPPORT = ("support", "checks", "double", "leaves", "shards", "state")
 """The modules that all files of the folder share."""
@@ -38,7 +41,7 @@ SUMS, PRODUCTS = (Fn.ADD, Fn.SUB), (Fn.MUL, Fn.SQUARE)
 class JaxTarget:
     name = "jax"
     ecosystem = "optax"
-    missing_stages = frozenset({"unscale", "clip", "ema"})
+    missing_stages: frozenset[str] = frozenset()
     numerics: Literal["strict", "fast"] = "fast"
     # XLA contracts products into sums, negated ones too, turns a/sqrt(b) into a*rsqrt(b), and merges divisions.
     nestings: Nestings = frozenset(
@@ -93,12 +96,17 @@ class _Module:
 
     def context(self) -> dict[str, Any]:
         program, scalars = self.program, self.scalars
-        predicates, flags = list(self._predicates()), list(self._flags())
+        predicates = list(self._predicates())
         factory, positional = PurePath(program.source).stem, self._positional()
+        averages = next((slot.name for slot in program.slots if slot.for_evaluation), "")
+        public = [factory, f"{factory}_step", "adopt_state", "export_state", "import_state"]
+        axis_name = [_AXIS_NAME] if self._sums() else []
+        passes = self.formula.passes()
+        exempt = {argument: name for argument, name in EXEMPT.items() if self._may_be_off(name)}
         return {
             "name": program.name,
             "factory": factory,
-            "public_names": sorted([factory, f"{factory}_step", "adopt_state", "export_state", "import_state"]),
+            "public_names": sorted(public + (["averaged_params"] if averages else [])),
             "source": program.source,
             "doc": program.doc,
             "formula": program.formula,
@@ -107,35 +115,39 @@ class _Module:
             "keywords": [
                 *map(_option, program.options),
                 *(self._hyper(hyper) for hyper in program.hypers if hyper not in positional),
+                *(_exempt(argument, name) for argument, name in exempt.items()),
                 self._sparse(),
-                *([_AXIS_NAME] if self._sums() else []),
+                *axis_name,
             ],
             "slots": [self._slot(slot) for slot in tensors(program)],
             "kept": [self._slot(slot) for slot in program.slots if slot.shape == "scalar"],
-            "scalar_flags": scalars.flags,
             "slots_in_rule": self.slots_in_rule,
             "scalars_in_rule": self.kept_in_rule,
             "slots_in_optax": self.slots_in_optax,
+            "averages": averages,
             "predicates": predicates,
-            "flags": flags,
+            "hypers": list(self._hypers()),
             "checks": list(self._checks()),
+            "on": [*(["axis_name"] if axis_name else []), *(f"{o.name}={o.name}" for o in program.options)],
             "params_needed": self._params_needed(),
-            "numbers": [hyper.name for hyper in scalars.hypers],
-            "required": [hyper.name for hyper in scalars.hypers if hyper.default is not None],
-            "optional": [hyper.name for hyper in scalars.hypers if hyper.default is None],
             "uses_step": scalars.uses_step,
             "beside": scalars.beside,
-            "scalars": list(scalars.lines()),
-            "passes": self.formula.passes(),
+            "scalars": scalars.lines(),
+            "passes": passes,
+            "strict": any(EXACT in part.lines + part.after for part in passes),
             "shapes": {slot.name: slot.shape for slot in tensors(program) if slot.shape != "parameter"},
             "exists": {slot.name: self._exists(slot) for slot in tensors(program) if _asks_for_axes(slot.when)},
             "inputs": {source.name: source.shape for source in program.inputs},
-            "scalar_inputs": [source.name for source in program.inputs if source.shape == "scalar"],
             "tensor_inputs": [source.name for source in program.inputs if source.shape == "parameter"],
-            "statics": [*(flag["name"] for flag in flags), "write"],
             "not_lazy": self.not_lazy,
+            "whole_under": whole_under(program),
+            "exempt": exempt,
             "chained": next((CHAINS[peer.path] for peer in _peers(program) if peer.path in CHAINS), "2"),
         }
+
+    def _may_be_off(self, name: str) -> bool:
+        """Whether there is a number of that name that turns something on."""
+        return any(hyper.name == name and hyper.optional for hyper in self.program.hypers)
 
     def _positional(self) -> list[Hyperparameter]:
         """The rule's own hyperparameters, as far as optax's function takes them by position, in its order."""
@@ -153,25 +165,30 @@ class _Module:
             "doc": f"{hyper.doc or 'step size'}{f' ({bounds})' if bounds else ''}",
         }
 
-    def _checks(self) -> Iterator[str]:
-        """The lines that check the arguments. What stands for "not given" is None from there on, or the number."""
-        for hyper in self.program.hypers:
-            check = f'_support.check_number("{hyper.name}", {hyper.name}, {self._limits(hyper)})'
-            if hyper.default is None:
-                yield check.removesuffix(")") + ", optional=True)"
-            else:
-                if hyper.optional:
-                    yield f"{hyper.name} = {_number(hyper.off)} if {hyper.name} is None else {hyper.name}"
-                yield check
-        for option in self.program.options:
-            yield f'_support.check_choice("{option.name}", {option.name}, {option.choices or (False, True)})'
-
-    def _limits(self, hyper: Hyperparameter) -> str:
+    def _hypers(self) -> Iterator[str]:
+        """Each hyperparameter with what is legal."""
         signs = {">=": "ge", ">": "gt", "<=": "le", "<": "lt"}
-        starts_a_slot = any(slot.init == Ref(Kind.HYPER, hyper.name) for slot in self.program.slots)
-        limits = [f"{signs[sign]}={bound:g}" for sign, bound in hyper.bounds]
-        limits += ["schedule=False"] if starts_a_slot and not hyper.integer else []
-        return ", ".join([*limits, *(["integer=True"] if hyper.integer else [])])
+        for hyper in self.program.hypers:
+            starts_a_slot = any(slot.init == Ref(Kind.HYPER, hyper.name) for slot in self.program.slots)
+            stages = [stage for stage in self.program.stages if hyper.name in stage.declares]
+            parts = [hyper.name, *(f"{signs[sign]}={bound:g}" for sign, bound in hyper.bounds)]
+            parts += [f"off={hyper.off:g}"] if hyper.off is not None else []
+            parts += ["optional=True"] if hyper.optional or hyper.default is None else []
+            parts += ["integer=True"] if hyper.integer else []
+            parts += ["schedule=False"] if starts_a_slot and not hyper.integer else []
+            parts += [f"when={stage.guard.option}" for stage in stages if isinstance(stage.guard, Flag)]
+            parts += [] if hyper.name in self.scalars.read else ["of_step=False"]
+            yield f"{hyper.name}=Hyper({', '.join(parts)})"
+
+    def _checks(self) -> Iterator[str]:
+        """The lines that check what arguments mean together, and options."""
+        for names in self.program.alternatives:
+            yield f"_support.check_one({', '.join(f'{name}={name}' for name in names)})"
+        for name, needed in self.program.dependents():
+            yield f'_support.check_needs("{name}", {name}, "{needed}", {needed})'
+        for option in self.program.options:
+            if option.choices:
+                yield f'_support.check_choice("{option.name}", {option.name}, {option.choices})'
 
     def _slot(self, slot: SlotInfo) -> dict[str, Any]:
         match slot.init:
@@ -202,7 +219,7 @@ class _Module:
 
     def _sparse(self) -> dict[str, str]:
         default = "dense" if self.not_lazy else "lazy"
-        doc = 'what a gradient of `SparseRows` changes: "lazy" those rows alone, "dense" what its zeros change too'
+        doc = 'what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do'
         doc += f" (lazy has no meaning here, since {self.not_lazy})" if self.not_lazy else ""
         return {"name": "sparse", "type": "str", "default": f'"{default}"', "doc": doc}
 
@@ -213,51 +230,17 @@ class _Module:
                 applies = self.printer.guard(region.guard)
                 yield {"name": region.predicate.name, "applies": applies, "every": region.predicate.hyper}
 
-    def _flags(self) -> Iterator[dict[str, Any]]:
-        """The static arguments of `_leaf`: options, and whether optional hyperparameters were given."""
-        asked = {atom for guard in _guards(self.program) for atom in _atoms(guard)}
-        for option in self.program.options:
-            if any(isinstance(atom, Flag | Is) and atom.option == option.name for atom in asked):
-                yield {"name": option.name, "value": None}
-        for hyper in self.program.hypers:
-            if Given(hyper.name) in asked:
-                off = "" if hyper.off is None else f", off={hyper.off:g}"
-                yield {"name": flag_of(hyper.name), "value": f"_support.given({hyper.name}{off})"}
-        if self._sums():
-            yield {"name": "axis_name", "value": "_support.check_axis_name(axis_name)"}
-
     def _params_needed(self) -> str:
         """The condition under which an update needs the parameters, also where it does not write them."""
-        guards = list(dict.fromkeys(guards_of_reads(self.program)))
+        found = list(dict.fromkeys(guards_of_reads(self.program)))
+        guards = [g for g in found if not (isinstance(g, And) and any(part in found for part in g.guards))]
         texts = [self.printer.guard(guard) for guard in guards]
         conditions = [f"({text})" if " and " in text and len(texts) > 1 else text for text in texts]
         return "True" if any(without_axes(guard) == ALWAYS for guard in guards) else " or ".join(conditions) or "False"
 
 
-def _guards(program: Program) -> Iterator[Guard]:
-    """All guards of the tensor statements."""
-    for region in program.regions:
-        yield region.guard
-        for statement in region.statements:
-            yield statement.guard
-            yield from (node.guard for node in walk(statement.value) if isinstance(node, Choose))
-
-
 def _asks_for_axes(guard: Guard) -> bool:
-    return any(isinstance(atom, HasAxes) for atom in _atoms(guard))
-
-
-def _atoms(guard: Guard) -> Iterator[Atom]:
-    match guard:
-        case Not(inner):
-            yield from _atoms(inner)
-        case And(parts):
-            for part in parts:
-                yield from _atoms(part)
-        case Always():
-            return
-        case _:
-            yield guard
+    return any(isinstance(atom, HasAxes) for atom in atoms(guard))
 
 
 def _number(value: float | None) -> str:
@@ -274,11 +257,16 @@ def _option(option: Choice) -> dict[str, str]:
     }
 
 
+def _exempt(argument: str, name: str) -> dict[str, str]:
+    doc = f'regular expressions: leaves have no {name} in whose path, joined by "/", one is found'
+    return {"name": argument, "type": "Sequence[str]", "default": "()", "doc": doc}
+
+
 _AXIS_NAME = {
     "name": "axis_name",
     "type": "str | tuple[str, ...] | None",
     "default": "None",
-    "doc": "the mesh axes that leaves are split over, inside `jax.shard_map`: sums over a leaf go over these too",
+    "doc": "mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too",
 }
 
 

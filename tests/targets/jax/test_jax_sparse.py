@@ -109,7 +109,7 @@ def test_what_is_refused(rendered: Callable[..., Doors]) -> None:
         adam.factory(sparse="other")
     w = parameter()
     init, step = adam.step(gradient_accumulation_steps=2)
-    with pytest.raises(ValueError, match="sparse='lazy' has no meaning with gradient accumulation"):
+    with pytest.raises(ValueError, match="sparse='lazy' has no meaning with gradient_accumulation_steps"):
         step(w, rows(adam.module), init(w))
     init, step = adam.step()
     sparse = adam.module.SparseRows
