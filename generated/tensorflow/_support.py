@@ -400,7 +400,7 @@ class _OncePerStep:
 Sums: TypeAlias = dict[str, tf.Tensor]
 """Sums over all variables, by name."""
 Pass: TypeAlias = tuple[Callable[[Numbers, Sums], None] | None, Callable[..., Sums | None] | None]
-"""What is known from the sums of the passes before; a pass over all variables, which returns a variable's terms."""
+"""What follows from the sums before it, and a pass over all variables, which returns a variable's terms."""
 
 
 class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
