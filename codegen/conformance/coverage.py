@@ -62,7 +62,8 @@ def shares(
                 whole = is_first and dtype == "float32"
                 in_reach = is_first if dtype == "bfloat16" else dtype == "float32" and not mode.slow
                 if (plain or last) if whole else in_reach and (plain if numerics == "strict" else last):
-                    yield Share(variant, ONLY_OTHER, FEW_CALLS if calls else 0, whole and numerics == "strict")
+                    apart = whole and plain and numerics == "strict"
+                    yield Share(variant, ONLY_OTHER, FEW_CALLS if calls else 0, apart)
             case _ if is_first:
                 if dtype == "float32" or plain or all_stages or (ordinary and not variant.has_stages):
                     long = RUN_CALLS if plain or (ordinary and (all_stages or not variant.has_stages)) else 0
