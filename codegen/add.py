@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import api
-from .output import OutputError
+from .output import OutputError, replace_files
 
 if TYPE_CHECKING:
     from .conformance.report import Report
@@ -36,14 +36,18 @@ def add(
     be written, EditedFiles where a file was edited by hand, ModuleNotFoundError without what judging or drawing needs.
     """
     from .conformance import conform
-    from .pages.site import write
+    from .pages.site import texts_of
 
     chosen, names = api.rules_named(rules), api.targets_named(targets)
     if not folder.parent.is_dir():
         raise OutputError(f"the folder {folder.parent} does not exist")
+    for wanted in (folder, folder / PAGES):
+        if wanted.exists() and not wanted.is_dir():
+            raise OutputError(f"{wanted} is a file, where a folder is to be: say another --out")
     judged = conform(chosen, names, extent="quick", progress=progress)
     if not judged.passed or not judged.results:
         return Added(judged)
+    texts = texts_of(rules)  # drawn before anything is written
     generated = api.generate(api.Selection(tuple(rules), tuple(targets)), folder)
-    (folder / PAGES).mkdir(exist_ok=True)
-    return Added(judged, generated, tuple(write(rules, folder / PAGES)))
+    replace_files(folder / PAGES, texts, ())
+    return Added(judged, generated, tuple(folder / PAGES / name for name in texts))

@@ -60,7 +60,9 @@ FOR_ALL = {"conformance", "peers", "spec"}
 def _of_kinds(items: list[pytest.Item]) -> list[pytest.Item]:
     """`items` without the rules that others stand for, where a test is run on all."""
     known = discover()
-    rules = {item: _rule_of(item, known) for item in items if not FOR_ALL.intersection(item.path.parts)}
+    rules = {
+        item: _rule_of(item, known) for item in items if not FOR_ALL.intersection(item.path.relative_to(ROOT).parts)
+    }
     tested = Counter((_function_of(item), rule) for item, rule in rules.items() if rule)
     means_all = {test for test, count in Counter(test for test, _ in tested).items() if count >= MANY}
     left_out = {item for item, rule in rules.items() if rule and _function_of(item) in means_all}

@@ -44,13 +44,18 @@ def write(names: Sequence[str], folder: Path) -> list[Path]:
     """The pages of the rules named, as `<rule>.md` in `folder`: all or none. Raises OutputError, and as `documents`."""
     if not folder.is_dir():
         raise OutputError(f"the folder {folder} does not exist")
-    rules = rules_named(names)
-    texts = {f"{info.name}.md": _document(rules[info.name], info.missing) for info in catalogue(names)}
+    texts = texts_of(names)
     try:
         replace_files(folder, texts, ())
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
     return [folder / name for name in texts]
+
+
+def texts_of(names: Sequence[str]) -> dict[str, str]:
+    """The pages of the rules named, by file name: `<rule>.md`. Raises as `documents`."""
+    rules = rules_named(names)
+    return {f"{info.name}.md": _document(rules[info.name], info.missing) for info in catalogue(names)}
 
 
 def document(name: str, missing: Mapping[str, str] | None = None) -> str:

@@ -30,7 +30,7 @@ def test_a_kind_needs_few_lines(file: Path) -> None:
 
 
 def test_one_command_for_a_rule_of_each_kind(optloom: Command, tmp_path: Path) -> None:
-    """Judged in the target that the others are compared with and in kernels; frameworks' own tests judge the kinds."""
+    """Judged in the target whose bits the others are compared with, and in a framework with both kinds of code."""
     targets = ("numpy", "pytorch")
     done = _taken_in(optloom, tmp_path, RULES, *targets)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -55,5 +55,15 @@ def test_nothing_is_written_for_a_rule_that_is_wrong(optloom: Command, tmp_path:
     done = optloom("add", "./bad.py", "--out", "optim", "--target", "numpy", cwd=tmp_path)
     assert done.returncode == 2 and "bad.py" in done.stderr
     assert not (tmp_path / "optim").exists()
-    done = optloom("add", "./bad.py", "--out", "no/optim", cwd=tmp_path)
+
+
+@pytest.mark.parametrize(("out", "file"), [("no/optim", "other"), ("optim", "optim"), ("optim", "optim/docs")])
+def test_nothing_is_written_where_it_cannot_all_be(out: str, file: str, optloom: Command, tmp_path: Path) -> None:
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).touch()
+    before = sorted(tmp_path.rglob("*"))
+    shutil.copy(TIGER, tmp_path)
+    done = optloom("add", "./tiger.py", "--out", out, "--target", "numpy", cwd=tmp_path)
     assert done.returncode == 2
+    assert "does not exist" in done.stderr or "is a file, where a folder is to be" in done.stderr
+    assert sorted(tmp_path.rglob("*")) == sorted([*before, tmp_path / "tiger.py"])

@@ -51,6 +51,8 @@ def test_sizes(name: str) -> None:
             assert next(n for n, line in enumerate(lines) if "def _scalars" in line) <= 180
         else:
             assert len(lines) <= 300
+    bare = render(discover()[name], "jax", settings=Settings(stages=()))[f"jax/{name}.py"]
+    assert len(bare.splitlines()) < 220
 
 
 def test_the_docstring_says_what_differs_from_the_peer(adam: Doors) -> None:
