@@ -17,7 +17,7 @@ def total(x: jax.Array, axis_name: tuple[str, ...] | None) -> jax.Array:
     axes = _split_over(x, axis_name)
     with jax.enable_x64(True):
         whole = jnp.sum(x.astype(jnp.float64))
-        return lax.psum(whole, axes) if axes else whole
+        return lax.psum(whole, axes) if axes else whole  # type: ignore[no-untyped-call]
 
 
 def squares(x: jax.Array, axis_name: tuple[str, ...] | None) -> jax.Array:
@@ -37,7 +37,8 @@ def product(x: jax.Array, y: jax.Array) -> jax.Array:
     of the mesh that would split both splits the rows."""
     lies, columns = jax.typeof(x).sharding, jax.typeof(y).sharding.spec[-1]
     *batch, rows, _ = lies.spec
-    out = NamedSharding(lies.mesh, P(*batch, rows, columns if columns != rows else None))
+    places = P(*batch, rows, columns if columns != rows else None)  # type: ignore[no-untyped-call]
+    out = NamedSharding(lies.mesh, places)
     return jnp.matmul(x, y, precision="highest", out_sharding=out)
 
 

@@ -856,11 +856,12 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         Raises:
             ValueError: the optimizer is not built, or two variables have the same path.
         """
-        state = {"iterations": np.asarray(int(self._iterations), "int64")}
+        calls = read(self._iterations).numpy()
+        state = {"iterations": np.asarray(calls, "int64")}
         for path in self._paths():
-            state[f"updates/{path}"] = np.asarray(int(self.iterations), "int64")
+            state[f"updates/{path}"] = np.asarray(calls // (self.gradient_accumulation_steps or 1), "int64")
         return state | {
-            key: np.array(variables[0].numpy()) for key, (variables, _) in self._places({}).items()
+            key: np.array(read(variables[0]).numpy()) for key, (variables, _) in self._places({}).items()
         }
 
     def import_state(
