@@ -52,7 +52,7 @@ def check_whole(x: jax.Array, axis_name: tuple[str, ...] | None) -> None:
 
 
 def _split_over(x: jax.Array, axis_name: tuple[str, ...] | None) -> tuple[str, ...]:
-    varies = _varies_over(x)
+    varies = varies_over(x)
     if varies and axis_name is None:
         raise ValueError(
             f"inside shard_map a sum over a tensor needs `axis_name`: of {', '.join(sorted(varies))}, the mesh axes"
@@ -66,7 +66,7 @@ def _split_over(x: jax.Array, axis_name: tuple[str, ...] | None) -> tuple[str, .
     return tuple(name for name in axis_name or () if name in varies)
 
 
-def _varies_over(x: jax.Array) -> frozenset[Any]:
+def varies_over(x: jax.Array) -> frozenset[Any]:
     """The mesh axes along which devices hold different values; empty outside of shard_map."""
     aval: Any = jax.typeof(x)
     found: frozenset[Any] = aval.mat.varying if hasattr(aval, "mat") else aval.vma  # `vma` before JAX 0.10
@@ -76,6 +76,6 @@ def _varies_over(x: jax.Array) -> frozenset[Any]:
 def _is_known_to_vary(name: str) -> bool:
     """Whether JAX keeps track of what varies over the mesh axis `name`; true also where there is no such axis."""
     try:
-        return bool(_varies_over(lax.axis_index(name)))
+        return bool(varies_over(lax.axis_index(name)))
     except NameError:
         return True

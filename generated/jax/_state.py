@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 Kind = TypeVar("Kind", bound=type[Any])
+IN_RULE = {"b1": "beta_1", "b2": "beta_2", "b3": "beta_3", "eps": "epsilon", "mu": "m", "nu": "v"}
+"""What rules call what is called otherwise here, if a rule says nothing else."""
 
 
 def state(
@@ -28,7 +30,7 @@ def state(
 
     Args:
         extras: the class of what options keep.
-        in_rule: what fields are called in the rule, where it has another name.
+        in_rule: what fields, hyperparameters and options are called in the rule, where IN_RULE does not say it.
         in_optax: the same of optax's function.
         scalars: the fields that hold one number for each dtype.
         averages: the field that holds what parameters are to be for evaluation.
@@ -36,7 +38,8 @@ def state(
 
     def named(kind: Kind) -> Kind:
         fields = [name for name in (*kind._fields, *extras._fields) if name not in ("count", "iterations")]
-        called = {name: in_rule.get(name, name) for name in fields}
+        kind.in_rule = MappingProxyType({**IN_RULE, **in_rule})
+        called = {name: kind.in_rule.get(name, name) for name in fields}
         kind.slots_in_rule = MappingProxyType({name: called[name] for name in fields if name not in scalars})
         kind.scalars_in_rule = MappingProxyType({name: called[name] for name in scalars})
         kind.extras = extras

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial, wraps
@@ -72,6 +73,10 @@ def factory(make: Callable[Arguments, Step]) -> Callable[Arguments, optax.Gradie
 
     @wraps(make)
     def build(*args: Arguments.args, **kwargs: Arguments.kwargs) -> optax.GradientTransformationExtraArgs:
+        if kwargs.get("fused"):
+            raise ValueError(
+                f"fused=True writes the parameters, which optax does by itself: use {make.__name__}"
+            )
         init, step = make(*args, **kwargs)
 
         def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> tuple[Any, Any]:
@@ -94,6 +99,18 @@ def compiled(function: Callable[Arguments, Result]) -> Callable[Arguments, Resul
     """`jax.jit`, compiled anew for each value of the arguments that are keywords only."""
     parameters = inspect.signature(function).parameters.values()
     return jax.jit(function, static_argnames=[p.name for p in parameters if p.kind is p.KEYWORD_ONLY])
+
+
+def fused_steps(is_asked_for: bool) -> Any:
+    """The module of fused kernels; None if it is not there. Raises ValueError then if it is asked for."""
+    name = f"{__package__}._fused" if __package__ else "_fused"
+    if importlib.util.find_spec(name) is not None:
+        return importlib.import_module(name)
+    if is_asked_for:
+        raise ValueError(
+            "fused=True needs _fused.py, _calls.py, _calls.cpp and _kernels.py beside this module"
+        )
+    return None
 
 
 def _together(k: Mapping[Any, Numbers], dtype: Any, place: int) -> Numbers:
@@ -133,6 +150,7 @@ def optimizer(
     not_lazy: str = "",
     whole_under: Sequence[str] = (),
     exempt: Mapping[str, Sequence[str]] = {},
+    fused: bool | None = None,
     chained: int = 2,
 ) -> Step:
     """The two functions of an optimizer.
@@ -154,9 +172,11 @@ def optimizer(
         not_lazy: why it cannot be lazy, if so.
         whole_under: what gives a leaf state that changes in all rows, so that a step cannot be lazy.
         exempt: of what is on, the patterns of leaves that it is off for.
+        fused: whether kernels write the parameters; None for where they are there.
         chained: how many states the optax function of the same name chains.
     """
     check_sparse(sparse, not_lazy)
+    kernels = None if fused is False else fused_steps(is_asked_for=bool(fused))
     hypers, on = on.hypers, on.with_(axis_name=check_axis_name(axis_name))
     slots: dict[str, Any] = {name: starts.get(name, 0) for name in kind.slots_in_rule}
     kept: dict[str, Any] = {name: starts.get(name, 0) for name in kind.scalars_in_rule}
@@ -196,40 +216,62 @@ def optimizer(
         held = own._asdict() | (extras._asdict() if has_extras else {})
         trees = {name: held.get(name) for name in slots}
         beside = {name: given[name] for name, shape in inputs.items() if shape == "parameter"}
-        count, t = held["count"], optax.safe_increment(held["count"])
         before = {name: held[name] for name in kept if held.get(name) is not None}
-        k = {}
-        for dtype in Leaves(grads, params, trees, beside, shapes).dtypes:
-            known = {**numbers, **{name: of_dtypes[dtype.name] for name, of_dtypes in before.items()}}
-            known |= {name: given[name] for name, shape in inputs.items() if shape == "scalar"}
-            k[dtype] = scalars(Numbers(**doubles(known, count, dtype)), t, on=on)
+        count, t = held["count"], optax.safe_increment(held["count"])
+        leaves = Leaves(grads, params, trees, beside, shapes)
+        given = {name: given[name] for name, shape in inputs.items() if shape == "scalar"}
         new: dict[str, Any] = {}
-        new_w: Any = None
         holds: dict[str, Any] = dict.fromkeys(every)
         if counts_calls:
             new["iterations"] = optax.safe_increment(held["iterations"])
             holds |= {
                 name: new["iterations"] % steps == 0 for name, steps in every.items() if steps is not None
             }
-        for leaf, after, when in passes:
-            if not when:
-                continue
-            leaves = Leaves(grads, params, trees, beside, shapes)
-            run = [partial(leaf, on=one, write=write) for one in leaves.exempted(on, patterns)]
-            of_leaf = partial(_apart, k, count) if after else partial(_together, k)
-            moved, sums, made = leaves.map(
-                run, of_leaf, tuple(holds.values()), write, sparse == "lazy", whole
+
+        def by_passes() -> tuple[Any, dict[str, Any], dict[str, dict[str, jax.Array]]]:
+            """The new parameters and slots, and the numbers that are kept, by name and dtype."""
+            k, new_w, moved_slots = {}, None, trees
+            for dtype in leaves.dtypes:
+                known = {
+                    **numbers,
+                    **{name: of_dtypes[dtype.name] for name, of_dtypes in before.items()},
+                    **given,
+                }
+                k[dtype] = scalars(Numbers(**doubles(known, count, dtype)), t, on=on)
+            for leaf, after, is_needed in passes:
+                if not is_needed:
+                    continue
+                walked = Leaves(grads, params, moved_slots, beside, shapes)
+                run = [partial(leaf, on=one, write=write) for one in walked.exempted(on, patterns)]
+                of_leaf = partial(_apart, k, count) if after else partial(_together, k)
+                moved, sums, made = walked.map(
+                    run, of_leaf, tuple(holds.values()), write, sparse == "lazy", whole
+                )
+                new_w = moved if moved is not None else new_w
+                moved_slots = moved_slots if made is None else dict(zip(slots, made, strict=True))
+                if after:
+                    k = {dtype: cast(after(row, sums, on=on), dtype) for dtype, row in k.items()}
+            return (
+                new_w,
+                moved_slots,
+                {n: {dtype.name: getattr(row, n) for dtype, row in k.items()} for n in before},
             )
-            new_w = moved if moved is not None else new_w
-            trees = trees if made is None else dict(zip(slots, made, strict=True))
-            if after:
-                k = {dtype: cast(after(row, sums, on=on), dtype) for dtype, row in k.items()}
+
+        made = None
+        if write and kernels is not None:
+            counts = {n: held[n] for n in ("count", "iterations") if held.get(n) is not None}
+            every_on = leaves.exempted(on, patterns)
+            made = kernels.step(
+                kind, leaves, every_on, numbers, counts, before, given, is_asked_for=bool(fused)
+            )
+        new_w, trees, after_step = made or by_passes()
         new |= trees
         is_update = [*holds.values()][-1] if counts_calls else True
         new["count"] = jnp.where(is_update, t, count) if counts_calls else t
         for name, old in before.items():
-            after_step = {dtype.name: getattr(row, name) for dtype, row in k.items()}
-            new[name] = old | {dtype: jnp.where(is_update, x, old[dtype]) for dtype, x in after_step.items()}
+            new[name] = old | {
+                dtype: jnp.where(is_update, x, old[dtype]) for dtype, x in after_step[name].items()
+            }
         own = own._replace(**{name: new[name] for name in kind._fields})
         if has_extras:
             extras = extras._replace(**{name: value for name, value in new.items() if name in extras._fields})

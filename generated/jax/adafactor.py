@@ -41,7 +41,7 @@ class AdafactorExtras(NamedTuple):
     weight_average: Any = None  # moving average of the weights
 
 
-@_support.state(AdafactorExtras, in_rule={"nu": "v"}, averages="weight_average")
+@_support.state(AdafactorExtras, averages="weight_average")
 class AdafactorState(NamedTuple):
     """What Adafactor keeps between updates: the first part of its state."""
 
@@ -184,6 +184,7 @@ def adafactor_step(
     ema_overwrite_frequency: int | None = None,
     exclude_from_weight_decay: Patterns = (),
     sparse: str = "dense",
+    fused: bool | None = None,
     axis_name: str | tuple[str, ...] | None = None,
 ) -> _support.Step:
     """Adafactor as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the
@@ -212,6 +213,8 @@ def adafactor_step(
             "/", one is found.
         sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do
             (lazy has no meaning here, since `r` is not of the parameter's shape).
+        fused: write the parameters in one pass, by a kernel on the CPU; None: if it is there, True: build
+            it.
         axis_name: mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too.
     """
     hypers = _support.checked(
@@ -244,6 +247,7 @@ def adafactor_step(
         reads_params=True,
         axis_name=axis_name,
         sparse=sparse,
+        fused=fused,
         not_lazy="`r` is not of the parameter's shape",
         exempt={"weight_decay": exclude_from_weight_decay},
     )

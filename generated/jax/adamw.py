@@ -37,7 +37,7 @@ class AdamWExtras(NamedTuple):
     weight_average: Any = None  # moving average of the weights
 
 
-@_support.state(AdamWExtras, in_rule={"mu": "m", "nu": "v", "nu_max": "v_hat"}, averages="weight_average")
+@_support.state(AdamWExtras, in_rule={"nu_max": "v_hat"}, averages="weight_average")
 class AdamWState(NamedTuple):
     """What AdamW keeps between updates: the first part of its state."""
 
@@ -157,6 +157,7 @@ def adamw_step(
     ema_overwrite_frequency: int | None = None,
     exclude_from_weight_decay: Patterns = (),
     sparse: str = "lazy",
+    fused: bool | None = None,
     axis_name: str | tuple[str, ...] | None = None,
 ) -> _support.Step:
     """AdamW as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new
@@ -184,6 +185,8 @@ def adamw_step(
         exclude_from_weight_decay: regular expressions: leaves have no weight_decay in whose path, joined by
             "/", one is found.
         sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do.
+        fused: write the parameters in one pass, by a kernel on the CPU; None: if it is there, True: build
+            it.
         axis_name: mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too.
     """
     hypers = _support.checked(
@@ -217,6 +220,7 @@ def adamw_step(
         reads_params=on.weight_decay or on.use_ema,
         axis_name=axis_name,
         sparse=sparse,
+        fused=fused,
         whole_under=("use_ema", "gradient_accumulation_steps"),
         exempt={"weight_decay": exclude_from_weight_decay},
         chained=3,

@@ -37,7 +37,12 @@ class AdanExtras(NamedTuple):
     weight_average: Any = None  # moving average of the weights
 
 
-@_support.state(AdanExtras, in_rule={"g_": "previous"}, in_optax={"g_": "g"}, averages="weight_average")
+@_support.state(
+    AdanExtras,
+    in_rule={"g_": "previous", "eps_root": "epsilon_root"},
+    in_optax={"g_": "g"},
+    averages="weight_average",
+)
 class AdanState(NamedTuple):
     """What Adan keeps between updates: the first part of its state."""
 
@@ -166,6 +171,7 @@ def adan_step(
     ema_overwrite_frequency: int | None = None,
     exclude_from_weight_decay: Patterns = (),
     sparse: str = "lazy",
+    fused: bool | None = None,
     axis_name: str | tuple[str, ...] | None = None,
 ) -> _support.Step:
     """Adan as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new
@@ -193,6 +199,8 @@ def adan_step(
         exclude_from_weight_decay: regular expressions: leaves have no weight_decay in whose path, joined by
             "/", one is found.
         sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do.
+        fused: write the parameters in one pass, by a kernel on the CPU; None: if it is there, True: build
+            it.
         axis_name: mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too.
     """
     hypers = _support.checked(
@@ -224,6 +232,7 @@ def adan_step(
         reads_params=on.weight_decay or on.use_ema,
         axis_name=axis_name,
         sparse=sparse,
+        fused=fused,
         whole_under=("use_ema", "gradient_accumulation_steps"),
         exempt={"weight_decay": exclude_from_weight_decay},
     )

@@ -33,7 +33,11 @@ class AdEMAMixExtras(NamedTuple):
     weight_average: Any = None  # moving average of the weights
 
 
-@_support.state(AdEMAMixExtras, in_rule={"m1": "fast", "m2": "slow", "nu": "v"}, averages="weight_average")
+@_support.state(
+    AdEMAMixExtras,
+    in_rule={"m1": "fast", "m2": "slow", "eps_root": "epsilon_root"},
+    averages="weight_average",
+)
 class AdEMAMixState(NamedTuple):
     """What AdEMAMix keeps between updates: the first part of its state."""
 
@@ -156,6 +160,7 @@ def ademamix_step(
     ema_overwrite_frequency: int | None = None,
     exclude_from_weight_decay: Patterns = (),
     sparse: str = "lazy",
+    fused: bool | None = None,
     axis_name: str | tuple[str, ...] | None = None,
 ) -> _support.Step:
     """AdEMAMix as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new
@@ -184,6 +189,8 @@ def ademamix_step(
         exclude_from_weight_decay: regular expressions: leaves have no weight_decay in whose path, joined by
             "/", one is found.
         sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do.
+        fused: write the parameters in one pass, by a kernel on the CPU; None: if it is there, True: build
+            it.
         axis_name: mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too.
     """
     hypers = _support.checked(
@@ -216,6 +223,7 @@ def ademamix_step(
         reads_params=on.weight_decay or on.use_ema,
         axis_name=axis_name,
         sparse=sparse,
+        fused=fused,
         whole_under=("use_ema", "gradient_accumulation_steps"),
         exempt={"weight_decay": exclude_from_weight_decay},
     )

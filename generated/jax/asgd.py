@@ -34,7 +34,7 @@ class ASGDExtras(NamedTuple):
     weight_average: Any = None  # moving average of the weights
 
 
-@_support.state(ASGDExtras, scalars=("eta", "mu"), averages="weight_average")
+@_support.state(ASGDExtras, in_rule={"mu": "mu"}, scalars=("eta", "mu"), averages="weight_average")
 class ASGDState(NamedTuple):
     """What ASGD keeps between updates: the first part of its state."""
 
@@ -155,6 +155,7 @@ def asgd_step(
     ema_overwrite_frequency: int | None = None,
     exclude_from_weight_decay: Patterns = (),
     sparse: str = "dense",
+    fused: bool | None = None,
     axis_name: str | tuple[str, ...] | None = None,
 ) -> _support.Step:
     """ASGD as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new
@@ -181,6 +182,8 @@ def asgd_step(
             "/", one is found.
         sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do
             (lazy has no meaning here, since `eta` is not of the parameter's shape).
+        fused: write the parameters in one pass, by a kernel on the CPU; None: if it is there, True: build
+            it.
         axis_name: mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too.
     """
     hypers = _support.checked(
@@ -211,6 +214,7 @@ def asgd_step(
         reads_params=True,
         axis_name=axis_name,
         sparse=sparse,
+        fused=fused,
         not_lazy="`eta` is not of the parameter's shape",
         exempt={"weight_decay": exclude_from_weight_decay},
     )

@@ -34,7 +34,7 @@ class CautiousLionExtras(NamedTuple):
     weight_average: Any = None  # moving average of the weights
 
 
-@_support.state(CautiousLionExtras, in_rule={"mu": "m"}, averages="weight_average")
+@_support.state(CautiousLionExtras, averages="weight_average")
 class CautiousLionState(NamedTuple):
     """What CautiousLion keeps between updates: the first part of its state."""
 
@@ -150,6 +150,7 @@ def cautious_lion_step(
     ema_overwrite_frequency: int | None = None,
     exclude_from_weight_decay: Patterns = (),
     sparse: str = "dense",
+    fused: bool | None = None,
     axis_name: str | tuple[str, ...] | None = None,
 ) -> _support.Step:
     """CautiousLion as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the
@@ -175,6 +176,8 @@ def cautious_lion_step(
             "/", one is found.
         sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do
             (lazy has no meaning here, since `share` is taken from the whole tensor).
+        fused: write the parameters in one pass, by a kernel on the CPU; None: if it is there, True: build
+            it.
         axis_name: mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too.
     """
     hypers = _support.checked(
@@ -203,6 +206,7 @@ def cautious_lion_step(
         reads_params=True,
         axis_name=axis_name,
         sparse=sparse,
+        fused=fused,
         not_lazy="`share` is taken from the whole tensor",
         exempt={"weight_decay": exclude_from_weight_decay},
     )

@@ -210,6 +210,7 @@ def dog_step(
     ema_overwrite_frequency: int | None = None,
     exclude_from_weight_decay: Patterns = (),
     sparse: str = "dense",
+    fused: bool | None = None,
     axis_name: str | tuple[str, ...] | None = None,
 ) -> _support.Step:
     """DoG as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new
@@ -237,6 +238,8 @@ def dog_step(
             "/", one is found.
         sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do
             (lazy has no meaning here, since `max_dist` is not of the parameter's shape).
+        fused: write the parameters in one pass, by a kernel on the CPU; None: if it is there, True: build
+            it.
         axis_name: mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too.
     """
     hypers = _support.checked(
@@ -266,6 +269,7 @@ def dog_step(
         reads_params=True,
         axis_name=axis_name,
         sparse=sparse,
+        fused=fused,
         not_lazy="`max_dist` is not of the parameter's shape",
         exempt={"weight_decay": exclude_from_weight_decay},
     )

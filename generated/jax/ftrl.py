@@ -100,10 +100,11 @@ def _leaf(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on:
     else:
         size_before = jnp.sqrt(accumulator)
     accumulator = accumulator + g**2
-    if on.learning_rate_power:
-        size_now = jnp.power(accumulator, k.minus_learning_rate_power)
-    else:
-        size_now = jnp.sqrt(accumulator)
+    size_now = (
+        jnp.power(accumulator, k.minus_learning_rate_power)
+        if on.learning_rate_power
+        else jnp.sqrt(accumulator)
+    )
     linear = linear + (shrunk - (size_now - size_before) * k.inverse_learning_rate * w)
     quadratic = size_now * k.inverse_learning_rate + k.two_times_l2
     if on.gradient_accumulation_steps:
@@ -173,6 +174,7 @@ def ftrl_step(
     ema_overwrite_frequency: int | None = None,
     exclude_from_weight_decay: Patterns = (),
     sparse: str = "lazy",
+    fused: bool | None = None,
     axis_name: str | tuple[str, ...] | None = None,
 ) -> _support.Step:
     """Ftrl as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new
@@ -201,6 +203,8 @@ def ftrl_step(
         exclude_from_weight_decay: regular expressions: leaves have no weight_decay in whose path, joined by
             "/", one is found.
         sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do.
+        fused: write the parameters in one pass, by a kernel on the CPU; None: if it is there, True: build
+            it.
         axis_name: mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too.
     """
     hypers = _support.checked(
@@ -234,6 +238,7 @@ def ftrl_step(
         reads_params=True,
         axis_name=axis_name,
         sparse=sparse,
+        fused=fused,
         whole_under=("use_ema", "gradient_accumulation_steps"),
         exempt={"weight_decay": exclude_from_weight_decay},
     )

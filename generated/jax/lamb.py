@@ -36,7 +36,7 @@ class LambExtras(NamedTuple):
     weight_average: Any = None  # moving average of the weights
 
 
-@_support.state(LambExtras, in_rule={"mu": "m", "nu": "v"}, averages="weight_average")
+@_support.state(LambExtras, averages="weight_average")
 class LambState(NamedTuple):
     """What Lamb keeps between updates: the first part of its state."""
 
@@ -160,6 +160,7 @@ def lamb_step(
     ema_overwrite_frequency: int | None = None,
     exclude_from_weight_decay: Patterns = (),
     sparse: str = "dense",
+    fused: bool | None = None,
     axis_name: str | tuple[str, ...] | None = None,
 ) -> _support.Step:
     """Lamb as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new
@@ -186,6 +187,8 @@ def lamb_step(
             "/", one is found.
         sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do
             (lazy has no meaning here, since `w_norm` is taken from the whole tensor).
+        fused: write the parameters in one pass, by a kernel on the CPU; None: if it is there, True: build
+            it.
         axis_name: mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too.
     """
     hypers = _support.checked(
@@ -215,6 +218,7 @@ def lamb_step(
         reads_params=True,
         axis_name=axis_name,
         sparse=sparse,
+        fused=fused,
         not_lazy="`w_norm` is taken from the whole tensor",
         exempt={"weight_decay": exclude_from_weight_decay},
         chained=4,

@@ -37,7 +37,7 @@ class LookaheadExtras(NamedTuple):
     weight_average: Any = None  # moving average of the weights
 
 
-@_support.state(LookaheadExtras, in_rule={"mu": "m", "nu": "v"}, averages="weight_average")
+@_support.state(LookaheadExtras, averages="weight_average")
 class LookaheadState(NamedTuple):
     """What Lookahead keeps between updates: the first part of its state."""
 
@@ -160,6 +160,7 @@ def lookahead_step(
     ema_overwrite_frequency: int | None = None,
     exclude_from_weight_decay: Patterns = (),
     sparse: str = "lazy",
+    fused: bool | None = None,
     axis_name: str | tuple[str, ...] | None = None,
 ) -> _support.Step:
     """Lookahead as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the
@@ -188,6 +189,8 @@ def lookahead_step(
         exclude_from_weight_decay: regular expressions: leaves have no weight_decay in whose path, joined by
             "/", one is found.
         sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do.
+        fused: write the parameters in one pass, by a kernel on the CPU; None: if it is there, True: build
+            it.
         axis_name: mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too.
     """
     hypers = _support.checked(
@@ -224,6 +227,7 @@ def lookahead_step(
         reads_params=True,
         axis_name=axis_name,
         sparse=sparse,
+        fused=fused,
         whole_under=("use_ema", "gradient_accumulation_steps"),
         exempt={"weight_decay": exclude_from_weight_decay},
     )

@@ -46,7 +46,7 @@ class MuonExtras(NamedTuple):
     weight_average: Any = None  # moving average of the weights
 
 
-@_support.state(MuonExtras, in_rule={"mu": "m", "nu": "v"}, averages="weight_average")
+@_support.state(MuonExtras, averages="weight_average")
 class MuonState(NamedTuple):
     """What Muon keeps between updates: the first part of its state."""
 
@@ -131,10 +131,9 @@ def _leaf(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on:
         scale = jnp.sqrt(jnp.maximum(w.shape[-2], w.shape[-1])) * k.rms_rate
     if on.gradient_accumulation_steps:
         accumulated_gradient = jnp.zeros_like(accumulated_gradient)
-    if w.ndim >= 2 and not w.ndim >= 3:
-        step = k.learning_rate * (scale * x_6)
-    else:
-        step = k.learning_rate * (k.alpha * mu / (jnp.sqrt(nu) + k.eps))
+    step = k.learning_rate * (
+        scale * x_6 if w.ndim >= 2 and not w.ndim >= 3 else k.alpha * mu / (jnp.sqrt(nu) + k.eps)
+    )
     w, update = w - step, update - step
     if on.use_ema:
         weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w
@@ -192,6 +191,7 @@ def muon_step(
     ema_overwrite_frequency: int | None = None,
     exclude_from_weight_decay: Patterns = (),
     sparse: str = "dense",
+    fused: bool | None = None,
     axis_name: str | tuple[str, ...] | None = None,
 ) -> _support.Step:
     """Muon as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new
@@ -221,6 +221,8 @@ def muon_step(
             "/", one is found.
         sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do
             (lazy has no meaning here, since `size` is taken from the whole tensor).
+        fused: write the parameters in one pass, by a kernel on the CPU; None: if it is there, True: build
+            it.
         axis_name: mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too.
     """
     hypers = _support.checked(
@@ -253,6 +255,7 @@ def muon_step(
         reads_params=on.weight_decay or on.use_ema,
         axis_name=axis_name,
         sparse=sparse,
+        fused=fused,
         not_lazy="`size` is taken from the whole tensor",
         exempt={"weight_decay": exclude_from_weight_decay},
     )

@@ -41,7 +41,7 @@ class NadamExtras(NamedTuple):
     product: Any = None  # product of the momenta so far
 
 
-@_support.state(NadamExtras, in_rule={"mu": "m", "nu": "v"}, scalars=("product",), averages="weight_average")
+@_support.state(NadamExtras, scalars=("product",), averages="weight_average")
 class NadamState(NamedTuple):
     """What Nadam keeps between updates: the first part of its state."""
 
@@ -175,6 +175,7 @@ def nadam_step(
     ema_overwrite_frequency: int | None = None,
     exclude_from_weight_decay: Patterns = (),
     sparse: str = "dense",
+    fused: bool | None = None,
     axis_name: str | tuple[str, ...] | None = None,
 ) -> _support.Step:
     """Nadam as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new
@@ -202,6 +203,8 @@ def nadam_step(
             "/", one is found.
         sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do
             (lazy has no meaning here, since `product` is not of the parameter's shape).
+        fused: write the parameters in one pass, by a kernel on the CPU; None: if it is there, True: build
+            it.
         axis_name: mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too.
     """
     hypers = _support.checked(
@@ -236,6 +239,7 @@ def nadam_step(
         reads_params=on.weight_decay or on.use_ema,
         axis_name=axis_name,
         sparse=sparse,
+        fused=fused,
         not_lazy="`product` is not of the parameter's shape",
         exempt={"weight_decay": exclude_from_weight_decay},
     )

@@ -31,7 +31,7 @@ class NovoGradExtras(NamedTuple):
     weight_average: Any = None  # moving average of the weights
 
 
-@_support.state(NovoGradExtras, in_rule={"mu": "m", "nu": "v"}, averages="weight_average")
+@_support.state(NovoGradExtras, averages="weight_average")
 class NovoGradState(NamedTuple):
     """What NovoGrad keeps between updates: the first part of its state."""
 
@@ -140,6 +140,7 @@ def novograd_step(
     ema_momentum: Number = 0.99,
     ema_overwrite_frequency: int | None = None,
     sparse: str = "dense",
+    fused: bool | None = None,
     axis_name: str | tuple[str, ...] | None = None,
 ) -> _support.Step:
     """NovoGrad as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new
@@ -164,6 +165,8 @@ def novograd_step(
             least 1).
         sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do
             (lazy has no meaning here, since `nu` is not of the parameter's shape).
+        fused: write the parameters in one pass, by a kernel on the CPU; None: if it is there, True: build
+            it.
         axis_name: mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too.
     """
     hypers = _support.checked(
@@ -194,6 +197,7 @@ def novograd_step(
         reads_params=True,
         axis_name=axis_name,
         sparse=sparse,
+        fused=fused,
         not_lazy="`nu` is not of the parameter's shape",
     )
 

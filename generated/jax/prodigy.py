@@ -36,7 +36,7 @@ class ProdigyExtras(NamedTuple):
     weight_average: Any = None  # moving average of the weights
 
 
-@_support.state(ProdigyExtras, in_rule={"mu": "m", "nu": "v"}, scalars=("d", "r"), averages="weight_average")
+@_support.state(ProdigyExtras, scalars=("d", "r"), averages="weight_average")
 class ProdigyState(NamedTuple):
     """What Prodigy keeps between updates: the first part of its state."""
 
@@ -177,6 +177,7 @@ def prodigy_step(
     ema_overwrite_frequency: int | None = None,
     exclude_from_weight_decay: Patterns = (),
     sparse: str = "dense",
+    fused: bool | None = None,
     axis_name: str | tuple[str, ...] | None = None,
 ) -> _support.Step:
     """Prodigy as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new
@@ -204,6 +205,8 @@ def prodigy_step(
             "/", one is found.
         sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do
             (lazy has no meaning here, since `d` is not of the parameter's shape).
+        fused: write the parameters in one pass, by a kernel on the CPU; None: if it is there, True: build
+            it.
         axis_name: mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too.
     """
     hypers = _support.checked(
@@ -235,6 +238,7 @@ def prodigy_step(
         reads_params=True,
         axis_name=axis_name,
         sparse=sparse,
+        fused=fused,
         not_lazy="`d` is not of the parameter's shape",
         exempt={"weight_decay": exclude_from_weight_decay},
     )

@@ -38,9 +38,7 @@ class ScheduleFreeAdamWExtras(NamedTuple):
     weight_average: Any = None  # moving average of the weights
 
 
-@_support.state(
-    ScheduleFreeAdamWExtras, in_rule={"nu": "v"}, scalars=("weight_sum",), averages="weight_average"
-)
+@_support.state(ScheduleFreeAdamWExtras, scalars=("weight_sum",), averages="weight_average")
 class ScheduleFreeAdamWState(NamedTuple):
     """What ScheduleFreeAdamW keeps between updates: the first part of its state."""
 
@@ -158,6 +156,7 @@ def schedule_free_adamw_step(
     ema_momentum: Number = 0.99,
     ema_overwrite_frequency: int | None = None,
     sparse: str = "dense",
+    fused: bool | None = None,
     axis_name: str | tuple[str, ...] | None = None,
 ) -> _support.Step:
     """ScheduleFreeAdamW as two pure functions: `init(params)`, and `step(params, grads, state)`, which
@@ -182,6 +181,8 @@ def schedule_free_adamw_step(
             least 1).
         sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do
             (lazy has no meaning here, since `weight_sum` is not of the parameter's shape).
+        fused: write the parameters in one pass, by a kernel on the CPU; None: if it is there, True: build
+            it.
         axis_name: mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too.
     """
     hypers = _support.checked(
@@ -212,6 +213,7 @@ def schedule_free_adamw_step(
         reads_params=True,
         axis_name=axis_name,
         sparse=sparse,
+        fused=fused,
         not_lazy="`weight_sum` is not of the parameter's shape",
     )
 

@@ -147,6 +147,7 @@ def schedule_free_sgd_step(
     ema_momentum: Number = 0.99,
     ema_overwrite_frequency: int | None = None,
     sparse: str = "dense",
+    fused: bool | None = None,
     axis_name: str | tuple[str, ...] | None = None,
 ) -> _support.Step:
     """ScheduleFreeSGD as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns
@@ -169,6 +170,8 @@ def schedule_free_sgd_step(
             least 1).
         sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do
             (lazy has no meaning here, since `weight_sum` is not of the parameter's shape).
+        fused: write the parameters in one pass, by a kernel on the CPU; None: if it is there, True: build
+            it.
         axis_name: mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too.
     """
     hypers = _support.checked(
@@ -197,6 +200,7 @@ def schedule_free_sgd_step(
         reads_params=True,
         axis_name=axis_name,
         sparse=sparse,
+        fused=fused,
         not_lazy="`weight_sum` is not of the parameter's shape",
     )
 

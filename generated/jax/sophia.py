@@ -32,7 +32,7 @@ class SophiaExtras(NamedTuple):
     weight_average: Any = None  # moving average of the weights
 
 
-@_support.state(SophiaExtras, in_rule={"mu": "m", "h_": "h"}, in_optax={"h_": "h"}, averages="weight_average")
+@_support.state(SophiaExtras, in_rule={"h_": "h"}, in_optax={"h_": "h"}, averages="weight_average")
 class SophiaState(NamedTuple):
     """What Sophia keeps between updates: the first part of its state."""
 
@@ -153,6 +153,7 @@ def sophia_step(
     ema_overwrite_frequency: int | None = None,
     exclude_from_weight_decay: Patterns = (),
     sparse: str = "lazy",
+    fused: bool | None = None,
     axis_name: str | tuple[str, ...] | None = None,
 ) -> _support.Step:
     """Sophia as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new
@@ -180,6 +181,8 @@ def sophia_step(
         exclude_from_weight_decay: regular expressions: leaves have no weight_decay in whose path, joined by
             "/", one is found.
         sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do.
+        fused: write the parameters in one pass, by a kernel on the CPU; None: if it is there, True: build
+            it.
         axis_name: mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too.
     """
     hypers = _support.checked(
@@ -212,6 +215,7 @@ def sophia_step(
         reads_params=on.weight_decay or on.use_ema,
         axis_name=axis_name,
         sparse=sparse,
+        fused=fused,
         whole_under=("use_ema", "gradient_accumulation_steps"),
         exempt={"weight_decay": exclude_from_weight_decay},
     )

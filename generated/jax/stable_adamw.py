@@ -35,7 +35,7 @@ class StableAdamWExtras(NamedTuple):
     weight_average: Any = None  # moving average of the weights
 
 
-@_support.state(StableAdamWExtras, in_rule={"mu": "m", "nu": "v"}, averages="weight_average")
+@_support.state(StableAdamWExtras, averages="weight_average")
 class StableAdamWState(NamedTuple):
     """What StableAdamW keeps between updates: the first part of its state."""
 
@@ -158,6 +158,7 @@ def stable_adamw_step(
     ema_overwrite_frequency: int | None = None,
     exclude_from_weight_decay: Patterns = (),
     sparse: str = "dense",
+    fused: bool | None = None,
     axis_name: str | tuple[str, ...] | None = None,
 ) -> _support.Step:
     """StableAdamW as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the
@@ -184,6 +185,8 @@ def stable_adamw_step(
             "/", one is found.
         sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do
             (lazy has no meaning here, since `excess` is taken from the whole tensor).
+        fused: write the parameters in one pass, by a kernel on the CPU; None: if it is there, True: build
+            it.
         axis_name: mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too.
     """
     hypers = _support.checked(
@@ -213,6 +216,7 @@ def stable_adamw_step(
         reads_params=on.weight_decay or on.use_ema,
         axis_name=axis_name,
         sparse=sparse,
+        fused=fused,
         not_lazy="`excess` is taken from the whole tensor",
         exempt={"weight_decay": exclude_from_weight_decay},
     )

@@ -40,12 +40,12 @@ from .printer import TensorPrinter, alternatives, parameter_moved, pulled_up
 
 MOVED = "update"
 PARAMETER = Ref(Kind.PARAMETER, "w")
-LONGEST = 100  # of a line that chooses
+LONGEST = 116  # of a line that chooses
 EXACT = "exact = partial(_double.exact, zero=k.zero)"
 LOCALS = frozenset(
     f"{MOVED} k h t on number moved step before write sums exact is_update hypers jax jnp lax optax partial Hyper "
-    "count iterations slots sparse axis_name exclude_from_weight_decay Any Array Moved NamedTuple Number Numbers On "
-    "Slots Sums zero".split()
+    "count iterations slots sparse fused axis_name exclude_from_weight_decay Any Array Moved NamedTuple Number Numbers "
+    "On Slots Sums zero".split()
 )
 """Names around the formula, which no rule's names may take."""
 

@@ -11,12 +11,14 @@ from typing import Any, Literal
 from optloom.spec.declarations import Peer
 from optloom.spec.guards import ALWAYS, And, Flag, Guard, HasAxes, atoms, conjunction
 
+from ... import c_family
 from ...ir import nodes
 from ...ir.nodes import Fn, Hyperparameter, Kind, Length, Program, Reduce, Ref, SlotInfo, walk
 from ...passes.hoist import without_axes
 from ...passes.legalise import Nestings, gradient_apart
 from ...passes.locality import locality, whole_under
-from ...target import Templates
+from ...target import Kernels, Templates
+from ..cpp.target import TARGET as CPP
 from . import texts
 from .formula import EXACT, LOCALS, Formula, goes_along_axes, guards_of_reads, tensors
 from .printer import JaxPrinter
@@ -27,7 +29,7 @@ TEMPLATES = Templates(Path(__file__).parent / "templates")
 EXEMPT = {"exclude_from_weight_decay": "weight_decay"}
 """The arguments that say which leaves a stage is off for, and the number that turns it on."""
 
-SUPPORT = ("support", "checks", "double", "leaves", "shards", "state", "types")
+SUPPORT = ("support", "checks", "double", "leaves", "shards", "state", "types", "calls", "fused")
 """The modules that all files of the folder share."""
 CHAINS = dict(
     line.split() for line in (Path(__file__).parent / "chains.txt").read_text().splitlines() if line[0] != "#"
@@ -41,6 +43,7 @@ class JaxTarget:
     ecosystem = "optax"
     missing_stages: frozenset[str] = frozenset()
     numerics: Literal["strict", "fast"] = "fast"
+    kernels = Kernels((CPP.name,), ("_fused.py", "_calls.py", "_calls.cpp", "_kernels.py"))
     # XLA contracts products into sums, negated ones too, turns a/sqrt(b) into a*rsqrt(b), and merges divisions.
     nestings: Nestings = frozenset(
         {
@@ -58,7 +61,9 @@ class JaxTarget:
         names = names_in_optax(program)
         program = program if program.strict else gradient_apart(program, self.nestings)
         rule = TEMPLATES.render("rule.py.jinja", _Module(program, names).context())
-        return {program.source: rule} | {f"_{name}.py": TEMPLATES.render(f"{name}.py.jinja", {}) for name in SUPPORT}
+        shared = {f"_{name}.py": f"{name}.py.jinja" for name in SUPPORT} | {"_calls.cpp": "calls.cpp.jinja"}
+        made = {path: TEMPLATES.render(template, {"in_rule": texts.IN_RULE}) for path, template in shared.items()}
+        return {program.source: rule, **made, "_kernels.py": c_family.loader()}
 
 
 def names_in_optax(program: Program) -> dict[str, str]:
@@ -85,7 +90,9 @@ class _Module:
 
     def __init__(self, program: Program, names: Mapping[str, str]) -> None:
         self.program = renamed(_with_none_for_off(program), names)
-        self.in_rule = {names[slot.name]: slot.name for slot in program.slots if names[slot.name] != slot.name}
+        declared = [one.name for part in (program.slots, program.hypers, program.options) for one in part]
+        usual = texts.IN_RULE
+        self.in_rule = {names[n]: n for n in declared if usual.get(names[n], names[n]) != n}
         theirs = _peers_names(program)
         called = {names[slot.name]: theirs.get(slot.name, slot.name) for slot in program.slots}
         self.slots_in_optax = {ours: name for ours, name in called.items() if ours != name}
@@ -116,6 +123,7 @@ class _Module:
                 *(texts.hyper(given) for given in program.hypers if given not in positional),
                 *(texts.exempt(argument, name) for argument, name in exempt.items()),
                 self._sparse(),
+                texts.FUSED,
                 *axis_name,
             ],
             "slots": [self._slot(slot) for slot in tensors(program)],

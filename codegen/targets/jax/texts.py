@@ -15,6 +15,9 @@ SLOTS = {"m": "mu", "v": "nu"}
 """What optax calls what rules call otherwise; a rule's optax peer may say otherwise."""
 
 
+IN_RULE = {ours: rule for rule, ours in {**HYPERS, **SLOTS}.items()}
+
+
 def summary(name: str) -> str:
     text = (
         f"{name} as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new "
@@ -64,6 +67,12 @@ def exempt(argument: str, name: str) -> dict[str, str]:
     return {"name": argument, "type": "Patterns", "default": "()", "doc": doc}
 
 
+FUSED = {
+    "name": "fused",
+    "type": "bool | None",
+    "default": "None",
+    "doc": "write the parameters in one pass, by a kernel on the CPU; None: if it is there, True: build it",
+}
 AXIS_NAME = {
     "name": "axis_name",
     "type": "str | tuple[str, ...] | None",
