@@ -69,7 +69,8 @@ def _hyperparameters(view: RuleView) -> Iterator[str]:
     rows = []
     for one in shown:
         if isinstance(one, HyperView):
-            limits = ", ".join(f"{sign} {bound:g}" for sign, bound in one.bounds) + (", integer" * one.integer)
+            limits = ", ".join(f"{sign}\N{NO-BREAK SPACE}{bound:g}" for sign, bound in one.bounds)
+            limits += ", integer" * one.integer
             default = "None" if one.default is None else f"{one.default:g}"
         else:
             limits, default = " or ".join(f"`{choice}`" for choice in one.choices), str(one.default)
