@@ -95,7 +95,7 @@ def _operations(program: Program, region: Region) -> Iterator[tuple[str, str]]:
             if isinstance(node, Op) and node.fn is not Fn.EXACT:
                 yield _how_often(rate_of(node, rates)), node.fn.value
             elif isinstance(node, Reduce):
-                yield _how_often(rate_of(node.argument, rates)), "sum"
+                yield _how_often(rate_of(node.argument, rates)), node.to
 
 
 def _nodes(node: Expression) -> Iterator[Expression]:

@@ -83,7 +83,7 @@ def test_grouping_survives(name: str) -> None:
         functions |= {"sign": lambda x: (x > 0) - (x < 0), "exp": math.exp, "tanh": math.tanh}
         assert eval(a, {}, names | functions) == eval(b, {}, names | functions), (a, b)
         compared += 1
-    assert compared or name in ("muon", "lookahead", "sgd", "adafactor", "prodigy")
+    assert compared or name in ("muon", "lookahead", "sgd", "adafactor", "prodigy", "sm3")
 
 
 def test_names_are_those_of_the_generated_code() -> None:

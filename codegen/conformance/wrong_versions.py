@@ -230,6 +230,8 @@ def _changed(program: Program, region: int, statement: int, node: Expression) ->
             yield Choose(guard, other, chosen)
         case Reduce(argument, over):
             yield argument
+            if node.to != "sum":
+                yield replace(node, to="sum")
             if over != "axis":
                 yield replace(node, over="tensors" if over == "tensor" else "tensor")
         case Op(fn, arguments):

@@ -90,7 +90,8 @@ class MathmlPrinter(FormulaPrinter):
 
     def reduction(self, node: Reduce) -> str:
         inside = self.at(node.argument, Precedence.PRODUCT)
-        return row(f"<munder><mo>∑</mo><mtext>{_over(node)}</mtext></munder>{inside}")
+        sign = "∑" if node.to == "sum" else "max"
+        return row(f"<munder><mo>{sign}</mo><mtext>{_over(node)}</mtext></munder>{inside}")
 
     def length(self, node: Length) -> str:
         return row(f"<msub><mi>size</mi><mtext>{_over(node)}</mtext></msub>{fenced(self.print(node.argument))}")
