@@ -1,9 +1,10 @@
 """How long steps take: generated optimizers with fused kernels, beside the hand-written ones and the memory's limit.
 
-Every round runs every candidate once, in random order; figures are medians over rounds of the ratio within a round.
-The limit is a loop that moves the fewest bytes the step can need, and computes nothing. Writes results/step.json and
-results/step.png. Run: `python benchmarks/step.py [--rounds N] [--sizes 1x50000000,...] [--only adam,...]
-[--no-compile]`.
+Whole training steps as well: unscaling, clipping by the norm of all, AdamW and an average of the weights; AdamW on
+float32 weights from gradients of bfloat16, with a copy. Every round runs every candidate once, in random order; figures
+are medians over rounds of the ratio within a round. The limit is a loop that moves the fewest bytes the step can need,
+and computes nothing. Writes results/step.json and results/step.png.
+Run: `python benchmarks/step.py [--rounds N] [--sizes 1x50000000,...] [--only adam;...] [--no-compile]`.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from _whole_steps import WHOLE_STEPS, Step, WholeStep, parameters
 from optloom.codegen.doctor import machine
 from rich.console import Console
 from rich.table import Table
@@ -89,18 +91,13 @@ WORKS = (
 )
 
 
-def parameters(count: int, size: int) -> list[torch.nn.Parameter]:
-    made = [torch.nn.Parameter(torch.full((size,), 0.5)) for _ in range(count)]
-    for w in made:
-        w.grad = torch.full((size,), 0.01)
-    return made
-
-
-def candidates(work: Work, count: int, size: int, limit: ctypes.CDLL, compiles: bool) -> dict[str, Callable[[], Any]]:
+def candidates(work: Work | WholeStep, count: int, size: int, compiles: bool) -> dict[str, Step]:
     """What is timed of one work and size, by name."""
+    if isinstance(work, WholeStep):
+        return work.candidates(count, size)
     kind = getattr(importlib.import_module(f"optloom.generated.pytorch.{work.module}"), work.name)
     ours = kind(parameters(count, size), fused=True, **work.arguments)
-    made: dict[str, Callable[[], Any]] = {"limit": limit_loop(work, count * size, limit), "ours": ours.step}
+    made: dict[str, Step] = {"ours": ours.step}
     if work.peer:
         peer = getattr(torch.optim, work.peer)
         if work.is_fused:
@@ -115,10 +112,10 @@ def candidates(work: Work, count: int, size: int, limit: ctypes.CDLL, compiles: 
     return made
 
 
-def limit_loop(work: Work, size: int, limit: ctypes.CDLL) -> Callable[[], Any]:
-    """Reads one array of 4 bytes per parameter, reads and writes as many others as `work.bytes` leaves; what then
+def limit_loop(moved: int, size: int, limit: ctypes.CDLL) -> Step:
+    """Reads one array of 4 bytes per parameter, reads and writes as many others as `moved` bytes leave; what then
     is left over is another one that is read."""
-    count, rest = divmod(work.bytes - 4, 8)
+    count, rest = divmod(moved - 4, 8)
     g = np.full(size, 0.01, np.float32)
     read = np.full(size, 0.01, np.float32) if rest else None
     read_pointer = ctypes.c_void_p(None if read is None else read.ctypes.data)
@@ -131,7 +128,7 @@ def limit_loop(work: Work, size: int, limit: ctypes.CDLL) -> Callable[[], Any]:
     return run
 
 
-def timed(made: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+def timed(made: dict[str, Step], rounds: int) -> dict[str, list[float]]:
     """Seconds of each candidate in each round; what comes first, twice, is not counted."""
     seconds: dict[str, list[float]] = {name: [] for name in made}
     for number in range(rounds + 2):
@@ -143,7 +140,7 @@ def timed(made: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[flo
     return seconds
 
 
-def peak_extra_bytes(step: Callable[[], Any]) -> int:
+def peak_extra_bytes(step: Step) -> int:
     """What a step allocates of PyTorch, at its peak."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         step()
@@ -156,10 +153,11 @@ def peak_extra_bytes(step: Callable[[], Any]) -> int:
 
 def rows(options: argparse.Namespace, limit: ctypes.CDLL) -> Iterator[dict[str, Any]]:
     for count, size in (map(int, pair.split("x")) for pair in options.sizes.split(",")):
-        for work in WORKS:
-            if options.only and work.title.lower() not in options.only.lower().split(","):
+        for work in (*WORKS, *WHOLE_STEPS):
+            if options.only and work.title.lower() not in options.only.lower().split(";"):
                 continue
-            made = candidates(work, count, size, limit, not options.no_compile)
+            made = candidates(work, count, size, not options.no_compile)
+            made["limit"] = limit_loop(work.bytes, count * size, limit)
             seconds = timed(made, options.rounds)
             ratios = {
                 name: statistics.median(a / b for a, b in zip(seconds[name], seconds["ours"], strict=True))
@@ -195,8 +193,8 @@ def picture(found: list[dict[str, Any]], file: Path) -> None:
         for place, row in enumerate(shown):
             axis.plot([row["to_limit"]], [place], "o", color="tab:blue", label="generated, fused" if place == 0 else "")
             for name, ratio in row["peers"].items():
-                marker = {"fused": "s", "foreach": "^", "for-loop": "v", "torch.compile": "D"}[name]
-                axis.plot([row["to_limit"] * ratio], [place], marker, color="tab:orange", label=f"torch.optim, {name}")
+                marker = {"fused": "s", "foreach": "^", "for-loop": "v", "torch.compile": "D", "composed": "P"}[name]
+                axis.plot([row["to_limit"] * ratio], [place], marker, color="tab:orange", label=f"PyTorch's, {name}")
         axis.axvline(1, color="gray", linewidth=1)
         axis.set(xscale="log", title=f"{count} of {size:,}", xlabel="time over the memory's limit")
         axis.set_yticks(range(len(shown)), [row["work"] for row in shown])

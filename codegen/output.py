@@ -223,7 +223,7 @@ def replace_files(folder: Path, texts: Mapping[str, str], removed: Iterable[str]
     """
     created = _missing_folders(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=folder))
+    staging = _staging(folder)
     done: list[tuple[Path, Path]] = []
     try:
         for number, text in enumerate(texts.values()):
@@ -242,6 +242,14 @@ def replace_files(folder: Path, texts: Mapping[str, str], removed: Iterable[str]
             folder_made.rmdir()
         raise
     shutil.rmtree(staging)
+
+
+def _staging(folder: Path) -> Path:
+    """A new folder inside `folder`. Raises OSError that names `folder`."""
+    try:
+        return Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=folder))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from error
 
 
 def _missing_folders(folder: Path) -> list[Path]:

@@ -227,3 +227,10 @@ def test_a_folder_in_the_way_changes_nothing(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"two\.cu"):
         write(tmp_path, FILES)
     assert contents(tmp_path) == {}
+
+
+def test_a_folder_that_takes_nothing_is_named() -> None:
+    """Not what was tried in it."""
+    with pytest.raises(OSError) as failed:
+        output.replace_files(Path("/proc"), {"file": "text"}, ())
+    assert failed.value.filename == "/proc"

@@ -70,9 +70,15 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         status = _status_of(error)
         if status is None:
             raise
-        typer.echo(str(error), err=True)
+        typer.echo(_message(error), err=True)
         sys.exit(status)
     sys.exit(0)
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror[:1].lower()}{error.strerror[1:]}"
+    return str(error)
 
 
 def _status_of(error: Exception) -> int | None:

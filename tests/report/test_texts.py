@@ -181,6 +181,11 @@ def test_where_it_cannot_write(optloom: Command, saved: Path, tmp_path: Path, wh
     assert [p.name for p in tmp_path.iterdir()] == ["run.json"]
 
 
+def test_a_file_that_is_not_there(optloom: Command, tmp_path: Path) -> None:
+    done = optloom("report", "absent.json", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "absent.json: no such file or directory\n")
+
+
 def test_a_summary_has_the_lowest_class_and_the_worst_error(loaded: Callable[..., Conformance]) -> None:
     adam = "adam/plain/{}/eager/strict/{}/step"
     run_ = loaded(
