@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from optloom.codegen.compiler import Settings, passes_of
+from optloom.codegen.compiler import Settings, specialised
 from optloom.codegen.discovery import discover
 from optloom.codegen.pages import mathml
 from optloom.codegen.pages.commands import reference
@@ -59,7 +59,7 @@ def test_a_formula_is_mathematics() -> None:
 
 
 def test_grouping_is_kept() -> None:
-    program = dict(passes_of(RULES["lamb"], settings=Settings(stages=())))["specialise"]
+    program = specialised(RULES["lamb"], Settings(stages=()))
     shown = mathml.block(program)
     assert shown.count("<msqrt>") == 3
     assert "<mtext>if </mtext>" in shown and "<mtext>otherwise</mtext>" in shown

@@ -229,6 +229,7 @@ def test_all_rules_are_under_3_mb_and_interactive(browser: Any, tmp_path: Path) 
     saved.write_text(json.dumps(run(cells)))
     file.write_text(html(load([saved])), encoding="utf-8")
     assert len(cells) > 6000 and file.stat().st_size < 3e6
-    page = Page(browser, file)
-    assert page.run("return performance.getEntriesByName('interactive').length") == 1
-    page.run("document.querySelector('input[value=float16]').click()")
+    took = "return performance.getEntriesByName('interactive')[0].startTime / 1000"
+    seconds = min(Page(browser, file).run(took) for _ in range(3))
+    print(f"{len(cells)} cells: {file.stat().st_size / 1e6:.2f} MB, interactive after {seconds:.2f} s")
+    assert seconds < 1
