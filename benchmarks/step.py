@@ -2,7 +2,7 @@
 
 Every round runs every candidate once, in random order; figures are medians over rounds of the ratio within a round.
 The limit is a loop that moves the fewest bytes the step can need, and computes nothing. Writes results/step.json and
-results/step.png. Run: `python benchmarks/step.py [--rounds N] [--sizes 1x50000000,...] [--only adam,...]
+results/step.png. Run: `python benchmarks/step.py [--rounds N] [--sizes 1x50000000,...] [--only 'adam;lion;...']
 [--no-compile]`.
 """
 
@@ -55,6 +55,13 @@ extern "C" void limit(int64_t count, int64_t arrays, const float *g, const float
 }
 """
 
+PEERS = {
+    "fused": ("s", "torch.optim, fused"), "foreach": ("^", "torch.optim, foreach"),
+    "for-loop": ("v", "torch.optim, for-loop"), "torch.compile": ("D", "torch.optim, torch.compile"),
+    "keras": ("P", "keras.optimizers"), "keras, XLA": ("X", "keras.optimizers, XLA"),
+}  # fmt: skip
+"""Markers and names in the picture."""
+
 
 @dataclass(frozen=True)
 class Work:
@@ -87,6 +94,8 @@ WORKS = (
     Work("lion", "Lion", 20, ""),
     Work("lamb", "Lamb", 40, ""),
 )
+IN_KERAS = (Work("adam", "Adam", 28, "Adam", label="Adam, Keras"),)
+"""What is timed in `tf.function`, beside `keras.optimizers` with XLA and without."""
 
 
 def parameters(count: int, size: int) -> list[torch.nn.Parameter]:
@@ -113,6 +122,24 @@ def candidates(work: Work, count: int, size: int, limit: ctypes.CDLL, compiles: 
                 lr = torch.tensor(0.001)
                 made["torch.compile"] = torch.compile(peer(parameters(count, size), lr=lr, **work.arguments).step)
     return made
+
+
+def candidates_in_keras(work: Work, count: int, size: int, limit: ctypes.CDLL) -> dict[str, Callable[[], Any]]:
+    """The same in TensorFlow; XLA takes minutes to compile thousands of variables, and is left out there."""
+    import keras
+    import tensorflow as tf
+
+    def stepped(optimizer: Any, jit_compile: bool) -> Callable[[], Any]:
+        variables = [keras.Variable(np.full(size, 0.5, np.float32)) for _ in range(count)]
+        gradients = [tf.fill([size], 0.01) for _ in range(count)]
+        optimizer.build(variables)
+        return tf.function(lambda: optimizer.apply(gradients, variables), jit_compile=jit_compile)
+
+    kind = getattr(importlib.import_module(f"optloom.generated.tensorflow.{work.module}"), work.name)
+    peer = getattr(keras.optimizers, work.peer)
+    made = {"limit": limit_loop(work, count * size, limit), "ours": stepped(kind(fused=True), False)}
+    made["keras"] = stepped(peer(), False)
+    return made | ({"keras, XLA": stepped(peer(), True)} if count <= 100 else {})
 
 
 def limit_loop(work: Work, size: int, limit: ctypes.CDLL) -> Callable[[], Any]:
@@ -156,10 +183,13 @@ def peak_extra_bytes(step: Callable[[], Any]) -> int:
 
 def rows(options: argparse.Namespace, limit: ctypes.CDLL) -> Iterator[dict[str, Any]]:
     for count, size in (map(int, pair.split("x")) for pair in options.sizes.split(",")):
-        for work in WORKS:
-            if options.only and work.title.lower() not in options.only.lower().split(","):
+        for work in (*WORKS, *IN_KERAS):
+            if options.only and work.title.lower() not in options.only.lower().split(";"):
                 continue
-            made = candidates(work, count, size, limit, not options.no_compile)
+            if work in IN_KERAS:
+                made = candidates_in_keras(work, count, size, limit)
+            else:
+                made = candidates(work, count, size, limit, not options.no_compile)
             seconds = timed(made, options.rounds)
             ratios = {
                 name: statistics.median(a / b for a, b in zip(seconds[name], seconds["ours"], strict=True))
@@ -169,7 +199,8 @@ def rows(options: argparse.Namespace, limit: ctypes.CDLL) -> Iterator[dict[str, 
             yield {
                 "work": work.title, "tensors": count, "elements": size, "bytes": work.bytes,
                 "milliseconds": {name: 1e3 * statistics.median(each) for name, each in seconds.items()},
-                "to_limit": to_limit, "peers": ratios, "peak_extra_bytes": peak_extra_bytes(made["ours"]),
+                "to_limit": to_limit, "peers": ratios,
+                "peak_extra_bytes": None if work in IN_KERAS else peak_extra_bytes(made["ours"]),
             }  # fmt: skip
 
 
@@ -195,8 +226,8 @@ def picture(found: list[dict[str, Any]], file: Path) -> None:
         for place, row in enumerate(shown):
             axis.plot([row["to_limit"]], [place], "o", color="tab:blue", label="generated, fused" if place == 0 else "")
             for name, ratio in row["peers"].items():
-                marker = {"fused": "s", "foreach": "^", "for-loop": "v", "torch.compile": "D"}[name]
-                axis.plot([row["to_limit"] * ratio], [place], marker, color="tab:orange", label=f"torch.optim, {name}")
+                marker, label = PEERS[name]
+                axis.plot([row["to_limit"] * ratio], [place], marker, color="tab:orange", label=label)
         axis.axvline(1, color="gray", linewidth=1)
         axis.set(xscale="log", title=f"{count} of {size:,}", xlabel="time over the memory's limit")
         axis.set_yticks(range(len(shown)), [row["work"] for row in shown])
