@@ -1,9 +1,9 @@
 """How long steps take: generated optimizers with fused kernels, beside the hand-written ones and the memory's limit.
 
-Whole training steps as well: unscaling, clipping by the norm of all, AdamW and an average of the weights; AdamW on
-float32 weights from gradients of bfloat16, with a copy. Every round runs every candidate once, in random order; figures
-are medians over rounds of the ratio within a round. The limit is a loop that moves the fewest bytes the step can need,
-and computes nothing. Writes results/step.json and results/step.png.
+Adam in Keras as well, in functions, and whole training steps: unscaling, clipping by the norm of all, AdamW and an
+average of the weights; AdamW on float32 weights from gradients of bfloat16, with a copy. Every round runs every
+candidate once, in random order; figures are medians over rounds of the ratio within a round. The limit is a loop that
+moves the fewest bytes the step can need, and computes nothing. Writes results/step.json and results/step.png.
 Run: `python benchmarks/step.py [--rounds N] [--sizes 1x50000000,...] [--only adam;...] [--no-compile]`.
 """
 
@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _in_keras import IN_KERAS
 from _whole_steps import WHOLE_STEPS, Step, WholeStep, parameters
 from optloom.codegen.doctor import machine
 from rich.console import Console
@@ -56,6 +57,14 @@ extern "C" void limit(int64_t count, int64_t arrays, const float *g, const float
     else loop<3, false>(count, g, read, x);
 }
 """
+
+
+PEERS = {
+    "fused": ("s", "PyTorch's, fused"), "foreach": ("^", "PyTorch's, foreach"),
+    "for-loop": ("v", "PyTorch's, for-loop"), "torch.compile": ("D", "PyTorch's, torch.compile"),
+    "composed": ("P", "PyTorch's, composed"), "keras": ("X", "Keras's"), "keras, XLA": ("*", "Keras's, XLA"),
+}  # fmt: skip
+"""Markers and names in the picture."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +162,7 @@ def peak_extra_bytes(step: Step) -> int:
 
 def rows(options: argparse.Namespace, limit: ctypes.CDLL) -> Iterator[dict[str, Any]]:
     for count, size in (map(int, pair.split("x")) for pair in options.sizes.split(",")):
-        for work in (*WORKS, *WHOLE_STEPS):
+        for work in (*WORKS, *WHOLE_STEPS, *IN_KERAS):
             if options.only and work.title.lower() not in options.only.lower().split(";"):
                 continue
             made = candidates(work, count, size, not options.no_compile)
@@ -193,8 +202,8 @@ def picture(found: list[dict[str, Any]], file: Path) -> None:
         for place, row in enumerate(shown):
             axis.plot([row["to_limit"]], [place], "o", color="tab:blue", label="generated, fused" if place == 0 else "")
             for name, ratio in row["peers"].items():
-                marker = {"fused": "s", "foreach": "^", "for-loop": "v", "torch.compile": "D", "composed": "P"}[name]
-                axis.plot([row["to_limit"] * ratio], [place], marker, color="tab:orange", label=f"PyTorch's, {name}")
+                marker, label = PEERS[name]
+                axis.plot([row["to_limit"] * ratio], [place], marker, color="tab:orange", label=label)
         axis.axvline(1, color="gray", linewidth=1)
         axis.set(xscale="log", title=f"{count} of {size:,}", xlabel="time over the memory's limit")
         axis.set_yticks(range(len(shown)), [row["work"] for row in shown])
