@@ -17,7 +17,7 @@ from .ir.text import program_text
 from .passes.fission import phases
 from .passes.joined import joined
 from .passes.rates import environment, rate_of
-from .passes.traffic import Phase, bytes_moved
+from .passes.traffic import Phase, bytes_moved, gate_phase
 
 RATES = ("per step", "per tensor", "per element")
 FLOAT32 = 4
@@ -115,7 +115,7 @@ def _phases(
 ) -> tuple[list[PhaseView], dict[str, int]]:
     """The phases of a call that updates, as far as they move anything, and the bytes of all together by variant."""
     region = joined(program)
-    found = phases(program, region)
+    found = (*gate_phase(program), *phases(program, region))
     moved: dict[str, list[int]] = {"default": _moved(program, found)}
     for hyper in program.hypers:
         if hyper.optional:
@@ -158,4 +158,4 @@ def _moved(program: Program, found: Sequence[Phase], given: frozenset[str] = fro
 
 def _of_variant(rule: type[Rule], settings: Settings, option: str, value: bool | str) -> list[int]:
     program = passes_of(rule, settings=replace(settings, options={option: value}))[-1][1]
-    return _moved(program, phases(program, joined(program)))
+    return _moved(program, (*gate_phase(program), *phases(program, joined(program))))

@@ -30,7 +30,7 @@ from ._checks import (
 )
 from ._double import apart, doubles
 from ._leaves import COPY, Leaves, SparseRows, cast, compute_dtype, select, slot
-from ._shards import check_whole, product, size, squares, total
+from ._shards import all_finite, check_whole, product, size, squares, total
 from ._state import adopt_state, averaged_params, export_state, import_state
 
 __all__ = [
@@ -127,6 +127,7 @@ def optimizer(
     exists: Mapping[str, Callable[[Any], bool]] = {},
     inputs: Mapping[str, str] = {},
     every: Mapping[str, int | None] = {},
+    gate: bool | None = None,
     reads_params: bool,
     sparse: str,
     whole_under: Sequence[str] = (),
@@ -147,6 +148,7 @@ def optimizer(
         exists: the leaves that have a slot, of slots that some leaves have not.
         inputs: what a step takes beside the gradients, by name: "scalar", or a tree like a "parameter".
         every: which of how many calls each condition holds for; None for all. The last is for updates.
+        gate: whether a call with a gradient that is not finite changes nothing but `skipped`; None where it never may.
         reads_params: whether the parameters are needed where they are not written.
         sparse: "lazy" or "dense".
         whole_under: what gives a leaf state that changes in all rows, so that a step cannot be lazy.
@@ -157,11 +159,13 @@ def optimizer(
     starts = {**slots, **kept}
     extra_slots = {name: start is not None for name, start in starts.items() if name in extra_kind._fields}
     counts_calls = any(steps is not None for steps in every.values())
-    has_extras = counts_calls or any(extra_slots.values())
+    has_extras = counts_calls or any(extra_slots.values()) or bool(gate)
     whole = next((name for name in whole_under if getattr(on, name)), "")
     patterns = {
         name: check_patterns(f"exclude_from_{name}", given, on, name) for name, given in exempt.items()
     }
+
+    gates = {} if gate is None else {"skipped": gate}
 
     def init(params: Any) -> tuple[Any, ...]:
         made = {
@@ -178,12 +182,15 @@ def optimizer(
         own = {name: made[name] for name in kind._fields if name != "count"}
         extras = {name: made[name] for name in extra_slots}
         extras |= {"iterations": jnp.zeros([], jnp.int32)} if counts_calls else {}
+        extras |= {"skipped": jnp.zeros([], jnp.int32)} if gate else {}
         first = kind(count=jnp.zeros([], jnp.int32), **own)
         second = extra_kind(**extras) if has_extras else optax.EmptyState()
         return (first, second, *[optax.EmptyState()] * (chained - 2))
 
     def step(params: Any, grads: Any, state: Any, *, write: bool = True, **given: Any) -> tuple[Any, Any]:
-        check_state(state, kinds, has_extras, extra_slots | ({"iterations": counts_calls} if every else {}))
+        check_state(
+            state, kinds, has_extras, extra_slots | ({"iterations": counts_calls} if every else {}) | gates
+        )
         check_params(params, needed=write or reads_params)
         numbers = numbers_of_step(hypers, given)
         check_inputs({name: x for name, x in given.items() if name not in hypers}, inputs, is_open=not write)
@@ -230,7 +237,17 @@ def optimizer(
             extras = extras._replace(**{name: value for name, value in new.items() if name in extras._fields})
         return new_w, (own, extras, *rest)
 
-    return Step(init, step)
+    def step_if_finite(
+        params: Any, grads: Any, state: Any, *, write: bool = True, **given: Any
+    ) -> tuple[Any, Any]:
+        new_w, (own, extras, *rest) = step(params, grads, state, write=write, **given)
+        finite, skipped = all_finite(grads, on.axis_name), extras.skipped
+        old_w = params if write else jax.tree.map(jnp.zeros_like, new_w)
+        new_w, own, extras = select(finite, (new_w, own, extras), (old_w, *state[:2]))
+        extras = extras._replace(skipped=jnp.where(finite, skipped, optax.safe_increment(skipped)))
+        return new_w, (own, extras, *rest)
+
+    return Step(init, step_if_finite if gate else step)
 
 
 class Numbers(SimpleNamespace):

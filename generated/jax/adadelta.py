@@ -57,6 +57,7 @@ class AdadeltaExtras(NamedTuple):
     """What its options keep: the second part; an `optax.EmptyState` while they are off."""
 
     iterations: jax.Array | None = None  # calls, as int32
+    skipped: jax.Array | None = None  # calls that changed nothing else, as int32
     accumulated_gradient: Any = None  # sum of the gradients since the last update
     weight_average: Any = None  # moving average of the weights
 
@@ -166,6 +167,7 @@ def adadelta_step(
     *,
     decoupled_weight_decay: bool = True,
     use_ema: bool = False,
+    skip_nonfinite: bool = False,
     weight_decay: Number | None = None,
     global_clipnorm: Number | None = None,
     clipnorm: Number | None = None,
@@ -190,6 +192,7 @@ def adadelta_step(
         decoupled_weight_decay: weights shrink by themselves; else weight_decay * w is added to the
             gradient.
         use_ema: keep a moving average of the weights.
+        skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
         weight_decay: share of the weights, times the learning rate, taken off; None for none (at least 0).
         global_clipnorm: largest norm of all gradients together; None for any (above 0).
         clipnorm: largest norm of a parameter's gradient; None for any (above 0).
@@ -224,7 +227,13 @@ def adadelta_step(
     )
     _support.check_one(clipvalue=clipvalue, clipnorm=clipnorm, global_clipnorm=global_clipnorm)
     _support.check_needs("ema_overwrite_frequency", ema_overwrite_frequency, "use_ema", use_ema)
-    on = _support.On(hypers, axis_name, decoupled_weight_decay=decoupled_weight_decay, use_ema=use_ema)
+    on = _support.On(
+        hypers,
+        axis_name,
+        decoupled_weight_decay=decoupled_weight_decay,
+        use_ema=use_ema,
+        skip_nonfinite=skip_nonfinite,
+    )
     return _support.optimizer(
         (AdadeltaState, AdadeltaExtras),
         on,
@@ -238,6 +247,7 @@ def adadelta_step(
         scalars=_scalars,
         passes=(_support.Pass(_sums, _after_sums, when=on.global_clipnorm), _support.Pass(_leaf)),
         every={"is_update": gradient_accumulation_steps},
+        gate=on.skip_nonfinite,
         reads_params=(on.weight_decay and not on.decoupled_weight_decay)
         or (on.weight_decay and on.decoupled_weight_decay)
         or on.use_ema,

@@ -61,6 +61,7 @@ class CautiousAdamWExtras(NamedTuple):
     """What its options keep: the second part; an `optax.EmptyState` while they are off."""
 
     iterations: jax.Array | None = None  # calls, as int32
+    skipped: jax.Array | None = None  # calls that changed nothing else, as int32
     v_hat: Any = None  # largest second moment so far
     accumulated_gradient: Any = None  # sum of the gradients since the last update
     weight_average: Any = None  # moving average of the weights
@@ -176,6 +177,7 @@ def cautious_adamw_step(
     *,
     amsgrad: bool = False,
     use_ema: bool = False,
+    skip_nonfinite: bool = False,
     weight_decay: Number | None = 0.004,
     global_clipnorm: Number | None = None,
     clipnorm: Number | None = None,
@@ -200,6 +202,7 @@ def cautious_adamw_step(
         eps: added to the root of the second moment (at least 0).
         amsgrad: divide by the largest second moment so far.
         use_ema: keep a moving average of the weights.
+        skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
         weight_decay: share of the weights, times the learning rate, taken off; None for none (at least 0).
         global_clipnorm: largest norm of all gradients together; None for any (above 0).
         clipnorm: largest norm of a parameter's gradient; None for any (above 0).
@@ -236,7 +239,7 @@ def cautious_adamw_step(
     )
     _support.check_one(clipvalue=clipvalue, clipnorm=clipnorm, global_clipnorm=global_clipnorm)
     _support.check_needs("ema_overwrite_frequency", ema_overwrite_frequency, "use_ema", use_ema)
-    on = _support.On(hypers, axis_name, amsgrad=amsgrad, use_ema=use_ema)
+    on = _support.On(hypers, axis_name, amsgrad=amsgrad, use_ema=use_ema, skip_nonfinite=skip_nonfinite)
     return _support.optimizer(
         (CautiousAdamWState, CautiousAdamWExtras),
         on,
@@ -251,6 +254,7 @@ def cautious_adamw_step(
         scalars=_scalars,
         passes=(_support.Pass(_sums, _after_sums, when=on.global_clipnorm), _support.Pass(_leaf)),
         every={"is_update": gradient_accumulation_steps},
+        gate=on.skip_nonfinite,
         reads_params=True,
         sparse=_support.check_sparse(sparse, because="`share` is taken from the whole tensor"),
         exempt={"weight_decay": exclude_from_weight_decay},

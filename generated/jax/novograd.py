@@ -54,6 +54,7 @@ class NovoGradExtras(NamedTuple):
     """What its options keep: the second part; an `optax.EmptyState` while they are off."""
 
     iterations: jax.Array | None = None  # calls, as int32
+    skipped: jax.Array | None = None  # calls that changed nothing else, as int32
     accumulated_gradient: Any = None  # sum of the gradients since the last update
     weight_average: Any = None  # moving average of the weights
 
@@ -157,6 +158,7 @@ def novograd_step(
     eps: Number = 1e-6,
     *,
     use_ema: bool = False,
+    skip_nonfinite: bool = False,
     weight_decay: Number = 0.0,
     global_clipnorm: Number | None = None,
     clipnorm: Number | None = None,
@@ -179,6 +181,7 @@ def novograd_step(
         b2: decay rate of the squared norm (at least 0, below 1).
         eps: added to the root of the squared norm (at least 0).
         use_ema: keep a moving average of the weights.
+        skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
         weight_decay: decay, a part of what the momentum sums up (at least 0).
         global_clipnorm: largest norm of all gradients together; None for any (above 0).
         clipnorm: largest norm of a parameter's gradient; None for any (above 0).
@@ -213,7 +216,7 @@ def novograd_step(
     )
     _support.check_one(clipvalue=clipvalue, clipnorm=clipnorm, global_clipnorm=global_clipnorm)
     _support.check_needs("ema_overwrite_frequency", ema_overwrite_frequency, "use_ema", use_ema)
-    on = _support.On(hypers, axis_name, use_ema=use_ema)
+    on = _support.On(hypers, axis_name, use_ema=use_ema, skip_nonfinite=skip_nonfinite)
     return _support.optimizer(
         (NovoGradState, NovoGradExtras),
         on,
@@ -228,6 +231,7 @@ def novograd_step(
         passes=(_support.Pass(_sums, _after_sums, when=on.global_clipnorm), _support.Pass(_leaf)),
         shapes={"nu": "tensor"},
         every={"is_update": gradient_accumulation_steps},
+        gate=on.skip_nonfinite,
         reads_params=True,
         sparse=_support.check_sparse(sparse, because="`nu` is not of the parameter's shape"),
         chained=2,

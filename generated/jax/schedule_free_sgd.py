@@ -55,6 +55,7 @@ class ScheduleFreeSGDExtras(NamedTuple):
     """What its options keep: the second part; an `optax.EmptyState` while they are off."""
 
     iterations: jax.Array | None = None  # calls, as int32
+    skipped: jax.Array | None = None  # calls that changed nothing else, as int32
     accumulated_gradient: Any = None  # sum of the gradients since the last update
     weight_average: Any = None  # moving average of the weights
 
@@ -160,6 +161,7 @@ def schedule_free_sgd_step(
     weight_decay: Number = 0.0,
     *,
     use_ema: bool = False,
+    skip_nonfinite: bool = False,
     global_clipnorm: Number | None = None,
     clipnorm: Number | None = None,
     clipvalue: Number | None = None,
@@ -180,6 +182,7 @@ def schedule_free_sgd_step(
         b1: share of the average in the point where gradients are taken (above 0, below 1).
         weight_decay: decay at y, within the step of z (at least 0).
         use_ema: keep a moving average of the weights.
+        skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
         global_clipnorm: largest norm of all gradients together; None for any (above 0).
         clipnorm: largest norm of a parameter's gradient; None for any (above 0).
         clipvalue: largest size of a gradient's element; None for any (above 0).
@@ -211,7 +214,7 @@ def schedule_free_sgd_step(
     )
     _support.check_one(clipvalue=clipvalue, clipnorm=clipnorm, global_clipnorm=global_clipnorm)
     _support.check_needs("ema_overwrite_frequency", ema_overwrite_frequency, "use_ema", use_ema)
-    on = _support.On(hypers, axis_name, use_ema=use_ema)
+    on = _support.On(hypers, axis_name, use_ema=use_ema, skip_nonfinite=skip_nonfinite)
     return _support.optimizer(
         (ScheduleFreeSGDState, ScheduleFreeSGDExtras),
         on,
@@ -225,6 +228,7 @@ def schedule_free_sgd_step(
         scalars=_scalars,
         passes=(_support.Pass(_sums, _after_sums, when=on.global_clipnorm), _support.Pass(_leaf)),
         every={"is_update": gradient_accumulation_steps},
+        gate=on.skip_nonfinite,
         reads_params=True,
         sparse=_support.check_sparse(sparse, because="`weight_sum` is not of the parameter's shape"),
         chained=2,

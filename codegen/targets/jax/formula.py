@@ -41,7 +41,7 @@ PARAMETER = Ref(Kind.PARAMETER, "w")
 EXACT = "exact = partial(_double.exact, zero=k.zero)"
 LOCALS = frozenset(
     f"{MOVED} k h t on number moved step before write sums exact is_update hypers jax jnp lax optax partial Hyper "
-    "count iterations sparse axis_name exclude_from_weight_decay slots_in_rule Any NamedTuple Number".split()
+    "count iterations skipped sparse axis_name exclude_from_weight_decay slots_in_rule Any NamedTuple Number".split()
 )
 """Names around the formula, which no rule's names may take."""
 

@@ -129,6 +129,7 @@ class _Module:
             "hypers": list(self._hypers()),
             "checks": list(self._checks()),
             "on": [*(["axis_name"] if axis_name else []), *(f"{o.name}={o.name}" for o in program.options)],
+            "gate": self.printer.guard(program.gate.guard) if program.gate else "",
             "params_needed": self._params_needed(),
             "uses_step": scalars.uses_step,
             "beside": scalars.beside,
@@ -213,8 +214,10 @@ class _Module:
         return self.printer.guard(conjunction(*(part for part in parts if _asks_for_axes(part))))
 
     def _sums(self) -> bool:
-        """Whether an element of the formula is made of others of its tensor, or of all."""
+        """Whether an element of the formula is made of others of its tensor, or of all, or waits for them."""
         values = [statement.value for region in self.program.regions for statement in region.statements]
+        if self.program.gate:
+            return True
         return any(goes_along_axes(v) or any(isinstance(node, Reduce | Length) for node in walk(v)) for v in values)
 
     def _sparse(self) -> dict[str, str]:
