@@ -95,6 +95,16 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return jax.jit(function, static_argnames=[p.name for p in parameters if p.kind is p.KEYWORD_ONLY])
 
 
+@partial(jax.jit, static_argnames=("leaf", "sums", "on", "write"))
+def if_finite(finite: Any, w: Any, g: Any, *beside: Any, leaf: Any, sums: bool, on: On, write: bool) -> Any:
+    """What `leaf` returns, but for w (or its update) and slots as they are unless `finite`: in one pass over the leaf."""
+    made = leaf.__wrapped__(w, g, *beside, on=on, write=write)
+    new, found = made if sums else (made, {})
+    if new is not None:
+        new = select(finite, new, (w if write else jnp.zeros_like(w), *beside[: len(new) - 1]))
+    return (new, found) if sums else new
+
+
 def _together(k: Mapping[Any, Numbers], dtype: Any, place: int) -> Numbers:
     return k[dtype]
 
@@ -205,6 +215,7 @@ def optimizer(
             known = {**numbers, **{name: of_dtypes[dtype.name] for name, of_dtypes in before.items()}}
             known |= {name: given[name] for name, shape in inputs.items() if shape == "scalar"}
             k[dtype] = scalars(Numbers(**doubles(known, count, dtype)), t, on=on)
+        finite = all_finite(grads, on.axis_name) if gate else None
         new: dict[str, Any] = {}
         new_w: Any = None
         holds: dict[str, Any] = dict.fromkeys(every)
@@ -217,7 +228,13 @@ def optimizer(
             if not when:
                 continue
             leaves = Leaves(grads, params, trees, beside, shapes)
-            run = [partial(leaf, on=one, write=write) for one in leaves.exempted(on, patterns)]
+            ones = leaves.exempted(on, patterns)
+            run = [partial(leaf, on=one, write=write) for one in ones]
+            if finite is not None:
+                run = [
+                    partial(if_finite, finite, leaf=leaf, sums=bool(after), on=one, write=write)
+                    for one in ones
+                ]
             of_leaf = partial(_apart, k, count) if after else partial(_together, k)
             moved, sums, made = leaves.map(
                 run, of_leaf, tuple(holds.values()), write, sparse == "lazy", whole, bool(after)
@@ -232,22 +249,15 @@ def optimizer(
         for name, old in before.items():
             after_step = {dtype.name: getattr(row, name) for dtype, row in k.items()}
             new[name] = old | {dtype: jnp.where(is_update, x, old[dtype]) for dtype, x in after_step.items()}
+        if finite is not None:
+            new |= {name: select(finite, new[name], held[name]) for name in new if name not in trees}
+            new["skipped"] = jnp.where(finite, held["skipped"], optax.safe_increment(held["skipped"]))
         own = own._replace(**{name: new[name] for name in kind._fields})
         if has_extras:
             extras = extras._replace(**{name: value for name, value in new.items() if name in extras._fields})
         return new_w, (own, extras, *rest)
 
-    def step_if_finite(
-        params: Any, grads: Any, state: Any, *, write: bool = True, **given: Any
-    ) -> tuple[Any, Any]:
-        new_w, (own, extras, *rest) = step(params, grads, state, write=write, **given)
-        finite, skipped = all_finite(grads, on.axis_name), extras.skipped
-        old_w = params if write else jax.tree.map(jnp.zeros_like, new_w)
-        new_w, own, extras = select(finite, (new_w, own, extras), (old_w, *state[:2]))
-        extras = extras._replace(skipped=jnp.where(finite, skipped, optax.safe_increment(skipped)))
-        return new_w, (own, extras, *rest)
-
-    return Step(init, step_if_finite if gate else step)
+    return Step(init, step)
 
 
 class Numbers(SimpleNamespace):
