@@ -188,7 +188,8 @@ def test_one_gradient_that_is_not_finite_stops_all_variables_and_is_counted(mode
 
 def test_a_skipped_call_does_not_constrain() -> None:
     """A constraint that moves what it is given twice is seen."""
-    v = keras.Variable([8.0], constraint=lambda w: w / 2)
+    v = variable([8.0])
+    v.constraint = lambda w: w / 2
     optimizer = make("sgd", learning_rate=1.0, skip_nonfinite=True)
     for value in (0.0, np.nan):
         optimizer.apply([one(value)], [v])

@@ -250,5 +250,5 @@ def test_a_scale_that_is_passed_anew_shrinks_after_a_call_that_is_skipped(sgd: D
         return (new_w, new, jnp.where(new[1].skipped > state[1].skipped, scale / 2, scale * 2)), None
 
     w = jnp.zeros(1)
-    (w, state, scale), _ = jax.lax.scan(trained, (w, init(w), jnp.float32(2.0**126)), jnp.array([1.0, 8.0, 1.0]))
-    assert (float(w[0]), int(state[0].count), int(state[1].skipped)) == (-2.0, 2, 1) and scale == 2.0**127
+    (w, state, scale), _ = jax.lax.scan(trained, (w, init(w), jnp.float32(2.0**99)), jnp.array([1.0, 2.0**30, 1.0]))
+    assert (float(w[0]), int(state[0].count), int(state[1].skipped)) == (-2.0, 2, 1) and scale == 2.0**100
