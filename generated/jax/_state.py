@@ -15,9 +15,9 @@ import numpy as np
 def export_state(state: Any) -> dict[str, np.ndarray]:
     """The state that an optimizer of this folder has in `state`, which may hold more around it.
 
-    Keys: `iterations` (calls), `skipped` where calls may be, and `updates/<parameter>`, all int64, `slots/<slot>/<parameter>`, and
-    `scalars/<slot>` for numbers that are kept (the longest, of those of several dtypes). A parameter is called by its
-    path in the tree, joined by "/", and a slot as in the rule.
+    Keys: `iterations` (calls), `skipped` where calls may be, and `updates/<parameter>`, all int64;
+    `slots/<slot>/<parameter>`, and `scalars/<slot>` for numbers that are kept (the longest, of those of several
+    dtypes). A parameter is called by its path in the tree, joined by "/", and a slot as in the rule.
 
     Raises:
         ValueError: there is no such state in `state`, or several.

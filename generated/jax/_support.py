@@ -97,7 +97,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @partial(jax.jit, static_argnames=("leaf", "sums", "on", "write"))
 def if_finite(finite: Any, w: Any, g: Any, *beside: Any, leaf: Any, sums: bool, on: On, write: bool) -> Any:
-    """What `leaf` returns, but for w (or its update) and slots as they are unless `finite`: in one pass over the leaf."""
+    """What `leaf` returns; unless `finite` w and slots as they are, and an update of zero."""
     made = leaf.__wrapped__(w, g, *beside, on=on, write=write)
     new, found = made if sums else (made, {})
     if new is not None:

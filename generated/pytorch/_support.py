@@ -118,8 +118,8 @@ class Optimizer(torch.optim.Optimizer):
         """The state as copied arrays by name. Parameters that have none yet give its beginning.
 
         `iterations` and `updates/<parameter>` are int64 scalars, as is `skipped` where calls may be;
-        `slots/<slot>/<parameter>` are arrays of the parameter's shape. <parameter>: its name with "/" for ".",
-        or its number, if it has no name.
+        `slots/<slot>/<parameter>` are arrays of the parameter's shape. <parameter>: its name with "/" for
+        ".", or its number, if it has no name.
         """
         return exported(self)
 
@@ -306,11 +306,11 @@ class Optimizer(torch.optim.Optimizer):
         ]
         finite = self._all_finite(groups)
         if torch.compiler.is_compiling() or any(group["capturable"] for group in groups):
-            if self._counted(groups)[0] is not None or groups[0]["differentiable"]:
-                raise NotImplementedError(
-                    f"{self._gate}=True with {self._every}={groups[0].get(self._every)!r} and differentiable="
-                    f"{groups[0]['differentiable']} is not implemented yet for steps that are captured or compiled"
-                )
+            waits = self._counted(groups)[0] is not None
+            if waits or groups[0]["differentiable"]:
+                beside = f"{self._every}={groups[0][self._every]!r}" if waits else "differentiable=True"
+                given = f"{self._gate}=True with {beside}"
+                raise NotImplementedError(f"{given} is not implemented yet for captured or compiled steps")
             written = [x for w, state in states for x in (w, *state.values())]
             step_or_stay(finite, written, lambda: self._step(groups, inputs))
         elif self._skips_on_device():
@@ -1106,7 +1106,7 @@ def gathered(g: Tensor, *tensors: Any) -> Iterator[tuple[Any, ...]]:
 
 
 def all_finite(gradients: Iterable[Tensor]) -> Tensor:
-    """Whether every element of all of them is finite: a truth value on a device. Nothing overflows on the way."""
+    """Whether every element of all of them is finite: a truth value on a device. Nothing overflows here."""
     of_kinds: dict[Any, list[Tensor]] = {}
     for g in gradients:
         x = g._values() if g.is_sparse else g

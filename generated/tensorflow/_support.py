@@ -840,7 +840,7 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         return float64(value)
 
     def _every(self, calls: int | None) -> tf.Tensor | None:
-        """Whether this call is the last of `calls` in a row, and not skipped; None, which is always, if neither is asked."""
+        """Whether this call is the last of `calls` in a row, and not skipped; None for always."""
         passed: tf.Tensor | None = self._shared.get("gate", lambda: None)
         is_last = None if calls is None else tf.equal((self._iterations.value + 1) % calls, 0)
         return passed if is_last is None else is_last if passed is None else tf.logical_and(is_last, passed)
@@ -881,8 +881,9 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         """The state as NumPy arrays, by names that all frameworks share.
 
         Returns:
-            `iterations` (int64: calls), `skipped` (int64) where calls may be, `updates/<variable>` (int64: that variable's steps), `slots/<slot>/<variable>`
-            in the slot's dtype, and `scalars/<slot>`; a variable is named by its path.
+            `iterations` (int64: calls), `skipped` (int64) where calls may be, `updates/<variable>` (int64: that
+            variable's steps), `slots/<slot>/<variable>` in the slot's dtype, and `scalars/<slot>`; a variable is named
+            by its path.
 
         Raises:
             ValueError: the optimizer is not built, or two variables have the same path.
