@@ -305,11 +305,10 @@ class Optimizer(torch.optim.Optimizer):
             (w, self._state_of(w, group)) for group in groups for w in group["params"] if w.grad is not None
         ]
         finite = self._all_finite(groups)
-        if torch.compiler.is_compiling() or any(group["capturable"] for group in groups):
-            waits = self._counted(groups)[0] is not None
-            if waits or groups[0]["differentiable"]:
-                beside = f"{self._every}={groups[0][self._every]!r}" if waits else "differentiable=True"
-                given = f"{self._gate}=True with {beside}"
+        asks = self._counted(groups)[0] is not None  # what counts calls on the host is told there
+        if not asks and (torch.compiler.is_compiling() or any(group["capturable"] for group in groups)):
+            if groups[0]["differentiable"]:
+                given = f"{self._gate}=True with differentiable=True"
                 raise NotImplementedError(f"{given} is not implemented yet for captured or compiled steps")
             written = [x for w, state in states for x in (w, *state.values())]
             step_or_stay(finite, written, lambda: self._step(groups, inputs))

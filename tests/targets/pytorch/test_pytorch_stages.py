@@ -258,11 +258,11 @@ def test_a_scaler_skips_before_the_optimizer_does(sgd: Any) -> None:
     assert [int(optimizer.state[ws[0]][name]) for name in ("step", "skipped")] == [2, 0]
 
 
-def test_captured_steps_do_not_accumulate_and_skip(sgd: Any) -> None:
+def test_captured_steps_are_not_differentiable_and_skip(sgd: Any) -> None:
     ws = pair()
-    optimizer = sgd(ws, skip_nonfinite=True, gradient_accumulation_steps=2, capturable=True)
+    optimizer = sgd(ws, skip_nonfinite=True, differentiable=True, capturable=True)
     give(ws, 1.0, 1.0)
-    with pytest.raises(NotImplementedError, match="skip_nonfinite=True with gradient_accumulation_steps=2"):
+    with pytest.raises(NotImplementedError, match="skip_nonfinite=True with differentiable=True"):
         optimizer.step()
 
 
