@@ -1001,6 +1001,9 @@ class Tensors:
     def sum(self, axis: int, keepdim: bool) -> "Tensors":
         return self.map(lambda x: x.sum(axis, keepdim=keepdim))
 
+    def amax(self, axis: int, keepdim: bool) -> "Tensors":
+        return self.map(lambda x: x.amax(axis, keepdim=keepdim))
+
     @property
     def mT(self) -> "Tensors":
         return self.map(lambda x: x.mT)

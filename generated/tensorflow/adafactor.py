@@ -55,6 +55,7 @@ class Adafactor(_support.Optimizer):
         use_ema: keep a moving average of the weights.
         skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
         sparse: "dense", as None: an IndexedSlices is made dense.
+        fused: True updates all variables by one kernel in C++, built where there is none; None if it was built before.
 
     Raises ValueError for an argument that is out of its bounds.
     """
@@ -272,6 +273,7 @@ class Adafactor(_support.Optimizer):
         name: str | None = None,
         *,
         sparse: str | None = None,
+        fused: bool | None = None,
         skip_nonfinite: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -288,6 +290,7 @@ class Adafactor(_support.Optimizer):
             gradient_accumulation_steps=gradient_accumulation_steps,
             name=name,
             sparse=sparse,
+            fused=fused,
             **kwargs,
         )
         self.beta_2_decay = beta_2_decay

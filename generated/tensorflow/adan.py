@@ -46,6 +46,7 @@ class Adan(_support.Optimizer):
         use_ema: keep a moving average of the weights.
         skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
         sparse: "lazy" updates only the rows that an IndexedSlices names, "dense" all; None is lazy where it can be.
+        fused: True updates all variables by one kernel in C++, built where there is none; None if it was built before.
 
     Raises ValueError for an argument that is out of its bounds.
     """
@@ -245,6 +246,7 @@ class Adan(_support.Optimizer):
         name: str | None = None,
         *,
         sparse: str | None = None,
+        fused: bool | None = None,
         skip_nonfinite: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -261,6 +263,7 @@ class Adan(_support.Optimizer):
             gradient_accumulation_steps=gradient_accumulation_steps,
             name=name,
             sparse=sparse,
+            fused=fused,
             **kwargs,
         )
         self.beta_1 = beta_1

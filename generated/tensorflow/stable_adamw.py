@@ -41,6 +41,7 @@ class StableAdamW(_support.Optimizer):
         use_ema: keep a moving average of the weights.
         skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
         sparse: "dense", as None: an IndexedSlices is made dense.
+        fused: True updates all variables by one kernel in C++, built where there is none; None if it was built before.
 
     Raises ValueError for an argument that is out of its bounds.
     """
@@ -231,6 +232,7 @@ class StableAdamW(_support.Optimizer):
         name: str | None = None,
         *,
         sparse: str | None = None,
+        fused: bool | None = None,
         skip_nonfinite: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -247,6 +249,7 @@ class StableAdamW(_support.Optimizer):
             gradient_accumulation_steps=gradient_accumulation_steps,
             name=name,
             sparse=sparse,
+            fused=fused,
             **kwargs,
         )
         self.beta_1 = beta_1

@@ -24,7 +24,7 @@ from optloom.codegen.conformance.protocol import load_module
 from optloom.codegen.discovery import discover
 from optloom.codegen.ir.nodes import Fn, Hyperparameter, Literal, Op, Program, walk
 from optloom.spec.declarations import Peer
-from optloom.spec.guards import HasAxes, atoms
+from optloom.spec.guards import Given, HasAxes, atoms
 from optloom.spec.rule import Rule
 from optloom.spec.stages import PIPELINE
 
@@ -56,6 +56,11 @@ class Meeting:
         everywhere = {s.name for s in self.program.slots if not any(isinstance(a, HasAxes) for a in atoms(s.when))}
         return {name: theirs for name, theirs in self.peer.slots.items() if name in everywhere}
 
+    def kept(self, given: Numbers) -> dict[str, str]:
+        """Those of `slots` that exist with the numbers `given`: a peer may keep what is switched off."""
+        off = {Given(hyper.name) for hyper in self.program.hypers if given.get(hyper.name) in (None, hyper.off)}
+        return {name: theirs for name, theirs in self.slots.items() if self.program.slot(name).when not in off}
+
     def theirs(self) -> Any:
         """The peer itself."""
         module, _, name = self.peer.path.rpartition(".")
@@ -63,8 +68,14 @@ class Meeting:
 
     @property
     def rate_falls(self) -> bool:
-        """Whether the peer takes a learning rate that changes: what is called otherwise is a number."""
-        return self.peer.names.get("learning_rate", "learning_rate") == "learning_rate"
+        """Whether the peer takes a learning rate that changes: what is called otherwise is a number, and so is what
+        optax computes with at once."""
+        if self.peer.names.get("learning_rate", "learning_rate") != "learning_rate":
+            return False
+        try:
+            return self.peer.ecosystem != "optax" or bool(self.theirs()(learning_rate=lambda count: 1.0))
+        except TypeError:
+            return False
 
     def signature(self) -> dict[str, inspect.Parameter]:
         return dict(inspect.signature(self.theirs()).parameters)

@@ -74,4 +74,5 @@ def _features(rule: type[Rule]) -> frozenset[object]:
     own |= {("peer", peer.ecosystem, bool(peer.dialect), bool(peer.otherwise)) for peer in rule.peers}
     nodes = [node for region in program.regions for s in region.statements for node in walk(s.value)]
     own |= {node.fn for node in nodes if isinstance(node, Op)}
-    return frozenset(own | {(type(node), node.over) for node in nodes if isinstance(node, (Reduce, Length))})
+    own |= {(type(node), node.over) for node in nodes if isinstance(node, Length)}
+    return frozenset(own | {(node.to, node.over) for node in nodes if isinstance(node, Reduce)})
