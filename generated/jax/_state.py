@@ -37,7 +37,8 @@ def state(
     """
 
     def named(kind: Kind) -> Kind:
-        fields = [name for name in (*kind._fields, *extras._fields) if name not in ("count", "iterations")]
+        counts = ("count", "iterations", "skipped")
+        fields = [name for name in (*kind._fields, *extras._fields) if name not in counts]
         kind.in_rule = MappingProxyType({**IN_RULE, **in_rule})
         called = {name: kind.in_rule.get(name, name) for name in fields}
         kind.slots_in_rule = MappingProxyType({name: called[name] for name in fields if name not in scalars})
