@@ -1,6 +1,6 @@
 """State of one framework's optimizer as another's: parameters renamed, their axes permuted.
 
-The state is what `export_state` gives: `iterations`, `updates/<parameter>`, `slots/<slot>/<parameter>`,
+The state is what `export_state` gives: `iterations`, `skipped`, `updates/<parameter>`, `slots/<slot>/<parameter>`,
 `scalars/<slot>`. Moves say how parameters are called on the other side, and how their axes lie there; they are kept in
 a TOML file:
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ConversionError", "Move", "convert_file", "convert_state", "read_moves"]
 
-WHOLE = ("iterations",)
+WHOLE = ("iterations", "skipped")
 SCALARS = "scalars/"
 PER_PARAMETER = re.compile(r"(updates/|slots/[^/]+/)(.+)")
 
@@ -96,8 +96,8 @@ def _converted(key: str, array: NDArray[Any], moves: Sequence[Move], used: set[i
     parts = PER_PARAMETER.fullmatch(key)
     if parts is None:
         raise ConversionError(
-            f"{key}: not a key of a state; those are iterations, updates/<parameter>, slots/<slot>/<parameter>, "
-            "scalars/<slot>"
+            f"{key}: not a key of a state; those are iterations, skipped, updates/<parameter>, "
+            "slots/<slot>/<parameter>, scalars/<slot>"
         )
     kind, parameter = parts.groups()
     for index, move in enumerate(moves):

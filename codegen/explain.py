@@ -17,7 +17,7 @@ from .ir.text import program_text
 from .passes.fission import phases
 from .passes.joined import joined
 from .passes.rates import environment, rate_of
-from .passes.traffic import Phase, bytes_moved
+from .passes.traffic import Phase, bytes_moved, gate_phase
 
 RATES = ("per step", "per tensor", "per element")
 FLOAT32 = 4
@@ -118,7 +118,7 @@ def memory_traffic(
     `program`: of `rule`, compiled under `settings`. `all_on`: those with all stages on as well.
     """
     region = joined(program)
-    found = phases(program, region)
+    found = (*gate_phase(program), *phases(program, region))
     moved: dict[str, list[int]] = {"default": _moved(program, found)}
     for hyper in program.hypers:
         if hyper.optional:
@@ -161,4 +161,4 @@ def _moved(program: Program, found: Sequence[Phase], given: frozenset[str] = fro
 
 def _of_variant(rule: type[Rule], settings: Settings, option: str, value: bool | str) -> list[int]:
     program = compile_rule(rule, settings=replace(settings, options={option: value}))
-    return _moved(program, phases(program, joined(program)))
+    return _moved(program, (*gate_phase(program), *phases(program, joined(program))))

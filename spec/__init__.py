@@ -24,10 +24,10 @@ from .functions import (
     where,
 )
 from .guards import has_axes, negation
-from .rule import Composition, Every, Rule, Stage
+from .rule import AllFinite, Composition, Every, Rule, Stage
 
 __all__ = [
-    "Composition", "Every", "Hyper", "Input", "Location", "Option", "Peer", "Rule", "Slot", "SpecError", "Stage",
-    "Value", "both", "equal", "exp", "has_axes", "largest", "length", "log", "matmul", "maximum", "mean", "minimum",
-    "negation", "norm", "old", "remainder", "sign", "sqrt", "tanh", "total", "transpose", "where",
+    "AllFinite", "Composition", "Every", "Hyper", "Input", "Location", "Option", "Peer", "Rule", "Slot", "SpecError",
+    "Stage", "Value", "both", "equal", "exp", "has_axes", "largest", "length", "log", "matmul", "maximum", "mean",
+    "minimum", "negation", "norm", "old", "remainder", "sign", "sqrt", "tanh", "total", "transpose", "where",
 ]  # fmt: skip

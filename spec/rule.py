@@ -25,6 +25,14 @@ class Every:
     hyper: str
 
 
+@dataclass(frozen=True, slots=True)
+class AllFinite:
+    """The calls in which every element of every gradient is finite, as it was given: the predicate `name`. In others
+    nothing changes but the number of them, which targets keep as `skipped`. Only the outermost stage may have it."""
+
+    name: str
+
+
 class Interpreter(Protocol):
     """Gives the declarations and functions of a rule their meaning while `step` runs."""
 
@@ -40,7 +48,7 @@ class Interpreter(Protocol):
     def branch(self, guard: Guard, chosen: Callable[[], Value], other: Callable[[], Value]) -> Value: ...
     def enter(self, guard: Guard) -> None: ...
     def leave(self) -> None: ...
-    def region(self, predicate: Every) -> None:
+    def region(self, predicate: Every | AllFinite) -> None:
         """From here on, statements run only in calls for which `predicate` holds."""
         ...
 
@@ -127,7 +135,7 @@ class Stage(Layer):
     """Whether it reads the parameter that the layers inside it return, which is then a value with a name."""
     needs: ClassVar[tuple[str, ...]] = ()
     """Hyperparameters of the rule that the stage reads; around a rule without them it does not exist."""
-    region: ClassVar[Every | None] = None
+    region: ClassVar[Every | AllFinite | None] = None
 
     def every_call(self, w: Value, g: Value) -> None:
         """Statements that run in every call, before the region."""

@@ -22,7 +22,7 @@ import sympy
 from .declarations import Hyper, Input, Option, OptionView, Slot, Value
 from .errors import Location, SpecError, author_location
 from .guards import ALWAYS, Given, Guard, conjunction, describe, implies, negation
-from .rule import Composition, Every, location_of
+from .rule import AllFinite, Composition, Every, location_of
 
 
 class Kind(StrEnum):
@@ -84,12 +84,21 @@ class TracedRegion:
     statements: list[Statement] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class TracedGate:
+    """Where `guard` says it applies, calls in which `predicate` does not hold change nothing but its counter."""
+
+    predicate: AllFinite
+    guard: Guard
+
+
 @dataclass
 class Trace:
     """The program of a composition, before it is frozen."""
 
     composition: Composition
     regions: list[TracedRegion]
+    gate: TracedGate | None = None
 
 
 class Traced:
@@ -201,6 +210,7 @@ class Tracer:
     def __init__(self, composition: Composition) -> None:
         self.composition = composition
         self.regions = [TracedRegion(None, ALWAYS)]
+        self.gate: TracedGate | None = None
         self._guards: list[Guard] = []
         self._stored: set[str] = set()
         self._ever_stored: set[str] = set()
@@ -227,7 +237,13 @@ class Tracer:
     def leave(self) -> None:
         self._guards.pop()
 
-    def region(self, predicate: Every) -> None:
+    def region(self, predicate: Every | AllFinite) -> None:
+        if isinstance(predicate, AllFinite):
+            if self.gate or self.regions != [TracedRegion(None, ALWAYS)]:
+                message = f"'{predicate.name}' decides about whole calls, but something comes before it"
+                raise SpecError(message, location_of(self.composition.layers[0]), "make its stage the outermost")
+            self.gate = TracedGate(predicate, self.guard)
+            return
         self.regions.append(TracedRegion(predicate, self.guard))
         self._stored.clear()
 
@@ -398,7 +414,7 @@ def trace(composition: Composition) -> Trace:
     expression = tracer.checked(cast(Value, result), ALWAYS, result.location)
     tracer.regions[-1].statements.append(Statement("w", expression, ALWAYS, result.location, is_store=True))
     _check_complete(tracer)
-    return Trace(composition, tracer.regions)
+    return Trace(composition, tracer.regions, tracer.gate)
 
 
 HINTS: Mapping[type[Exception], str] = {

@@ -160,6 +160,8 @@ def _guards(program: Program) -> list[Guard]:
         found.append(region.guard)
         for statement in (*region.scalars, *region.statements):
             found += [*guards_of(statement.value), statement.guard]
+    if program.gate:
+        found.append(program.gate.guard)
     return found
 
 

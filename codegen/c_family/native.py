@@ -238,7 +238,7 @@ def _episode(job: Job, episode: Episode, library: Library, call: Call) -> list[S
         call(state, f"step_{job.dtype}")
         found = {name: _copies(arrays) for name, arrays in slots.items()}
         found |= {name: [np.array(getattr(state.row, name), compute)] for name in scalars}
-        snapshots.append(Snapshot(_copies(parameters), found, state.row.t))
+        snapshots.append(Snapshot(_copies(parameters), found, state.row.t, getattr(state.row, "skipped", 0)))
     return snapshots
 
 

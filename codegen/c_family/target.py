@@ -92,6 +92,7 @@ def _context(program: Program, dialect: Dialect, prefix: str) -> dict[str, Any]:
         "scalars": replace(computed, fields=(*computed.fields, *of_rows)), "scalar_helpers": scalar_helpers,
         "double_words": functions_for(scalar for region in program.regions for scalar in region.scalars),
         "helpers": helpers,
+        "gate": switches.constant(program.gate.guard) if program.gate else "",
         "start": start, "every_call": every_call, "updates": updates,
         "passes": tuple(each for each in (start, every_call, *updates) if each),
         "last": next(update for update in reversed(updates) if update.lines),
@@ -122,6 +123,12 @@ def _note(hyper: Hyperparameter) -> str:
     return ", ".join(part for part in (hyper.doc, default) if part)
 
 
+def _counters(program: Program) -> list[str]:
+    """The row's counters, in order."""
+    iterations = ["iterations"] if program.update.predicate else []
+    return [*iterations, "t", *(["skipped"] if program.gate else [])]
+
+
 def _start(init: Literal | Ref) -> float | str:
     """A number, or the name of the hyperparameter that it is."""
     return init.name if isinstance(init, Ref) else float(init.value)
@@ -136,7 +143,7 @@ def _interface(
         "hypers": [
             {"name": h.name, "type": "int64" if h.integer else "float64", "default": h.default} for h in program.hypers
         ],
-        "counters": [{"name": name} for name in (("iterations",) if program.update.predicate else ()) + ("t",)],
+        "counters": [{"name": name} for name in _counters(program)],
         "options": [{"name": option.name, "default": option.default} for option in program.options],
         "switches": [switch.describe(program) for switch in switches.all.values()],
         "slots": [

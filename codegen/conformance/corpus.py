@@ -74,10 +74,18 @@ def grouped(dtype: str, features: frozenset[str]) -> list[tuple[Tensor, ...]]:
     """The tensors of each optimizer that a rule is run on; `features`: what it sums over (see `value.Engine`).
 
     Without sums, the kinds are told apart by nothing, and make few tensors (compilers are slow on many). With sums over
-    all tensors, every adversarial kind gets an optimizer of its own.
+    all tensors, every adversarial kind gets an optimizer of its own; with a gate, those whose gradients are not finite.
     """
     every = tensors(dtype)
-    if not features - {"library"}:
+    if "gate" in features and "tensors" not in features:
+        closed = [part for part in every if not np.isfinite(part.gradient).all()]
+        open_ = tuple(part for part in every if part not in closed)
+        return [*_without_gate(open_, features), *((part,) for part in closed)]
+    return _without_gate(every, features)
+
+
+def _without_gate(every: tuple[Tensor, ...], features: frozenset[str]) -> list[tuple[Tensor, ...]]:
+    if not features - {"library", "gate"}:
         shaped = tuple(part for part in every if part.name in REPRESENTATIVE)
         return [(*shaped, merged(tuple(part for part in every if part not in shaped), "mixed"))]
     if "tensors" not in features:

@@ -250,8 +250,10 @@ def judge(
         else:
             name, array, expected, names, tensor = found
             judgement.add(name, array, expected, steps, names, tensor)
-    for snapshot, count in zip(actual, steps, strict=True):
-        if snapshot.updates != count:
-            judgement.complaints.append(f"counts {snapshot.updates} updates, expected {count}")
+    for snapshot, step in zip(actual, steps, strict=True):
+        updates, skipped = step - outcome.is_skipped, int(outcome.is_skipped)
+        if (snapshot.updates, snapshot.skipped) != (updates, skipped):
+            counted = f"{snapshot.updates} updates and {snapshot.skipped} skipped calls"
+            judgement.complaints.append(f"counts {counted}, expected {updates} and {skipped}")
             break
     return judgement.settle()

@@ -74,7 +74,7 @@ def with_spread(outcome: Outcome, configuration: Configuration, batch: Batch) ->
     arithmetic = Perturbed(FORMATS[compute_dtype(configuration.dtype)], calls=RUNS * calls, bits=bits)
     storage = Perturbed(FORMATS[configuration.dtype], calls=RUNS * calls, bits=bits)
     noisy = carry_out(configuration, many, arithmetic, storage)
-    sums = bool(outcome.features - {"library"})
+    sums = bool(outcome.features - {"library", "gate"})
 
     def add(expected: Expected | None, part: Part | None) -> Expected | None:
         if expected is None or part is None:
@@ -94,7 +94,7 @@ def with_spread(outcome: Outcome, configuration: Configuration, batch: Batch) ->
             name: [add(e, part) for e, part in zip(parts, noisy.slots[name], strict=True)]
             for name, parts in outcome.slots.items()
         }
-    return Outcome([e for e in parameters if e is not None], slots, outcome.features)
+    return Outcome([e for e in parameters if e is not None], slots, outcome.features, outcome.is_skipped)
 
 
 def _spread(part: Part, expected: Expected, calls: int) -> Wide:

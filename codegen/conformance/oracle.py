@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from optloom.spec.declarations import Hyper, Input, Option, Slot, Value
 from optloom.spec.errors import SpecError, author_location
 from optloom.spec.guards import Flag, Given, Guard, HasAxes, Is, evaluate, negation
-from optloom.spec.rule import Composition, Every
+from optloom.spec.rule import AllFinite, Composition, Every
 
 from .exact import ZERO, Arithmetic, Flags, Part, number, of_floats, of_numbers, precisely
 from .formats import FORMATS, Wide
@@ -78,8 +78,8 @@ class Configuration:
 
     def periods(self) -> list[int]:
         """Every how many calls the regions of this optimizer run."""
-        regions = [stage.region for stage in self.composition.stages if stage.region and self.holds(stage.guard(), 0)]
-        return [int(self.hypers[region.hyper] or 1) for region in regions]
+        regions = [stage.region for stage in self.composition.stages if self.holds(stage.guard(), 0)]
+        return [int(self.hypers[region.hyper] or 1) for region in regions if isinstance(region, Every)]
 
     def start(self, parameters: Sequence[Array]) -> Slots:
         """The slots of a fresh optimizer: arrays of the compute dtype."""
@@ -139,16 +139,18 @@ class Expected:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The state after the calls of a batch. `features`: what the rule sums over, and whether it calls a library."""
+    """The state after the calls of a batch. `features`: what the rule sums over, whether it calls a library, and
+    whether a gate decides about calls. `is_skipped`: whether it let none of these through."""
 
     parameters: list[Expected]
     slots: dict[str, list[Expected | None]]
     features: frozenset[str]
+    is_skipped: bool = False
 
     def only(self, call: int) -> Outcome:
         """One call of the batch."""
         slots = {name: [part and part.only(call) for part in parts] for name, parts in self.slots.items()}
-        return Outcome([part.only(call) for part in self.parameters], slots, self.features)
+        return Outcome([part.only(call) for part in self.parameters], slots, self.features, self.is_skipped)
 
 
 class _Running:
@@ -162,7 +164,7 @@ class _Running:
         self.found = dict(self.slots)
         self.names: dict[str, Exact | Condition] = {}
         self.guards: list[Guard] = []
-        self.active = True
+        self.active, self.is_skipped = True, False
 
     def _holds(self, guard: Guard, tensor: int) -> bool:
         return self.configuration.holds(guard, len(self.shapes[tensor]))
@@ -261,11 +263,17 @@ class _Running:
     def leave(self) -> None:
         self.guards.pop()
 
-    def region(self, predicate: Every) -> None:
+    def region(self, predicate: Every | AllFinite) -> None:
         self.found = dict(self.slots)
-        if all(self._holds(guard, 0) for guard in self.guards):
+        if not all(self._holds(guard, 0) for guard in self.guards):
+            return
+        if isinstance(predicate, AllFinite):
+            self.engine.features.add("gate")
+            self.is_skipped = not all(bool(np.isfinite(g).all()) for g in self.batch.gradients)
+            self.active = not self.is_skipped
+        else:
             period = int(self.configuration.hypers[predicate.hyper] or 1)
-            self.active = bool((self.batch.calls[0] + 1) % period == 0)
+            self.active = self.active and bool((self.batch.calls[0] + 1) % period == 0)
 
     def hand_over(self, name: str, guard: Guard, new: Value, before: Value) -> Value:
         return new if self._holds(guard, 0) else before
@@ -289,6 +297,7 @@ class Stepped:
     parameters: list[Part]
     slots: dict[str, Parts]
     features: frozenset[str]
+    is_skipped: bool
 
 
 def carry_out(configuration: Configuration, batch: Batch, arithmetic: Arithmetic, storage: Arithmetic) -> Stepped:
@@ -299,7 +308,8 @@ def carry_out(configuration: Configuration, batch: Batch, arithmetic: Arithmetic
         t = running.counted(batch.updates + 1)
         new = configuration.stages_on.run(running, cast(Value, w), cast(Value, g), cast(Value, t))
         slots = {name: slot.parts for name, slot in running.slots.items() if name in batch.slots}
-        return Stepped(running.result(running.engine.wrap(new), w), slots, frozenset(running.engine.features))
+        result = running.result(running.engine.wrap(new), w)
+        return Stepped(result, slots, frozenset(running.engine.features), running.is_skipped)
 
 
 def step(configuration: Configuration, batch: Batch) -> Outcome:
@@ -315,7 +325,8 @@ def step(configuration: Configuration, batch: Batch) -> Outcome:
             name: [None if part is None else expected(part, calls) for part in parts]
             for name, parts in stepped.slots.items()
         }
-        return Outcome([expected(part, calls) for part in stepped.parameters], slots, stepped.features)
+        parameters = [expected(part, calls) for part in stepped.parameters]
+        return Outcome(parameters, slots, stepped.features, stepped.is_skipped)
 
 
 _HEAD = np.frompyfunc(float, 1, 1)

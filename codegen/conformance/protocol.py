@@ -100,12 +100,14 @@ class Job:
 class Snapshot:
     """The state after a call: arrays of the dtypes and shapes that the optimizer really keeps.
 
-    `updates`: the updates made so far, as the optimizer itself counts them.
+    `updates`: the updates made so far, as the optimizer itself counts them. `skipped`: the calls of this episode that
+    were not let through, counted likewise.
     """
 
     parameters: list[Array]
     slots: Slots
     updates: int
+    skipped: int = 0
 
 
 class Skip(Exception):

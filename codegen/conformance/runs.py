@@ -84,4 +84,5 @@ def _only(snapshot: Snapshot, tensors: list[int]) -> Snapshot:
             for name, arrays in snapshot.slots.items()
         },
         snapshot.updates,
+        snapshot.skipped,
     )

@@ -136,7 +136,11 @@ class RuleSuite:
         key = variant.name, case.name, calls, dtype
         if key not in self._questions:
             self._questions[key] = questions(self.composition, case, dtype, self.features(variant), calls)
-        return self._questions[key] if share.apart else self._questions[key][:1]
+        made = self._questions[key]
+        if share.apart:
+            return made
+        # Of a gate both sides are asked for: the first question whose calls it does not let through is one more.
+        return made[:1] + [q for q in made[1:] if "gate" in self.features(variant) and q.expected.is_skipped][:1]
 
     def answers(self, question: Question, dtype: Dtype, run: Callable[[Job], list[list[Snapshot]]]) -> Answers:
         """`run` fills in its own file and mode."""
@@ -188,7 +192,7 @@ def run_cell(
     where = (suite.name, share.variant.name, worker.target, mode.name, numerics, dtype)
     step, run = Result(Cell(*where, "step"), "BIT", True), Result(Cell(*where, "run"), "BIT", True)
     results = [step, run] if share.run_calls else [step]
-    sums = suite.features(share.variant)
+    sums = suite.features(share.variant) - {"gate"}
     needs_bits = numerics == "strict" and (not sums or (mode.follows_tree and "library" not in sums))
     try:
         for question in suite.questions(share, dtype):

@@ -53,6 +53,7 @@ def freeze(trace: Trace) -> Program:
             Region(region.predicate, region.guard, tuple(_statement(statement) for statement in region.statements))
             for region in trace.regions
         ),
+        gate=nodes.Gate(trace.gate.predicate, trace.gate.guard) if trace.gate else None,
         peers=rule.peers,
         source=Path(inspect.getsourcefile(rule) or "").name,
         stages=tuple(_stage(stage) for stage in composition.stages),

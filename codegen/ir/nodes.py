@@ -15,7 +15,7 @@ from typing import TypeAlias
 from optloom.spec.declarations import Peer, Shape
 from optloom.spec.errors import Location
 from optloom.spec.guards import ALWAYS, Flag, Given, Guard
-from optloom.spec.rule import Every
+from optloom.spec.rule import AllFinite, Every
 
 
 class Fn(StrEnum):
@@ -255,6 +255,15 @@ class Region:
 
 
 @dataclass(frozen=True, slots=True)
+class Gate:
+    """Where `guard` holds, a call in which `predicate` does not changes nothing but the number of such calls, which
+    targets keep as `skipped`. It is decided before anything else, of the gradients as they are given."""
+
+    predicate: AllFinite
+    guard: Guard
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
     """One optimizer: what it declares, and what it does in a step."""
 
@@ -265,6 +274,7 @@ class Program:
     slots: tuple[SlotInfo, ...]
     inputs: tuple[InputInfo, ...]
     regions: tuple[Region, ...]
+    gate: Gate | None = None
     formula: tuple[str, ...] = ()
     peers: tuple[Peer, ...] = ()
     source: str = ""

@@ -85,6 +85,9 @@ def program_text(program: Program) -> str:
         lines.append(
             f"  slot {slot.name}: {slot.shape}, {slot.storage}, starts as {TextPrinter().print(slot.init)}{when}"
         )
+    if program.gate:
+        when = f" if {describe(program.gate.guard)}"
+        lines.append(f"  gate {program.gate.predicate.name}{when}; else skipped <- skipped + 1")
     for region in program.regions:
         every = f"when {region.predicate.name}" if region.predicate else "every call"
         lines.append(f"  region: {every}")

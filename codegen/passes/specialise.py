@@ -46,8 +46,10 @@ def specialise(
     started = {slot.init.name for slot in program.slots if isinstance(slot.init, Ref)}
     gone = (_read(before.regions) | absent) - _read(regions) - started
     slots = ((slot, simplify(slot.when, known)) for slot in program.slots)
+    applies = simplify(program.gate.guard, known) if program.gate else None
     return replace(
         program,
+        gate=replace(program.gate, guard=applies) if program.gate and applies is not None else None,
         regions=tuple(region for region in regions if region.statements),
         options=tuple(option for option in program.options if option.name not in options),
         hypers=tuple(hyper for hyper in program.hypers if hyper.name not in gone),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from optloom.spec.guards import ALWAYS, Atom, Flag, Given, Guard, HasAxes, Is, evaluate
 
-from ..ir.nodes import Choose, Expression, Length, Let, Program, Reduced, Ref, Scope, Statement, Store, children
+from ..ir.nodes import Choose, Expression, Kind, Length, Let, Program, Reduced, Ref, Scope, Statement, Store, children
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,15 @@ class Phase:
     reads: tuple[str, ...]
     writes: tuple[str, ...]
     guards: tuple[Guard, ...] = (ALWAYS,)
+
+
+def gate_phase(program: Program) -> tuple[Phase, ...]:
+    """The pass that decides whether a call is made at all, if the program has one."""
+    if program.gate is None:
+        return ()
+    name, guard = program.gate.predicate.name, program.gate.guard
+    decided = Sum(name, Ref(Kind.GRADIENT, "g"), "tensors", 0, guard)
+    return (Phase((), (), (decided,), ("g",), (), (guard,)),)
 
 
 def bytes_moved(program: Program, phase: Phase, size: int = 4, given: frozenset[str] = frozenset()) -> int:

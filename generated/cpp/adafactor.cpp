@@ -61,6 +61,7 @@ struct AdafactorRow {
     int64_t ema_overwrite_frequency;
     int64_t iterations;  // calls
     int64_t t;  // updates
+    int64_t skipped;  // calls that changed nothing else, for a gradient that was not finite
 };
 
 // One parameter: contiguous arrays of `size` elements, null for slots that do not exist; its row's index.
@@ -96,6 +97,7 @@ enum AdafactorOption {
     ADAFACTOR_RELATIVE_STEP = 128,
     ADAFACTOR_EMA_OVERWRITE_FREQUENCY = 256,
     ADAFACTOR_EPSILON_AS_FLOOR = 512,
+    ADAFACTOR_SKIP_NONFINITE = 1024,
 };
 
 // The same for bindings.
@@ -117,12 +119,14 @@ extern "C" const char *const adafactor_interface = R"({
   ],
   "counters": [
     {"name": "iterations"},
-    {"name": "t"}
+    {"name": "t"},
+    {"name": "skipped"}
   ],
   "options": [
     {"name": "relative_step", "default": true},
     {"name": "epsilon_as_floor", "default": false},
-    {"name": "use_ema", "default": false}
+    {"name": "use_ema", "default": false},
+    {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
@@ -134,7 +138,8 @@ extern "C" const char *const adafactor_interface = R"({
     {"name": "weight_decay", "given": "weight_decay", "off": null},
     {"name": "relative_step", "option": "relative_step", "value": true},
     {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null},
-    {"name": "epsilon_as_floor", "option": "epsilon_as_floor", "value": true}
+    {"name": "epsilon_as_floor", "option": "epsilon_as_floor", "value": true},
+    {"name": "skip_nonfinite", "option": "skip_nonfinite", "value": true}
   ],
   "slots": [
     {"name": "r", "shape": "rows", "when": ["at_least_2_axes"]},
@@ -198,6 +203,7 @@ constexpr bool weight_decay = chosen_options & ADAFACTOR_WEIGHT_DECAY;
 constexpr bool relative_step = chosen_options & ADAFACTOR_RELATIVE_STEP;
 constexpr bool ema_overwrite_frequency = chosen_options & ADAFACTOR_EMA_OVERWRITE_FREQUENCY;
 constexpr bool epsilon_as_floor = chosen_options & ADAFACTOR_EPSILON_AS_FLOOR;
+constexpr bool skip_nonfinite = chosen_options & ADAFACTOR_SKIP_NONFINITE;
 
 using std::sqrt;
 
@@ -273,6 +279,8 @@ template <typename C, typename G> inline C gradient(const G &x, [[maybe_unused]]
 // The dtype of a parameter's copy if it has none.
 struct Nothing {};
 template <typename L> constexpr bool copies = !std::is_same_v<L, Nothing>;
+
+template <typename C> inline bool is_finite(C x) { return x - x == C(0); }
 
 template <typename X> inline X square(X x) { return x * x; }
 
@@ -999,12 +1007,29 @@ template <typename C> void write_counters(int64_t tensors, const AdafactorTensor
     }
 }
 
+// Whether every element of every gradient is finite.
+template <typename G> bool are_finite(int64_t tensors, const AdafactorTensor *tensor) {
+    const std::vector<Block> blocks = blocks_of(tensors, tensor);
+    int64_t others = 0;
+#pragma omp parallel for schedule(static) reduction(+ : others) if (blocks.size() > 1)
+    for (size_t i = 0; i < blocks.size(); ++i) {
+        const G *const g = static_cast<const G *>(tensor[blocks[i].tensor].g) + blocks[i].begin;
+#pragma omp simd reduction(+ : others)
+        for (int64_t j = 0; j < blocks[i].size; ++j) others += !is_finite(load(g[j]));
+    }
+    return others == 0;
+}
+
 template <typename T, typename G, typename L>
 int step(int64_t options, int64_t rows, AdafactorRow *row, int64_t tensors, const AdafactorTensor *tensor,
         double gradient_scale) {
     using C = Compute<T>;
     if (options != chosen_options) return OTHER_OPTIONS;
     if (!is_current(tensors, tensor, row)) return OTHER_COUNTERS;
+    if (skip_nonfinite && !are_finite<G>(tensors, tensor)) {
+        for (int64_t i = 0; i < rows; ++i) ++row[i].skipped;
+        return DONE;
+    }
     const C scale = C(gradient_scale);
     std::vector<Scalars<C>> scalars;
     for (int64_t i = 0; i < rows; ++i) scalars.push_back(advance<C>(row[i], options));

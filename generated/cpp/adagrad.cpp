@@ -49,6 +49,7 @@ struct AdagradRow {
     int64_t ema_overwrite_frequency;
     int64_t iterations;  // calls
     int64_t t;  // updates
+    int64_t skipped;  // calls that changed nothing else, for a gradient that was not finite
 };
 
 // One parameter: contiguous arrays of `size` elements, null for slots that do not exist; its row's index.
@@ -78,6 +79,7 @@ enum AdagradOption {
     ADAGRAD_LEARNING_RATE_DECAY = 256,
     ADAGRAD_EMA_OVERWRITE_FREQUENCY = 512,
     ADAGRAD_EPSILON_IN_ROOT = 1024,
+    ADAGRAD_SKIP_NONFINITE = 2048,
 };
 
 // The same for bindings.
@@ -98,12 +100,14 @@ extern "C" const char *const adagrad_interface = R"({
   ],
   "counters": [
     {"name": "iterations"},
-    {"name": "t"}
+    {"name": "t"},
+    {"name": "skipped"}
   ],
   "options": [
     {"name": "epsilon_in_root", "default": true},
     {"name": "decoupled_weight_decay", "default": true},
-    {"name": "use_ema", "default": false}
+    {"name": "use_ema", "default": false},
+    {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
@@ -116,7 +120,8 @@ extern "C" const char *const adagrad_interface = R"({
     {"name": "decoupled_weight_decay", "option": "decoupled_weight_decay", "value": true},
     {"name": "learning_rate_decay", "given": "learning_rate_decay", "off": 0},
     {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null},
-    {"name": "epsilon_in_root", "option": "epsilon_in_root", "value": true}
+    {"name": "epsilon_in_root", "option": "epsilon_in_root", "value": true},
+    {"name": "skip_nonfinite", "option": "skip_nonfinite", "value": true}
   ],
   "slots": [
     {"name": "accumulator", "shape": "parameter", "when": []},
@@ -167,6 +172,7 @@ constexpr bool decoupled_weight_decay = chosen_options & ADAGRAD_DECOUPLED_WEIGH
 constexpr bool learning_rate_decay = chosen_options & ADAGRAD_LEARNING_RATE_DECAY;
 constexpr bool ema_overwrite_frequency = chosen_options & ADAGRAD_EMA_OVERWRITE_FREQUENCY;
 constexpr bool epsilon_in_root = chosen_options & ADAGRAD_EPSILON_IN_ROOT;
+constexpr bool skip_nonfinite = chosen_options & ADAGRAD_SKIP_NONFINITE;
 
 using std::sqrt;
 
@@ -242,6 +248,8 @@ template <typename C, typename G> inline C gradient(const G &x, [[maybe_unused]]
 // The dtype of a parameter's copy if it has none.
 struct Nothing {};
 template <typename L> constexpr bool copies = !std::is_same_v<L, Nothing>;
+
+template <typename C> inline bool is_finite(C x) { return x - x == C(0); }
 
 template <typename X> inline X square(X x) { return x * x; }
 
@@ -612,12 +620,29 @@ template <typename C> void write_counters(int64_t tensors, const AdagradTensor *
     }
 }
 
+// Whether every element of every gradient is finite.
+template <typename G> bool are_finite(int64_t tensors, const AdagradTensor *tensor) {
+    const std::vector<Block> blocks = blocks_of(tensors, tensor);
+    int64_t others = 0;
+#pragma omp parallel for schedule(static) reduction(+ : others) if (blocks.size() > 1)
+    for (size_t i = 0; i < blocks.size(); ++i) {
+        const G *const g = static_cast<const G *>(tensor[blocks[i].tensor].g) + blocks[i].begin;
+#pragma omp simd reduction(+ : others)
+        for (int64_t j = 0; j < blocks[i].size; ++j) others += !is_finite(load(g[j]));
+    }
+    return others == 0;
+}
+
 template <typename T, typename G, typename L>
 int step(int64_t options, int64_t rows, AdagradRow *row, int64_t tensors, const AdagradTensor *tensor,
         double gradient_scale) {
     using C = Compute<T>;
     if (options != chosen_options) return OTHER_OPTIONS;
     if (!is_current(tensors, tensor, row)) return OTHER_COUNTERS;
+    if (skip_nonfinite && !are_finite<G>(tensors, tensor)) {
+        for (int64_t i = 0; i < rows; ++i) ++row[i].skipped;
+        return DONE;
+    }
     const C scale = C(gradient_scale);
     std::vector<Scalars<C>> scalars;
     for (int64_t i = 0; i < rows; ++i) scalars.push_back(advance<C>(row[i], options));

@@ -49,6 +49,7 @@ struct AdamaxRow {
     int64_t ema_overwrite_frequency;
     int64_t iterations;  // calls
     int64_t t;  // updates
+    int64_t skipped;  // calls that changed nothing else, for a gradient that was not finite
 };
 
 // One parameter: contiguous arrays of `size` elements, null for slots that do not exist; its row's index.
@@ -78,6 +79,7 @@ enum AdamaxOption {
     ADAMAX_DECOUPLED_WEIGHT_DECAY = 128,
     ADAMAX_EMA_OVERWRITE_FREQUENCY = 256,
     ADAMAX_EPSILON_IN_MAXIMUM = 512,
+    ADAMAX_SKIP_NONFINITE = 1024,
 };
 
 // The same for bindings.
@@ -98,12 +100,14 @@ extern "C" const char *const adamax_interface = R"({
   ],
   "counters": [
     {"name": "iterations"},
-    {"name": "t"}
+    {"name": "t"},
+    {"name": "skipped"}
   ],
   "options": [
     {"name": "epsilon_in_maximum", "default": false},
     {"name": "decoupled_weight_decay", "default": true},
-    {"name": "use_ema", "default": false}
+    {"name": "use_ema", "default": false},
+    {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
@@ -115,7 +119,8 @@ extern "C" const char *const adamax_interface = R"({
     {"name": "weight_decay", "given": "weight_decay", "off": null},
     {"name": "decoupled_weight_decay", "option": "decoupled_weight_decay", "value": true},
     {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null},
-    {"name": "epsilon_in_maximum", "option": "epsilon_in_maximum", "value": true}
+    {"name": "epsilon_in_maximum", "option": "epsilon_in_maximum", "value": true},
+    {"name": "skip_nonfinite", "option": "skip_nonfinite", "value": true}
   ],
   "slots": [
     {"name": "m", "shape": "parameter", "when": []},
@@ -167,6 +172,7 @@ constexpr bool weight_decay = chosen_options & ADAMAX_WEIGHT_DECAY;
 constexpr bool decoupled_weight_decay = chosen_options & ADAMAX_DECOUPLED_WEIGHT_DECAY;
 constexpr bool ema_overwrite_frequency = chosen_options & ADAMAX_EMA_OVERWRITE_FREQUENCY;
 constexpr bool epsilon_in_maximum = chosen_options & ADAMAX_EPSILON_IN_MAXIMUM;
+constexpr bool skip_nonfinite = chosen_options & ADAMAX_SKIP_NONFINITE;
 
 using std::abs;
 using std::sqrt;
@@ -243,6 +249,8 @@ template <typename C, typename G> inline C gradient(const G &x, [[maybe_unused]]
 // The dtype of a parameter's copy if it has none.
 struct Nothing {};
 template <typename L> constexpr bool copies = !std::is_same_v<L, Nothing>;
+
+template <typename C> inline bool is_finite(C x) { return x - x == C(0); }
 
 template <typename X> inline X square(X x) { return x * x; }
 
@@ -634,12 +642,29 @@ template <typename C> void write_counters(int64_t tensors, const AdamaxTensor *t
     }
 }
 
+// Whether every element of every gradient is finite.
+template <typename G> bool are_finite(int64_t tensors, const AdamaxTensor *tensor) {
+    const std::vector<Block> blocks = blocks_of(tensors, tensor);
+    int64_t others = 0;
+#pragma omp parallel for schedule(static) reduction(+ : others) if (blocks.size() > 1)
+    for (size_t i = 0; i < blocks.size(); ++i) {
+        const G *const g = static_cast<const G *>(tensor[blocks[i].tensor].g) + blocks[i].begin;
+#pragma omp simd reduction(+ : others)
+        for (int64_t j = 0; j < blocks[i].size; ++j) others += !is_finite(load(g[j]));
+    }
+    return others == 0;
+}
+
 template <typename T, typename G, typename L>
 int step(int64_t options, int64_t rows, AdamaxRow *row, int64_t tensors, const AdamaxTensor *tensor,
         double gradient_scale) {
     using C = Compute<T>;
     if (options != chosen_options) return OTHER_OPTIONS;
     if (!is_current(tensors, tensor, row)) return OTHER_COUNTERS;
+    if (skip_nonfinite && !are_finite<G>(tensors, tensor)) {
+        for (int64_t i = 0; i < rows; ++i) ++row[i].skipped;
+        return DONE;
+    }
     const C scale = C(gradient_scale);
     std::vector<Scalars<C>> scalars;
     for (int64_t i = 0; i < rows; ++i) scalars.push_back(advance<C>(row[i], options));

@@ -52,6 +52,7 @@ struct AdamWRow {
     int64_t ema_overwrite_frequency;
     int64_t iterations;  // calls
     int64_t t;  // updates
+    int64_t skipped;  // calls that changed nothing else, for a gradient that was not finite
 };
 
 // One parameter: contiguous arrays of `size` elements, null for slots that do not exist; its row's index.
@@ -82,6 +83,7 @@ enum AdamWOption {
     ADAMW_WEIGHT_DECAY = 128,
     ADAMW_EPSILON_HAT = 256,
     ADAMW_EMA_OVERWRITE_FREQUENCY = 512,
+    ADAMW_SKIP_NONFINITE = 1024,
 };
 
 // The same for bindings.
@@ -102,12 +104,14 @@ extern "C" const char *const adamw_interface = R"({
   ],
   "counters": [
     {"name": "iterations"},
-    {"name": "t"}
+    {"name": "t"},
+    {"name": "skipped"}
   ],
   "options": [
     {"name": "amsgrad", "default": false},
     {"name": "epsilon_hat", "default": true},
-    {"name": "use_ema", "default": false}
+    {"name": "use_ema", "default": false},
+    {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "amsgrad", "option": "amsgrad", "value": true},
@@ -119,7 +123,8 @@ extern "C" const char *const adamw_interface = R"({
     {"name": "global_clipnorm", "given": "global_clipnorm", "off": null},
     {"name": "weight_decay", "given": "weight_decay", "off": null},
     {"name": "epsilon_hat", "option": "epsilon_hat", "value": true},
-    {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null}
+    {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null},
+    {"name": "skip_nonfinite", "option": "skip_nonfinite", "value": true}
   ],
   "slots": [
     {"name": "m", "shape": "parameter", "when": []},
@@ -173,6 +178,7 @@ constexpr bool global_clipnorm = chosen_options & ADAMW_GLOBAL_CLIPNORM;
 constexpr bool weight_decay = chosen_options & ADAMW_WEIGHT_DECAY;
 constexpr bool epsilon_hat = chosen_options & ADAMW_EPSILON_HAT;
 constexpr bool ema_overwrite_frequency = chosen_options & ADAMW_EMA_OVERWRITE_FREQUENCY;
+constexpr bool skip_nonfinite = chosen_options & ADAMW_SKIP_NONFINITE;
 
 using std::sqrt;
 
@@ -248,6 +254,8 @@ template <typename C, typename G> inline C gradient(const G &x, [[maybe_unused]]
 // The dtype of a parameter's copy if it has none.
 struct Nothing {};
 template <typename L> constexpr bool copies = !std::is_same_v<L, Nothing>;
+
+template <typename C> inline bool is_finite(C x) { return x - x == C(0); }
 
 template <typename X> inline X square(X x) { return x * x; }
 
@@ -652,12 +660,29 @@ template <typename C> void write_counters(int64_t tensors, const AdamWTensor *te
     }
 }
 
+// Whether every element of every gradient is finite.
+template <typename G> bool are_finite(int64_t tensors, const AdamWTensor *tensor) {
+    const std::vector<Block> blocks = blocks_of(tensors, tensor);
+    int64_t others = 0;
+#pragma omp parallel for schedule(static) reduction(+ : others) if (blocks.size() > 1)
+    for (size_t i = 0; i < blocks.size(); ++i) {
+        const G *const g = static_cast<const G *>(tensor[blocks[i].tensor].g) + blocks[i].begin;
+#pragma omp simd reduction(+ : others)
+        for (int64_t j = 0; j < blocks[i].size; ++j) others += !is_finite(load(g[j]));
+    }
+    return others == 0;
+}
+
 template <typename T, typename G, typename L>
 int step(int64_t options, int64_t rows, AdamWRow *row, int64_t tensors, const AdamWTensor *tensor,
         double gradient_scale) {
     using C = Compute<T>;
     if (options != chosen_options) return OTHER_OPTIONS;
     if (!is_current(tensors, tensor, row)) return OTHER_COUNTERS;
+    if (skip_nonfinite && !are_finite<G>(tensors, tensor)) {
+        for (int64_t i = 0; i < rows; ++i) ++row[i].skipped;
+        return DONE;
+    }
     const C scale = C(gradient_scale);
     std::vector<Scalars<C>> scalars;
     for (int64_t i = 0; i < rows; ++i) scalars.push_back(advance<C>(row[i], options));

@@ -57,6 +57,7 @@ struct NadamRow {
     int64_t ema_overwrite_frequency;
     int64_t iterations;  // calls
     int64_t t;  // updates
+    int64_t skipped;  // calls that changed nothing else, for a gradient that was not finite
     double product;  // product of the momenta so far
 };
 
@@ -89,6 +90,7 @@ enum NadamOption {
     NADAM_DECOUPLED_WEIGHT_DECAY = 256,
     NADAM_MOMENTUM_DECAY = 512,
     NADAM_EMA_OVERWRITE_FREQUENCY = 1024,
+    NADAM_SKIP_NONFINITE = 2048,
 };
 
 // The same for bindings.
@@ -110,12 +112,14 @@ extern "C" const char *const nadam_interface = R"({
   ],
   "counters": [
     {"name": "iterations"},
-    {"name": "t"}
+    {"name": "t"},
+    {"name": "skipped"}
   ],
   "options": [
     {"name": "growing_momentum", "default": true},
     {"name": "decoupled_weight_decay", "default": true},
-    {"name": "use_ema", "default": false}
+    {"name": "use_ema", "default": false},
+    {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "growing_momentum", "option": "growing_momentum", "value": true},
@@ -128,7 +132,8 @@ extern "C" const char *const nadam_interface = R"({
     {"name": "weight_decay", "given": "weight_decay", "off": null},
     {"name": "decoupled_weight_decay", "option": "decoupled_weight_decay", "value": true},
     {"name": "momentum_decay", "given": "momentum_decay", "off": null},
-    {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null}
+    {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null},
+    {"name": "skip_nonfinite", "option": "skip_nonfinite", "value": true}
   ],
   "slots": [
     {"name": "m", "shape": "parameter", "when": []},
@@ -184,6 +189,7 @@ constexpr bool weight_decay = chosen_options & NADAM_WEIGHT_DECAY;
 constexpr bool decoupled_weight_decay = chosen_options & NADAM_DECOUPLED_WEIGHT_DECAY;
 constexpr bool momentum_decay = chosen_options & NADAM_MOMENTUM_DECAY;
 constexpr bool ema_overwrite_frequency = chosen_options & NADAM_EMA_OVERWRITE_FREQUENCY;
+constexpr bool skip_nonfinite = chosen_options & NADAM_SKIP_NONFINITE;
 
 using std::sqrt;
 
@@ -259,6 +265,8 @@ template <typename C, typename G> inline C gradient(const G &x, [[maybe_unused]]
 // The dtype of a parameter's copy if it has none.
 struct Nothing {};
 template <typename L> constexpr bool copies = !std::is_same_v<L, Nothing>;
+
+template <typename C> inline bool is_finite(C x) { return x - x == C(0); }
 
 template <typename X> inline X square(X x) { return x * x; }
 
@@ -685,12 +693,29 @@ template <typename C> void write_counters(int64_t tensors, const NadamTensor *te
     }
 }
 
+// Whether every element of every gradient is finite.
+template <typename G> bool are_finite(int64_t tensors, const NadamTensor *tensor) {
+    const std::vector<Block> blocks = blocks_of(tensors, tensor);
+    int64_t others = 0;
+#pragma omp parallel for schedule(static) reduction(+ : others) if (blocks.size() > 1)
+    for (size_t i = 0; i < blocks.size(); ++i) {
+        const G *const g = static_cast<const G *>(tensor[blocks[i].tensor].g) + blocks[i].begin;
+#pragma omp simd reduction(+ : others)
+        for (int64_t j = 0; j < blocks[i].size; ++j) others += !is_finite(load(g[j]));
+    }
+    return others == 0;
+}
+
 template <typename T, typename G, typename L>
 int step(int64_t options, int64_t rows, NadamRow *row, int64_t tensors, const NadamTensor *tensor,
         double gradient_scale) {
     using C = Compute<T>;
     if (options != chosen_options) return OTHER_OPTIONS;
     if (!is_current(tensors, tensor, row)) return OTHER_COUNTERS;
+    if (skip_nonfinite && !are_finite<G>(tensors, tensor)) {
+        for (int64_t i = 0; i < rows; ++i) ++row[i].skipped;
+        return DONE;
+    }
     const C scale = C(gradient_scale);
     std::vector<Scalars<C>> scalars;
     for (int64_t i = 0; i < rows; ++i) scalars.push_back(advance<C>(row[i], options));

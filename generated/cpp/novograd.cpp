@@ -48,6 +48,7 @@ struct NovoGradRow {
     int64_t ema_overwrite_frequency;
     int64_t iterations;  // calls
     int64_t t;  // updates
+    int64_t skipped;  // calls that changed nothing else, for a gradient that was not finite
 };
 
 // One parameter: contiguous arrays of `size` elements, null for slots that do not exist; its row's index.
@@ -74,6 +75,7 @@ enum NovoGradOption {
     NOVOGRAD_CLIPNORM = 16,
     NOVOGRAD_GLOBAL_CLIPNORM = 32,
     NOVOGRAD_EMA_OVERWRITE_FREQUENCY = 64,
+    NOVOGRAD_SKIP_NONFINITE = 128,
 };
 
 // The same for bindings.
@@ -94,10 +96,12 @@ extern "C" const char *const novograd_interface = R"({
   ],
   "counters": [
     {"name": "iterations"},
-    {"name": "t"}
+    {"name": "t"},
+    {"name": "skipped"}
   ],
   "options": [
-    {"name": "use_ema", "default": false}
+    {"name": "use_ema", "default": false},
+    {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
@@ -106,7 +110,8 @@ extern "C" const char *const novograd_interface = R"({
     {"name": "clipvalue", "given": "clipvalue", "off": null},
     {"name": "clipnorm", "given": "clipnorm", "off": null},
     {"name": "global_clipnorm", "given": "global_clipnorm", "off": null},
-    {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null}
+    {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null},
+    {"name": "skip_nonfinite", "option": "skip_nonfinite", "value": true}
   ],
   "slots": [
     {"name": "m", "shape": "parameter", "when": []},
@@ -156,6 +161,7 @@ constexpr bool clipvalue = chosen_options & NOVOGRAD_CLIPVALUE;
 constexpr bool clipnorm = chosen_options & NOVOGRAD_CLIPNORM;
 constexpr bool global_clipnorm = chosen_options & NOVOGRAD_GLOBAL_CLIPNORM;
 constexpr bool ema_overwrite_frequency = chosen_options & NOVOGRAD_EMA_OVERWRITE_FREQUENCY;
+constexpr bool skip_nonfinite = chosen_options & NOVOGRAD_SKIP_NONFINITE;
 
 using std::sqrt;
 
@@ -231,6 +237,8 @@ template <typename C, typename G> inline C gradient(const G &x, [[maybe_unused]]
 // The dtype of a parameter's copy if it has none.
 struct Nothing {};
 template <typename L> constexpr bool copies = !std::is_same_v<L, Nothing>;
+
+template <typename C> inline bool is_finite(C x) { return x - x == C(0); }
 
 template <typename X> inline X square(X x) { return x * x; }
 
@@ -654,12 +662,29 @@ template <typename C> void write_counters(int64_t tensors, const NovoGradTensor 
     }
 }
 
+// Whether every element of every gradient is finite.
+template <typename G> bool are_finite(int64_t tensors, const NovoGradTensor *tensor) {
+    const std::vector<Block> blocks = blocks_of(tensors, tensor);
+    int64_t others = 0;
+#pragma omp parallel for schedule(static) reduction(+ : others) if (blocks.size() > 1)
+    for (size_t i = 0; i < blocks.size(); ++i) {
+        const G *const g = static_cast<const G *>(tensor[blocks[i].tensor].g) + blocks[i].begin;
+#pragma omp simd reduction(+ : others)
+        for (int64_t j = 0; j < blocks[i].size; ++j) others += !is_finite(load(g[j]));
+    }
+    return others == 0;
+}
+
 template <typename T, typename G, typename L>
 int step(int64_t options, int64_t rows, NovoGradRow *row, int64_t tensors, const NovoGradTensor *tensor,
         double gradient_scale) {
     using C = Compute<T>;
     if (options != chosen_options) return OTHER_OPTIONS;
     if (!is_current(tensors, tensor, row)) return OTHER_COUNTERS;
+    if (skip_nonfinite && !are_finite<G>(tensors, tensor)) {
+        for (int64_t i = 0; i < rows; ++i) ++row[i].skipped;
+        return DONE;
+    }
     const C scale = C(gradient_scale);
     std::vector<Scalars<C>> scalars;
     for (int64_t i = 0; i < rows; ++i) scalars.push_back(advance<C>(row[i], options));

@@ -57,6 +57,7 @@ struct RMSpropRow {
     int64_t ema_overwrite_frequency;
     int64_t iterations;  // calls
     int64_t t;  // updates
+    int64_t skipped;  // calls that changed nothing else, for a gradient that was not finite
 };
 
 // One parameter: contiguous arrays of `size` elements, null for slots that do not exist; its row's index.
@@ -91,6 +92,7 @@ enum RMSpropOption {
     RMSPROP_RATE_IN_MOMENTUM = 2048,
     RMSPROP_EPSILON_IN_ROOT = 4096,
     RMSPROP_DOWNHILL_MOMENTUM = 8192,
+    RMSPROP_SKIP_NONFINITE = 16384,
 };
 
 // The same for bindings.
@@ -111,7 +113,8 @@ extern "C" const char *const rmsprop_interface = R"({
   ],
   "counters": [
     {"name": "iterations"},
-    {"name": "t"}
+    {"name": "t"},
+    {"name": "skipped"}
   ],
   "options": [
     {"name": "centered", "default": false},
@@ -119,7 +122,8 @@ extern "C" const char *const rmsprop_interface = R"({
     {"name": "rate_in_momentum", "default": true},
     {"name": "downhill_momentum", "default": false},
     {"name": "decoupled_weight_decay", "default": true},
-    {"name": "use_ema", "default": false}
+    {"name": "use_ema", "default": false},
+    {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "momentum", "given": "momentum", "off": 0},
@@ -135,7 +139,8 @@ extern "C" const char *const rmsprop_interface = R"({
     {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null},
     {"name": "rate_in_momentum", "option": "rate_in_momentum", "value": true},
     {"name": "epsilon_in_root", "option": "epsilon_in_root", "value": true},
-    {"name": "downhill_momentum", "option": "downhill_momentum", "value": true}
+    {"name": "downhill_momentum", "option": "downhill_momentum", "value": true},
+    {"name": "skip_nonfinite", "option": "skip_nonfinite", "value": true}
   ],
   "slots": [
     {"name": "v", "shape": "parameter", "when": []},
@@ -193,6 +198,7 @@ constexpr bool ema_overwrite_frequency = chosen_options & RMSPROP_EMA_OVERWRITE_
 constexpr bool rate_in_momentum = chosen_options & RMSPROP_RATE_IN_MOMENTUM;
 constexpr bool epsilon_in_root = chosen_options & RMSPROP_EPSILON_IN_ROOT;
 constexpr bool downhill_momentum = chosen_options & RMSPROP_DOWNHILL_MOMENTUM;
+constexpr bool skip_nonfinite = chosen_options & RMSPROP_SKIP_NONFINITE;
 
 using std::sqrt;
 
@@ -268,6 +274,8 @@ template <typename C, typename G> inline C gradient(const G &x, [[maybe_unused]]
 // The dtype of a parameter's copy if it has none.
 struct Nothing {};
 template <typename L> constexpr bool copies = !std::is_same_v<L, Nothing>;
+
+template <typename C> inline bool is_finite(C x) { return x - x == C(0); }
 
 template <typename X> inline X square(X x) { return x * x; }
 
@@ -670,12 +678,29 @@ template <typename C> void write_counters(int64_t tensors, const RMSpropTensor *
     }
 }
 
+// Whether every element of every gradient is finite.
+template <typename G> bool are_finite(int64_t tensors, const RMSpropTensor *tensor) {
+    const std::vector<Block> blocks = blocks_of(tensors, tensor);
+    int64_t others = 0;
+#pragma omp parallel for schedule(static) reduction(+ : others) if (blocks.size() > 1)
+    for (size_t i = 0; i < blocks.size(); ++i) {
+        const G *const g = static_cast<const G *>(tensor[blocks[i].tensor].g) + blocks[i].begin;
+#pragma omp simd reduction(+ : others)
+        for (int64_t j = 0; j < blocks[i].size; ++j) others += !is_finite(load(g[j]));
+    }
+    return others == 0;
+}
+
 template <typename T, typename G, typename L>
 int step(int64_t options, int64_t rows, RMSpropRow *row, int64_t tensors, const RMSpropTensor *tensor,
         double gradient_scale) {
     using C = Compute<T>;
     if (options != chosen_options) return OTHER_OPTIONS;
     if (!is_current(tensors, tensor, row)) return OTHER_COUNTERS;
+    if (skip_nonfinite && !are_finite<G>(tensors, tensor)) {
+        for (int64_t i = 0; i < rows; ++i) ++row[i].skipped;
+        return DONE;
+    }
     const C scale = C(gradient_scale);
     std::vector<Scalars<C>> scalars;
     for (int64_t i = 0; i < rows; ++i) scalars.push_back(advance<C>(row[i], options));

@@ -51,6 +51,7 @@ struct SGDRow {
     int64_t ema_overwrite_frequency;
     int64_t iterations;  // calls
     int64_t t;  // updates
+    int64_t skipped;  // calls that changed nothing else, for a gradient that was not finite
 };
 
 // One parameter: contiguous arrays of `size` elements, null for slots that do not exist; its row's index.
@@ -82,6 +83,7 @@ enum SGDOption {
     SGD_DAMPENING = 1024,
     SGD_RATE_IN_MOMENTUM = 2048,
     SGD_NESTEROV = 4096,
+    SGD_SKIP_NONFINITE = 8192,
 };
 
 // The same for bindings.
@@ -101,13 +103,15 @@ extern "C" const char *const sgd_interface = R"({
   ],
   "counters": [
     {"name": "iterations"},
-    {"name": "t"}
+    {"name": "t"},
+    {"name": "skipped"}
   ],
   "options": [
     {"name": "nesterov", "default": false},
     {"name": "rate_in_momentum", "default": true},
     {"name": "decoupled_weight_decay", "default": true},
-    {"name": "use_ema", "default": false}
+    {"name": "use_ema", "default": false},
+    {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "momentum", "given": "momentum", "off": 0},
@@ -122,7 +126,8 @@ extern "C" const char *const sgd_interface = R"({
     {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null},
     {"name": "dampening", "given": "dampening", "off": 0},
     {"name": "rate_in_momentum", "option": "rate_in_momentum", "value": true},
-    {"name": "nesterov", "option": "nesterov", "value": true}
+    {"name": "nesterov", "option": "nesterov", "value": true},
+    {"name": "skip_nonfinite", "option": "skip_nonfinite", "value": true}
   ],
   "slots": [
     {"name": "m", "shape": "parameter", "when": ["momentum"]},
@@ -175,6 +180,7 @@ constexpr bool ema_overwrite_frequency = chosen_options & SGD_EMA_OVERWRITE_FREQ
 constexpr bool dampening = chosen_options & SGD_DAMPENING;
 constexpr bool rate_in_momentum = chosen_options & SGD_RATE_IN_MOMENTUM;
 constexpr bool nesterov = chosen_options & SGD_NESTEROV;
+constexpr bool skip_nonfinite = chosen_options & SGD_SKIP_NONFINITE;
 
 using std::sqrt;
 
@@ -250,6 +256,8 @@ template <typename C, typename G> inline C gradient(const G &x, [[maybe_unused]]
 // The dtype of a parameter's copy if it has none.
 struct Nothing {};
 template <typename L> constexpr bool copies = !std::is_same_v<L, Nothing>;
+
+template <typename C> inline bool is_finite(C x) { return x - x == C(0); }
 
 template <typename X> inline X square(X x) { return x * x; }
 
@@ -624,12 +632,29 @@ template <typename C> void write_counters(int64_t tensors, const SGDTensor *tens
     }
 }
 
+// Whether every element of every gradient is finite.
+template <typename G> bool are_finite(int64_t tensors, const SGDTensor *tensor) {
+    const std::vector<Block> blocks = blocks_of(tensors, tensor);
+    int64_t others = 0;
+#pragma omp parallel for schedule(static) reduction(+ : others) if (blocks.size() > 1)
+    for (size_t i = 0; i < blocks.size(); ++i) {
+        const G *const g = static_cast<const G *>(tensor[blocks[i].tensor].g) + blocks[i].begin;
+#pragma omp simd reduction(+ : others)
+        for (int64_t j = 0; j < blocks[i].size; ++j) others += !is_finite(load(g[j]));
+    }
+    return others == 0;
+}
+
 template <typename T, typename G, typename L>
 int step(int64_t options, int64_t rows, SGDRow *row, int64_t tensors, const SGDTensor *tensor,
         double gradient_scale) {
     using C = Compute<T>;
     if (options != chosen_options) return OTHER_OPTIONS;
     if (!is_current(tensors, tensor, row)) return OTHER_COUNTERS;
+    if (skip_nonfinite && !are_finite<G>(tensors, tensor)) {
+        for (int64_t i = 0; i < rows; ++i) ++row[i].skipped;
+        return DONE;
+    }
     const C scale = C(gradient_scale);
     std::vector<Scalars<C>> scalars;
     for (int64_t i = 0; i < rows; ++i) scalars.push_back(advance<C>(row[i], options));

@@ -55,6 +55,7 @@ struct SM3Row {
     int64_t ema_overwrite_frequency;
     int64_t iterations;  // calls
     int64_t t;  // updates
+    int64_t skipped;  // calls that changed nothing else, for a gradient that was not finite
 };
 
 // One parameter: contiguous arrays of `size` elements, null for slots that do not exist; its row's index.
@@ -90,6 +91,7 @@ enum SM3Option {
     SM3_GLOBAL_CLIPNORM = 64,
     SM3_WEIGHT_DECAY = 128,
     SM3_EMA_OVERWRITE_FREQUENCY = 256,
+    SM3_SKIP_NONFINITE = 512,
 };
 
 // The same for bindings.
@@ -109,10 +111,12 @@ extern "C" const char *const sm3_interface = R"({
   ],
   "counters": [
     {"name": "iterations"},
-    {"name": "t"}
+    {"name": "t"},
+    {"name": "skipped"}
   ],
   "options": [
-    {"name": "use_ema", "default": false}
+    {"name": "use_ema", "default": false},
+    {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "momentum", "given": "momentum", "off": 0},
@@ -123,7 +127,8 @@ extern "C" const char *const sm3_interface = R"({
     {"name": "clipnorm", "given": "clipnorm", "off": null},
     {"name": "global_clipnorm", "given": "global_clipnorm", "off": null},
     {"name": "weight_decay", "given": "weight_decay", "off": null},
-    {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null}
+    {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null},
+    {"name": "skip_nonfinite", "option": "skip_nonfinite", "value": true}
   ],
   "slots": [
     {"name": "r", "shape": "rows", "when": ["at_least_2_axes"]},
@@ -186,6 +191,7 @@ constexpr bool clipnorm = chosen_options & SM3_CLIPNORM;
 constexpr bool global_clipnorm = chosen_options & SM3_GLOBAL_CLIPNORM;
 constexpr bool weight_decay = chosen_options & SM3_WEIGHT_DECAY;
 constexpr bool ema_overwrite_frequency = chosen_options & SM3_EMA_OVERWRITE_FREQUENCY;
+constexpr bool skip_nonfinite = chosen_options & SM3_SKIP_NONFINITE;
 
 using std::sqrt;
 
@@ -261,6 +267,8 @@ template <typename C, typename G> inline C gradient(const G &x, [[maybe_unused]]
 // The dtype of a parameter's copy if it has none.
 struct Nothing {};
 template <typename L> constexpr bool copies = !std::is_same_v<L, Nothing>;
+
+template <typename C> inline bool is_finite(C x) { return x - x == C(0); }
 
 template <typename X> inline X square(X x) { return x * x; }
 
@@ -814,12 +822,29 @@ template <typename C> void write_counters(int64_t tensors, const SM3Tensor *tens
     }
 }
 
+// Whether every element of every gradient is finite.
+template <typename G> bool are_finite(int64_t tensors, const SM3Tensor *tensor) {
+    const std::vector<Block> blocks = blocks_of(tensors, tensor);
+    int64_t others = 0;
+#pragma omp parallel for schedule(static) reduction(+ : others) if (blocks.size() > 1)
+    for (size_t i = 0; i < blocks.size(); ++i) {
+        const G *const g = static_cast<const G *>(tensor[blocks[i].tensor].g) + blocks[i].begin;
+#pragma omp simd reduction(+ : others)
+        for (int64_t j = 0; j < blocks[i].size; ++j) others += !is_finite(load(g[j]));
+    }
+    return others == 0;
+}
+
 template <typename T, typename G, typename L>
 int step(int64_t options, int64_t rows, SM3Row *row, int64_t tensors, const SM3Tensor *tensor,
         double gradient_scale) {
     using C = Compute<T>;
     if (options != chosen_options) return OTHER_OPTIONS;
     if (!is_current(tensors, tensor, row)) return OTHER_COUNTERS;
+    if (skip_nonfinite && !are_finite<G>(tensors, tensor)) {
+        for (int64_t i = 0; i < rows; ++i) ++row[i].skipped;
+        return DONE;
+    }
     const C scale = C(gradient_scale);
     std::vector<Scalars<C>> scalars;
     for (int64_t i = 0; i < rows; ++i) scalars.push_back(advance<C>(row[i], options));

@@ -25,6 +25,8 @@
 // parameter, written with it; -DOPTLOOM_GRADIENTS= is the sum of 1 to go up the gradient, 2 to divide it by
 // `gradient_scale`, 4 to write it back divided. Pointers are to device memory. Nothing is read back, so that
 // a graph can hold a step, which is these kernels:
+//     adafactor_open
+//     adafactor_gate
 //     adafactor_prologue
 //     adafactor_update_1
 //     adafactor_update_1_sums
@@ -83,6 +85,7 @@ struct AdafactorRow {
     int64 ema_overwrite_frequency;  // updates after which the average overwrites the weights; None for never
     int64 iterations;  // calls
     int64 t;  // updates
+    int64 skipped;  // calls that changed nothing else, for a gradient that was not finite
 };
 
 // One parameter: contiguous arrays of `size` elements, null for slots that do not exist; its row's index.
@@ -119,6 +122,7 @@ enum AdafactorOption {
     ADAFACTOR_RELATIVE_STEP = 128,
     ADAFACTOR_EMA_OVERWRITE_FREQUENCY = 256,
     ADAFACTOR_EPSILON_AS_FLOOR = 512,
+    ADAFACTOR_SKIP_NONFINITE = 1024,
 };
 
 // The same for bindings.
@@ -140,12 +144,14 @@ extern "C" const char *const adafactor_interface = R"({
   ],
   "counters": [
     {"name": "iterations"},
-    {"name": "t"}
+    {"name": "t"},
+    {"name": "skipped"}
   ],
   "options": [
     {"name": "relative_step", "default": true},
     {"name": "epsilon_as_floor", "default": false},
-    {"name": "use_ema", "default": false}
+    {"name": "use_ema", "default": false},
+    {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
@@ -157,7 +163,8 @@ extern "C" const char *const adafactor_interface = R"({
     {"name": "weight_decay", "given": "weight_decay", "off": null},
     {"name": "relative_step", "option": "relative_step", "value": true},
     {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null},
-    {"name": "epsilon_as_floor", "option": "epsilon_as_floor", "value": true}
+    {"name": "epsilon_as_floor", "option": "epsilon_as_floor", "value": true},
+    {"name": "skip_nonfinite", "option": "skip_nonfinite", "value": true}
   ],
   "slots": [
     {"name": "r", "shape": "rows", "when": ["at_least_2_axes"]},
@@ -209,6 +216,10 @@ extern "C" const char *const adafactor_launches = R"({
      "when": []}
   ],
   "step": [
+    {"kernel": "adafactor_open", "grid": "rows", "packs": false, "meets": false,
+     "when": [["skip_nonfinite"]]},
+    {"kernel": "adafactor_gate", "grid": "chunk", "packs": false, "meets": false,
+     "when": [["skip_nonfinite"]]},
     {"kernel": "adafactor_prologue", "grid": "rows", "packs": false, "meets": false,
      "when": []},
     {"kernel": "adafactor_update_1", "grid": "chunk", "packs": true, "meets": true,
@@ -243,6 +254,7 @@ extern "C" const char *const adafactor_launches = R"({
      "when": []}
   ],
   "buffers": [
+    {"name": "is_closed", "per": "call", "words": 1},
     {"name": "scalars", "per": "row", "words": 18},
     {"name": "block_sums", "per": "block", "words": 7},
     {"name": "tensor_sums", "per": "tensor", "words": 7},
@@ -274,6 +286,7 @@ constexpr bool weight_decay = options & ADAFACTOR_WEIGHT_DECAY;
 constexpr bool relative_step = options & ADAFACTOR_RELATIVE_STEP;
 constexpr bool ema_overwrite_frequency = options & ADAFACTOR_EMA_OVERWRITE_FREQUENCY;
 constexpr bool epsilon_as_floor = options & ADAFACTOR_EPSILON_AS_FLOOR;
+constexpr bool skip_nonfinite = options & ADAFACTOR_SKIP_NONFINITE;
 
 // Numbers whose every operation says that it rounds to nearest: no flag fuses or approximates it.
 struct Float64 {
@@ -365,6 +378,8 @@ __device__ inline void store(float16 &x, Float32 value) {
 // The dtype of a parameter's copy if it has none.
 struct Nothing {};
 template <typename X> __device__ inline void store(Nothing &, X) {}
+
+template <typename C> __device__ inline bool is_finite(C x) { return x - x == C(0); }
 
 template <typename X> __device__ inline X square(X x) { return x * x; }
 
@@ -767,11 +782,12 @@ struct AdafactorTensors {
     __device__ int64 first_of(int64 i) const { return first[i - number]; }
 };
 
-// What the launches of a call share. From `scalars` on it is theirs; the rows are kept from call to call.
+// What the launches of a call share. From `is_closed` on it is theirs; the rows are kept from call to call.
 struct AdafactorState {
     AdafactorRow *row;
     const float *gradient_scale;  // gradients are divided by it, if built to do so
     const float *found_inf;  // a call in which it is not 0 changes nothing; null for none
+    int64 *is_closed;  // not 0 if a gradient is not finite
     Scalars<C> *scalars;  // of each row
     Float64 *block_sums;  // of each block of each chunk
     Float64 *tensor_sums;  // of each tensor
@@ -781,7 +797,8 @@ struct AdafactorState {
     PerTensor4<C> *per_tensor_4;  // of each tensor
     PerTensor5<C> *per_tensor_5;  // of each tensor
 
-    __device__ bool is_skipped() const { return found_inf && *found_inf != 0; }
+    __device__ bool has_found_inf() const { return found_inf && *found_inf != 0; }
+    __device__ bool is_skipped() const { return has_found_inf() || (skip_nonfinite && *is_closed); }
     __device__ C scale() const { return divides ? C(Float32(*gradient_scale)) : C(1); }
 };
 
@@ -1105,6 +1122,24 @@ template <int sum> __device__ inline void add_tensors(int64 tensors, const Adafa
         __syncthreads();
     }
     if (threadIdx.x == 0) state.total_sums[sum] = total;
+}
+
+// Closes the gate if a gradient of the chunk is not finite.
+template <typename Table> __device__ inline void gate_chunk(const Table &table, const AdafactorState &state) {
+    const Chunk chunk = table.chunk(blockIdx.x);
+    const AdafactorTensor x = table.at(chunk.tensor);
+    const int packs = is_aligned(x) ? chunk.size / pack_size : 0;
+    bool holds = true;
+#pragma unroll 1
+    for (int i = threadIdx.x; i < packs; i += blockDim.x) {
+        const Pack<G, pack_size> g = read<G, pack_size>(x.g, chunk.begin + i * pack_size);
+#pragma unroll
+        for (int j = 0; j < pack_size; ++j) holds = holds && is_finite(load(g.x[j]));
+    }
+#pragma unroll 1
+    for (int i = packs * pack_size + threadIdx.x; i < chunk.size; i += blockDim.x)
+        holds = holds && is_finite(load(read<G, 1>(x.g, chunk.begin + i).x[0]));
+    if (!holds) *state.is_closed = 1;
 }
 
 template <bool at_least_2_axes, typename Table> __device__ inline void start_chunk_of(const Table &table,
@@ -1461,10 +1496,29 @@ extern __device__ const char adafactor_digest[];
 __device__ const char adafactor_digest[] = OPTLOOM_DIGEST;
 #endif
 
+// One thread block: before anything is known of the gradients.
+__global__ void __launch_bounds__(256)
+adafactor_open(int64, const AdafactorState state) {
+    if (threadIdx.x == 0) *state.is_closed = 0;
+}
+
+__global__ void __launch_bounds__(256)
+adafactor_gate(const AdafactorTable table, const AdafactorState state) {
+    gate_chunk(table, state);
+}
+__global__ void __launch_bounds__(256)
+adafactor_gate_by_value(const __grid_constant__ AdafactorTensors table, const AdafactorState state) {
+    gate_chunk(table, state);
+}
+
 // One thread block: counts the call, and computes what the elements of each row share.
 __global__ void __launch_bounds__(256)
 adafactor_prologue(int64 rows, const AdafactorState state) {
-    if (state.is_skipped()) return;
+    if (state.is_skipped()) {
+        if (state.has_found_inf()) return;
+        for (int64 i = threadIdx.x; i < rows; i += blockDim.x) ++state.row[i].skipped;
+        return;
+    }
     for (int64 i = threadIdx.x; i < rows; i += blockDim.x)
         state.scalars[i] = advance<C>(state.row[i], options);
 }

@@ -21,6 +21,8 @@
 // parameter, written with it; -DOPTLOOM_GRADIENTS= is the sum of 1 to go up the gradient, 2 to divide it by
 // `gradient_scale`, 4 to write it back divided. Pointers are to device memory. Nothing is read back, so that
 // a graph can hold a step, which is these kernels:
+//     ftrl_open
+//     ftrl_gate
 //     ftrl_prologue
 //     ftrl_update_1
 //     ftrl_update_1_sums
@@ -73,6 +75,7 @@ struct FtrlRow {
     int64 ema_overwrite_frequency;  // updates after which the average overwrites the weights; None for never
     int64 iterations;  // calls
     int64 t;  // updates
+    int64 skipped;  // calls that changed nothing else, for a gradient that was not finite
 };
 
 // One parameter: contiguous arrays of `size` elements, null for slots that do not exist; its row's index.
@@ -101,6 +104,7 @@ enum FtrlOption {
     FTRL_WEIGHT_DECAY = 64,
     FTRL_LEARNING_RATE_POWER = 128,
     FTRL_EMA_OVERWRITE_FREQUENCY = 256,
+    FTRL_SKIP_NONFINITE = 512,
 };
 
 // The same for bindings.
@@ -124,10 +128,12 @@ extern "C" const char *const ftrl_interface = R"({
   ],
   "counters": [
     {"name": "iterations"},
-    {"name": "t"}
+    {"name": "t"},
+    {"name": "skipped"}
   ],
   "options": [
-    {"name": "use_ema", "default": false}
+    {"name": "use_ema", "default": false},
+    {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
@@ -138,7 +144,8 @@ extern "C" const char *const ftrl_interface = R"({
     {"name": "global_clipnorm", "given": "global_clipnorm", "off": null},
     {"name": "weight_decay", "given": "weight_decay", "off": null},
     {"name": "learning_rate_power", "given": "learning_rate_power", "off": -0.5},
-    {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null}
+    {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null},
+    {"name": "skip_nonfinite", "option": "skip_nonfinite", "value": true}
   ],
   "slots": [
     {"name": "accumulator", "shape": "parameter", "when": []},
@@ -177,6 +184,10 @@ extern "C" const char *const ftrl_launches = R"({
      "when": []}
   ],
   "step": [
+    {"kernel": "ftrl_open", "grid": "rows", "packs": false, "meets": false,
+     "when": [["skip_nonfinite"]]},
+    {"kernel": "ftrl_gate", "grid": "chunk", "packs": false, "meets": false,
+     "when": [["skip_nonfinite"]]},
     {"kernel": "ftrl_prologue", "grid": "rows", "packs": false, "meets": false,
      "when": []},
     {"kernel": "ftrl_update_1", "grid": "chunk", "packs": true, "meets": true,
@@ -193,6 +204,7 @@ extern "C" const char *const ftrl_launches = R"({
      "when": []}
   ],
   "buffers": [
+    {"name": "is_closed", "per": "call", "words": 1},
     {"name": "scalars", "per": "row", "words": 18},
     {"name": "block_sums", "per": "block", "words": 2},
     {"name": "tensor_sums", "per": "tensor", "words": 2},
@@ -215,6 +227,7 @@ constexpr bool global_clipnorm = options & FTRL_GLOBAL_CLIPNORM;
 constexpr bool weight_decay = options & FTRL_WEIGHT_DECAY;
 constexpr bool learning_rate_power = options & FTRL_LEARNING_RATE_POWER;
 constexpr bool ema_overwrite_frequency = options & FTRL_EMA_OVERWRITE_FREQUENCY;
+constexpr bool skip_nonfinite = options & FTRL_SKIP_NONFINITE;
 
 // Numbers whose every operation says that it rounds to nearest: no flag fuses or approximates it.
 struct Float64 {
@@ -308,6 +321,8 @@ __device__ inline void store(float16 &x, Float32 value) {
 // The dtype of a parameter's copy if it has none.
 struct Nothing {};
 template <typename X> __device__ inline void store(Nothing &, X) {}
+
+template <typename C> __device__ inline bool is_finite(C x) { return x - x == C(0); }
 
 template <typename X> __device__ inline X square(X x) { return x * x; }
 
@@ -599,18 +614,20 @@ struct FtrlTensors {
     __device__ int64 first_of(int64 i) const { return first[i - number]; }
 };
 
-// What the launches of a call share. From `scalars` on it is theirs; the rows are kept from call to call.
+// What the launches of a call share. From `is_closed` on it is theirs; the rows are kept from call to call.
 struct FtrlState {
     FtrlRow *row;
     const float *gradient_scale;  // gradients are divided by it, if built to do so
     const float *found_inf;  // a call in which it is not 0 changes nothing; null for none
+    int64 *is_closed;  // not 0 if a gradient is not finite
     Scalars<C> *scalars;  // of each row
     Float64 *block_sums;  // of each block of each chunk
     Float64 *tensor_sums;  // of each tensor
     Float64 *total_sums;  // of all tensors
     PerTensor2<C> *per_tensor_2;  // of each tensor
 
-    __device__ bool is_skipped() const { return found_inf && *found_inf != 0; }
+    __device__ bool has_found_inf() const { return found_inf && *found_inf != 0; }
+    __device__ bool is_skipped() const { return has_found_inf() || (skip_nonfinite && *is_closed); }
     __device__ C scale() const { return divides ? C(Float32(*gradient_scale)) : C(1); }
 };
 
@@ -815,6 +832,24 @@ template <int sum> __device__ inline void add_tensors(int64 tensors, const FtrlS
     if (threadIdx.x == 0) state.total_sums[sum] = total;
 }
 
+// Closes the gate if a gradient of the chunk is not finite.
+template <typename Table> __device__ inline void gate_chunk(const Table &table, const FtrlState &state) {
+    const Chunk chunk = table.chunk(blockIdx.x);
+    const FtrlTensor x = table.at(chunk.tensor);
+    const int packs = is_aligned(x) ? chunk.size / pack_size : 0;
+    bool holds = true;
+#pragma unroll 1
+    for (int i = threadIdx.x; i < packs; i += blockDim.x) {
+        const Pack<G, pack_size> g = read<G, pack_size>(x.g, chunk.begin + i * pack_size);
+#pragma unroll
+        for (int j = 0; j < pack_size; ++j) holds = holds && is_finite(load(g.x[j]));
+    }
+#pragma unroll 1
+    for (int i = packs * pack_size + threadIdx.x; i < chunk.size; i += blockDim.x)
+        holds = holds && is_finite(load(read<G, 1>(x.g, chunk.begin + i).x[0]));
+    if (!holds) *state.is_closed = 1;
+}
+
 template <typename Table> __device__ inline void start_chunk(const Table &table, const FtrlState &state) {
     const Chunk chunk = table.chunk(blockIdx.x);
     const FtrlTensor x = table.at(chunk.tensor);
@@ -909,10 +944,29 @@ extern __device__ const char ftrl_digest[];
 __device__ const char ftrl_digest[] = OPTLOOM_DIGEST;  // of this file, for those who look for builds of it
 #endif
 
+// One thread block: before anything is known of the gradients.
+__global__ void __launch_bounds__(256)
+ftrl_open(int64, const FtrlState state) {
+    if (threadIdx.x == 0) *state.is_closed = 0;
+}
+
+__global__ void __launch_bounds__(256)
+ftrl_gate(const FtrlTable table, const FtrlState state) {
+    gate_chunk(table, state);
+}
+__global__ void __launch_bounds__(256)
+ftrl_gate_by_value(const __grid_constant__ FtrlTensors table, const FtrlState state) {
+    gate_chunk(table, state);
+}
+
 // One thread block: counts the call, and computes what the elements of each row share.
 __global__ void __launch_bounds__(256)
 ftrl_prologue(int64 rows, const FtrlState state) {
-    if (state.is_skipped()) return;
+    if (state.is_skipped()) {
+        if (state.has_found_inf()) return;
+        for (int64 i = threadIdx.x; i < rows; i += blockDim.x) ++state.row[i].skipped;
+        return;
+    }
     for (int64 i = threadIdx.x; i < rows; i += blockDim.x)
         state.scalars[i] = advance<C>(state.row[i], options);
 }

@@ -20,6 +20,8 @@
 // parameter, written with it; -DOPTLOOM_GRADIENTS= is the sum of 1 to go up the gradient, 2 to divide it by
 // `gradient_scale`, 4 to write it back divided. Pointers are to device memory. Nothing is read back, so that
 // a graph can hold a step, which is these kernels:
+//     schedule_free_adamw_open
+//     schedule_free_adamw_gate
 //     schedule_free_adamw_prologue
 //     schedule_free_adamw_update_1
 //     schedule_free_adamw_update_1_sums
@@ -68,6 +70,7 @@ struct ScheduleFreeAdamWRow {
     int64 ema_overwrite_frequency;  // updates after which the average overwrites the weights; None for never
     int64 iterations;  // calls
     int64 t;  // updates
+    int64 skipped;  // calls that changed nothing else, for a gradient that was not finite
     double weight_sum;  // sum of squared learning rates
 };
 
@@ -96,6 +99,7 @@ enum ScheduleFreeAdamWOption {
     SCHEDULE_FREE_ADAMW_CLIPNORM = 16,
     SCHEDULE_FREE_ADAMW_GLOBAL_CLIPNORM = 32,
     SCHEDULE_FREE_ADAMW_EMA_OVERWRITE_FREQUENCY = 64,
+    SCHEDULE_FREE_ADAMW_SKIP_NONFINITE = 128,
 };
 
 // The same for bindings.
@@ -116,10 +120,12 @@ extern "C" const char *const schedule_free_adamw_interface = R"({
   ],
   "counters": [
     {"name": "iterations"},
-    {"name": "t"}
+    {"name": "t"},
+    {"name": "skipped"}
   ],
   "options": [
-    {"name": "use_ema", "default": false}
+    {"name": "use_ema", "default": false},
+    {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
@@ -128,7 +134,8 @@ extern "C" const char *const schedule_free_adamw_interface = R"({
     {"name": "clipvalue", "given": "clipvalue", "off": null},
     {"name": "clipnorm", "given": "clipnorm", "off": null},
     {"name": "global_clipnorm", "given": "global_clipnorm", "off": null},
-    {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null}
+    {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null},
+    {"name": "skip_nonfinite", "option": "skip_nonfinite", "value": true}
   ],
   "slots": [
     {"name": "z", "shape": "parameter", "when": []},
@@ -170,6 +177,10 @@ extern "C" const char *const schedule_free_adamw_launches = R"({
      "when": []}
   ],
   "step": [
+    {"kernel": "schedule_free_adamw_open", "grid": "rows", "packs": false, "meets": false,
+     "when": [["skip_nonfinite"]]},
+    {"kernel": "schedule_free_adamw_gate", "grid": "chunk", "packs": false, "meets": false,
+     "when": [["skip_nonfinite"]]},
     {"kernel": "schedule_free_adamw_prologue", "grid": "rows", "packs": false, "meets": false,
      "when": []},
     {"kernel": "schedule_free_adamw_update_1", "grid": "chunk", "packs": true, "meets": true,
@@ -186,6 +197,7 @@ extern "C" const char *const schedule_free_adamw_launches = R"({
      "when": []}
   ],
   "buffers": [
+    {"name": "is_closed", "per": "call", "words": 1},
     {"name": "scalars", "per": "row", "words": 22},
     {"name": "block_sums", "per": "block", "words": 2},
     {"name": "tensor_sums", "per": "tensor", "words": 2},
@@ -206,6 +218,7 @@ constexpr bool clipvalue = options & SCHEDULE_FREE_ADAMW_CLIPVALUE;
 constexpr bool clipnorm = options & SCHEDULE_FREE_ADAMW_CLIPNORM;
 constexpr bool global_clipnorm = options & SCHEDULE_FREE_ADAMW_GLOBAL_CLIPNORM;
 constexpr bool ema_overwrite_frequency = options & SCHEDULE_FREE_ADAMW_EMA_OVERWRITE_FREQUENCY;
+constexpr bool skip_nonfinite = options & SCHEDULE_FREE_ADAMW_SKIP_NONFINITE;
 
 // Numbers whose every operation says that it rounds to nearest: no flag fuses or approximates it.
 struct Float64 {
@@ -297,6 +310,8 @@ __device__ inline void store(float16 &x, Float32 value) {
 // The dtype of a parameter's copy if it has none.
 struct Nothing {};
 template <typename X> __device__ inline void store(Nothing &, X) {}
+
+template <typename C> __device__ inline bool is_finite(C x) { return x - x == C(0); }
 
 template <typename X> __device__ inline X square(X x) { return x * x; }
 
@@ -600,18 +615,20 @@ struct ScheduleFreeAdamWTensors {
     __device__ int64 first_of(int64 i) const { return first[i - number]; }
 };
 
-// What the launches of a call share. From `scalars` on it is theirs; the rows are kept from call to call.
+// What the launches of a call share. From `is_closed` on it is theirs; the rows are kept from call to call.
 struct ScheduleFreeAdamWState {
     ScheduleFreeAdamWRow *row;
     const float *gradient_scale;  // gradients are divided by it, if built to do so
     const float *found_inf;  // a call in which it is not 0 changes nothing; null for none
+    int64 *is_closed;  // not 0 if a gradient is not finite
     Scalars<C> *scalars;  // of each row
     Float64 *block_sums;  // of each block of each chunk
     Float64 *tensor_sums;  // of each tensor
     Float64 *total_sums;  // of all tensors
     PerTensor2<C> *per_tensor_2;  // of each tensor
 
-    __device__ bool is_skipped() const { return found_inf && *found_inf != 0; }
+    __device__ bool has_found_inf() const { return found_inf && *found_inf != 0; }
+    __device__ bool is_skipped() const { return has_found_inf() || (skip_nonfinite && *is_closed); }
     __device__ C scale() const { return divides ? C(Float32(*gradient_scale)) : C(1); }
 };
 
@@ -820,6 +837,25 @@ template <int sum> __device__ inline void add_tensors(int64 tensors, const Sched
     if (threadIdx.x == 0) state.total_sums[sum] = total;
 }
 
+// Closes the gate if a gradient of the chunk is not finite.
+template <typename Table> __device__ inline void gate_chunk(const Table &table,
+        const ScheduleFreeAdamWState &state) {
+    const Chunk chunk = table.chunk(blockIdx.x);
+    const ScheduleFreeAdamWTensor x = table.at(chunk.tensor);
+    const int packs = is_aligned(x) ? chunk.size / pack_size : 0;
+    bool holds = true;
+#pragma unroll 1
+    for (int i = threadIdx.x; i < packs; i += blockDim.x) {
+        const Pack<G, pack_size> g = read<G, pack_size>(x.g, chunk.begin + i * pack_size);
+#pragma unroll
+        for (int j = 0; j < pack_size; ++j) holds = holds && is_finite(load(g.x[j]));
+    }
+#pragma unroll 1
+    for (int i = packs * pack_size + threadIdx.x; i < chunk.size; i += blockDim.x)
+        holds = holds && is_finite(load(read<G, 1>(x.g, chunk.begin + i).x[0]));
+    if (!holds) *state.is_closed = 1;
+}
+
 template <typename Table> __device__ inline void start_chunk(const Table &table,
         const ScheduleFreeAdamWState &state) {
     const Chunk chunk = table.chunk(blockIdx.x);
@@ -919,10 +955,30 @@ extern __device__ const char schedule_free_adamw_digest[];
 __device__ const char schedule_free_adamw_digest[] = OPTLOOM_DIGEST;
 #endif
 
+// One thread block: before anything is known of the gradients.
+__global__ void __launch_bounds__(256)
+schedule_free_adamw_open(int64, const ScheduleFreeAdamWState state) {
+    if (threadIdx.x == 0) *state.is_closed = 0;
+}
+
+__global__ void __launch_bounds__(256)
+schedule_free_adamw_gate(const ScheduleFreeAdamWTable table, const ScheduleFreeAdamWState state) {
+    gate_chunk(table, state);
+}
+__global__ void __launch_bounds__(256)
+schedule_free_adamw_gate_by_value(const __grid_constant__ ScheduleFreeAdamWTensors table,
+        const ScheduleFreeAdamWState state) {
+    gate_chunk(table, state);
+}
+
 // One thread block: counts the call, and computes what the elements of each row share.
 __global__ void __launch_bounds__(256)
 schedule_free_adamw_prologue(int64 rows, const ScheduleFreeAdamWState state) {
-    if (state.is_skipped()) return;
+    if (state.is_skipped()) {
+        if (state.has_found_inf()) return;
+        for (int64 i = threadIdx.x; i < rows; i += blockDim.x) ++state.row[i].skipped;
+        return;
+    }
     for (int64 i = threadIdx.x; i < rows; i += blockDim.x)
         state.scalars[i] = advance<C>(state.row[i], options);
 }

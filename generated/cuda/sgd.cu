@@ -17,6 +17,8 @@
 // parameter, written with it; -DOPTLOOM_GRADIENTS= is the sum of 1 to go up the gradient, 2 to divide it by
 // `gradient_scale`, 4 to write it back divided. Pointers are to device memory. Nothing is read back, so that
 // a graph can hold a step, which is these kernels:
+//     sgd_open
+//     sgd_gate
 //     sgd_prologue
 //     sgd_update_1
 //     sgd_update_1_sums
@@ -64,6 +66,7 @@ struct SGDRow {
     int64 ema_overwrite_frequency;  // updates after which the average overwrites the weights; None for never
     int64 iterations;  // calls
     int64 t;  // updates
+    int64 skipped;  // calls that changed nothing else, for a gradient that was not finite
 };
 
 // One parameter: contiguous arrays of `size` elements, null for slots that do not exist; its row's index.
@@ -95,6 +98,7 @@ enum SGDOption {
     SGD_DAMPENING = 1024,
     SGD_RATE_IN_MOMENTUM = 2048,
     SGD_NESTEROV = 4096,
+    SGD_SKIP_NONFINITE = 8192,
 };
 
 // The same for bindings.
@@ -114,13 +118,15 @@ extern "C" const char *const sgd_interface = R"({
   ],
   "counters": [
     {"name": "iterations"},
-    {"name": "t"}
+    {"name": "t"},
+    {"name": "skipped"}
   ],
   "options": [
     {"name": "nesterov", "default": false},
     {"name": "rate_in_momentum", "default": true},
     {"name": "decoupled_weight_decay", "default": true},
-    {"name": "use_ema", "default": false}
+    {"name": "use_ema", "default": false},
+    {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "momentum", "given": "momentum", "off": 0},
@@ -135,7 +141,8 @@ extern "C" const char *const sgd_interface = R"({
     {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null},
     {"name": "dampening", "given": "dampening", "off": 0},
     {"name": "rate_in_momentum", "option": "rate_in_momentum", "value": true},
-    {"name": "nesterov", "option": "nesterov", "value": true}
+    {"name": "nesterov", "option": "nesterov", "value": true},
+    {"name": "skip_nonfinite", "option": "skip_nonfinite", "value": true}
   ],
   "slots": [
     {"name": "m", "shape": "parameter", "when": ["momentum"]},
@@ -172,6 +179,10 @@ extern "C" const char *const sgd_launches = R"({
      "when": []}
   ],
   "step": [
+    {"kernel": "sgd_open", "grid": "rows", "packs": false, "meets": false,
+     "when": [["skip_nonfinite"]]},
+    {"kernel": "sgd_gate", "grid": "chunk", "packs": false, "meets": false,
+     "when": [["skip_nonfinite"]]},
     {"kernel": "sgd_prologue", "grid": "rows", "packs": false, "meets": false,
      "when": []},
     {"kernel": "sgd_update_1", "grid": "chunk", "packs": true, "meets": true,
@@ -188,6 +199,7 @@ extern "C" const char *const sgd_launches = R"({
      "when": []}
   ],
   "buffers": [
+    {"name": "is_closed", "per": "call", "words": 1},
     {"name": "scalars", "per": "row", "words": 16},
     {"name": "block_sums", "per": "block", "words": 2},
     {"name": "tensor_sums", "per": "tensor", "words": 2},
@@ -214,6 +226,7 @@ constexpr bool ema_overwrite_frequency = options & SGD_EMA_OVERWRITE_FREQUENCY;
 constexpr bool dampening = options & SGD_DAMPENING;
 constexpr bool rate_in_momentum = options & SGD_RATE_IN_MOMENTUM;
 constexpr bool nesterov = options & SGD_NESTEROV;
+constexpr bool skip_nonfinite = options & SGD_SKIP_NONFINITE;
 
 // Numbers whose every operation says that it rounds to nearest: no flag fuses or approximates it.
 struct Float64 {
@@ -305,6 +318,8 @@ __device__ inline void store(float16 &x, Float32 value) {
 // The dtype of a parameter's copy if it has none.
 struct Nothing {};
 template <typename X> __device__ inline void store(Nothing &, X) {}
+
+template <typename C> __device__ inline bool is_finite(C x) { return x - x == C(0); }
 
 template <typename X> __device__ inline X square(X x) { return x * x; }
 
@@ -583,18 +598,20 @@ struct SGDTensors {
     __device__ int64 first_of(int64 i) const { return first[i - number]; }
 };
 
-// What the launches of a call share. From `scalars` on it is theirs; the rows are kept from call to call.
+// What the launches of a call share. From `is_closed` on it is theirs; the rows are kept from call to call.
 struct SGDState {
     SGDRow *row;
     const float *gradient_scale;  // gradients are divided by it, if built to do so
     const float *found_inf;  // a call in which it is not 0 changes nothing; null for none
+    int64 *is_closed;  // not 0 if a gradient is not finite
     Scalars<C> *scalars;  // of each row
     Float64 *block_sums;  // of each block of each chunk
     Float64 *tensor_sums;  // of each tensor
     Float64 *total_sums;  // of all tensors
     PerTensor2<C> *per_tensor_2;  // of each tensor
 
-    __device__ bool is_skipped() const { return found_inf && *found_inf != 0; }
+    __device__ bool has_found_inf() const { return found_inf && *found_inf != 0; }
+    __device__ bool is_skipped() const { return has_found_inf() || (skip_nonfinite && *is_closed); }
     __device__ C scale() const { return divides ? C(Float32(*gradient_scale)) : C(1); }
 };
 
@@ -791,6 +808,24 @@ template <int sum> __device__ inline void add_tensors(int64 tensors, const SGDSt
     if (threadIdx.x == 0) state.total_sums[sum] = total;
 }
 
+// Closes the gate if a gradient of the chunk is not finite.
+template <typename Table> __device__ inline void gate_chunk(const Table &table, const SGDState &state) {
+    const Chunk chunk = table.chunk(blockIdx.x);
+    const SGDTensor x = table.at(chunk.tensor);
+    const int packs = is_aligned(x) ? chunk.size / pack_size : 0;
+    bool holds = true;
+#pragma unroll 1
+    for (int i = threadIdx.x; i < packs; i += blockDim.x) {
+        const Pack<G, pack_size> g = read<G, pack_size>(x.g, chunk.begin + i * pack_size);
+#pragma unroll
+        for (int j = 0; j < pack_size; ++j) holds = holds && is_finite(load(g.x[j]));
+    }
+#pragma unroll 1
+    for (int i = packs * pack_size + threadIdx.x; i < chunk.size; i += blockDim.x)
+        holds = holds && is_finite(load(read<G, 1>(x.g, chunk.begin + i).x[0]));
+    if (!holds) *state.is_closed = 1;
+}
+
 template <typename Table> __device__ inline void start_chunk(const Table &table, const SGDState &state) {
     const Chunk chunk = table.chunk(blockIdx.x);
     const SGDTensor x = table.at(chunk.tensor);
@@ -884,10 +919,29 @@ extern __device__ const char sgd_digest[];
 __device__ const char sgd_digest[] = OPTLOOM_DIGEST;  // of this file, for those who look for builds of it
 #endif
 
+// One thread block: before anything is known of the gradients.
+__global__ void __launch_bounds__(256)
+sgd_open(int64, const SGDState state) {
+    if (threadIdx.x == 0) *state.is_closed = 0;
+}
+
+__global__ void __launch_bounds__(256)
+sgd_gate(const SGDTable table, const SGDState state) {
+    gate_chunk(table, state);
+}
+__global__ void __launch_bounds__(256)
+sgd_gate_by_value(const __grid_constant__ SGDTensors table, const SGDState state) {
+    gate_chunk(table, state);
+}
+
 // One thread block: counts the call, and computes what the elements of each row share.
 __global__ void __launch_bounds__(256)
 sgd_prologue(int64 rows, const SGDState state) {
-    if (state.is_skipped()) return;
+    if (state.is_skipped()) {
+        if (state.has_found_inf()) return;
+        for (int64 i = threadIdx.x; i < rows; i += blockDim.x) ++state.row[i].skipped;
+        return;
+    }
     for (int64 i = threadIdx.x; i < rows; i += blockDim.x)
         state.scalars[i] = advance<C>(state.row[i], options);
 }

@@ -32,6 +32,17 @@ def size(x: jax.Array, axis_name: tuple[str, ...] | None) -> int:
     return x.size * lax.axis_size(axes) if axes else x.size
 
 
+def all_finite(gradients: Any, axis_name: tuple[str, ...] | None) -> jax.Array:
+    """Whether every element of every gradient is finite; inside shard_map on all devices that have parts of them."""
+    others: Any = 0
+    for g in jax.tree.leaves(gradients):
+        if jnp.issubdtype(jnp.result_type(g), jnp.inexact):  # not the indices of sparse rows
+            found = jnp.any(~jnp.isfinite(g)).astype(jnp.float32)
+            axes = _split_over(found, axis_name)
+            others = others + (lax.psum(found, axes) if axes else found)
+    return jnp.equal(others, 0)
+
+
 def product(x: jax.Array, y: jax.Array) -> jax.Array:
     """x @ y in full precision. On an explicit mesh its rows lie as those of x, and its columns as those of y; an axis
     of the mesh that would split both splits the rows."""

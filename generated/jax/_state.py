@@ -37,7 +37,8 @@ def state(
     """
 
     def named(kind: Kind) -> Kind:
-        fields = [name for name in (*kind._fields, *extras._fields) if name not in ("count", "iterations")]
+        counts = ("count", "iterations", "skipped")
+        fields = [name for name in (*kind._fields, *extras._fields) if name not in counts]
         kind.in_rule = MappingProxyType({**IN_RULE, **in_rule})
         called = {name: kind.in_rule.get(name, name) for name in fields}
         kind.slots_in_rule = MappingProxyType({name: called[name] for name in fields if name not in scalars})
@@ -52,17 +53,17 @@ def state(
 def export_state(state: Any) -> dict[str, np.ndarray]:
     """The state that an optimizer of this folder has in `state`, which may hold more around it.
 
-    Keys: `iterations` (calls), `updates/<parameter>`, both int64, `slots/<slot>/<parameter>`, and
-    `scalars/<slot>` for numbers that are kept (the longest, of those of several dtypes). A parameter is called by its
-    path in the tree, joined by "/", and a slot as in the rule.
+    Keys: `iterations` (calls), `skipped` where calls may be, and `updates/<parameter>`, all int64;
+    `slots/<slot>/<parameter>`, and `scalars/<slot>` for numbers that are kept (the longest, of those of several
+    dtypes). A parameter is called by its path in the tree, joined by "/", and a slot as in the rule.
 
     Raises:
         ValueError: there is no such state in `state`, or several.
     """
     own, extras = _only_one(state)
     held = _held(own, extras)
-    calls = held.get("iterations")
-    exported = {"iterations": np.asarray(own.count if calls is None else calls, np.int64)}
+    exported = {"iterations": np.asarray(held.get("iterations", own.count), np.int64)}
+    exported |= {"skipped": np.asarray(held["skipped"], np.int64)} if "skipped" in held else {}
     for field, slot in own.slots_in_rule.items():
         for name, leaf in _named(held.get(field)):
             exported[f"updates/{name}"] = np.asarray(own.count, np.int64)
@@ -112,6 +113,7 @@ def import_state(
         return _fitted(key, take(key), axes.get(name), like)
 
     calls = _count("iterations", take("iterations"))
+    skipped = _count("skipped", take("skipped")) if "skipped" in _held(own, extras) else None
     new = {}
     for field, slot in own.slots_in_rule.items():
         tree = _held(own, extras).get(field)
@@ -135,6 +137,8 @@ def import_state(
     new["count"] = jnp.asarray(next(iter(counts.values()), calls), jnp.int32)
     if "iterations" in _held(own, extras):
         new["iterations"] = jnp.asarray(calls, jnp.int32)
+    if skipped is not None:
+        new["skipped"] = jnp.asarray(skipped, jnp.int32)
     return _replaced(state, own, extras, new)
 
 

@@ -30,7 +30,7 @@ from ._checks import (
 )
 from ._double import apart, doubles
 from ._leaves import COPY, Leaves, SparseRows, cast, compute_dtype, select, slot
-from ._shards import check_whole, product, size, squares, total
+from ._shards import all_finite, check_whole, product, size, squares, total
 from ._state import adopt_state, averaged_params, export_state, import_state, state
 from ._types import Numbers, On, Returned
 
@@ -144,6 +144,7 @@ def optimizer(
     exists: Mapping[str, Callable[[Any], bool]] = {},
     inputs: Mapping[str, str] = {},
     every: Mapping[str, int | None] = {},
+    gate: bool | None = None,
     reads_params: bool = False,
     axis_name: Any = (),
     sparse: str,
@@ -166,6 +167,7 @@ def optimizer(
         exists: the leaves that have a slot, of slots that some leaves have not.
         inputs: what a step takes beside the gradients, by name: "scalar", or a tree like a "parameter".
         every: which of how many calls each condition holds for; None for all. The last is for updates.
+        gate: whether a call with a gradient that is not finite changes nothing but `skipped`; None where it never may.
         reads_params: whether the parameters are needed where they are not written.
         axis_name: the mesh axes that sums over leaves go over, inside `jax.shard_map`.
         sparse: "lazy" or "dense".
@@ -176,18 +178,22 @@ def optimizer(
         chained: how many states the optax function of the same name chains.
     """
     check_sparse(sparse, not_lazy)
-    kernels = None if fused is False else fused_steps(is_asked_for=bool(fused))
+    if fused and gate:
+        raise NotImplementedError("fused=True with skip_nonfinite=True is not implemented yet")
+    kernels = None if fused is False or gate else fused_steps(is_asked_for=bool(fused))
     hypers, on = on.hypers, on.with_(axis_name=check_axis_name(axis_name))
     slots: dict[str, Any] = {name: starts.get(name, 0) for name in kind.slots_in_rule}
     kept: dict[str, Any] = {name: starts.get(name, 0) for name in kind.scalars_in_rule}
     extra_slots = {name: bool(is_there) for name, is_there in when.items()}
     counts_calls = any(steps is not None for steps in every.values())
-    has_extras = counts_calls or any(extra_slots.values())
+    has_extras = counts_calls or any(extra_slots.values()) or bool(gate)
     whole = next((name for name in whole_under if getattr(on, name)), "")
     patterns = {
         name: check_patterns(f"exclude_from_{name}", given, name, getattr(on, name))
         for name, given in exempt.items()
     }
+
+    gates = {} if gate is None else {"skipped": gate}
 
     def init(params: Any) -> tuple[Any, ...]:
         made = {
@@ -203,12 +209,15 @@ def optimizer(
         own = {name: made[name] for name in kind._fields if name != "count"}
         extras = {name: made[name] for name in extra_slots}
         extras |= {"iterations": jnp.zeros([], jnp.int32)} if counts_calls else {}
+        extras |= {"skipped": jnp.zeros([], jnp.int32)} if gate else {}
         first = kind(count=jnp.zeros([], jnp.int32), **own)
         second = kind.extras(**extras) if has_extras else optax.EmptyState()
         return (first, second, *[optax.EmptyState()] * (chained - 2))
 
     def step(params: Any, grads: Any, state: Any, *, write: bool = True, **given: Any) -> tuple[Any, Any]:
-        check_state(state, kind, has_extras, extra_slots | ({"iterations": counts_calls} if every else {}))
+        check_state(
+            state, kind, has_extras, extra_slots | ({"iterations": counts_calls} if every else {}) | gates
+        )
         check_params(params, needed=write or reads_params)
         numbers = numbers_of_step(hypers, given)
         check_inputs({name: x for name, x in given.items() if name not in hypers}, inputs, is_open=not write)
@@ -272,6 +281,11 @@ def optimizer(
             new[name] = old | {
                 dtype: jnp.where(is_update, x, old[dtype]) for dtype, x in after_step[name].items()
             }
+        if gate:
+            finite = all_finite(grads, on.axis_name)
+            new |= {name: select(finite, new[name], held[name]) for name in new}
+            new_w = select(finite, new_w, params if write else jax.tree.map(jnp.zeros_like, new_w))
+            new["skipped"] = jnp.where(finite, held["skipped"], optax.safe_increment(held["skipped"]))
         own = own._replace(**{name: new[name] for name in kind._fields})
         if has_extras:
             extras = extras._replace(**{name: value for name, value in new.items() if name in extras._fields})

@@ -37,6 +37,7 @@ class AdafactorExtras(NamedTuple):
     """What its options keep: the second part of its state; an `optax.EmptyState` while they are off."""
 
     iterations: Array | None = None  # calls, as int32
+    skipped: Array | None = None  # calls that changed nothing else, as int32
     accumulated_gradient: Any = None  # sum of the gradients since the last update
     weight_average: Any = None  # moving average of the weights
 
@@ -174,6 +175,7 @@ def adafactor_step(
     *,
     relative_step: bool = True,
     use_ema: bool = False,
+    skip_nonfinite: bool = False,
     weight_decay: Number | None = None,
     global_clipnorm: Number | None = None,
     clipnorm: Number | None = None,
@@ -200,6 +202,7 @@ def adafactor_step(
         clip_threshold: root mean square above which an update is scaled down (above 0).
         relative_step: let the learning rate fall as 1/sqrt(t).
         use_ema: keep a moving average of the weights.
+        skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
         weight_decay: share of the weights, times the learning rate, taken off; None for none (at least 0).
         global_clipnorm: largest norm of all gradients together; None for any (above 0).
         clipnorm: largest norm of a parameter's gradient; None for any (above 0).
@@ -234,7 +237,7 @@ def adafactor_step(
     )
     _support.check_one(clipvalue=clipvalue, clipnorm=clipnorm, global_clipnorm=global_clipnorm)
     _support.check_needs("ema_overwrite_frequency", ema_overwrite_frequency, "use_ema", use_ema)
-    on = _support.On(hypers, relative_step=relative_step, use_ema=use_ema)
+    on = _support.On(hypers, relative_step=relative_step, use_ema=use_ema, skip_nonfinite=skip_nonfinite)
     return _support.optimizer(
         AdafactorState,
         on,
@@ -244,6 +247,7 @@ def adafactor_step(
         shapes={"r": "rows", "c": "columns"},
         exists={"r": lambda w: w.ndim >= 2, "c": lambda w: w.ndim >= 2, "nu": lambda w: not w.ndim >= 2},
         every={"is_update": gradient_accumulation_steps},
+        gate=on.skip_nonfinite,
         reads_params=True,
         axis_name=axis_name,
         sparse=sparse,

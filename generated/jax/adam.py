@@ -34,6 +34,7 @@ class AdamExtras(NamedTuple):
     """What its options keep: the second part of its state; an `optax.EmptyState` while they are off."""
 
     iterations: Array | None = None  # calls, as int32
+    skipped: Array | None = None  # calls that changed nothing else, as int32
     nu_max: Any = None  # largest second moment so far
     accumulated_gradient: Any = None  # sum of the gradients since the last update
     weight_average: Any = None  # moving average of the weights
@@ -159,6 +160,7 @@ def adam_step(
     epsilon_hat: bool = True,
     corrected_amsgrad: bool = False,
     use_ema: bool = False,
+    skip_nonfinite: bool = False,
     weight_decay: Number | None = None,
     global_clipnorm: Number | None = None,
     clipnorm: Number | None = None,
@@ -186,6 +188,7 @@ def adam_step(
         epsilon_hat: epsilon is added before the moment's bias is corrected.
         corrected_amsgrad: the largest is taken of moments whose bias is corrected.
         use_ema: keep a moving average of the weights.
+        skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
         weight_decay: share of the weights, times the learning rate, taken off; None for none (at least 0).
         global_clipnorm: largest norm of all gradients together; None for any (above 0).
         clipnorm: largest norm of a parameter's gradient; None for any (above 0).
@@ -219,7 +222,12 @@ def adam_step(
     _support.check_one(clipvalue=clipvalue, clipnorm=clipnorm, global_clipnorm=global_clipnorm)
     _support.check_needs("ema_overwrite_frequency", ema_overwrite_frequency, "use_ema", use_ema)
     on = _support.On(
-        hypers, amsgrad=amsgrad, epsilon_hat=epsilon_hat, corrected_amsgrad=corrected_amsgrad, use_ema=use_ema
+        hypers,
+        amsgrad=amsgrad,
+        epsilon_hat=epsilon_hat,
+        corrected_amsgrad=corrected_amsgrad,
+        use_ema=use_ema,
+        skip_nonfinite=skip_nonfinite,
     )
     return _support.optimizer(
         AdamState,
@@ -232,6 +240,7 @@ def adam_step(
             "weight_average": on.use_ema,
         },
         every={"is_update": gradient_accumulation_steps},
+        gate=on.skip_nonfinite,
         reads_params=on.weight_decay or on.use_ema,
         axis_name=axis_name,
         sparse=sparse,

@@ -32,6 +32,7 @@ class CautiousAdamWExtras(NamedTuple):
     """What its options keep: the second part of its state; an `optax.EmptyState` while they are off."""
 
     iterations: Array | None = None  # calls, as int32
+    skipped: Array | None = None  # calls that changed nothing else, as int32
     v_hat: Any = None  # largest second moment so far
     accumulated_gradient: Any = None  # sum of the gradients since the last update
     weight_average: Any = None  # moving average of the weights
@@ -149,6 +150,7 @@ def cautious_adamw_step(
     *,
     amsgrad: bool = False,
     use_ema: bool = False,
+    skip_nonfinite: bool = False,
     weight_decay: Number | None = 0.004,
     global_clipnorm: Number | None = None,
     clipnorm: Number | None = None,
@@ -174,6 +176,7 @@ def cautious_adamw_step(
         eps: added to the root of the second moment (at least 0).
         amsgrad: divide by the largest second moment so far.
         use_ema: keep a moving average of the weights.
+        skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
         weight_decay: share of the weights, times the learning rate, taken off; None for none (at least 0).
         global_clipnorm: largest norm of all gradients together; None for any (above 0).
         clipnorm: largest norm of a parameter's gradient; None for any (above 0).
@@ -207,7 +210,7 @@ def cautious_adamw_step(
     )
     _support.check_one(clipvalue=clipvalue, clipnorm=clipnorm, global_clipnorm=global_clipnorm)
     _support.check_needs("ema_overwrite_frequency", ema_overwrite_frequency, "use_ema", use_ema)
-    on = _support.On(hypers, amsgrad=amsgrad, use_ema=use_ema)
+    on = _support.On(hypers, amsgrad=amsgrad, use_ema=use_ema, skip_nonfinite=skip_nonfinite)
     return _support.optimizer(
         CautiousAdamWState,
         on,
@@ -219,6 +222,7 @@ def cautious_adamw_step(
             "weight_average": on.use_ema,
         },
         every={"is_update": gradient_accumulation_steps},
+        gate=on.skip_nonfinite,
         reads_params=True,
         axis_name=axis_name,
         sparse=sparse,

@@ -30,6 +30,7 @@ class CautiousLionExtras(NamedTuple):
     """What its options keep: the second part of its state; an `optax.EmptyState` while they are off."""
 
     iterations: Array | None = None  # calls, as int32
+    skipped: Array | None = None  # calls that changed nothing else, as int32
     accumulated_gradient: Any = None  # sum of the gradients since the last update
     weight_average: Any = None  # moving average of the weights
 
@@ -140,6 +141,7 @@ def cautious_lion_step(
     b2: Number = 0.99,
     *,
     use_ema: bool = False,
+    skip_nonfinite: bool = False,
     weight_decay: Number | None = None,
     global_clipnorm: Number | None = None,
     clipnorm: Number | None = None,
@@ -163,6 +165,7 @@ def cautious_lion_step(
         b1: share of the moment in the direction (at least 0, at most 1).
         b2: decay rate of the moment (at least 0, at most 1).
         use_ema: keep a moving average of the weights.
+        skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
         weight_decay: share of the weights, times the learning rate, taken off; None for none (at least 0).
         global_clipnorm: largest norm of all gradients together; None for any (above 0).
         clipnorm: largest norm of a parameter's gradient; None for any (above 0).
@@ -195,7 +198,7 @@ def cautious_lion_step(
     )
     _support.check_one(clipvalue=clipvalue, clipnorm=clipnorm, global_clipnorm=global_clipnorm)
     _support.check_needs("ema_overwrite_frequency", ema_overwrite_frequency, "use_ema", use_ema)
-    on = _support.On(hypers, use_ema=use_ema)
+    on = _support.On(hypers, use_ema=use_ema, skip_nonfinite=skip_nonfinite)
     return _support.optimizer(
         CautiousLionState,
         on,
@@ -203,6 +206,7 @@ def cautious_lion_step(
         [Pass(_sums, _after_sums, when=on.global_clipnorm), Pass(_leaf)],
         when={"accumulated_gradient": on.gradient_accumulation_steps, "weight_average": on.use_ema},
         every={"is_update": gradient_accumulation_steps},
+        gate=on.skip_nonfinite,
         reads_params=True,
         axis_name=axis_name,
         sparse=sparse,

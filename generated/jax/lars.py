@@ -30,6 +30,7 @@ class LarsExtras(NamedTuple):
     """What its options keep: the second part of its state; an `optax.EmptyState` while they are off."""
 
     iterations: Array | None = None  # calls, as int32
+    skipped: Array | None = None  # calls that changed nothing else, as int32
     accumulated_gradient: Any = None  # sum of the gradients since the last update
     weight_average: Any = None  # moving average of the weights
 
@@ -133,6 +134,7 @@ def lars_step(
     weight_decay: Number = 0.0,
     *,
     use_ema: bool = False,
+    skip_nonfinite: bool = False,
     momentum: Number = 0.9,
     trust_coefficient: Number = 0.001,
     eps: Number = 0.0,
@@ -156,6 +158,7 @@ def lars_step(
         learning_rate: step size (at least 0).
         weight_decay: decay, a part of the gradient whose norm is taken (at least 0).
         use_ema: keep a moving average of the weights.
+        skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
         momentum: decay rate of the velocity (at least 0, below 1).
         trust_coefficient: length of a step, in lengths of the weights (at least 0).
         eps: added to the gradient's norm (at least 0).
@@ -189,7 +192,7 @@ def lars_step(
     )
     _support.check_one(clipvalue=clipvalue, clipnorm=clipnorm, global_clipnorm=global_clipnorm)
     _support.check_needs("ema_overwrite_frequency", ema_overwrite_frequency, "use_ema", use_ema)
-    on = _support.On(hypers, use_ema=use_ema)
+    on = _support.On(hypers, use_ema=use_ema, skip_nonfinite=skip_nonfinite)
     return _support.optimizer(
         LarsState,
         on,
@@ -197,6 +200,7 @@ def lars_step(
         [Pass(_sums, _after_sums, when=on.global_clipnorm), Pass(_leaf)],
         when={"accumulated_gradient": on.gradient_accumulation_steps, "weight_average": on.use_ema},
         every={"is_update": gradient_accumulation_steps},
+        gate=on.skip_nonfinite,
         reads_params=True,
         axis_name=axis_name,
         sparse=sparse,

@@ -27,6 +27,7 @@ class NovoGradExtras(NamedTuple):
     """What its options keep: the second part of its state; an `optax.EmptyState` while they are off."""
 
     iterations: Array | None = None  # calls, as int32
+    skipped: Array | None = None  # calls that changed nothing else, as int32
     accumulated_gradient: Any = None  # sum of the gradients since the last update
     weight_average: Any = None  # moving average of the weights
 
@@ -131,6 +132,7 @@ def novograd_step(
     eps: Number = 1e-6,
     *,
     use_ema: bool = False,
+    skip_nonfinite: bool = False,
     weight_decay: Number = 0.0,
     global_clipnorm: Number | None = None,
     clipnorm: Number | None = None,
@@ -154,6 +156,7 @@ def novograd_step(
         b2: decay rate of the squared norm (at least 0, below 1).
         eps: added to the root of the squared norm (at least 0).
         use_ema: keep a moving average of the weights.
+        skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
         weight_decay: decay, a part of what the momentum sums up (at least 0).
         global_clipnorm: largest norm of all gradients together; None for any (above 0).
         clipnorm: largest norm of a parameter's gradient; None for any (above 0).
@@ -185,7 +188,7 @@ def novograd_step(
     )
     _support.check_one(clipvalue=clipvalue, clipnorm=clipnorm, global_clipnorm=global_clipnorm)
     _support.check_needs("ema_overwrite_frequency", ema_overwrite_frequency, "use_ema", use_ema)
-    on = _support.On(hypers, use_ema=use_ema)
+    on = _support.On(hypers, use_ema=use_ema, skip_nonfinite=skip_nonfinite)
     return _support.optimizer(
         NovoGradState,
         on,
@@ -194,6 +197,7 @@ def novograd_step(
         when={"accumulated_gradient": on.gradient_accumulation_steps, "weight_average": on.use_ema},
         shapes={"nu": "tensor"},
         every={"is_update": gradient_accumulation_steps},
+        gate=on.skip_nonfinite,
         reads_params=True,
         axis_name=axis_name,
         sparse=sparse,

@@ -33,6 +33,7 @@ class RMSpropExtras(NamedTuple):
     """What its options keep: the second part of its state; an `optax.EmptyState` while they are off."""
 
     iterations: Array | None = None  # calls, as int32
+    skipped: Array | None = None  # calls that changed nothing else, as int32
     trace: Any = None  # velocity
     mu: Any = None  # mean of the gradient
     accumulated_gradient: Any = None  # sum of the gradients since the last update
@@ -152,6 +153,7 @@ def rmsprop_step(
     centered: bool = False,
     downhill_momentum: bool = False,
     use_ema: bool = False,
+    skip_nonfinite: bool = False,
     momentum: Number | None = None,
     weight_decay: Number | None = None,
     global_clipnorm: Number | None = None,
@@ -178,6 +180,7 @@ def rmsprop_step(
         centered: divide by the root of the variance.
         downhill_momentum: the velocity points the way that the weights move.
         use_ema: keep a moving average of the weights.
+        skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
         momentum: decay rate of the velocity; 0 for none (at least 0, at most 1).
         weight_decay: share of the weights, times the learning rate, taken off; None for none (at least 0).
         global_clipnorm: largest norm of all gradients together; None for any (above 0).
@@ -211,7 +214,13 @@ def rmsprop_step(
     )
     _support.check_one(clipvalue=clipvalue, clipnorm=clipnorm, global_clipnorm=global_clipnorm)
     _support.check_needs("ema_overwrite_frequency", ema_overwrite_frequency, "use_ema", use_ema)
-    on = _support.On(hypers, centered=centered, downhill_momentum=downhill_momentum, use_ema=use_ema)
+    on = _support.On(
+        hypers,
+        centered=centered,
+        downhill_momentum=downhill_momentum,
+        use_ema=use_ema,
+        skip_nonfinite=skip_nonfinite,
+    )
     return _support.optimizer(
         RMSpropState,
         on,
@@ -224,6 +233,7 @@ def rmsprop_step(
             "weight_average": on.use_ema,
         },
         every={"is_update": gradient_accumulation_steps},
+        gate=on.skip_nonfinite,
         reads_params=on.weight_decay or on.use_ema,
         axis_name=axis_name,
         sparse=sparse,

@@ -34,6 +34,7 @@ class ScheduleFreeAdamWExtras(NamedTuple):
     """What its options keep: the second part of its state; an `optax.EmptyState` while they are off."""
 
     iterations: Array | None = None  # calls, as int32
+    skipped: Array | None = None  # calls that changed nothing else, as int32
     accumulated_gradient: Any = None  # sum of the gradients since the last update
     weight_average: Any = None  # moving average of the weights
 
@@ -148,6 +149,7 @@ def schedule_free_adamw_step(
     weight_decay: Number = 0.0,
     *,
     use_ema: bool = False,
+    skip_nonfinite: bool = False,
     global_clipnorm: Number | None = None,
     clipnorm: Number | None = None,
     clipvalue: Number | None = None,
@@ -171,6 +173,7 @@ def schedule_free_adamw_step(
         eps: added to the root of the corrected second moment (at least 0).
         weight_decay: decay at y, within the step of z (at least 0).
         use_ema: keep a moving average of the weights.
+        skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
         global_clipnorm: largest norm of all gradients together; None for any (above 0).
         clipnorm: largest norm of a parameter's gradient; None for any (above 0).
         clipvalue: largest size of a gradient's element; None for any (above 0).
@@ -201,7 +204,7 @@ def schedule_free_adamw_step(
     )
     _support.check_one(clipvalue=clipvalue, clipnorm=clipnorm, global_clipnorm=global_clipnorm)
     _support.check_needs("ema_overwrite_frequency", ema_overwrite_frequency, "use_ema", use_ema)
-    on = _support.On(hypers, use_ema=use_ema)
+    on = _support.On(hypers, use_ema=use_ema, skip_nonfinite=skip_nonfinite)
     return _support.optimizer(
         ScheduleFreeAdamWState,
         on,
@@ -210,6 +213,7 @@ def schedule_free_adamw_step(
         starts={"z": _support.COPY},
         when={"accumulated_gradient": on.gradient_accumulation_steps, "weight_average": on.use_ema},
         every={"is_update": gradient_accumulation_steps},
+        gate=on.skip_nonfinite,
         reads_params=True,
         axis_name=axis_name,
         sparse=sparse,

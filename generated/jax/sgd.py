@@ -28,6 +28,7 @@ class SGDExtras(NamedTuple):
     """What its options keep: the second part of its state; an `optax.EmptyState` while they are off."""
 
     iterations: Array | None = None  # calls, as int32
+    skipped: Array | None = None  # calls that changed nothing else, as int32
     trace: Any = None  # velocity
     accumulated_gradient: Any = None  # sum of the gradients since the last update
     weight_average: Any = None  # moving average of the weights
@@ -143,6 +144,7 @@ def sgd_step(
     nesterov: bool = False,
     rate_in_momentum: bool = True,
     use_ema: bool = False,
+    skip_nonfinite: bool = False,
     weight_decay: Number | None = None,
     global_clipnorm: Number | None = None,
     clipnorm: Number | None = None,
@@ -167,6 +169,7 @@ def sgd_step(
         nesterov: step ahead along the velocity.
         rate_in_momentum: the velocity carries the learning rate, else its steps do.
         use_ema: keep a moving average of the weights.
+        skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
         weight_decay: share of the weights, times the learning rate, taken off; None for none (at least 0).
         global_clipnorm: largest norm of all gradients together; None for any (above 0).
         clipnorm: largest norm of a parameter's gradient; None for any (above 0).
@@ -197,7 +200,13 @@ def sgd_step(
     )
     _support.check_one(clipvalue=clipvalue, clipnorm=clipnorm, global_clipnorm=global_clipnorm)
     _support.check_needs("ema_overwrite_frequency", ema_overwrite_frequency, "use_ema", use_ema)
-    on = _support.On(hypers, nesterov=nesterov, rate_in_momentum=rate_in_momentum, use_ema=use_ema)
+    on = _support.On(
+        hypers,
+        nesterov=nesterov,
+        rate_in_momentum=rate_in_momentum,
+        use_ema=use_ema,
+        skip_nonfinite=skip_nonfinite,
+    )
     return _support.optimizer(
         SGDState,
         on,
@@ -209,6 +218,7 @@ def sgd_step(
             "weight_average": on.use_ema,
         },
         every={"is_update": gradient_accumulation_steps},
+        gate=on.skip_nonfinite,
         reads_params=on.weight_decay or on.use_ema,
         axis_name=axis_name,
         sparse=sparse,

@@ -36,6 +36,7 @@ class SM3Extras(NamedTuple):
     """What its options keep: the second part of its state; an `optax.EmptyState` while they are off."""
 
     iterations: Array | None = None  # calls, as int32
+    skipped: Array | None = None  # calls that changed nothing else, as int32
     nu_: Any = None  # mean of the scaled gradients
     accumulated_gradient: Any = None  # sum of the gradients since the last update
     weight_average: Any = None  # moving average of the weights
@@ -152,6 +153,7 @@ def sm3_step(
     eps: Number = 1e-8,
     *,
     use_ema: bool = False,
+    skip_nonfinite: bool = False,
     weight_decay: Number | None = None,
     global_clipnorm: Number | None = None,
     clipnorm: Number | None = None,
@@ -175,6 +177,7 @@ def sm3_step(
         momentum: decay rate of the mean of the scaled gradients (at least 0, below 1).
         eps: added to the accumulator; where that is 0, so is the update (at least 0).
         use_ema: keep a moving average of the weights.
+        skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
         weight_decay: share of the weights, times the learning rate, taken off; None for none (at least 0).
         global_clipnorm: largest norm of all gradients together; None for any (above 0).
         clipnorm: largest norm of a parameter's gradient; None for any (above 0).
@@ -207,7 +210,7 @@ def sm3_step(
     )
     _support.check_one(clipvalue=clipvalue, clipnorm=clipnorm, global_clipnorm=global_clipnorm)
     _support.check_needs("ema_overwrite_frequency", ema_overwrite_frequency, "use_ema", use_ema)
-    on = _support.On(hypers, use_ema=use_ema)
+    on = _support.On(hypers, use_ema=use_ema, skip_nonfinite=skip_nonfinite)
     return _support.optimizer(
         SM3State,
         on,
@@ -221,6 +224,7 @@ def sm3_step(
         shapes={"r": "rows", "c": "columns"},
         exists={"r": lambda w: w.ndim >= 2, "c": lambda w: w.ndim >= 2, "nu": lambda w: not w.ndim >= 2},
         every={"is_update": gradient_accumulation_steps},
+        gate=on.skip_nonfinite,
         reads_params=on.weight_decay or on.use_ema,
         axis_name=axis_name,
         sparse=sparse,

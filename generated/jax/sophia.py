@@ -28,6 +28,7 @@ class SophiaExtras(NamedTuple):
     """What its options keep: the second part of its state; an `optax.EmptyState` while they are off."""
 
     iterations: Array | None = None  # calls, as int32
+    skipped: Array | None = None  # calls that changed nothing else, as int32
     accumulated_gradient: Any = None  # sum of the gradients since the last update
     weight_average: Any = None  # moving average of the weights
 
@@ -143,6 +144,7 @@ def sophia_step(
     update_interval: int = 10,
     *,
     use_ema: bool = False,
+    skip_nonfinite: bool = False,
     weight_decay: Number | None = None,
     global_clipnorm: Number | None = None,
     clipnorm: Number | None = None,
@@ -169,6 +171,7 @@ def sophia_step(
         eps: least size of the scaled Hessian diagonal (above 0).
         update_interval: steps from one Hessian diagonal that counts to the next (at least 2).
         use_ema: keep a moving average of the weights.
+        skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
         weight_decay: share of the weights, times the learning rate, taken off; None for none (at least 0).
         global_clipnorm: largest norm of all gradients together; None for any (above 0).
         clipnorm: largest norm of a parameter's gradient; None for any (above 0).
@@ -203,7 +206,7 @@ def sophia_step(
     )
     _support.check_one(clipvalue=clipvalue, clipnorm=clipnorm, global_clipnorm=global_clipnorm)
     _support.check_needs("ema_overwrite_frequency", ema_overwrite_frequency, "use_ema", use_ema)
-    on = _support.On(hypers, use_ema=use_ema)
+    on = _support.On(hypers, use_ema=use_ema, skip_nonfinite=skip_nonfinite)
     return _support.optimizer(
         SophiaState,
         on,
@@ -212,6 +215,7 @@ def sophia_step(
         when={"accumulated_gradient": on.gradient_accumulation_steps, "weight_average": on.use_ema},
         inputs={"hessian": "parameter"},
         every={"is_update": gradient_accumulation_steps},
+        gate=on.skip_nonfinite,
         reads_params=on.weight_decay or on.use_ema,
         axis_name=axis_name,
         sparse=sparse,

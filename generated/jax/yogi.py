@@ -32,6 +32,7 @@ class YogiExtras(NamedTuple):
     """What its options keep: the second part of its state; an `optax.EmptyState` while they are off."""
 
     iterations: Array | None = None  # calls, as int32
+    skipped: Array | None = None  # calls that changed nothing else, as int32
     accumulated_gradient: Any = None  # sum of the gradients since the last update
     weight_average: Any = None  # moving average of the weights
 
@@ -144,6 +145,7 @@ def yogi_step(
     eps: Number = 0.001,
     *,
     use_ema: bool = False,
+    skip_nonfinite: bool = False,
     initial_accumulator_value: Number = 1e-6,
     weight_decay: Number | None = None,
     global_clipnorm: Number | None = None,
@@ -169,6 +171,7 @@ def yogi_step(
         b2: decay rate of the second moment (at least 0, below 1).
         eps: added to the root of the second moment (at least 0).
         use_ema: keep a moving average of the weights.
+        skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
         initial_accumulator_value: where both moments start (at least 0).
         weight_decay: share of the weights, times the learning rate, taken off; None for none (at least 0).
         global_clipnorm: largest norm of all gradients together; None for any (above 0).
@@ -203,7 +206,7 @@ def yogi_step(
     )
     _support.check_one(clipvalue=clipvalue, clipnorm=clipnorm, global_clipnorm=global_clipnorm)
     _support.check_needs("ema_overwrite_frequency", ema_overwrite_frequency, "use_ema", use_ema)
-    on = _support.On(hypers, use_ema=use_ema)
+    on = _support.On(hypers, use_ema=use_ema, skip_nonfinite=skip_nonfinite)
     return _support.optimizer(
         YogiState,
         on,
@@ -212,6 +215,7 @@ def yogi_step(
         starts={"mu": initial_accumulator_value, "nu": initial_accumulator_value},
         when={"accumulated_gradient": on.gradient_accumulation_steps, "weight_average": on.use_ema},
         every={"is_update": gradient_accumulation_steps},
+        gate=on.skip_nonfinite,
         reads_params=on.weight_decay or on.use_ema,
         axis_name=axis_name,
         sparse=sparse,

@@ -41,6 +41,7 @@ class StableAdamW:
         ema_momentum: decay rate of the average of the weights
         ema_overwrite_frequency: updates after which the average overwrites the weights; None for never
         use_ema: keep a moving average of the weights
+        skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted
 
     Raises:
         ValueError: a hyperparameter is out of its bounds, or gradients do not fit the parameters.
@@ -63,6 +64,7 @@ class StableAdamW:
         ema_momentum: float = 0.99,
         ema_overwrite_frequency: int | None = None,
         use_ema: bool = False,
+        skip_nonfinite: bool = False,
     ) -> None:
         self.params = list(params)
         if not 0 <= learning_rate < float("inf"):
@@ -110,6 +112,7 @@ class StableAdamW:
             )
         self.ema_overwrite_frequency = ema_overwrite_frequency
         self.use_ema = use_ema
+        self.skip_nonfinite = skip_nonfinite
         if sum(x is not None for x in (clipvalue, clipnorm, global_clipnorm)) > 1:
             raise ValueError(
                 f"only one of clipvalue, clipnorm and global_clipnorm may be set, got clipvalue={clipvalue!r}, clipnorm={clipnorm!r}, global_clipnorm={global_clipnorm!r}"
@@ -120,6 +123,7 @@ class StableAdamW:
             )
         self.calls = 0
         self.updates = 0
+        self.skipped = 0
         self.slots = [self._start(w) for w in self.params]
 
     def _start(self, w: np.ndarray) -> SimpleNamespace:
@@ -137,6 +141,9 @@ class StableAdamW:
     def step(self, gradients: Sequence[np.ndarray]) -> None:
         """One call: `gradients` lie as the parameters do."""
         self._check(gradients)
+        if self.skip_nonfinite and not all(np.isfinite(g).all() for g in gradients):
+            self.skipped += 1
+            return
         self.calls += 1
         dtypes = {_compute_dtype(w) for w in self.params}
         with np.errstate(all="ignore"):

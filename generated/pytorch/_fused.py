@@ -21,6 +21,7 @@ from . import _kernels
 from ._kernels import KernelError, Source, Variant
 
 OFF: Mapping[str, float] = {"weight_decay": 0.0}  # what stands for None
+GATES = ("skip_nonfinite",)  # what classes see to, for all param groups at once
 WAYS = ("maximize", "foreach", "capturable", "differentiable", "fused", "write_back_grad")
 NAMES = {
     torch.float16: "float16",
@@ -207,7 +208,9 @@ def check_known(source: Source, optimizer: Any, group: Mapping[str, Any]) -> Non
         option["name"] for option in interface["options"]
     }
     keys = {key: name for name, (key, _) in optimizer._hypers.items() if name not in known}
-    keys |= {key: key for key, x in group.items() if isinstance(x, bool) and key not in {*known, *WAYS}}
+    keys |= {
+        key: key for key, x in group.items() if isinstance(x, bool) and key not in {*known, *WAYS, *GATES}
+    }
     for key, parameter in inspect.signature(type(optimizer)).parameters.items():
         if (
             key in keys
@@ -605,7 +608,7 @@ def bits_of(source: Source, values: Mapping[str, Any], group: Mapping[str, Any])
             value = values[switch["given"]]
             is_on = isinstance(value, Tensor) or value not in (None, switch["off"])
         else:
-            chosen = group.get(switch["option"])
+            chosen = None if switch["option"] in GATES else group.get(switch["option"])
             is_on = (defaults[switch["option"]] if chosen is None else chosen) == switch["value"]
         bits |= is_on << bit
     return bits

@@ -121,11 +121,9 @@ class Plans:
         return same and all(plan.is_current(optimizer) for plan in self.plans)
 
     def run(self, optimizer: Any) -> None:
-        group, scale, found = (
-            self.group,
-            getattr(optimizer, "grad_scale", None),
-            getattr(optimizer, "found_inf", None),
-        )
+        group, scale = self.group, getattr(optimizer, "grad_scale", None)
+        flags = [x for x in (getattr(optimizer, "found_inf", None), optimizer._nonfinite) if x is not None]
+        found = functools.reduce(torch.maximum, flags) if flags else None
         values = _fused.completed(self.whole, _fused.values_of(optimizer, group))
         bits = _fused.bits_of(self.whole, values, group)
         reading = _kernels.NEGATED if group["maximize"] else 0

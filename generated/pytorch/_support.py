@@ -42,7 +42,7 @@ class Optimizer(torch.optim.Optimizer):
     floating, as torch.optim's, but exact up to 2**53), and its slots, of the parameter's shape: float64 for
     float64 parameters, else float32; complex for complex ones, whose real and imaginary parts are updated as
     two numbers. With accumulation also `iterations`, the number of calls, and `pending`, whether gradients
-    wait for the next update.
+    wait for the next update; where calls may be skipped, `skipped`, how many were that had its gradient.
 
     A subclass is the formula: `_update`, `_scalars`, and what they work on.
     """
@@ -66,6 +66,10 @@ class Optimizer(torch.optim.Optimizer):
     _whole_under: ClassVar[tuple[str, ...]] = ()  # what changes all rows, so that no update is lazy
     _not_fused: ClassVar[tuple[str, ...]] = ()  # what kernels do not have yet
     _sums_under: ClassVar[tuple[str, ...]] = ()  # what asks for sums over all tensors
+    _gate: ClassVar[str] = (
+        ""  # the option under which a call with a gradient that is not finite changes nothing
+    )
+    _nonfinite: Tensor | None = None  # where kernels find out whether it does, if the host may not ask
     _call: tuple[int | None, bool] | None = None  # the count of the call that is being made
     _averages: ClassVar[str] = ""  # the slot that holds what parameters are to be for evaluation
     _file: ClassVar[str]  # the module's; the formula's kernel is beside it
@@ -113,8 +117,9 @@ class Optimizer(torch.optim.Optimizer):
     def export_state(self) -> dict[str, numpy.ndarray]:
         """The state as copied arrays by name. Parameters that have none yet give its beginning.
 
-        `iterations` and `updates/<parameter>` are int64 scalars, `slots/<slot>/<parameter>` arrays of the
-        parameter's shape. <parameter>: its name with "/" for ".", or its number, if it has no name.
+        `iterations` and `updates/<parameter>` are int64 scalars, as is `skipped` where calls may be;
+        `slots/<slot>/<parameter>` are arrays of the parameter's shape. <parameter>: its name with "/" for
+        ".", or its number, if it has no name.
         """
         return exported(self)
 
@@ -200,10 +205,11 @@ class Optimizer(torch.optim.Optimizer):
 
     def _summed(self, group: dict[str, Any]) -> str:
         """What sums over all tensors, if anything does: an argument, or the formula itself."""
-        given = [f"{name}={group[name]!r}" for name in self._sums_under if is_set(group[name])]
+        asking = (*self._sums_under, self._gate) if self._gate else self._sums_under
+        given = [f"{name}={group[name]!r}" for name in asking if is_set(group[name])]
         needed = [getattr(self, f"_needs{name}", None) for name in self._passes[:-1]]
         sums = any(is_needed is None or is_needed(group) for is_needed in needed)
-        return " and ".join(given) or type(self).__name__ if sums else ""
+        return " and ".join(given) or type(self).__name__ if sums or given else ""
 
     def step(self, closure: Callable[[], Any] | None = None, **inputs: Any) -> Any:
         """Updates the parameters that have a gradient. Returns the loss of `closure`, if there is one.
@@ -230,7 +236,8 @@ class Optimizer(torch.optim.Optimizer):
                         self._state_of(w, group)
                 groups = [group for group, ws in at_rest if not ws]
             if groups:
-                self._step(groups, self._given(inputs, loss))
+                take = self._step_if_finite if self._gate and groups[0][self._gate] else self._step
+                take(groups, self._given(inputs, loss))
             for w, before in kept:
                 w.copy_(before)
         return loss
@@ -287,6 +294,36 @@ class Optimizer(torch.optim.Optimizer):
         return not waits and all(
             group["fused"] and all(w.is_cuda for w in group["params"]) for group in groups
         )
+
+    @torch.no_grad()
+    def _all_finite(self, groups: list[dict[str, Any]]) -> Tensor:
+        return all_finite(w.grad for group in groups for w in group["params"] if w.grad is not None)
+
+    def _step_if_finite(self, groups: list[dict[str, Any]], inputs: Mapping[str, Any]) -> None:
+        """A step where all gradients are finite; else nothing changes but `skipped`."""
+        states = [
+            (w, self._state_of(w, group)) for group in groups for w in group["params"] if w.grad is not None
+        ]
+        finite = self._all_finite(groups)
+        asks = self._counted(groups)[0] is not None  # what counts calls on the host is told there
+        if not asks and (torch.compiler.is_compiling() or any(group["capturable"] for group in groups)):
+            if groups[0]["differentiable"]:
+                given = f"{self._gate}=True with differentiable=True"
+                raise NotImplementedError(f"{given} is not implemented yet for captured or compiled steps")
+            written = [x for w, state in states for x in (w, *state.values())]
+            step_or_stay(finite, written, lambda: self._step(groups, inputs))
+        elif self._skips_on_device():
+            for _, state in states:
+                state["skipped"] = state["skipped"].to(finite.device)
+            self._nonfinite = (~finite).float()
+            try:
+                self._step(groups, inputs)
+            finally:
+                self._nonfinite = None
+        elif finite.item():
+            self._step(groups, inputs)
+        for _, state in states:
+            state["skipped"].view(1).add_((~finite).to(state["skipped"].device))
 
     def _step(self, groups: list[dict[str, Any]], inputs: Mapping[str, Any]) -> None:
         call = self._counted(groups)
@@ -425,6 +462,8 @@ class Optimizer(torch.optim.Optimizer):
             state.update(step=torch.zeros((), dtype=torch.float64, device=device), **made)
             if self._every and group[self._every] is not None:
                 state.update(iterations=0, pending=False)
+            if self._gate and group[self._gate]:
+                state.update(skipped=torch.zeros((), dtype=torch.float64, device=device))
         for name in slots:
             if name not in state:
                 raise ValueError(f"the state has no '{name}': an option was changed after the first step")
@@ -1068,6 +1107,35 @@ def gathered(g: Tensor, *tensors: Any) -> Iterator[tuple[Any, ...]]:
             fill_whole(x, values.view(x.shape))
 
 
+def all_finite(gradients: Iterable[Tensor]) -> Tensor:
+    """Whether every element of all of them is finite: a truth value on a device. Nothing overflows here."""
+    of_kinds: dict[Any, list[Tensor]] = {}
+    for g in gradients:
+        x = g._values() if g.is_sparse else g
+        x = torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
+        if is_sharded(x) or x.numel():
+            of_kinds.setdefault((is_sharded(x), x.device, x.dtype), []).append(x)
+    found = [
+        vector([torch.sum(x * 0) for x in xs]) if sharded else torch.stack(torch._foreach_norm(xs, math.inf))
+        for (sharded, _, _), xs in of_kinds.items()
+    ]
+    return (
+        torch.stack([x.isfinite().all().to(found[0].device) for x in found]).all()
+        if found
+        else torch.tensor(True)
+    )
+
+
+def step_or_stay(finite: Tensor, tensors: Iterable[Any], step: Callable[[], None]) -> None:
+    """Runs `step`, which writes to `tensors`; afterwards they are what they were, unless `finite`."""
+    local = [x.to_local() if is_sharded(x) else x for x in tensors]
+    kept = [x.clone() for x in local]
+    step()
+    for x, old in zip(local, kept, strict=True):
+        x = x if x.dim() else x.view(1)  # torch.compile loses writes to 0-dim float64 tensors (torch 2.13)
+        x.copy_(torch.where(finite.to(x.device), x, old.view(x.shape)))
+
+
 Bounds = Mapping[str, float]
 
 
@@ -1173,6 +1241,7 @@ WAYS = (
     "fused",
     "write_back_grad",
 )  # how an optimizer computes, not what
+COUNTS = ("step", "iterations", "pending", "skipped")  # in a parameter's state, beside its slots
 
 
 @contextmanager
@@ -1264,7 +1333,7 @@ def _fitting(
             f"the state of parameter {key} has no '{missing[0]}', only {', '.join(map(repr, state))}"
         )
     scalars = optimizer._scalar_names.values()
-    if others := state.keys() - {*optimizer._slot_names.values(), *scalars, "step", "iterations", "pending"}:
+    if others := state.keys() - {*optimizer._slot_names.values(), *scalars, *COUNTS}:
         raise ValueError(f"the state of parameter {key} is of another rule: it has '{min(others)}'")
     for name in slots:
         shape = () if name in scalars else slot_shape(w, optimizer._shapes.get(name, "parameter"))
@@ -1274,7 +1343,10 @@ def _fitting(
     device = w.device if group["capturable"] else "cpu"
     fitting = {name: state[name].to(w.device, slot_dtype(w)) for name in slots if name not in scalars}
     fitting |= {name: state[name].to(device, compute_dtype(w)) for name in scalars if name in slots}
-    return fitting | {"step": torch.as_tensor(state["step"]).to(device, torch.float64)}
+    counts = {name: torch.as_tensor(state[name]) for name in ("step", "skipped") if name in state}
+    if optimizer._gate and group[optimizer._gate]:
+        counts.setdefault("skipped", torch.zeros(()))
+    return fitting | {name: count.to(device, torch.float64) for name, count in counts.items()}
 
 
 def paths_of(optimizer: Optimizer) -> dict[str, tuple[Tensor, dict[str, Any]]]:
@@ -1291,11 +1363,12 @@ def exported(optimizer: Optimizer) -> dict[str, numpy.ndarray]:
     """What `Optimizer.export_state` gives."""
     mapping: dict[str, numpy.ndarray] = {}
     scalars: dict[str, set[float]] = {}
-    iterations = 0
+    iterations = skipped = 0
     for path, (w, group) in paths_of(optimizer).items():
         state, slots = optimizer.state.get(w, {}), optimizer._slots(group, w)
         updates = int(state.get("step", 0))
         iterations = max(iterations, state.get("iterations", updates))
+        skipped = max(skipped, int(state.get("skipped", 0)))
         mapping[f"updates/{path}"] = numpy.array(updates, numpy.int64)
         for slot, name in optimizer._slot_names.items():
             if name in slots:
@@ -1311,7 +1384,13 @@ def exported(optimizer: Optimizer) -> dict[str, numpy.ndarray]:
             raise ValueError(
                 f"'{slot}' is one number of the whole optimizer, but its parameters have {sorted(values)}"
             )
-    return {"iterations": numpy.array(iterations, numpy.int64), **mapping}
+    counts = {"iterations": iterations} | ({"skipped": skipped} if is_gated(optimizer) else {})
+    return {**{name: numpy.array(count, numpy.int64) for name, count in counts.items()}, **mapping}
+
+
+def is_gated(optimizer: Optimizer) -> bool:
+    """Whether calls may be skipped, and are counted."""
+    return bool(optimizer._gate) and bool(optimizer.param_groups[0][optimizer._gate])
 
 
 def imported(
@@ -1342,6 +1421,7 @@ def imported(
         return x
 
     iterations, states = int(array("iterations")), []
+    skipped = int(array("skipped")) if is_gated(optimizer) else None
     for path, (w, group) in paths.items():
         there, slots = names.get(path, path), optimizer._slots(group, w)
         updates = int(array(f"updates/{there}"))
@@ -1359,6 +1439,8 @@ def imported(
         every = group[optimizer._every] if optimizer._every else None
         if every is not None:
             state |= {"iterations": iterations, "pending": iterations % every != 0}
+        if skipped is not None:
+            state["skipped"] = torch.tensor(skipped, dtype=torch.float64, device=device)
         states.append((w, state))
     if left := sorted(mapping.keys() - read):
         raise ValueError(f"'{left[0]}' belongs to no parameter or slot here")

@@ -42,6 +42,7 @@ class AdaBelief(_support.Optimizer):
         ema_momentum: decay rate of the average of the weights
         ema_overwrite_frequency: updates after which the average overwrites the weights; None for never
         use_ema: keep a moving average of the weights
+        skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted
         params, sparse, maximize, foreach, capturable, differentiable, fused, write_back_grad: as in
             _support.Optimizer
     """
@@ -211,6 +212,7 @@ class AdaBelief(_support.Optimizer):
         ema_momentum: float | Tensor = 0.99,
         ema_overwrite_frequency: int | None = None,
         use_ema: bool = False,
+        skip_nonfinite: bool = False,
         sparse: str = "lazy",
         maximize: bool = False,
         foreach: bool | None = None,
@@ -234,6 +236,7 @@ class AdaBelief(_support.Optimizer):
             "ema_momentum": ema_momentum,
             "ema_overwrite_frequency": ema_overwrite_frequency,
             "use_ema": use_ema,
+            "skip_nonfinite": skip_nonfinite,
             "sparse": sparse,
             "maximize": maximize,
             "foreach": foreach,
@@ -269,6 +272,7 @@ class AdaBelief(_support.Optimizer):
     _passes = ("_sums", "_update")
     _every = "gradient_accumulation_steps"
     _of_optimizer = (
+        "skip_nonfinite",
         "use_ema",
         "ema_momentum",
         "ema_overwrite_frequency",
@@ -278,6 +282,7 @@ class AdaBelief(_support.Optimizer):
     )
     _whole_under = ("use_ema", "gradient_accumulation_steps")
     _sums_under = ("global_clipnorm",)
+    _gate = "skip_nonfinite"
     _averages = "weight_average"
 
     @staticmethod

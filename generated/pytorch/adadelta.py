@@ -44,6 +44,7 @@ class Adadelta(_support.Optimizer):
         decoupled_weight_decay: weights shrink by themselves; else weight_decay * w is added to the
             gradient; to be chosen by those who want it
         use_ema: keep a moving average of the weights
+        skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted
         params, sparse, maximize, foreach, capturable, differentiable, fused, write_back_grad: as in
             _support.Optimizer
     """
@@ -201,6 +202,7 @@ class Adadelta(_support.Optimizer):
         ema_overwrite_frequency: int | None = None,
         decoupled_weight_decay: bool | None = None,
         use_ema: bool = False,
+        skip_nonfinite: bool = False,
         sparse: str = "lazy",
         maximize: bool = False,
         foreach: bool | None = None,
@@ -223,6 +225,7 @@ class Adadelta(_support.Optimizer):
             "ema_overwrite_frequency": ema_overwrite_frequency,
             "decoupled_weight_decay": decoupled_weight_decay,
             "use_ema": use_ema,
+            "skip_nonfinite": skip_nonfinite,
             "sparse": sparse,
             "maximize": maximize,
             "foreach": foreach,
@@ -257,6 +260,7 @@ class Adadelta(_support.Optimizer):
     _dialect: ClassVar[dict[str, Any]] = {"decoupled_weight_decay": False}
     _every = "gradient_accumulation_steps"
     _of_optimizer = (
+        "skip_nonfinite",
         "use_ema",
         "ema_momentum",
         "ema_overwrite_frequency",
@@ -266,6 +270,7 @@ class Adadelta(_support.Optimizer):
     )
     _whole_under = ("use_ema", "gradient_accumulation_steps")
     _sums_under = ("global_clipnorm",)
+    _gate = "skip_nonfinite"
     _averages = "weight_average"
 
     @staticmethod

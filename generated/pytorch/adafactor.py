@@ -56,6 +56,7 @@ class Adafactor(_support.Optimizer):
         relative_step: let the learning rate fall as 1/sqrt(t)
         epsilon_as_floor: epsilon_1 is the least root and mean, instead of added
         use_ema: keep a moving average of the weights
+        skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted
         params, sparse, maximize, foreach, capturable, differentiable, fused, write_back_grad: as in
             _support.Optimizer
     """
@@ -234,6 +235,7 @@ class Adafactor(_support.Optimizer):
         relative_step: bool = True,
         epsilon_as_floor: bool = False,
         use_ema: bool = False,
+        skip_nonfinite: bool = False,
         sparse: str = "dense",
         maximize: bool = False,
         foreach: bool | None = None,
@@ -258,6 +260,7 @@ class Adafactor(_support.Optimizer):
             "relative_step": relative_step,
             "epsilon_as_floor": epsilon_as_floor,
             "use_ema": use_ema,
+            "skip_nonfinite": skip_nonfinite,
             "sparse": sparse,
             "maximize": maximize,
             "foreach": foreach,
@@ -299,6 +302,7 @@ class Adafactor(_support.Optimizer):
     _machine_epsilon = (("eps", 0),)
     _every = "gradient_accumulation_steps"
     _of_optimizer = (
+        "skip_nonfinite",
         "use_ema",
         "ema_momentum",
         "ema_overwrite_frequency",
@@ -308,6 +312,7 @@ class Adafactor(_support.Optimizer):
     )
     _whole_under = ("use_ema", "gradient_accumulation_steps")
     _sums_under = ("global_clipnorm",)
+    _gate = "skip_nonfinite"
     _averages = "weight_average"
 
     @staticmethod

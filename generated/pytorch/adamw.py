@@ -47,6 +47,7 @@ class AdamW(_support.Optimizer):
         ema_overwrite_frequency: updates after which the average overwrites the weights; None for never
         epsilon_hat: epsilon is added before the moment's bias is corrected
         use_ema: keep a moving average of the weights
+        skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted
         params, sparse, maximize, foreach, capturable, differentiable, fused, write_back_grad: as in
             _support.Optimizer
     """
@@ -210,6 +211,7 @@ class AdamW(_support.Optimizer):
         ema_overwrite_frequency: int | None = None,
         epsilon_hat: bool = True,
         use_ema: bool = False,
+        skip_nonfinite: bool = False,
         sparse: str = "lazy",
         maximize: bool = False,
         foreach: bool | None = None,
@@ -233,6 +235,7 @@ class AdamW(_support.Optimizer):
             "ema_overwrite_frequency": ema_overwrite_frequency,
             "epsilon_hat": epsilon_hat,
             "use_ema": use_ema,
+            "skip_nonfinite": skip_nonfinite,
             "sparse": sparse,
             "maximize": maximize,
             "foreach": foreach,
@@ -269,6 +272,7 @@ class AdamW(_support.Optimizer):
     _dialect: ClassVar[dict[str, Any]] = {"epsilon_hat": False}
     _every = "gradient_accumulation_steps"
     _of_optimizer = (
+        "skip_nonfinite",
         "use_ema",
         "ema_momentum",
         "ema_overwrite_frequency",
@@ -278,6 +282,7 @@ class AdamW(_support.Optimizer):
     )
     _whole_under = ("use_ema", "gradient_accumulation_steps")
     _sums_under = ("global_clipnorm",)
+    _gate = "skip_nonfinite"
     _averages = "weight_average"
 
     @staticmethod

@@ -58,6 +58,7 @@ class Muon(_support.Optimizer):
         ema_momentum: decay rate of the average of the weights
         ema_overwrite_frequency: updates after which the average overwrites the weights; None for never
         use_ema: keep a moving average of the weights
+        skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted
         params, sparse, maximize, foreach, capturable, differentiable, fused, write_back_grad: as in
             _support.Optimizer
     """
@@ -238,6 +239,7 @@ class Muon(_support.Optimizer):
         ema_momentum: float | Tensor = 0.99,
         ema_overwrite_frequency: int | None = None,
         use_ema: bool = False,
+        skip_nonfinite: bool = False,
         sparse: str = "dense",
         maximize: bool = False,
         foreach: bool | None = None,
@@ -262,6 +264,7 @@ class Muon(_support.Optimizer):
             "ema_momentum": ema_momentum,
             "ema_overwrite_frequency": ema_overwrite_frequency,
             "use_ema": use_ema,
+            "skip_nonfinite": skip_nonfinite,
             "sparse": sparse,
             "maximize": maximize,
             "foreach": foreach,
@@ -300,6 +303,7 @@ class Muon(_support.Optimizer):
     _not_lazy = "`size` is taken from the whole tensor"
     _every = "gradient_accumulation_steps"
     _of_optimizer = (
+        "skip_nonfinite",
         "use_ema",
         "ema_momentum",
         "ema_overwrite_frequency",
@@ -309,6 +313,7 @@ class Muon(_support.Optimizer):
     )
     _whole_under = ("use_ema", "gradient_accumulation_steps")
     _sums_under = ("global_clipnorm",)
+    _gate = "skip_nonfinite"
     _averages = "weight_average"
 
     @staticmethod

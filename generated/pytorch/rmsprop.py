@@ -55,6 +55,7 @@ class RMSprop(_support.Optimizer):
         decoupled_weight_decay: weights shrink by themselves; else weight_decay * w is added to the
             gradient; to be chosen by those who want it
         use_ema: keep a moving average of the weights
+        skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted
         params, sparse, maximize, foreach, capturable, differentiable, fused, write_back_grad: as in
             _support.Optimizer
     """
@@ -230,6 +231,7 @@ class RMSprop(_support.Optimizer):
         rate_in_momentum: bool = True,
         decoupled_weight_decay: bool | None = None,
         use_ema: bool = False,
+        skip_nonfinite: bool = False,
         sparse: str = "lazy",
         maximize: bool = False,
         foreach: bool | None = None,
@@ -256,6 +258,7 @@ class RMSprop(_support.Optimizer):
             "rate_in_momentum": rate_in_momentum,
             "decoupled_weight_decay": decoupled_weight_decay,
             "use_ema": use_ema,
+            "skip_nonfinite": skip_nonfinite,
             "sparse": sparse,
             "maximize": maximize,
             "foreach": foreach,
@@ -296,6 +299,7 @@ class RMSprop(_support.Optimizer):
     }
     _every = "gradient_accumulation_steps"
     _of_optimizer = (
+        "skip_nonfinite",
         "use_ema",
         "ema_momentum",
         "ema_overwrite_frequency",
@@ -305,6 +309,7 @@ class RMSprop(_support.Optimizer):
     )
     _whole_under = ("use_ema", "gradient_accumulation_steps")
     _sums_under = ("global_clipnorm",)
+    _gate = "skip_nonfinite"
     _averages = "weight_average"
 
     @staticmethod

@@ -69,6 +69,8 @@ def step(
     if is_in_xla():
         return False
     try:
+        if optimizer._is_gated():
+            raise Refused(f"fused kernels skip no calls here; pass fused=False or {optimizer._GATE}=False")
         if replicas > 1:
             raise Refused(
                 f"fused kernels update one copy of each variable, and here are {replicas}; pass fused=False"

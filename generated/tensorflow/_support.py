@@ -292,13 +292,21 @@ def rows_of(value: tf.Tensor, rows: tf.Tensor | None = None) -> tf.Tensor:
 def store(
     variable: Variable, value: tf.Tensor, rows: tf.Tensor | None = None, where: tf.Tensor | None = None
 ) -> None:
-    """Assigns `value`, rounded once to the variable's dtype: to all, to `rows`, or to all if `where` holds."""
+    """Assigns `value`, rounded once to the variable's dtype, to all or to `rows`, if `where` holds."""
     variable = _native(variable)
     value = tf.cast(value, variable.dtype)
+    if where is not None:
+        value = tf.where(where, value, variable if rows is None else tf.gather(variable, rows))
     if rows is not None:
         variable.scatter_update(tf.IndexedSlices(value, rows))
     else:
-        variable.assign(value if where is None else tf.where(where, value, variable))
+        variable.assign(value)
+
+
+def all_finite(gradients: Iterable[Gradient]) -> tf.Tensor:
+    """Whether every element of all of them is finite."""
+    values = (g.values if isinstance(g, tf.IndexedSlices) else g for g in gradients)
+    return tf.reduce_all([tf.reduce_all(tf.math.is_finite(x)) for x in values])
 
 
 def maximum(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
@@ -429,6 +437,7 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
 
     `_RULES`: names of the rule, here and in Keras, whose state it loads. `_SLOTS`: attributes, by the slots' names.
     `_ALTERNATIVES`: hyperparameters of which one may be given. `_NEEDS`: pairs of one and the option that it needs.
+    `_GATE`: the option under which a call with a gradient that is not finite changes nothing but `skipped`.
     `_WHOLE_UNDER`: what changes all rows of a variable, so that no update is lazy.
     `_COPIES`: the slots that start as copies of the variables. `_INPUTS`: what a step is given beside gradients, by
     name: a "scalar", or a tensor like each "parameter".
@@ -441,6 +450,7 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
     _NEEDS: tuple[tuple[str, str], ...] = ()
     _WHOLE_UNDER: tuple[str, ...] = ()
     _COPIES: tuple[str, ...] = ()
+    _GATE: str = ""
     _INPUTS: Mapping[str, str] = types.MappingProxyType({})
     _loss: tf.Tensor | None = None
     _traced = False
@@ -523,6 +533,13 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         type(self).sparse.is_lazy(self)
         super().build(variables)
         self._add_slots(variables)
+        if self._is_gated():
+            self.skipped = self.add_variable(
+                (), dtype="int64", name="skipped", aggregation="only_first_replica"
+            )
+
+    def _is_gated(self) -> bool:
+        return bool(self._GATE) and bool(getattr(self, self._GATE))
 
     def add_variable(
         self,
@@ -684,6 +701,7 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             tensors: list[list[Any]] = [[grads, *beside], [given[name] for name in self._inputs_of("scalar")]]
             replica = tf.distribute.get_replica_context()
             if replica is None:
+                tensors += [[all_finite(grads)] if self._is_gated() else []]
                 self._step(tf.distribute.get_strategy(), tensors, variables)
             else:
                 # First of all: no norm, accumulator or slot may see a part of the gradient.
@@ -692,10 +710,18 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
                     tensors = [
                         [replica.all_reduce(tf.distribute.ReduceOp.SUM, x) for x in part] for part in tensors
                     ]
+                tensors += [[all_finite(tensors[0][0])] if self._is_gated() else []]
                 replica.merge_call(
                     lambda strategy, tensors: self._step(strategy, tensors, variables), args=(tensors,)
                 )
-        self._iterations.assign_add(1)
+        self._count(tensors[-1])
+
+    def _count(self, gate: Sequence[tf.Tensor]) -> None:
+        """Counts a call, or one that was skipped. `gate`: whether it was not, if it may be."""
+        made = [tf.cast(passed, self._iterations.dtype) for passed in gate]
+        self._iterations.assign_add(made[0] if made else 1)
+        if made:
+            self.skipped.assign_add(tf.cast(1 - made[0], "int64"))
 
     def scale_loss(self, loss: tf.Tensor) -> tf.Tensor:
         """As in Keras, whose `fit` calls it in every step: the loss is what a formula reads that needs one."""
@@ -753,8 +779,11 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         variables: Sequence[Variable],
     ) -> None:
         """One update of all variables, with one learning rate, on each device that has a copy of them."""
-        per_variable, numbers = tensors
+        per_variable, numbers, gate = tensors
         with self._shared:
+            for of_devices in gate:
+                passed, *_ = strategy.experimental_local_results(of_devices)
+                self._shared.get("gate", functools.partial(tf.identity, passed))
             for name, of_devices in zip(self._inputs_of("scalar"), numbers, strict=True):
                 value, *_ = strategy.experimental_local_results(of_devices)
                 self._shared.get(("input", name), functools.partial(float64, value))
@@ -799,7 +828,7 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         ) -> Sums:
             terms = run(gradient, variable, learning_rate, *beside)
             if constraint is not None:
-                variable.assign(constraint(variable))
+                store(variable, constraint(variable), where=self._every(None))
             return terms or {}
 
         sums: Sums = {}
@@ -839,8 +868,10 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         return float64(value)
 
     def _every(self, calls: int | None) -> tf.Tensor | None:
-        """Whether this call is the last of `calls` in a row; None, which is always, if `calls` is None."""
-        return None if calls is None else tf.equal((self._iterations.value + 1) % calls, 0)
+        """Whether this call is the last of `calls` in a row, and not skipped; None for always."""
+        passed: tf.Tensor | None = self._shared.get("gate", lambda: None)
+        is_last = None if calls is None else tf.equal((self._iterations.value + 1) % calls, 0)
+        return passed if is_last is None else is_last if passed is None else tf.logical_and(is_last, passed)
 
     def _rows(
         self, gradient: Gradient, variable: Variable, dtype: tf.DType
@@ -878,14 +909,17 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         """The state as NumPy arrays, by names that all frameworks share.
 
         Returns:
-            `iterations` (int64: calls), `updates/<variable>` (int64: that variable's steps), `slots/<slot>/<variable>`
-            in the slot's dtype, and `scalars/<slot>`; a variable is named by its path.
+            `iterations` (int64: calls), `skipped` (int64) where calls may be, `updates/<variable>` (int64: that
+            variable's steps), `slots/<slot>/<variable>` in the slot's dtype, and `scalars/<slot>`; a variable is named
+            by its path.
 
         Raises:
             ValueError: the optimizer is not built, or two variables have the same path.
         """
         calls = read(self._iterations).numpy()
-        state = {"iterations": np.asarray(calls, "int64")}
+        state = {
+            name: np.asarray(read(counter).numpy(), "int64") for name, counter in self._counters().items()
+        }
         for path in self._paths():
             state[f"updates/{path}"] = np.asarray(calls // (self.gradient_accumulation_steps or 1), "int64")
         return state | {
@@ -916,14 +950,16 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             raise ValueError(f"optimizer '{self.name}' has no variable '{unknown[0]}': there are {paths}")
         places = self._places(names)
         updates = [f"updates/{names.get(path, path)}" for path in paths]
-        expected = ["iterations", *updates, *places]
+        expected = [*self._counters(), *updates, *places]
         if missing := [key for key in expected if key not in mapping]:
             raise ValueError(f"the state has no '{missing[0]}', which optimizer '{self.name}' needs")
         if unknown := [key for key in mapping if key not in expected]:
             raise ValueError(f"the state has '{unknown[0]}', which optimizer '{self.name}' has no place for")
-        calls = _counted(mapping, "iterations")
+        counts = {name: _counted(mapping, name) for name in self._counters()}
         for key in updates:
-            if _counted(mapping, key) != calls // (self.gradient_accumulation_steps or 1):
+            if _counted(mapping, key) != (calls := counts["iterations"]) // (
+                self.gradient_accumulation_steps or 1
+            ):
                 raise ValueError(
                     f"'{key}' is {mapping[key]} after {calls} calls: Keras counts for all variables alike"
                 )
@@ -933,7 +969,8 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         for (variables, _), value in zip(places.values(), values, strict=True):
             for variable in variables:
                 variable.assign(value)
-        self._iterations.assign(calls)
+        for name, counter in self._counters().items():
+            counter.assign(counts[name])
 
     def save_own_variables(self, store: Store) -> None:
         """As in Keras, with the rule's name beside the variables: as an attribute where the store has any."""
@@ -983,6 +1020,10 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             by_dtype = getattr(self, attribute)
             places[f"scalars/{slot}"] = [by_dtype[dtype] for dtype in sorted(by_dtype, reverse=True)], ""
         return places
+
+    def _counters(self) -> dict[str, keras.Variable]:
+        """The counters of the exported state."""
+        return {"iterations": self._iterations} | ({"skipped": self.skipped} if self._is_gated() else {})
 
     def _paths(self) -> list[str]:
         """The paths of the variables, which name them in an exported state."""

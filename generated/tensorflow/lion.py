@@ -41,6 +41,7 @@ class Lion(_support.Optimizer):
         ema_momentum: decay rate of the average of the weights.
         ema_overwrite_frequency: updates after which the average overwrites the weights; None for never.
         use_ema: keep a moving average of the weights.
+        skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
         sparse: "lazy" updates only the rows that an IndexedSlices names, "dense" all; None is lazy where it can be.
         fused: True updates all variables by one kernel in C++, built where there is none; None if it was built before.
 
@@ -59,8 +60,10 @@ class Lion(_support.Optimizer):
     ema_momentum = _support.Number(ge=0, le=1)
     ema_overwrite_frequency = _support.Number(ge=1, integer=True, optional=True)
     use_ema = _support.Option(False, True, decides_slots=True)
+    skip_nonfinite = _support.Option(False, True, decides_slots=True)
     _ALTERNATIVES = (("clipvalue", "clipnorm", "global_clipnorm"),)
     _NEEDS = (("ema_overwrite_frequency", "use_ema"),)
+    _GATE = "skip_nonfinite"
     _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
 
     _RULES = ("Lion",)
@@ -123,7 +126,7 @@ class Lion(_support.Optimizer):
             g = g * k.inverse_loss_scale_factor
         if self.gradient_accumulation_steps is not None:
             new_accumulated_gradient = accumulated_gradient + g
-            _support.store(self._accumulated_gradients[i], new_accumulated_gradient)
+            _support.store(self._accumulated_gradients[i], new_accumulated_gradient, where=self._every(None))
             g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
         if self.clipvalue is not None:
             g = _support.minimum(_support.maximum(g, k.minus_clipvalue), k.clipvalue)
@@ -211,6 +214,7 @@ class Lion(_support.Optimizer):
         *,
         sparse: str | None = None,
         fused: bool | None = None,
+        skip_nonfinite: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -231,6 +235,7 @@ class Lion(_support.Optimizer):
         )
         self.beta_1 = beta_1
         self.beta_2 = beta_2
+        self.skip_nonfinite = skip_nonfinite
 
     def _add_slots(self, variables: Sequence[_support.Variable]) -> None:
         """The slots of `variables`, under Keras's names and in its order."""

@@ -7,6 +7,7 @@ from .accumulate import Accumulate
 from .average import Average
 from .clip import ClipByGlobalNorm, ClipByNorm, ClipByValue
 from .decay import Decay
+from .skip import SkipNonfinite
 from .unscale import Unscale
 
-PIPELINE = (Average, Unscale, Accumulate, ClipByValue, ClipByNorm, ClipByGlobalNorm, Decay)
+PIPELINE = (SkipNonfinite, Average, Unscale, Accumulate, ClipByValue, ClipByNorm, ClipByGlobalNorm, Decay)

@@ -22,6 +22,7 @@ CASES: dict[str, dict[str, Any]] = {
     "adam": {
         "learning_rate": 0.05, "weight_decay": 0.1, "gradient_accumulation_steps": 2, "global_clipnorm": 0.5,
         "loss_scale_factor": 8.0, "use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 2,
+        "skip_nonfinite": True,
     },
     "lamb": {"learning_rate": 0.05, "weight_decay": 0.1},
     "sgd": {"learning_rate": lambda: 0.05, "momentum": 0.5},

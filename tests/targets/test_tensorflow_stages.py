@@ -175,3 +175,42 @@ def test_an_overflow_on_the_second_of_four_calls_is_skipped() -> None:
             alone.apply([one(value)], [without])
     np.testing.assert_allclose(with_overflow.numpy(), without.numpy(), rtol=1e-6)
     assert int(inner._iterations) == 4 and int(inner.iterations) == 1
+
+
+@pytest.mark.parametrize("mode", ["eager", "function"])
+def test_one_gradient_that_is_not_finite_stops_all_variables_and_is_counted(mode: str) -> None:
+    """Rows of a sparse gradient are looked at too; a constraint is not applied once more."""
+    first, second = variable([[3.0, 4.0], [1.0, 1.0]], name="rows"), variable([1.0])
+    optimizer = make("sgd", learning_rate=1.0, momentum=0.5, skip_nonfinite=True)
+    step = stepper(optimizer, [first, second], mode)
+    for row, value in ((1.0, 1.0), (np.inf, 1.0), (1.0, np.nan)):
+        step(slices([[row, 1.0]], [0], 2), one(value))
+    np.testing.assert_array_equal(first.numpy(), [[2.0, 3.0], [1.0, 1.0]])
+    assert (int(optimizer.iterations), int(optimizer.skipped), float(second.numpy()[0])) == (1, 2, 0.0)
+    again = type(optimizer).from_config(optimizer.get_config())
+    again.build([first, second])
+    again.import_state(optimizer.export_state())
+    assert int(again.skipped) == 2 and again.skip_nonfinite
+    with pytest.raises(ValueError, match="the state has no 'skipped'"):
+        plain = make("sgd", learning_rate=1.0, momentum=0.5)
+        plain.build([first, second])
+        again.import_state(plain.export_state())
+
+
+def test_a_skipped_call_does_not_constrain() -> None:
+    """A constraint that moves what it is given twice is seen."""
+    v = variable([8.0])
+    v.constraint = lambda w: w / 2
+    optimizer = make("sgd", learning_rate=1.0, skip_nonfinite=True)
+    for value in (0.0, np.nan):
+        optimizer.apply([one(value)], [v])
+    assert v.numpy()[0] == 4.0
+
+
+def test_a_scaler_skips_before_the_optimizer_does() -> None:
+    """What LossScaleOptimizer leaves out is no call, so that it is not counted."""
+    v, inner = variable([0.0]), make("sgd", learning_rate=1.0, skip_nonfinite=True)
+    scaled = keras.optimizers.LossScaleOptimizer(inner, initial_scale=4.0)
+    for value in (1.0, np.inf, 0.5):
+        scaled.apply([one(float(scaled.scale_loss(1.0)) * value)], [v])
+    assert (v.numpy()[0], int(inner.iterations), int(inner.skipped)) == (-1.5, 2, 0)

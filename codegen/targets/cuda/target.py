@@ -33,7 +33,7 @@ class CudaTarget(CTarget):
         shared = super().context(program, stem)
         start, updates = shared["start"], shared["updates"]
         switches = Switches(program, stem)
-        launches = [_launch(stem, "prologue", "rows")]
+        launches = [*_gate_launches(stem, program, switches), _launch(stem, "prologue", "rows")]
         for each in updates:
             launches += _launches(stem, each, switches)
         if shared["last"] != updates[-1]:
@@ -54,6 +54,14 @@ class CudaTarget(CTarget):
             "pointers": ["w", "g", "copy", "step", *members],
             "waits": switches.constant(program.update.guard),
         }
+
+
+def _gate_launches(stem: str, program: Program, switches: Switches) -> list[dict[str, Any]]:
+    """The kernels that decide whether a call is made at all."""
+    if program.gate is None:
+        return []
+    when = _when(switches, (program.gate.guard,))
+    return [_launch(stem, "open", "rows", when), _launch(stem, "gate", "chunk", when)]
 
 
 def _launches(stem: str, each: Pass, switches: Switches) -> Iterator[dict[str, Any]]:
@@ -96,7 +104,8 @@ def _buffers(shared: dict[str, Any], updates: tuple[Pass, ...]) -> list[dict[str
     """The arrays behind the state's pointers, after the row and the call's: numbers of 64 bits for each of `per`."""
     fields = len(shared["scalars"].fields) + (shared["scalars"].predicate is not None)
     sums = len(shared["terms"])
-    buffers = [("scalars", "row", fields)]
+    buffers = [("is_closed", "call", 1)] if shared["gate"] else []
+    buffers.append(("scalars", "row", fields))
     if shared["sums"]:
         buffers += [("block_sums", "block", sums), ("tensor_sums", "tensor", sums)]
     if shared["totals"]:

@@ -44,8 +44,8 @@ LONGEST = 116  # of a line that chooses
 EXACT = "exact = partial(_double.exact, zero=k.zero)"
 LOCALS = frozenset(
     f"{MOVED} k h t on number moved step before write sums exact is_update hypers jax jnp lax optax partial Hyper "
-    "count iterations slots sparse fused axis_name exclude_from_weight_decay Any Array Moved NamedTuple Number Numbers "
-    "On Slots Sums zero".split()
+    "count iterations skipped slots sparse fused axis_name exclude_from_weight_decay Any Array Moved NamedTuple Number "
+    "Numbers On Slots Sums zero".split()
 )
 """Names around the formula, which no rule's names may take."""
 

@@ -76,7 +76,8 @@ def _episode(
         params, state = call(params, [jnp.asarray(g) for g in grads], state, **extra)
         fields = {name: _field(state, shown) for name, shown in names.items() if shown != "count"}
         kept: Slots = {name: [_array(x) for x in found] for name, found in fields.items() if found is not None}
-        snapshots.append(Snapshot([np.array(w) for w in params], kept, int(state[0].count)))
+        counts = int(state[0].count), int(getattr(state[1], "skipped", None) or 0)
+        snapshots.append(Snapshot([np.array(w) for w in params], kept, *counts))
     return snapshots
 
 

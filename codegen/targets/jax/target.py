@@ -137,6 +137,7 @@ class _Module:
             "checks": list(self._checks()),
             "on": [f"{option.name}={option.name}" for option in program.options],
             "sums_over_leaves": bool(axis_name),
+            "gate": self.printer.guard(program.gate.guard) if program.gate else "",
             "params_needed": self._params_needed(),
             "uses_step": scalars.uses_step,
             "beside": scalars.beside,
@@ -212,8 +213,10 @@ class _Module:
         return self.printer.guard(conjunction(*(part for part in parts if _asks_for_axes(part))))
 
     def _sums(self) -> bool:
-        """Whether an element of the formula is made of others of its tensor, or of all."""
+        """Whether an element of the formula is made of others of its tensor, or of all, or waits for them."""
         values = [statement.value for region in self.program.regions for statement in region.statements]
+        if self.program.gate:
+            return True
         return any(goes_along_axes(v) or any(isinstance(node, Reduce | Length) for node in walk(v)) for v in values)
 
     def _sparse(self) -> dict[str, str]:

@@ -28,7 +28,8 @@ def _episode(factory: Any, job: Job, episode: Episode) -> list[Snapshot]:
     for call, gradients in enumerate(episode.gradients):
         extra = episode.inputs[call : call + 1]
         optimizer.step(gradients, *extra)
-        snapshots.append(Snapshot([w.copy() for w in parameters], _slots(optimizer), optimizer.updates))
+        skipped = getattr(optimizer, "skipped", 0)
+        snapshots.append(Snapshot([w.copy() for w in parameters], _slots(optimizer), optimizer.updates, skipped))
     return snapshots
 
 

@@ -90,6 +90,7 @@ class _Module:
             "each": EACH_NUMBERED if program.inputs else EACH,
             "relations": [self._only_one(names) for names in program.alternatives]
             + [self._needs_option(*pair) for pair in program.dependents()],
+            "gate": self._gate(),
             "accumulation": self._accumulation(),
             "phases": [
                 {
@@ -192,6 +193,11 @@ class _Module:
 
     def _rate(self, node: Expression) -> Rate:
         return rate_of(node, self.rates)
+
+    def _gate(self) -> str:
+        """When a call may be skipped; empty for never."""
+        gate = self.program.gate
+        return TensorPrinter(self.program, self._rate).guard(gate.guard) if gate else ""
 
     def _accumulation(self) -> dict[str, Any] | None:
         region = self.update

@@ -116,6 +116,8 @@ def _episode(
             there = optimizer._slots(group, w)
             state = {slots[name]: _tensor(x) for name, x in given.items() if slots[name] in there}
             optimizer.state[w] = state | {"step": torch.tensor(episode.updates, dtype=torch.float64)}
+            if group.get("skip_nonfinite"):
+                optimizer.state[w]["skipped"] = torch.zeros((), dtype=torch.float64)
             if every:
                 optimizer.state[w] |= {"iterations": episode.calls, "pending": episode.calls % every != 0}
     snapshots = []
@@ -130,7 +132,8 @@ def _episode(
             for name, key in slots.items() if any(key in state for state in states)
         }  # fmt: skip
         kept |= {name: kept[name][:1] for name in scalars & kept.keys()}
-        snapshots.append(Snapshot([_array(w) for w in parameters], kept, int(states[0]["step"])))
+        counts = int(states[0]["step"]), int(states[0].get("skipped", 0))
+        snapshots.append(Snapshot([_array(w) for w in parameters], kept, *counts))
     return snapshots
 
 

@@ -11,6 +11,8 @@ from typing import Literal as OneOf
 
 from optloom.spec.declarations import Peer
 from optloom.spec.guards import ALWAYS, Flag, Given, HasAxes, atoms
+from optloom.spec.rule import AllFinite
+from optloom.spec.stages import PIPELINE
 
 from ... import c_family
 from ...ir.nodes import Choose, Expression, Fn, Kind, Literal, Op, Program, Reduce, Ref, SlotInfo, walk
@@ -28,6 +30,9 @@ from .printer import GroupPrinter
 from .statements import every_call, passes, scalar_lines, sums, sums_along, uses_one_minus_power
 
 TEMPLATES = Templates(Path(__file__).parent / "templates", (c_family.TEMPLATES,))
+
+
+GATES = tuple(stage.when for stage in PIPELINE if isinstance(stage.region, AllFinite))
 
 
 class PytorchTarget:
@@ -49,7 +54,7 @@ class PytorchTarget:
             program.source: TEMPLATES.render("rule.py.jinja", _Module(program).context()),
             "_support.py": TEMPLATES.render("_support.py.jinja", vocabulary()),
             "_kernels.py": c_family.loader(),
-            "_fused.py": TEMPLATES.render("fused.py.jinja", {"off": OFF}),
+            "_fused.py": TEMPLATES.render("fused.py.jinja", {"off": OFF, "gates": GATES}),
             "_tensors.cpp": TEMPLATES.render("tensors.cpp.jinja", {}),
             "_fused_cuda.py": TEMPLATES.render("fused_cuda.py.jinja", {}),
             **LOADER,
@@ -100,6 +105,7 @@ class _Module:
             "whole_under": tuple(whole_under(program)),
             "not_fused": tuple(_not_fused(program)),
             "sums_under": tuple(_sums_under(program)),
+            "gate": _gate(program),
             "averages": next((self.names.slot(slot.name) for slot in program.slots if slot.for_evaluation), ""),
             "hypers": {hyper.name: self.names.place(hyper.name) for hyper in program.hypers},
             "scalars_doc": self._scalars_doc(),
@@ -178,6 +184,12 @@ class _Module:
             total += ["total_along.py.jinja"] if sums_along(self.program) else []
             return [*total, "sqrt.py.jinja", "double_word.py.jinja"]
         return ["one_minus_power.py.jinja"] if uses_one_minus_power(self.program) else []
+
+
+def _gate(program: Program) -> str:
+    """The option under which a call may be skipped; empty if none is."""
+    known = atoms(program.gate.guard) if program.gate else ()
+    return next((atom.option for atom in known if isinstance(atom, Flag)), "")
 
 
 def _not_fused(program: Program) -> list[str]:

@@ -67,6 +67,10 @@ class _Passes:
             s.slot for region in program.regions[:-1] for s in region.statements if isinstance(s, Store)
         } - later
 
+        predicate = self.region.predicate
+        self.is_conditional = predicate is not None or program.gate is not None
+        self.condition = f"self._every({f'self.{predicate.hyper}' if predicate else None})"
+
     def made(self) -> list[Pass]:
         known: set[str] = set()
         made = []
@@ -99,10 +103,10 @@ class _Passes:
     def _before(self, statements: list[Statement]) -> Lines:
         """What follows from sums: members of `k`, those that are kept in the dtype that they are kept in."""
         lines = Lines()
-        predicate = self.region.predicate
-        if predicate and any(isinstance(statement, Store) for statement in statements):
-            lines.append(f"where = self._every(self.{predicate.hyper})")
-        where = ", where=where" if predicate else ""
+        where = ""
+        if self.is_conditional and any(isinstance(statement, Store) for statement in statements):
+            lines.append(f"where = {self.condition}")
+            where = ", where=where"
         for statement in statements:
             name, value = statement.defines, self.between.print(statement.value)
             here = [f"k.{name} = {value}"]
@@ -147,7 +151,8 @@ class _Passes:
             wide = per_tensor and not statement.rebinds
             yield from assignment(name, statement.value, self.printer.at_rate(wide), "tf.shape(w)")
             if self.each_call.get(name) in phase.writes:
-                yield f"_support.store(self.{storage(self.each_call[name])}[i], {name})"
+                where = ", where=self._every(None)" if self.program.gate else ""
+                yield f"_support.store(self.{storage(self.each_call[name])}[i], {name}{where})"
         elif name != "w" and self.program.slot(name).shape == "tensor":
             yield f"{name} = tf.cast({self.printer.at_rate(per_tensor=True).print(statement.value)}, k.dtype)"
         else:
@@ -158,15 +163,15 @@ class _Passes:
     def _stores(self, phase: Phase) -> Lines:
         """What the pass assigns to variables: what only calls that update store, under their predicate."""
         lines = Lines()
-        predicate = self.region.predicate
         stores = [statement for statement in phase.statements if isinstance(statement, Store)]
-        if predicate and any(store.slot not in self.only_early for store in stores):
-            lines.append(f"where = self._every(self.{predicate.hyper})")
+        if self.is_conditional and any(store.slot not in self.only_early for store in stores):
+            lines.append(f"where = {self.condition}")
+        early = ", where=self._every(None)" if self.program.gate else ""
         for store in stores:
             name = store.slot
             is_whole = not self.lazy or (name != "w" and bool(self.program.slot(name).stage))
             rows = "" if is_whole else ", rows"
-            where = ", where=where" if predicate and name not in self.only_early else ""
+            where = early if name in self.only_early else ", where=where" if self.is_conditional else ""
             variable = "variable" if name == "w" else f"self.{storage(name)}[i]"
             lines.add(self.printer.condition(store.guard), [f"_support.store({variable}, {name}{rows}{where})"])
         return lines

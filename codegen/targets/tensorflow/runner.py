@@ -52,7 +52,8 @@ def run(job: Job) -> list[list[Snapshot]]:
     def call(gradients: list[Array], inputs: dict[str, Any]) -> Snapshot:
         step([tf.constant(g) for g in gradients], {name: _tensors(x) for name, x in inputs.items()})
         kept: Slots = {name: [np.zeros(0) if v is None else _copy(v) for v in own] for name, own in slots.items()}
-        return Snapshot([_copy(w) for w in variables], kept, int(optimizer.iterations))
+        counts = int(optimizer.iterations), int(getattr(optimizer, "skipped", 0))
+        return Snapshot([_copy(w) for w in variables], kept, *counts)
 
     return [episode(given) for given in job.episodes]
 

@@ -110,10 +110,8 @@ def _peer_of(program: Program) -> Peer | None:
 def _context(program: Program) -> dict[str, Any]:
     update = joined(program)
     peer = _peer_of(program)
-    stages = {item.name: item for item in _declared(program) if item.stage and not item.convention}
-    own = [hyper for hyper in program.hypers if hyper.name not in stages]
-    if unknown := set(stages) - set(KERAS_ARGUMENTS):
-        raise UnsupportedOperation(f"the stage's argument '{min(unknown)}'", TensorFlow.name)
+    of_stages = [item for item in _declared(program) if item.stage and not item.convention]
+    own = [hyper for hyper in program.hypers if hyper not in of_stages]
     never_lazy = locality(program)
     return {
         "program": program,
@@ -122,10 +120,12 @@ def _context(program: Program) -> dict[str, Any]:
         "arguments": _arguments(program, peer),
         "keras_arguments": list(KERAS_ARGUMENTS),
         "later": set(KERAS_ARGUMENTS) - {item.name for item in _declared(program)},
-        "conventions": _conventions(program),
+        "keywords": _keywords(program),
         "declarations": _declarations(program, peer, never_lazy),
         "own": [hyper for hyper in own if hyper.name != "learning_rate"],
-        "stages": list(stages.values()),
+        "stages": of_stages,
+        "beyond": [item for item in of_stages if item.name not in KERAS_ARGUMENTS],
+        "gate": _gate(program),
         "lazy": not never_lazy,
         "rows": "" if never_lazy else ", rows",
         "slots": _slot_lines(program, peer),
@@ -143,7 +143,7 @@ def _context(program: Program) -> dict[str, Any]:
 
 def _declarations(program: Program, peer: Peer | None, never_lazy: str) -> list[str]:
     """The attributes of the class: hyperparameters with their bounds, slots, and whose state is loaded."""
-    deciding = {name for slot in program.slots for name in _names(slot)}
+    deciding = {_gate(program), *(name for slot in program.slots for name in _names(slot))}
     lines = []
     for hyper in program.hypers:
         kind = "LearningRate" if hyper.name == "learning_rate" else "Number"
@@ -160,6 +160,8 @@ def _declarations(program: Program, peer: Peer | None, never_lazy: str) -> list[
         lines.append(f"_ALTERNATIVES = {program.alternatives!r}")
     if program.dependents():
         lines.append(f"_NEEDS = {program.dependents()!r}")
+    if program.gate:
+        lines.append(f"_GATE = {_gate(program)!r}")
     if whole_under(program):
         lines.append(f"_WHOLE_UNDER = {whole_under(program)!r}")
     rules = dict.fromkeys([program.name, *([peer.path.rpartition(".")[2]] if peer else [])])
@@ -193,9 +195,20 @@ def _names(slot: SlotInfo) -> set[str]:
     return found
 
 
-def _conventions(program: Program) -> list[Argument]:
-    """What only says which peer's formula is meant: keyword-only arguments."""
-    return [_argument(item) for item in _declared(program) if item.convention]
+def _keywords(program: Program) -> list[Argument]:
+    """Keyword-only arguments: what only says which peer's formula is meant, and what of stages Keras does not have."""
+    declared = _declared(program)
+    return [_argument(item) for item in declared if item.convention or _is_beyond_keras(item)]
+
+
+def _is_beyond_keras(item: Hyperparameter | Choice) -> bool:
+    return bool(item.stage) and item.name not in KERAS_ARGUMENTS
+
+
+def _gate(program: Program) -> str:
+    """The option under which a call may be skipped; empty if none is."""
+    known = atoms(program.gate.guard) if program.gate else ()
+    return next((atom.option for atom in known if isinstance(atom, Flag)), "")
 
 
 def _declared(program: Program) -> list[Hyperparameter | Choice]:
@@ -207,7 +220,7 @@ def _arguments(program: Program, peer: Peer | None) -> list[Argument]:
     of_keras = dict(KERAS_ARGUMENTS)
     own: dict[str, Argument] = {}
     for item in _declared(program):
-        if not item.convention:
+        if not item.convention and not _is_beyond_keras(item):
             (of_keras if item.stage else own)[item.name] = _argument(item)
     values = own | {name: argument for name, argument in of_keras.items() if name not in own}
     order = [*(peer.arguments if peer else ()), *values]

@@ -217,3 +217,38 @@ def test_average_and_accumulation_are_of_all_rows(adam: Doors) -> None:
     init, step = adam.step(use_ema=True, sparse="dense", clipnorm=0.5)
     moved, state = step(w, rows, init(w))
     assert_same(adam.module.averaged_params(state), moved)
+
+
+def test_one_gradient_that_is_not_finite_stops_all_leaves_and_is_counted(sgd: Doors) -> None:
+    """Rows of a sparse gradient are looked at too, their indices not; the factory's updates are zero."""
+    rows = sgd.module.SparseRows
+    params = {"a": jnp.ones((3, 2)), "b": jnp.ones(2)}
+    init, step = sgd.step(1.0, momentum=0.5, skip_nonfinite=True)
+    state, w = init(params), params
+    for row, value in ((1.0, 1.0), (np.inf, 1.0), (1.0, np.nan)):
+        grads = {"a": rows(jnp.array([1]), jnp.full((1, 2), row)), "b": jnp.full(2, value)}
+        w, state = jax.jit(step)(w, grads, state)
+        updates, _ = sgd.factory(1.0, momentum=0.5, skip_nonfinite=True).update(grads, state, w)
+    assert_same(w, {"a": jnp.ones((3, 2)).at[1].set(0.0), "b": jnp.zeros(2)})
+    assert_same(updates, jax.tree.map(jnp.zeros_like, params))
+    assert (int(state[0].count), int(state[1].skipped)) == (1, 2)
+    moved = sgd.module.import_state(init(params), sgd.module.export_state(state))
+    assert_same(moved, state)
+    with pytest.raises(ValueError, match="'skipped' is missing"):
+        plain = sgd.step(1.0, momentum=0.5).init(params)
+        sgd.module.import_state(init(params), sgd.module.export_state(plain))
+
+
+def test_a_scale_that_is_passed_anew_shrinks_after_a_call_that_is_skipped(sgd: Doors) -> None:
+    """Dynamic loss scaling: the scale is a number of each step, and what it becomes follows from the state."""
+    init, step = sgd.step(1.0, skip_nonfinite=True, loss_scale_factor=1.0)
+
+    @jax.jit
+    def trained(carry: Any, value: Any) -> Any:
+        w, state, scale = carry
+        new_w, new = step(w, jnp.full(1, value) * scale, state, loss_scale_factor=scale)
+        return (new_w, new, jnp.where(new[1].skipped > state[1].skipped, scale / 2, scale * 2)), None
+
+    w = jnp.zeros(1)
+    (w, state, scale), _ = jax.lax.scan(trained, (w, init(w), jnp.float32(2.0**99)), jnp.array([1.0, 2.0**30, 1.0]))
+    assert (float(w[0]), int(state[0].count), int(state[1].skipped)) == (-2.0, 2, 1) and scale == 2.0**100

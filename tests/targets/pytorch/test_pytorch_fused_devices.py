@@ -126,6 +126,21 @@ def test_numbers_that_stay_on_the_device(step: Callable[[Any], None]) -> None:
         assert optimizer.state[w]["step"] == 1
 
 
+def test_kernels_are_told_of_gradients_that_are_not_finite() -> None:
+    """Without a number read back, whoever else found infinities."""
+    params = tensors()
+    optimizer = SGD(params, lr=0.5, fused=True, skip_nonfinite=True)
+    set_gradients(params, 1)
+    before = [w.detach().clone() for w in params]
+    for nonfinite, found_inf in ((1.0, None), (1.0, torch.tensor(0.0)), (0.0, torch.tensor(1.0))):
+        optimizer._nonfinite, optimizer.found_inf = torch.tensor(nonfinite), found_inf
+        on_device(optimizer)
+        assert all(torch.equal(w, old) for w, old in zip(params, before, strict=True))
+    optimizer.found_inf.fill_(0)
+    on_device(optimizer)
+    assert not torch.equal(params[0], before[0])
+
+
 def test_a_captured_step_takes_its_tensors_with_it() -> None:
     """Many tensors by value, so that nothing is copied to the device while a graph is captured."""
     params = [torch.full((3,), float(i), requires_grad=True) for i in range(150)]

@@ -118,7 +118,7 @@ def test_gradients_are_divided_by_the_scale_before_anything_else(sgd: Any) -> No
     ("name", "values"),
     [
         ("global_clipnorm", (1.0, 2.0)), ("loss_scale_factor", (None, 2.0)), ("gradient_accumulation_steps", (2, 3)),
-        ("use_ema", (True, False)), ("ema_momentum", (0.5, 0.25)),
+        ("use_ema", (True, False)), ("ema_momentum", (0.5, 0.25)), ("skip_nonfinite", (False, True)),
     ],
 )  # fmt: skip
 def test_groups_may_not_differ_in_what_is_the_optimizers(adam: Any, name: str, values: tuple[Any, Any]) -> None:
@@ -212,3 +212,67 @@ def test_state_with_stages_is_saved_and_moves_on(adam: Any) -> None:
     for w, x, y in zip(ws, others, moved, strict=True):
         assert torch.equal(w, x) and torch.equal(w, y)
         assert torch.equal(optimizer.state[w]["weight_average"], loaded.state[x]["weight_average"])
+
+
+def test_one_gradient_that_is_not_finite_stops_all_groups_and_is_counted(sgd: Any) -> None:
+    first, second = pair(1.0, torch.bfloat16)
+    arguments = {"lr": 1.0, "momentum": 0.5, "skip_nonfinite": True, "use_ema": True}
+    optimizer = sgd([{"params": [first]}, {"params": [second], "lr": 0.5}], **arguments)
+    for values in ((1.0, 1.0), (1.0, torch.nan), (torch.inf, 1.0)):
+        give([first, second], *values)
+        optimizer.step()
+    assert [float(w.detach()[0]) for w in (first, second)] == [0.0, 0.5]
+    assert [int(optimizer.state[w]["step"]) for w in (first, second)] == [1, 1]
+    assert [int(optimizer.state[w]["skipped"]) for w in (first, second)] == [2, 2]
+    moved = sgd([*pair(1.0, torch.bfloat16)], **arguments)
+    moved.import_state(optimizer.export_state())
+    others = pair(1.0, torch.bfloat16)
+    loaded = sgd([{"params": [others[0]]}, {"params": [others[1]], "lr": 0.5}], **arguments)
+    loaded.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    for each in (loaded, moved):
+        counts = [state["skipped"] for state in each.state.values()]
+        assert [(int(count), count.dtype) for count in counts] == [(2, torch.float64)] * 2
+    assert int(moved.export_state()["skipped"]) == 2
+    with pytest.raises(ValueError, match="the state has no 'skipped'"):
+        sgd(pair(), **arguments).import_state(sgd(pair(), momentum=0.5, use_ema=True).export_state())
+
+
+def test_a_sparse_gradient_is_looked_at_too(sgd: Any) -> None:
+    w = torch.nn.Parameter(torch.ones(3, 2))
+    optimizer = sgd([w], lr=1.0, skip_nonfinite=True)
+    w.grad = torch.sparse_coo_tensor(torch.tensor([[1]]), torch.tensor([[1.0, torch.inf]]), (3, 2))
+    optimizer.step()
+    assert torch.equal(w, torch.ones(3, 2)) and int(optimizer.state[w]["skipped"]) == 1
+
+
+def test_a_scaler_skips_before_the_optimizer_does(sgd: Any) -> None:
+    """What a GradScaler leaves out is no call, so that it is not counted; scales grow and shrink as they do."""
+    ws, scaler = pair(), torch.amp.GradScaler("cpu", init_scale=4.0, growth_interval=1)
+    optimizer = sgd(ws, lr=1.0, skip_nonfinite=True)
+    for value in (1.0, torch.inf, 0.5):
+        scaler.scale(torch.zeros(()))
+        give(ws, *[scaler.get_scale() * value] * 2)
+        scaler.step(optimizer)
+        scaler.update()
+    assert float(ws[0].detach()[0]) == -0.5 and scaler.get_scale() == 8.0
+    assert [int(optimizer.state[ws[0]][name]) for name in ("step", "skipped")] == [2, 0]
+
+
+def test_captured_steps_are_not_differentiable_and_skip(sgd: Any) -> None:
+    ws = pair()
+    optimizer = sgd(ws, skip_nonfinite=True, differentiable=True, capturable=True)
+    give(ws, 1.0, 1.0)
+    with pytest.raises(NotImplementedError, match="skip_nonfinite=True with differentiable=True"):
+        optimizer.step()
+
+
+def test_compiled_steps_skip(sgd: Any) -> None:
+    w = torch.nn.Parameter(torch.ones(3))
+    optimizer = sgd([w], lr=0.25, momentum=0.5, skip_nonfinite=True)
+    torch._dynamo.reset()
+    step = torch.compile(optimizer.step, fullgraph=True, backend="aot_eager")
+    for value in (1.0, torch.nan, 1.0):
+        w.grad = torch.full((3,), value)
+        step()
+    assert float(w.detach()[0]) == 1 - 0.25 - 0.25 * 1.5
+    assert [int(optimizer.state[w][name]) for name in ("step", "skipped")] == [2, 1]
