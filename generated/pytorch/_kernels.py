@@ -122,7 +122,9 @@ class Library:
         pointer, number = ctypes.c_void_p, ctypes.c_int64
         self.file, self.functions = file, functions
         self.step = getattr(functions, f"{source.name}_step")
-        self.step.argtypes = (number, number, pointer, number, pointer, ctypes.c_double)
+        self.callbacks = len(source.interface.get("callbacks", ()))
+        addresses = (pointer,) * (2 * self.callbacks)
+        self.step.argtypes = (number, number, pointer, number, pointer, ctypes.c_double, *addresses)
 
 
 @functools.cache

@@ -20,7 +20,10 @@ def library(file: str, command: str = f"g++ {FLAGS}") -> native.Library:
 def call(state: native.State, name: str) -> None:
     is_step, count = name.startswith("step"), len(state.parameters)
     rows, scale = ((1,), (ctypes.c_double(1),)) if is_step else ((), ())
-    state.library.call(name, state.bits, *rows, ctypes.byref(state.row), count, state.tensors, *scale)
+    absent = (
+        (ctypes.c_void_p(), ctypes.c_void_p()) * len(state.library.interface.get("callbacks", ())) if is_step else ()
+    )
+    state.library.call(name, state.bits, *rows, ctypes.byref(state.row), count, state.tensors, *scale, *absent)
 
 
 def run(job: Job) -> list[list[Snapshot]]:
