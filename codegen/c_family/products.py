@@ -272,7 +272,8 @@ def _needed(
 ) -> list[Statement]:
     """Of `statements` those that `wanted` values are made of, up to what buffers hold. A store that is not to be kept
     only names its value."""
-    wanted, chosen = set(wanted), []
+    wanted = set(wanted)
+    chosen: list[Statement] = []
     for statement in reversed(list(statements)):
         match statement:
             case Store(slot=slot) if keeps_stores:

@@ -177,10 +177,10 @@ extern "C" const char *const muon_interface = R"({
   ]
 })";
 
-// How a caller multiplies matrices, better than this file does: c = a b, with c of `rows` by `columns`, a of
-// `rows` by `inner`, b of `inner` by `columns`, row-major and without gaps, in the dtype of slots. One that is
-// transposed lies in memory as its transpose. `context` is the caller's own. The thread that
-// called calls back, while no other of the step runs.
+// How a caller multiplies matrices, better than this file does: c = a b, with c of `rows` by `columns`, a
+// of `rows` by `inner`, b of `inner` by `columns`, row-major and without gaps, in the dtype of slots. One
+// that is transposed lies in memory as its transpose. `context` is the caller's own. The thread that called
+// the step calls back, while no other thread of the step runs.
 typedef void (*MuonProduct)(void *context, int64_t rows, int64_t columns, int64_t inner, const void *a,
     int a_is_transposed, const void *b, int b_is_transposed, void *c);
 
