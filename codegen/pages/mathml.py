@@ -67,7 +67,10 @@ class MathmlPrinter(FormulaPrinter):
         return super().operation(fn, arguments)
 
     def raised(self, base: Expression, exponent: str) -> str:
-        return f"<msup>{row(self.at(base, Precedence.ATOM))}{row(exponent)}</msup>"
+        text = self.at(base, Precedence.ATOM)
+        if isinstance(base, Ref) and text.startswith("<msub>"):
+            return f"<msubsup>{text.removeprefix('<msub>').removesuffix('</msub>')}{row(exponent)}</msubsup>"
+        return f"<msup>{row(text)}{row(exponent)}</msup>"
 
     def literal(self, value: Fraction) -> str:
         mantissa, e, exponent = super().literal(value).partition("e")
@@ -126,7 +129,7 @@ def fenced(text: str, left: str = "(", right: str = ")") -> str:
 
 
 def cases(value: str, condition: str, other: str) -> str:
-    lines = (value, f"<mtext>if </mtext>{condition}"), (other, "<mtext>otherwise</mtext>")
+    lines = (value, f"<mtext>if&#160;</mtext>{condition}"), (other, "<mtext>otherwise</mtext>")
     cells = "".join(f"<mtr><mtd>{row(a)}</mtd><mtd>{row(b)}</mtd></mtr>" for a, b in lines)
     return row(f'<mo fence="true" stretchy="true">{{</mo><mtable class="cases">{cells}</mtable>')
 

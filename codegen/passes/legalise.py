@@ -4,7 +4,8 @@ Strict: what the target's compiler would contract or regroup is marked `exact`, 
 rounding. Which nestings those are is the target's to say: pairs (outer operation, inner operation). A name stands for
 the operation that made its value: compilers look through names. A literal of the step's scalars that no float64 is
 (0.96) becomes the quotient of two whole numbers: double words divide them to all their digits. Fast: nothing is marked;
-the target's printer uses its idioms. Precondition: `schedule` has run.
+the target's printer uses its idioms. Only where a stage before accumulation may overflow does it matter whether the
+gradient was rounded: a target whose compiler contracts asks for `gradient_apart`. Precondition: `schedule` has run.
 """
 
 from __future__ import annotations
@@ -34,14 +35,30 @@ def legalise(program: Program, strict: bool, nestings: Nestings = frozenset()) -
     return replace(program, regions=regions, strict=True)
 
 
+def gradient_apart(program: Program, nestings: Nestings) -> Program:
+    """Fast `program` with the gradient marked `exact` where every call adds it to a slot.
+
+    A stage has multiplied it, by what may be above 1. Contracted into the sum, a product that is out of range would not
+    become infinite, and what is to be told of the sum (its norm, whether it is finite) would be another thing.
+    """
+    made_by: dict[Ref, frozenset[Fn]] = {}
+    gradient = Ref(Kind.GRADIENT, "g")
+    every_call, *others = program.regions
+    marked = replace(every_call, statements=_marked(every_call, nestings, made_by, frozenset({gradient})))
+    return replace(program, regions=(marked, *others)) if others else program
+
+
 def _exactly(node: Expression) -> Expression:
     if not isinstance(node, Literal) or Fraction(float(node.value)) == node.value:
         return node
     return Op(Fn.DIV, (Literal(Fraction(node.value.numerator)), Literal(Fraction(node.value.denominator))))
 
 
-def _marked(region: Region, nestings: Nestings, made_by: dict[Ref, frozenset[Fn]]) -> tuple[Statement, ...]:
-    """`made_by`: the operations that made the values of earlier regions; this one's are added."""
+def _marked(
+    region: Region, nestings: Nestings, made_by: dict[Ref, frozenset[Fn]], only: frozenset[Ref] | None = None
+) -> tuple[Statement, ...]:
+    """`made_by`: the operations that made the values of earlier regions; this one's are added. `only`: what is marked,
+    None for all."""
 
     def operations(node: Expression) -> frozenset[Fn]:
         """Those that may have made the value of `node`."""
@@ -56,6 +73,8 @@ def _marked(region: Region, nestings: Nestings, made_by: dict[Ref, frozenset[Fn]
                 return frozenset()
 
     def guarded(outer: Fn, child: Expression) -> Expression:
+        if only is not None and child not in only:
+            return child
         return Op(Fn.EXACT, (child,)) if any((outer, inner) in nestings for inner in operations(child)) else child
 
     def mark(node: Expression) -> Expression:

@@ -6,9 +6,8 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -69,8 +68,8 @@ class Hyper:
         if np.ndim(value):
             raise ValueError(f"{name} must be {kinds}, not an array of shape {np.shape(value)}")
         x = float(value)
-        bounds = {">=": self.ge, ">": self.gt, "<=": self.le, "<": self.lt}
-        bounds = {sign: bound for sign, bound in bounds.items() if bound is not None}
+        given = {">=": self.ge, ">": self.gt, "<=": self.le, "<": self.lt}
+        bounds = {sign: bound for sign, bound in given.items() if bound is not None}
         is_legal = np.isfinite(x) and all(HOLDS[sign](x, bound) for sign, bound in bounds.items())
         if not is_legal or (self.integer and not x.is_integer()):
             text = " and ".join(f"{sign} {bound:g}" for sign, bound in bounds.items()) or "a finite number"
@@ -107,29 +106,6 @@ def numbers_of_step(hypers: Mapping[str, Hyper], given: Mapping[str, Any]) -> di
     }
 
 
-class On(SimpleNamespace):
-    """What is on when a step is compiled: options by name, whether each number that is optional is given, and the names
-    of mesh axes.
-
-    Raises:
-        ValueError: an option without names for its choices is no bool.
-        TypeError: `axis_name` is neither None, nor a name, nor a tuple of names.
-    """
-
-    def __init__(self, hypers: Mapping[str, Hyper] = {}, axis_name: Any = None, **options: Any) -> None:
-        for name, value in options.items():
-            if type(value) not in (bool, str):
-                raise ValueError(f"{name} must be one of False, True, not {value!r}")
-        given = {name: hyper.is_on for name, hyper in hypers.items() if hyper.optional}
-        super().__init__(axis_name=check_axis_name(axis_name), **given, **options)
-
-    def without(self, names: Sequence[str]) -> On:
-        return On(**(vars(self) | dict.fromkeys(names, False)))
-
-    def __hash__(self) -> int:
-        return hash(tuple(vars(self).items()))
-
-
 def check_one(**given: Any) -> None:
     """Raise ValueError if more than one of these hyperparameters is given."""
     if sum(value is not None for value in given.values()) > 1:
@@ -144,16 +120,16 @@ def check_needs(name: str, value: Any, option: str, is_set: bool) -> None:
         raise ValueError(f"{name} means nothing without {option}=True, got {name}={value!r}")
 
 
-def check_patterns(argument: str, patterns: Any, on: On, name: str) -> tuple[re.Pattern[str], ...]:
-    """The regular expressions `patterns`, which say what leaves something that is on is off for.
+def check_patterns(argument: str, patterns: Any, name: str, is_on: bool) -> tuple[re.Pattern[str], ...]:
+    """The regular expressions `patterns`, which say what leaves `name` is off for, if it `is_on`.
 
     Raises:
         TypeError: they are no sequence of strings.
-        ValueError: one of them is no regular expression, or there is nothing on that leaves could be excluded from.
+        ValueError: one of them is no regular expression, or there is nothing that leaves could be excluded from.
     """
     if isinstance(patterns, str) or not all(isinstance(pattern, str) for pattern in patterns):
         raise TypeError(f"{argument} must be a sequence of regular expressions, not {patterns!r}")
-    if patterns and not getattr(on, name):
+    if patterns and not is_on:
         raise ValueError(f"{argument} means nothing without {name}, got {patterns!r}")
     try:
         return tuple(map(re.compile, patterns))
@@ -182,17 +158,12 @@ def check_inputs(given: Mapping[str, Any], inputs: Mapping[str, str], is_open: b
         raise TypeError(f"a step takes no '{unknown[0]}'")
 
 
-def check_sparse(sparse: Any, because: str = "") -> str:
-    """`sparse`, which is "lazy" or "dense". `because`: why lazy has no meaning, if so.
-
-    Raises:
-        ValueError: it is neither, or lazy without a meaning.
-    """
+def check_sparse(sparse: Any, not_lazy: str) -> None:
+    """Raise ValueError unless `sparse` is "lazy", where that has a meaning, or "dense". `not_lazy`: why it has none."""
     if sparse not in ("lazy", "dense"):
         raise ValueError(f"sparse must be 'lazy' or 'dense', not {sparse!r}")
-    if sparse == "lazy" and because:
-        raise ValueError(f"sparse='lazy' has no meaning here, since {because}: pass sparse='dense'")
-    return str(sparse)
+    if sparse == "lazy" and not_lazy:
+        raise ValueError(f"sparse='lazy' has no meaning here, since {not_lazy}: pass sparse='dense'")
 
 
 def check_axis_name(axis_name: Any) -> Any:
@@ -203,21 +174,21 @@ def check_axis_name(axis_name: Any) -> Any:
     return names
 
 
-def check_state(state: Any, kinds: tuple[type, type], has_extras: bool, extras: Mapping[str, bool]) -> None:
-    """Raise unless `state` is as `init` returns it: of the two `kinds`, the second with the `extras` that are True.
+def check_state(state: Any, kind: Any, has_extras: bool, extras: Mapping[str, bool]) -> None:
+    """Raise unless `state` is as `init` returns it: of this `kind`, and beside it the `extras` that are True.
 
     Raises:
         TypeError: it is another optimizer's state.
         ValueError: it was made with other options.
     """
     own, *rest = state if type(state) is tuple and len(state) > 1 else (state, None)
-    if getattr(own, "_fields", None) != kinds[0]._fields or rest[0] is None or jax.tree.leaves(rest[1:]):
+    if getattr(own, "_fields", None) != kind._fields or rest[0] is None or jax.tree.leaves(rest[1:]):
         raise TypeError(
-            f"the state must be a tuple with a {kinds[0].__name__}, as `init` returns it, not {type(state).__name__}"
+            f"the state must be a tuple with a {kind.__name__}, as `init` returns it, not {type(state).__name__}"
             f" of {type(own).__name__}; `adopt_state` takes over another optimizer's"
         )
     held = getattr(rest[0], "_fields", None)
-    if held != kinds[1]._fields and jax.tree.leaves(rest[0]):
+    if held != kind.extras._fields and jax.tree.leaves(rest[0]):
         raise TypeError(
             f"the state holds a {type(rest[0]).__name__}; `adopt_state` takes over another optimizer's"
         )

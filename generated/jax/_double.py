@@ -11,33 +11,41 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from ._types import Array, Numbers
 
-def doubles(numbers: Mapping[str, Any], count: jax.Array, dtype: Any) -> dict[str, Double]:
+Words: TypeAlias = tuple[Any, Any]
+"""A number as the unevaluated sum of two of a dtype: scalars, or arrays of them."""
+
+
+def doubles(numbers: Mapping[str, Any], count: Array, dtype: Any) -> dict[str, Double]:
     """The `numbers` that are given, for the compute dtype `dtype`; schedules at `count`."""
     values = {name: x(count) if callable(x) else x for name, x in numbers.items() if x is not None}
-    return _guarded({name: _words(x, np.dtype(dtype)) for name, x in values.items()}, count)
+    made: dict[str, Double] = _guarded(
+        {name: _words(x, np.dtype(dtype)) for name, x in values.items()}, count
+    )
+    return made
 
 
-def _words(x, dtype):
+def _words(x: Any, dtype: Any) -> Words:
     """x as the sum of two numbers of `dtype`. An array that is wider is parted when the program runs."""
     if not isinstance(x, jax.Array):
         high = dtype.type(float(x))
         return high, dtype.type(float(x) - float(high))
     x = x.astype(jnp.promote_types(x.dtype, dtype))
-    high = lax.reduce_precision(x, jnp.finfo(dtype).nexp, jnp.finfo(dtype).nmant)
+    high = lax.reduce_precision(x, np.finfo(dtype).nexp, np.finfo(dtype).nmant)
     return high.astype(dtype), (x - high).astype(dtype)
 
 
 @jax.jit
-def _guarded(words, count):
-    def double(high, low):
+def _guarded(words: Mapping[str, Words], count: Array) -> dict[str, Double]:
+    def double(high: Array, low: Array) -> Double:
         zero = (count >> 31).astype(f"int{8 * high.dtype.itemsize}")
         return Double(exact(high, zero), exact(low, zero), zero)
 
@@ -49,37 +57,37 @@ def _guarded(words, count):
 class Double:
     """A number as the unevaluated sum hi + lo. `zero` is what `exact` needs."""
 
-    hi: jax.Array
-    lo: jax.Array
-    zero: jax.Array
+    hi: Array
+    lo: Array
+    zero: Array
 
-    def number(self, x):
+    def number(self, x: Any) -> Double:
         """The number x, beside this one."""
         if isinstance(x, Double):
             return x
         if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jnp.integer):
             high = x.astype(self.hi.dtype)
             return Double(high, (x - high.astype(x.dtype)).astype(self.hi.dtype), self.zero)
-        words = _words(x, np.dtype(self.hi.dtype))
-        return Double(*(exact(jnp.asarray(word), self.zero) for word in words), self.zero)
+        high, low = (exact(jnp.asarray(word), self.zero) for word in _words(x, np.dtype(self.hi.dtype)))
+        return Double(high, low, self.zero)
 
-    def rounded(self):
+    def rounded(self) -> Double:
         return Double(self.hi, jnp.zeros_like(self.lo), self.zero)
 
-    def _sum(self, a, b):
+    def _sum(self, a: Array, b: Array) -> Double:
         """a + b, where a is the greater."""
         total = a + b
         return Double(total, b - (total - a), self.zero)
 
-    def _times(self, a, b):
+    def _times(self, a: Array | float, b: Array) -> Array:
         return exact(a * b, self.zero)
 
-    def _split(self, a):
-        scaled = self._times(2.0 ** ((jnp.finfo(a.dtype).nmant + 2) // 2) + 1, a)
+    def _split(self, a: Array) -> tuple[Array, Array]:
+        scaled = self._times(2.0 ** ((np.finfo(a.dtype).nmant + 2) // 2) + 1, a)
         high = scaled - (scaled - a)
         return high, a - high
 
-    def _product(self, a, b):
+    def _product(self, a: Array, b: Array) -> tuple[Array, Array]:
         """a * b and its rounding error."""
         product = self._times(a, b)
         (a_high, a_low), (b_high, b_low) = self._split(a), self._split(b)
@@ -88,70 +96,73 @@ class Double:
         )
         return product, error + self._times(a_low, b_low)
 
-    def __add__(self, other):
+    def __add__(self, other: Any) -> Double:
         other = self.number(other)
         (high, high_error), (low, low_error) = _two_sum(self.hi, other.hi), _two_sum(self.lo, other.lo)
         total = self._sum(high, high_error + low)
         return self._sum(total.hi, low_error + total.lo)
 
-    def __neg__(self):
+    def __neg__(self) -> Double:
         return Double(-self.hi, -self.lo, self.zero)
 
-    def __sub__(self, other):
+    def __sub__(self, other: Any) -> Double:
         return self + -self.number(other)
 
-    def __mul__(self, other):
+    def __mul__(self, other: Any) -> Double:
         other = self.number(other)
         product, error = self._product(self.hi, other.hi)
         return self._sum(product, error + (self._times(self.hi, other.lo) + self._times(self.lo, other.hi)))
 
-    def __truediv__(self, other):
+    def __truediv__(self, other: Any) -> Double:
         other = self.number(other)
         quotient = self.hi / other.hi
         product, error = self._product(quotient, other.hi)
         rest = ((self.hi - product) - error) + (self.lo - self._times(quotient, other.lo))
         return self._sum(quotient, rest / other.hi)
 
-    def __radd__(self, number):
+    def __radd__(self, number: Any) -> Double:
         return self.number(number) + self
 
-    def __rsub__(self, number):
+    def __rsub__(self, number: Any) -> Double:
         return self.number(number) - self
 
-    def __rmul__(self, number):
+    def __rmul__(self, number: Any) -> Double:
         return self.number(number) * self
 
-    def __rtruediv__(self, number):
+    def __rtruediv__(self, number: Any) -> Double:
         return self.number(number) / self
 
-    def __lt__(self, other):
+    def __lt__(self, other: Any) -> Array:
         other = self.number(other)
-        return (self.hi < other.hi) | ((self.hi == other.hi) & (self.lo < other.lo))
+        is_less: Array = (self.hi < other.hi) | ((self.hi == other.hi) & (self.lo < other.lo))
+        return is_less
 
-    def __le__(self, other):
+    def __le__(self, other: Any) -> Array:
         return ~(self.number(other) < self)
 
-    def __gt__(self, other):
+    def __gt__(self, other: Any) -> Array:
         return self.number(other) < self
 
-    def __ge__(self, other):
+    def __ge__(self, other: Any) -> Array:
         return self.number(other) <= self
 
-    def __pow__(self, t):
+    def __pow__(self, t: Any) -> Double:
         """By repeated squaring, or by way of the logarithm, to an exponent that is a number of the step itself."""
         if isinstance(t, Double):
             return _exponential(t * _logarithm(self))
 
-        def square(bit, powers):
+        def square(bit: Array, powers: tuple[Double, Double]) -> tuple[Double, Double]:
             result, power = powers
             is_set = (t >> bit) & 1 == 1
             return jax.tree.map(partial(jnp.where, is_set), result * power, result), power * power
 
         bits = 31 if isinstance(t, jax.core.Tracer) else int(t).bit_length()
-        return lax.fori_loop(0, bits, square, (self.number(1), self))[0]
+        power: Double
+        power, _ = lax.fori_loop(0, bits, square, (self.number(1), self))
+        return power
 
 
-def root(x):
+def root(x: Double) -> Double:
     near = jnp.sqrt(x.hi)
     product, error = x._product(near, near)
     rest = ((x.hi - product) - error) + x.lo
@@ -159,52 +170,65 @@ def root(x):
     return x._sum(near, jnp.where(twice > 0, rest / jnp.where(twice > 0, twice, 1), 0))
 
 
-def squared(x):
+def squared(x: Double) -> Double:
     return x * x
 
 
-def equal(x, y):
+def _alike(x: Double | float, y: Double | float) -> tuple[Double, Double]:
+    """The two as double words, if one of them is."""
+    if isinstance(x, Double):
+        return x, x.number(y)
+    if isinstance(y, Double):
+        return y.number(x), y
+    raise TypeError(f"neither {x!r} nor {y!r} is a number of a step")
+
+
+def equal(x: Double | float, y: Double | float) -> Array:
+    x, y = _alike(x, y)
     return (x.hi == y.hi) & (x.lo == y.lo)
 
 
-def where(condition, x, y):
-    return jax.tree.map(partial(jnp.where, condition), x, y)
+def where(condition: Array, x: Double | float, y: Double | float) -> Double:
+    chosen: Double = jax.tree.map(partial(jnp.where, condition), *_alike(x, y))
+    return chosen
 
 
-def maximum(x, y):
+def maximum(x: Double | float, y: Double | float) -> Double:
+    x, y = _alike(x, y)
     return where(x < y, y, x)
 
 
-def minimum(x, y):
+def minimum(x: Double | float, y: Double | float) -> Double:
+    x, y = _alike(x, y)
     return where(y < x, y, x)
 
 
-def remainder(t, divisor):
+def remainder(t: Array, divisor: Double) -> Double:
     """The whole number t modulo one that a number of the step holds."""
     return divisor.number(t % (divisor.hi.astype(t.dtype) + divisor.lo.astype(t.dtype)))
 
 
-def _logarithm(x):
+def _logarithm(x: Double) -> Double:
     """From x = m * 2**e, with m near 1: e * log(2) + 2 * artanh((m - 1) / (m + 1))."""
-    m, e = jnp.frexp(x.hi)
-    e = jnp.where(m < 0.75, e - 1, e)
+    mantissa, e = jnp.frexp(x.hi)
+    e = jnp.where(mantissa < 0.75, e - 1, e)
     m = Double(jnp.ldexp(x.hi, -e), jnp.ldexp(x.lo, -e), x.zero)
     ratio = (m - 1) / (m + 1)
     square = ratio * ratio
 
-    def add_term(i, total):
+    def add_term(i: Array, total: Double) -> Double:
         return total * square + 1 / x.number(2 * (TERMS - i) - 1)
 
-    series = lax.fori_loop(0, TERMS, add_term, x.number(jnp.zeros([], jnp.int32)))
+    series: Double = lax.fori_loop(0, TERMS, add_term, x.number(jnp.zeros([], jnp.int32)))
     return x.number(e) * _log_of_two(x) + 2 * (ratio * series)
 
 
-def _exponential(x):
+def _exponential(x: Double) -> Double:
     """From x = k * log(2) + r: 2**k * exp(r / 16)**16."""
     k = jnp.round(x.hi / _log_of_two(x).hi).astype(jnp.int32)
     part = (x - x.number(k) * _log_of_two(x)) * 0.0625
 
-    def add_term(i, total):
+    def add_term(i: Array, total: Double) -> Double:
         return 1 + total * part / x.number(TERMS - i)
 
     power = lax.fori_loop(0, TERMS, add_term, x.number(jnp.ones([], jnp.int32)))
@@ -216,39 +240,47 @@ TERMS = 18
 """Of a series, for the digits of two float64."""
 
 
-def _log_of_two(x):
+def _log_of_two(x: Double) -> Double:
     return x.number(0.6931471805599453) + x.number(2.3190468138462996e-17)
 
 
-def _two_sum(a, b):
+def _two_sum(a: Array, b: Array) -> tuple[Array, Array]:
     """a + b and its rounding error."""
     total = a + b
     of_b = total - a
     return total, (a - (total - of_b)) + (b - of_b)
 
 
-def computed_once(k, beside):
+def rounded(h: Numbers) -> Numbers:
+    """The numbers `h`, double words, each rounded once; and the `zero` that `exact` needs."""
+    one, *_ = vars(h).values()
+    return Numbers(zero=one.zero, **{name: x.hi for name, x in vars(h).items()})
+
+
+def computed_once(k: Numbers, beside: Double) -> Numbers:
     """The numbers `k`, unchanged: each floating one divided by a one that XLA does not know before the program runs.
 
     A step's numbers are cheap, so XLA's fusion would compute them anew in the loop of every leaf, and take long to
     compile that. A division it counts as expensive, and keeps apart.
     """
     one = beside.number(1).hi
-    return jax.tree.map(lambda x: x / one if jnp.issubdtype(x.dtype, jnp.floating) else x, k)
+    made: Numbers = jax.tree.map(lambda x: x / one if jnp.issubdtype(x.dtype, jnp.floating) else x, k)
+    return made
 
 
-def apart(k, count, place):
+def apart(k: Numbers, count: Array, place: int) -> Numbers:
     """The numbers `k`, unchanged, for the leaf at a `place`: XLA does not know that other leaves and passes have them.
 
     It would keep what a sum and a later pass compute of a leaf and, on the CPU, fill a tensor with a number that the
     sums of several leaves share: temporaries of a leaf's size.
     """
     zero = (count >> 31) & (place + 1)
-    return jax.tree.map(lambda x: exact(x, zero) if jnp.issubdtype(x.dtype, jnp.floating) else x, k)
+    made: Numbers = jax.tree.map(lambda x: exact(x, zero) if jnp.issubdtype(x.dtype, jnp.floating) else x, k)
+    return made
 
 
 @jax.custom_jvp
-def exact(x, zero):
+def exact(x: Array, zero: Array) -> Array:
     """x, rounded: XLA cannot merge the operation that made it with the one that takes it.
 
     An integer OR with `zero`, a zero that it does not know before the program runs, keeps the two apart.

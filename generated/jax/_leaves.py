@@ -12,10 +12,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
 
-from ._checks import On
+from ._types import Moved, On, Returned, Sums, parted
 
 COPY = object()
 """Says of a slot that it starts as a copy of the parameter."""
@@ -31,7 +32,7 @@ def compute_dtype(leaf: Any) -> jnp.dtype:
         raise NotImplementedError(
             f"leaves of dtype {dtype} are not implemented yet: only floating-point ones are"
         )
-    return jnp.finfo(dtype).dtype if jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
+    return np.finfo(dtype).dtype if dtype.itemsize >= 4 else jnp.dtype(jnp.float32)
 
 
 def slot_shape(shape: str, w: tuple[int, ...]) -> tuple[int, ...]:
@@ -92,6 +93,7 @@ class Leaves:
         inputs: Mapping[str, Any],
         shapes: Mapping[str, str],
     ) -> None:
+        self.structure: Any  # JAX does not say what trees' structures have
         self.grads, self.structure = jax.tree.flatten(
             grads, is_leaf=lambda g: g is None or isinstance(g, SparseRows)
         )
@@ -135,7 +137,7 @@ class Leaves:
             [name for name, each in patterns.items() if any(pattern.search(path) for pattern in each)]
             for path in self.paths()
         ]
-        return [on.without(names) for names in off]
+        return [on.with_(**dict.fromkeys(names, False)) for names in off]
 
     def paths(self) -> list[str]:
         """The path of each leaf."""
@@ -145,22 +147,22 @@ class Leaves:
 
     def map(
         self,
-        leaf: Sequence[Callable[..., tuple[Any, ...]]],
+        leaf: Sequence[Callable[..., Returned]],
         numbers: Callable[[Any, int], Any],
         conditions: tuple[Any, ...],
         write: bool,
         lazy: bool,
         whole: str,
-        sums: bool,
-    ) -> tuple[Any, dict[str, jax.Array], list[Any] | None]:
-        """`leaf(w, g, *slots, *inputs, k, *conditions)` of every leaf, one for each, where k is the `numbers` of its
-        compute dtype and its place: the new w as a tree (None if it
-        stays); the sums over all leaves, if there are `sums`; and a tree for each slot, or None if they stay.
+    ) -> tuple[Any, Sums, list[Any] | None]:
+        """`leaf(w, g, slots, *inputs, k, *conditions)` of every leaf, one for each, where k is the `numbers` of its
+        compute dtype and its place: the new w as a tree (None if it stays); the sums over all leaves; and a tree for
+        each slot, or None if they stay.
 
         It computes in the leaf's compute dtype, a complex number being two real ones; what comes back has the dtypes
         of w (or g, unless `write`) and slots. `whole`: what changes all rows of a leaf, so that none can be lazy.
         """
-        rows, totals, stay = [], [], False
+        rows: list[tuple[Any, ...]] = []
+        totals, stay = [], False
         for at, (g, w, *beside) in enumerate(
             zip(self.grads, self.params, *self.slots, *self.inputs, strict=True)
         ):
@@ -171,41 +173,36 @@ class Leaves:
             dtype, parts = compute_dtype(w), is_complex(w)
             if is_complex(_values(g)) and not parts:
                 raise ValueError(f"a leaf of dtype {jnp.result_type(w)} has a complex gradient")
-            given = [_real(w, dtype, parts)]
-            given += [None if _is_absent(x) else _real(x, dtype, is_complex(x)) for x in slots]
-            given += [_real(x, dtype, parts) for x in inputs]
+            given = _real(w, dtype, parts)
+            held = tuple(None if _is_absent(x) else _real(x, dtype, is_complex(x)) for x in slots)
+            read = tuple(_real(x, dtype, parts) for x in inputs)
+            last = (numbers(dtype, at), *conditions)
             if isinstance(g, SparseRows) and lazy:
                 if whole:
                     raise ValueError(f"sparse='lazy' has no meaning with {whole}: pass sparse='dense'")
                 g_rows = SparseRows(g.indices, _real(g.rows, dtype, parts))
-                new, found = g_rows.lazy(leaf[at], write, given, sums, numbers(dtype, at), *conditions)
+                moved, found = g_rows.lazy(leaf[at], write, (given, *held), read, *last)
             else:
                 dense = g.dense(w) if isinstance(g, SparseRows) else g
-                made = leaf[at](
-                    given[0], _real(dense, dtype, parts), *given[1:], numbers(dtype, at), *conditions
-                )
-                new, found = made if sums else (made, {})
+                moved, found = parted(leaf[at](given, _real(dense, dtype, parts), held, *read, *last))
             totals.append(found)
-            stay = new is None
-            new = (None, *slots) if stay else new
+            stay = moved is None
+            new_w, new_slots = moved or (None, slots)
             like = (w if write else _values(g), *slots)
-            rows.append(
-                tuple(
-                    y if _is_absent(y) or x is None else _like(x, y) for x, y in zip(new, like, strict=True)
-                )
-            )
+            pairs = zip((new_w, *new_slots), like, strict=True)
+            rows.append(tuple(y if _is_absent(y) or x is None else _like(x, y) for x, y in pairs))
         columns = list(zip(*rows, strict=True)) if rows else [()] * len(self.absent)
         moves = not rows or any(new is not None for new in columns[0]) or all(g is None for g in self.grads)
         trees = zip([not moves, *self.absent[1:]], columns, strict=True)
-        new_w, *made = (None if absent else self.structure.unflatten(column) for absent, column in trees)
-        return new_w, added(totals), None if stay else made
+        new_params, *made = (None if absent else self.structure.unflatten(column) for absent, column in trees)
+        return new_params, added(totals), None if stay else made
 
 
 def _is_absent(x: Any) -> bool:
     return x is None or isinstance(x, optax.MaskedNode)
 
 
-def added(totals: list[dict[str, jax.Array]]) -> dict[str, jax.Array]:
+def added(totals: list[Sums]) -> Sums:
     """The sums over all leaves, of those of each."""
     return jax.tree.map(lambda *parts: sum(parts[1:], start=parts[0]), *totals) if totals else {}
 
@@ -264,18 +261,30 @@ class SparseRows:
         return jnp.zeros(jnp.shape(w), rows.dtype).at[jnp.asarray(self.indices)].add(rows, mode="drop")
 
     def lazy(
-        self, leaf: Callable[..., Any], write: bool, tensors: list[Any], sums: bool, *numbers: Any
-    ) -> tuple[Any, Any]:
-        """`leaf` of the touched rows of `tensors`: w, slots, inputs. Others stay, or are zero in what is added."""
-        w, *beside = tensors
+        self,
+        leaf: Callable[..., Returned],
+        write: bool,
+        held: tuple[Any, ...],
+        read: tuple[Any, ...],
+        *numbers: Any,
+    ) -> tuple[Moved | None, Sums]:
+        """`leaf` of the touched rows of what is `held`, w and slots, and `read`. Others stay, or are zero in what is
+        added."""
+        w = held[0]
         at, g = _each_once(jnp.asarray(self.indices), _as(self.rows, w.dtype), w.shape[0])
-        old = [x if x is None else x.at[at].get(mode="fill", fill_value=0) for x in tensors]
-        made = leaf(old[0], g, *old[1:], *numbers)
-        new, found = made if sums else (made, {})
-        if new is None:
+
+        def touched(x: Any) -> Any:
+            return x if x is None else x.at[at].get(mode="fill", fill_value=0)
+
+        def put(x: Any, new: Any) -> Any:
+            return x if x is None or new is None else x.at[at].set(new, mode="drop")
+
+        moved, found = parted(
+            leaf(touched(w), g, tuple(map(touched, held[1:])), *map(touched, read), *numbers)
+        )
+        if moved is None:
             return None, found
-        pairs = zip((w if write else jnp.zeros_like(w), *beside), new, strict=False)  # inputs stay
-        return tuple(y if x is None or y is None else x.at[at].set(y, mode="drop") for x, y in pairs), found
+        return (put(w if write else jnp.zeros_like(w), moved[0]), tuple(map(put, held[1:], moved[1]))), found
 
 
 @partial(jax.jit, static_argnames="length")

@@ -17,7 +17,7 @@ def total(x: jax.Array, axis_name: tuple[str, ...] | None) -> jax.Array:
     axes = _split_over(x, axis_name)
     with jax.enable_x64(True):
         whole = jnp.sum(x.astype(jnp.float64))
-        return lax.psum(whole, axes) if axes else whole
+        return lax.psum(whole, axes) if axes else whole  # type: ignore[no-untyped-call]
 
 
 def squares(x: jax.Array, axis_name: tuple[str, ...] | None) -> jax.Array:
@@ -37,7 +37,8 @@ def product(x: jax.Array, y: jax.Array) -> jax.Array:
     of the mesh that would split both splits the rows."""
     lies, columns = jax.typeof(x).sharding, jax.typeof(y).sharding.spec[-1]
     *batch, rows, _ = lies.spec
-    out = NamedSharding(lies.mesh, P(*batch, rows, columns if columns != rows else None))
+    places = P(*batch, rows, columns if columns != rows else None)  # type: ignore[no-untyped-call]
+    out = NamedSharding(lies.mesh, places)
     return jnp.matmul(x, y, precision="highest", out_sharding=out)
 
 
@@ -51,7 +52,7 @@ def check_whole(x: jax.Array, axis_name: tuple[str, ...] | None) -> None:
 
 
 def _split_over(x: jax.Array, axis_name: tuple[str, ...] | None) -> tuple[str, ...]:
-    varies = _varies_over(x)
+    varies = varies_over(x)
     if varies and axis_name is None:
         raise ValueError(
             f"inside shard_map a sum over a tensor needs `axis_name`: of {', '.join(sorted(varies))}, the mesh axes"
@@ -65,7 +66,7 @@ def _split_over(x: jax.Array, axis_name: tuple[str, ...] | None) -> tuple[str, .
     return tuple(name for name in axis_name or () if name in varies)
 
 
-def _varies_over(x: jax.Array) -> frozenset[Any]:
+def varies_over(x: jax.Array) -> frozenset[Any]:
     """The mesh axes along which devices hold different values; empty outside of shard_map."""
     aval: Any = jax.typeof(x)
     found: frozenset[Any] = aval.mat.varying if hasattr(aval, "mat") else aval.vma  # `vma` before JAX 0.10
@@ -75,6 +76,6 @@ def _varies_over(x: jax.Array) -> frozenset[Any]:
 def _is_known_to_vary(name: str) -> bool:
     """Whether JAX keeps track of what varies over the mesh axis `name`; true also where there is no such axis."""
     try:
-        return bool(_varies_over(lax.axis_index(name)))
+        return bool(varies_over(lax.axis_index(name)))
     except NameError:
         return True

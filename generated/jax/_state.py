@@ -4,12 +4,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+Kind = TypeVar("Kind", bound=type[Any])
+IN_RULE = {"b1": "beta_1", "b2": "beta_2", "b3": "beta_3", "eps": "epsilon", "mu": "m", "nu": "v"}
+"""What rules call what is called otherwise here, if a rule says nothing else."""
+
+
+def state(
+    extras: type[Any],
+    *,
+    in_rule: Mapping[str, str] = {},
+    in_optax: Mapping[str, str] = {},
+    scalars: Sequence[str] = (),
+    averages: str = "",
+) -> Callable[[Kind], Kind]:
+    """Says of a class of states what its fields are, and those of the `extras` beside it: slots, but for the counts and
+    the `scalars`, which are numbers that are kept.
+
+    Args:
+        extras: the class of what options keep.
+        in_rule: what fields, hyperparameters and options are called in the rule, where IN_RULE does not say it.
+        in_optax: the same of optax's function.
+        scalars: the fields that hold one number for each dtype.
+        averages: the field that holds what parameters are to be for evaluation.
+    """
+
+    def named(kind: Kind) -> Kind:
+        fields = [name for name in (*kind._fields, *extras._fields) if name not in ("count", "iterations")]
+        kind.in_rule = MappingProxyType({**IN_RULE, **in_rule})
+        called = {name: kind.in_rule.get(name, name) for name in fields}
+        kind.slots_in_rule = MappingProxyType({name: called[name] for name in fields if name not in scalars})
+        kind.scalars_in_rule = MappingProxyType({name: called[name] for name in scalars})
+        kind.extras = extras
+        kind.slots_in_optax, kind.averages = MappingProxyType(in_optax), averages
+        return kind
+
+    return named
 
 
 def export_state(state: Any) -> dict[str, np.ndarray]:
@@ -30,7 +67,7 @@ def export_state(state: Any) -> dict[str, np.ndarray]:
         for name, leaf in _named(held.get(field)):
             exported[f"updates/{name}"] = np.asarray(own.count, np.int64)
             exported[f"slots/{slot}/{name}"] = np.array(leaf)
-    for field, scalar in getattr(own, "scalars_in_rule", {}).items():
+    for field, scalar in own.scalars_in_rule.items():
         if kept := held.get(field):
             exported[f"scalars/{scalar}"] = np.array(max(kept.values(), key=lambda x: x.dtype.itemsize))
     return exported
@@ -80,7 +117,7 @@ def import_state(
         tree = _held(own, extras).get(field)
         leaves = [leaf(slot, name, like) for name, like in _named(tree)]
         new[field] = jax.tree.unflatten(jax.tree.structure(tree), leaves)
-    for field, scalar in getattr(own, "scalars_in_rule", {}).items():
+    for field, scalar in own.scalars_in_rule.items():
         if kept := _held(own, extras).get(field):
             value = take(f"scalars/{scalar}")
             new[field] = {
@@ -111,7 +148,7 @@ def adopt_state(state: Any, theirs: Any) -> Any:
         ValueError: `theirs` lacks a slot, has it more than once, or with another structure or shape.
     """
     own, extras = _only_one(state)
-    new, called = {}, getattr(own, "slots_in_optax", {})
+    new, called = {}, own.slots_in_optax
     for field in {**dict.fromkeys(own.slots_in_rule), **_held(own, extras)}:
         mine, found = _held(own, extras).get(field), list(_fields(theirs, called.get(field, field)))
         if field == "count":
@@ -126,7 +163,7 @@ def adopt_state(state: Any, theirs: Any) -> Any:
             continue
         if len(found) != 1:
             raise ValueError(f"'{field}' is found {len(found)} times")
-        if field in getattr(own, "scalars_in_rule", {}) and not isinstance(found[0], Mapping):
+        if field in own.scalars_in_rule and not isinstance(found[0], Mapping):
             found = [dict.fromkeys(mine, found[0])]  # one number, which is kept for each dtype here
         names = dict(_named(found[0]))
         if names.keys() != dict(_named(mine)).keys():
@@ -146,7 +183,7 @@ def averaged_params(state: Any, params: Any = None) -> Any:
         ValueError: there is no state of one optimizer in `state`, it keeps no averages, or no update was made.
     """
     own, extras = _only_one(state)
-    averages = _held(own, extras).get(getattr(own, "averages", ""))
+    averages = _held(own, extras).get(own.averages)
     if averages is None or (not isinstance(own.count, jax.core.Tracer) and own.count == 0):
         raise ValueError("there are no averages: pass use_ema=True, and make an update")
     return jax.tree.map(
@@ -163,7 +200,8 @@ def _only_one(state: Any) -> tuple[Any, Any]:
     found = [x for x in jax.tree.leaves(state, is_leaf=_is_own) if _is_own(x)]
     if len(found) != 1:
         raise ValueError(f"the state of one optimizer is needed, and there are {len(found)}")
-    return found[0][:2]
+    own, extras, *_ = found[0]
+    return own, extras
 
 
 def _held(own: Any, extras: Any) -> dict[str, Any]:

@@ -4,11 +4,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial, wraps
-from types import SimpleNamespace
-from typing import Any, NamedTuple, ParamSpec, TypeAlias
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ import optax
 
 from ._checks import (
     Hyper,
-    On,
+    check_axis_name,
     check_choice,
     check_inputs,
     check_needs,
@@ -31,19 +31,20 @@ from ._checks import (
 from ._double import apart, doubles
 from ._leaves import COPY, Leaves, SparseRows, cast, compute_dtype, select, slot
 from ._shards import check_whole, product, size, squares, total
-from ._state import adopt_state, averaged_params, export_state, import_state
+from ._state import adopt_state, averaged_params, export_state, import_state, state
+from ._types import Numbers, On, Returned
 
 __all__ = [
     "COPY",
     "Hyper",
     "On",
+    "Pass",
     "SparseRows",
     "adopt_state",
     "averaged_params",
     "check_choice",
     "check_needs",
     "check_one",
-    "check_sparse",
     "check_whole",
     "checked",
     "export_state",
@@ -52,11 +53,12 @@ __all__ = [
     "select",
     "size",
     "squares",
+    "state",
     "total",
 ]
 
-Number: TypeAlias = float | jax.Array | Callable[[jax.Array], Any]
 Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
 class Step(NamedTuple):
@@ -71,6 +73,10 @@ def factory(make: Callable[Arguments, Step]) -> Callable[Arguments, optax.Gradie
 
     @wraps(make)
     def build(*args: Arguments.args, **kwargs: Arguments.kwargs) -> optax.GradientTransformationExtraArgs:
+        if kwargs.get("fused"):
+            raise ValueError(
+                f"fused=True writes the parameters, which optax does by itself: use {make.__name__}"
+            )
         init, step = make(*args, **kwargs)
 
         def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> tuple[Any, Any]:
@@ -79,20 +85,32 @@ def factory(make: Callable[Arguments, Step]) -> Callable[Arguments, optax.Gradie
         return optax.GradientTransformationExtraArgs(init, update)
 
     build.__name__ = build.__qualname__ = make.__name__.removesuffix("_step")
-    first, _, rest = (make.__doc__ or "").partition("\n\n")
+    first, _, rest = (make.__doc__ or "").partition("new state. ")
     opening = (
         f"{first.split(' as ')[0]} as an optax transformation: `optax.apply_updates` adds what it returns."
     )
-    build.__doc__ = f"{opening}\n\n{rest}"
+    build.__doc__ = f"{opening}\n\n    {rest}"
     made = optax.GradientTransformationExtraArgs
     build.__signature__ = inspect.signature(make).replace(return_annotation=made)  # type: ignore[attr-defined]
     return build
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     """`jax.jit`, compiled anew for each value of the arguments that are keywords only."""
     parameters = inspect.signature(function).parameters.values()
     return jax.jit(function, static_argnames=[p.name for p in parameters if p.kind is p.KEYWORD_ONLY])
+
+
+def fused_steps(is_asked_for: bool) -> Any:
+    """The module of fused kernels; None if it is not there. Raises ValueError then if it is asked for."""
+    name = f"{__package__}._fused" if __package__ else "_fused"
+    if importlib.util.find_spec(name) is not None:
+        return importlib.import_module(name)
+    if is_asked_for:
+        raise ValueError(
+            "fused=True needs _fused.py, _calls.py, _calls.cpp and _kernels.py beside this module"
+        )
+    return None
 
 
 def _together(k: Mapping[Any, Numbers], dtype: Any, place: int) -> Numbers:
@@ -104,86 +122,93 @@ def _apart(k: Mapping[Any, Numbers], count: Any, dtype: Any, place: int) -> Numb
 
 
 class Pass(NamedTuple):
-    """A function that runs over all leaves: `leaf(w, g, *slots, *inputs, k, *conditions)` returns the new w and slots
-    of one leaf, or None if it only sums; and what to sum over all leaves if there is an `after`, which makes the step's
-    numbers anew of these sums. `when`: whether the two are needed.
+    """A function that runs over all leaves: `leaf(w, g, slots, *inputs, k, *conditions)` returns the new w and slots of
+    one leaf; or what to sum over all leaves, if there is an `after`, which makes the step's numbers anew of these sums;
+    or both. `when`: whether the two are needed.
     """
 
-    leaf: Callable[..., Any]
+    leaf: Callable[..., Returned]
     after: Callable[..., Numbers] | None = None
     when: bool = True
 
 
 def optimizer(
-    kinds: tuple[type, type],
+    kind: Any,
     on: On,
-    hypers: Mapping[str, Hyper],
-    *,
-    slots: Mapping[str, Any],
-    kept: Mapping[str, float | None] = {},
     scalars: Callable[..., Numbers],
     passes: Sequence[Pass],
+    *,
+    starts: Mapping[str, Any] = {},
+    when: Mapping[str, bool] = {},
     shapes: Mapping[str, str] = {},
     exists: Mapping[str, Callable[[Any], bool]] = {},
     inputs: Mapping[str, str] = {},
     every: Mapping[str, int | None] = {},
-    reads_params: bool,
+    reads_params: bool = False,
+    axis_name: Any = (),
     sparse: str,
+    not_lazy: str = "",
     whole_under: Sequence[str] = (),
     exempt: Mapping[str, Sequence[str]] = {},
-    chained: int,
+    fused: bool | None = None,
+    chained: int = 2,
 ) -> Step:
     """The two functions of an optimizer.
 
     Args:
-        kinds: the classes of its state: of what it always keeps, and of what it keeps for options.
-        on: what is on.
-        hypers: its hyperparameters, by name.
-        slots: what each slot starts from, in the order of the passes' arguments: a number, COPY, or None for no slot.
-        kept: what each number that is kept starts from, or None; one for each dtype that leaves compute in.
+        kind: the class of its state, of which `state` says what it holds.
+        on: what is on, and its hyperparameters.
         scalars: of these as double words, and the update's number `t`, the step's numbers, and the kept ones anew.
         passes: in their order; the last that writes the parameters.
+        starts: what slots start from that do not start from 0: a number, or COPY.
+        when: whether it has those that it may not have.
         shapes: of slots that are not like the leaf: like its "rows" or "columns", or one number for the "tensor".
         exists: the leaves that have a slot, of slots that some leaves have not.
         inputs: what a step takes beside the gradients, by name: "scalar", or a tree like a "parameter".
         every: which of how many calls each condition holds for; None for all. The last is for updates.
         reads_params: whether the parameters are needed where they are not written.
+        axis_name: the mesh axes that sums over leaves go over, inside `jax.shard_map`.
         sparse: "lazy" or "dense".
+        not_lazy: why it cannot be lazy, if so.
         whole_under: what gives a leaf state that changes in all rows, so that a step cannot be lazy.
         exempt: of what is on, the patterns of leaves that it is off for.
+        fused: whether kernels write the parameters; None for where they are there.
         chained: how many states the optax function of the same name chains.
     """
-    kind, extra_kind = kinds
-    starts = {**slots, **kept}
-    extra_slots = {name: start is not None for name, start in starts.items() if name in extra_kind._fields}
+    check_sparse(sparse, not_lazy)
+    kernels = None if fused is False else fused_steps(is_asked_for=bool(fused))
+    hypers, on = on.hypers, on.with_(axis_name=check_axis_name(axis_name))
+    slots: dict[str, Any] = {name: starts.get(name, 0) for name in kind.slots_in_rule}
+    kept: dict[str, Any] = {name: starts.get(name, 0) for name in kind.scalars_in_rule}
+    extra_slots = {name: bool(is_there) for name, is_there in when.items()}
     counts_calls = any(steps is not None for steps in every.values())
     has_extras = counts_calls or any(extra_slots.values())
     whole = next((name for name in whole_under if getattr(on, name)), "")
     patterns = {
-        name: check_patterns(f"exclude_from_{name}", given, on, name) for name, given in exempt.items()
+        name: check_patterns(f"exclude_from_{name}", given, name, getattr(on, name))
+        for name, given in exempt.items()
     }
 
     def init(params: Any) -> tuple[Any, ...]:
         made = {
-            name: None
-            if start is None
-            else slot(params, start, shapes.get(name, "parameter"), exists.get(name))
+            name: slot(params, start, shapes.get(name, "parameter"), exists.get(name))
+            if when.get(name, True)
+            else None
             for name, start in slots.items()
         }
         dtypes = dict.fromkeys(map(compute_dtype, jax.tree.leaves(params))) or (jnp.dtype(jnp.float32),)
         for name, start in kept.items():
-            made[name] = (
-                None if start is None else {dtype.name: jnp.asarray(start, dtype) for dtype in dtypes}
-            )
+            is_there = when.get(name, True)
+            made[name] = {dtype.name: jnp.asarray(start, dtype) for dtype in dtypes} if is_there else None
         own = {name: made[name] for name in kind._fields if name != "count"}
         extras = {name: made[name] for name in extra_slots}
         extras |= {"iterations": jnp.zeros([], jnp.int32)} if counts_calls else {}
         first = kind(count=jnp.zeros([], jnp.int32), **own)
-        second = extra_kind(**extras) if has_extras else optax.EmptyState()
+        second = kind.extras(**extras) if has_extras else optax.EmptyState()
         return (first, second, *[optax.EmptyState()] * (chained - 2))
 
     def step(params: Any, grads: Any, state: Any, *, write: bool = True, **given: Any) -> tuple[Any, Any]:
-        check_state(state, kinds, has_extras, extra_slots | ({"iterations": counts_calls} if every else {}))
+        check_state(state, kind, has_extras, extra_slots | ({"iterations": counts_calls} if every else {}))
         check_params(params, needed=write or reads_params)
         numbers = numbers_of_step(hypers, given)
         check_inputs({name: x for name, x in given.items() if name not in hypers}, inputs, is_open=not write)
@@ -191,54 +216,65 @@ def optimizer(
         held = own._asdict() | (extras._asdict() if has_extras else {})
         trees = {name: held.get(name) for name in slots}
         beside = {name: given[name] for name, shape in inputs.items() if shape == "parameter"}
-        count, t = held["count"], optax.safe_increment(held["count"])
         before = {name: held[name] for name in kept if held.get(name) is not None}
-        k = {}
-        for dtype in Leaves(grads, params, trees, beside, shapes).dtypes:
-            known = {**numbers, **{name: of_dtypes[dtype.name] for name, of_dtypes in before.items()}}
-            known |= {name: given[name] for name, shape in inputs.items() if shape == "scalar"}
-            k[dtype] = scalars(Numbers(**doubles(known, count, dtype)), t, on=on)
+        count, t = held["count"], optax.safe_increment(held["count"])
+        leaves = Leaves(grads, params, trees, beside, shapes)
+        given = {name: given[name] for name, shape in inputs.items() if shape == "scalar"}
         new: dict[str, Any] = {}
-        new_w: Any = None
         holds: dict[str, Any] = dict.fromkeys(every)
         if counts_calls:
             new["iterations"] = optax.safe_increment(held["iterations"])
             holds |= {
                 name: new["iterations"] % steps == 0 for name, steps in every.items() if steps is not None
             }
-        for leaf, after, when in passes:
-            if not when:
-                continue
-            leaves = Leaves(grads, params, trees, beside, shapes)
-            run = [partial(leaf, on=one, write=write) for one in leaves.exempted(on, patterns)]
-            of_leaf = partial(_apart, k, count) if after else partial(_together, k)
-            moved, sums, made = leaves.map(
-                run, of_leaf, tuple(holds.values()), write, sparse == "lazy", whole, bool(after)
+
+        def by_passes() -> tuple[Any, dict[str, Any], dict[str, dict[str, jax.Array]]]:
+            """The new parameters and slots, and the numbers that are kept, by name and dtype."""
+            k, new_w, moved_slots = {}, None, trees
+            for dtype in leaves.dtypes:
+                known = {
+                    **numbers,
+                    **{name: of_dtypes[dtype.name] for name, of_dtypes in before.items()},
+                    **given,
+                }
+                k[dtype] = scalars(Numbers(**doubles(known, count, dtype)), t, on=on)
+            for leaf, after, is_needed in passes:
+                if not is_needed:
+                    continue
+                walked = Leaves(grads, params, moved_slots, beside, shapes)
+                run = [partial(leaf, on=one, write=write) for one in walked.exempted(on, patterns)]
+                of_leaf = partial(_apart, k, count) if after else partial(_together, k)
+                moved, sums, made = walked.map(
+                    run, of_leaf, tuple(holds.values()), write, sparse == "lazy", whole
+                )
+                new_w = moved if moved is not None else new_w
+                moved_slots = moved_slots if made is None else dict(zip(slots, made, strict=True))
+                if after:
+                    k = {dtype: cast(after(row, sums, on=on), dtype) for dtype, row in k.items()}
+            return (
+                new_w,
+                moved_slots,
+                {n: {dtype.name: getattr(row, n) for dtype, row in k.items()} for n in before},
             )
-            new_w = moved if moved is not None else new_w
-            trees = trees if made is None else dict(zip(slots, made, strict=True))
-            if after:
-                k = {dtype: cast(after(row, sums, on=on), dtype) for dtype, row in k.items()}
+
+        made = None
+        if write and kernels is not None:
+            counts = {n: held[n] for n in ("count", "iterations") if held.get(n) is not None}
+            every_on = leaves.exempted(on, patterns)
+            made = kernels.step(
+                kind, leaves, every_on, numbers, counts, before, given, is_asked_for=bool(fused)
+            )
+        new_w, trees, after_step = made or by_passes()
         new |= trees
         is_update = [*holds.values()][-1] if counts_calls else True
         new["count"] = jnp.where(is_update, t, count) if counts_calls else t
         for name, old in before.items():
-            after_step = {dtype.name: getattr(row, name) for dtype, row in k.items()}
-            new[name] = old | {dtype: jnp.where(is_update, x, old[dtype]) for dtype, x in after_step.items()}
+            new[name] = old | {
+                dtype: jnp.where(is_update, x, old[dtype]) for dtype, x in after_step[name].items()
+            }
         own = own._replace(**{name: new[name] for name in kind._fields})
         if has_extras:
             extras = extras._replace(**{name: value for name, value in new.items() if name in extras._fields})
         return new_w, (own, extras, *rest)
 
     return Step(init, step)
-
-
-class Numbers(SimpleNamespace):
-    """The numbers of a step, by name."""
-
-
-jax.tree_util.register_pytree_node(
-    Numbers,
-    lambda numbers: (tuple(vars(numbers).values()), tuple(vars(numbers))),
-    lambda names, values: Numbers(**dict(zip(names, values, strict=True))),
-)

@@ -14,56 +14,50 @@ One step of a leaf `w` with gradient `g`, the t-th:
 Differs from optax.contrib.dog: weight decay is decoupled.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from . import _double, _support
-from ._support import Hyper, Number, SparseRows, adopt_state, averaged_params, export_state, import_state
+from ._support import Hyper, Pass, SparseRows, adopt_state, averaged_params, export_state, import_state
+from ._types import Array, Moved, Number, Numbers, On, Patterns, Slots, Sums
 
 __all__ = ["SparseRows", "adopt_state", "averaged_params", "dog", "dog_step", "export_state", "import_state"]
 
 
-class DoGState(NamedTuple):
-    """What DoG keeps between updates: the first part of its state."""
-
-    count: jax.Array  # updates made, as int32; it stops at the greatest
-    init_params: Any  # the parameter at the start
-    max_dist: Any  # greatest distance from the start so far
-    sum_sq_norm_grads: Any  # sum of the gradients' squared norms
-
-    slots_in_rule = MappingProxyType(
-        {
-            "init_params": "start",
-            "accumulated_gradient": "accumulated_gradient",
-            "weight_average": "weight_average",
-        }
-    )
-    scalars_in_rule = MappingProxyType({"max_dist": "distance", "sum_sq_norm_grads": "squares"})
-    averages = "weight_average"
-
-
 class DoGExtras(NamedTuple):
-    """What its options keep: the second part; an `optax.EmptyState` while they are off."""
+    """What its options keep: the second part of its state; an `optax.EmptyState` while they are off."""
 
-    iterations: jax.Array | None = None  # calls, as int32
+    iterations: Array | None = None  # calls, as int32
     accumulated_gradient: Any = None  # sum of the gradients since the last update
     weight_average: Any = None  # moving average of the weights
 
 
+@_support.state(
+    DoGExtras,
+    in_rule={"init_params": "start", "max_dist": "distance", "sum_sq_norm_grads": "squares"},
+    scalars=("max_dist", "sum_sq_norm_grads"),
+    averages="weight_average",
+)
+class DoGState(NamedTuple):
+    """What DoG keeps between updates: the first part of its state."""
+
+    count: Array  # type: ignore[assignment]  # updates made, as int32; it stops at the greatest
+    init_params: Any  # the parameter at the start
+    max_dist: Any  # greatest distance from the start so far
+    sum_sq_norm_grads: Any  # sum of the gradients' squared norms
+
+
 @_support.compiled
-def _sums_1(w, g, init_params, accumulated_gradient, weight_average, k, is_update, *, on, write):
+def _sums_1(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on: On, write: bool) -> Sums:
     """What a leaf adds to sums over all leaves."""
-    sums = {}
+    init_params, accumulated_gradient, _ = slots
+    sums: Sums = {}
     if on.loss_scale_factor:
         g = g * k.inverse_loss_scale_factor
     if on.gradient_accumulation_steps:
-        new_accumulated_gradient = accumulated_gradient + g
+        new_accumulated_gradient = accumulated_gradient + _double.exact(g, k.zero)
         g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
     if on.clipvalue:
         g = jnp.minimum(jnp.maximum(g, k.minus_clipvalue), k.clipvalue)
@@ -78,11 +72,11 @@ def _sums_1(w, g, init_params, accumulated_gradient, weight_average, k, is_updat
         w = w - k.weight_decay_times_learning_rate * w
     sums["least_sum"] = _support.squares(w, on.axis_name)
     sums["gone_sum"] = _support.squares(w - init_params, on.axis_name)
-    return None, sums
+    return sums
 
 
 @_support.compiled
-def _after_sums_1(k, sums, *, on):
+def _after_sums_1(k: Numbers, sums: Sums, *, on: On) -> Numbers:
     """What is known of all leaves together, from their sums."""
     if on.global_clipnorm:
         with jax.enable_x64(True):
@@ -98,13 +92,14 @@ def _after_sums_1(k, sums, *, on):
 
 
 @_support.compiled
-def _sums_2(w, g, init_params, accumulated_gradient, weight_average, k, is_update, *, on, write):
+def _sums_2(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on: On, write: bool) -> Sums:
     """What a leaf adds to sums over all leaves."""
-    sums = {}
+    _, accumulated_gradient, _ = slots
+    sums: Sums = {}
     if on.loss_scale_factor:
         g = g * k.inverse_loss_scale_factor
     if on.gradient_accumulation_steps:
-        new_accumulated_gradient = accumulated_gradient + g
+        new_accumulated_gradient = accumulated_gradient + _double.exact(g, k.zero)
         g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
     if on.clipvalue:
         g = jnp.minimum(jnp.maximum(g, k.minus_clipvalue), k.clipvalue)
@@ -118,11 +113,11 @@ def _sums_2(w, g, init_params, accumulated_gradient, weight_average, k, is_updat
     if on.weight_decay and not on.decoupled_weight_decay:
         g = g + k.weight_decay * w
     sums["sum_sq_norm_grads_sum"] = _support.squares(g, on.axis_name)
-    return None, sums
+    return sums
 
 
 @_support.compiled
-def _after_sums_2(k, sums, *, on):
+def _after_sums_2(k: Numbers, sums: Sums, *, on: On) -> Numbers:
     """What is known of all leaves together, from their sums."""
     with jax.enable_x64(True):
         k.sum_sq_norm_grads = k.old_sum_sq_norm_grads + sums["sum_sq_norm_grads_sum"]
@@ -133,13 +128,14 @@ def _after_sums_2(k, sums, *, on):
 
 
 @_support.compiled
-def _leaf(w, g, init_params, accumulated_gradient, weight_average, k, is_update, *, on, write):
+def _leaf(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on: On, write: bool) -> Moved:
     """The formula. `update` is what w moves by, returned unless w is written."""
+    init_params, accumulated_gradient, weight_average = slots
     update = jnp.zeros_like(w)
     if on.loss_scale_factor:
         g = g * k.inverse_loss_scale_factor
     if on.gradient_accumulation_steps:
-        new_accumulated_gradient = accumulated_gradient + g
+        new_accumulated_gradient = accumulated_gradient + _double.exact(g, k.zero)
         before = w, update, new_accumulated_gradient, weight_average
         g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
     if on.clipvalue:
@@ -169,13 +165,13 @@ def _leaf(w, g, init_params, accumulated_gradient, weight_average, k, is_update,
         w, update, accumulated_gradient, weight_average = _support.select(
             is_update, (w, update, accumulated_gradient, weight_average), before
         )
-    return w if write else update, init_params, accumulated_gradient, weight_average
+    return w if write else update, (init_params, accumulated_gradient, weight_average)
 
 
 @_support.compiled
-def _scalars(h, t, *, on):
+def _scalars(h: Numbers, t: Array, *, on: On) -> Numbers:
     """The numbers of step t, each rounded once, of what they are made of."""
-    k = _support.Numbers()
+    k = _double.rounded(h)
     number = h.learning_rate.number
     if on.loss_scale_factor:
         k.inverse_loss_scale_factor = (1 / h.loss_scale_factor).hi
@@ -183,26 +179,17 @@ def _scalars(h, t, *, on):
         k.inverse_gradient_accumulation_steps = (1 / h.gradient_accumulation_steps).hi
     if on.clipvalue:
         k.minus_clipvalue = (-h.clipvalue).hi
-        k.clipvalue = h.clipvalue.hi
-    if on.clipnorm:
-        k.clipnorm = h.clipnorm.hi
-    if on.global_clipnorm:
-        k.global_clipnorm = h.global_clipnorm.hi
-    if on.weight_decay and not on.decoupled_weight_decay:
-        k.weight_decay = h.weight_decay.hi
     if on.weight_decay and on.decoupled_weight_decay:
         k.weight_decay_times_learning_rate = (h.weight_decay * h.learning_rate).hi
-    k.chosen_one_below_t = _double.where(number(t) > 1, number(0), h.first_step).hi
+    k.chosen_one_below_t = _double.where(number(t) > 1, 0, h.first_step).hi
     k.old_max_dist = h.max_dist.hi
     k.old_sum_sq_norm_grads = h.sum_sq_norm_grads.hi
-    k.learning_rate = h.learning_rate.hi
-    k.eps = h.eps.hi
     if on.use_ema:
-        kept_average = _double.where(_double.equal(number(t), number(1)), number(0), h.ema_momentum)
+        kept_average = _double.where(t == 1, 0, h.ema_momentum)
         k.kept_average = kept_average.hi
         k.one_minus_kept_average = (1 - kept_average).hi
     if on.use_ema and on.ema_overwrite_frequency:
-        k.is_overwrite = _double.equal(_double.remainder(t, h.ema_overwrite_frequency), number(0))
+        k.is_overwrite = _double.equal(_double.remainder(t, h.ema_overwrite_frequency), 0)
     return _double.computed_once(k, h.learning_rate)
 
 
@@ -221,14 +208,15 @@ def dog_step(
     loss_scale_factor: Number | None = None,
     ema_momentum: Number = 0.99,
     ema_overwrite_frequency: int | None = None,
-    exclude_from_weight_decay: Sequence[str] = (),
+    exclude_from_weight_decay: Patterns = (),
     sparse: str = "dense",
+    fused: bool | None = None,
     axis_name: str | tuple[str, ...] | None = None,
 ) -> _support.Step:
     """DoG as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new
-    parameters, written and rounded once, and the new state.
-
-    A number is a float, a scalar array, or a schedule: a callable of the number of updates made before.
+    parameters, written and rounded once, and the new state. A number is a float, a scalar array, or a
+    schedule: a callable of the number of updates made before. TypeError or ValueError for what is of
+    the wrong kind or out of bounds.
 
     Args:
         learning_rate: factor on the step size (at least 0).
@@ -250,10 +238,9 @@ def dog_step(
             "/", one is found.
         sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do
             (lazy has no meaning here, since `max_dist` is not of the parameter's shape).
+        fused: write the parameters in one pass, by a kernel on the CPU; None: if it is there, True: build
+            it.
         axis_name: mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too.
-
-    Raises:
-        TypeError, ValueError: an argument is of the wrong kind or out of its bounds.
     """
     hypers = _support.checked(
         learning_rate=Hyper(learning_rate, ge=0),
@@ -266,34 +253,25 @@ def dog_step(
         gradient_accumulation_steps=Hyper(gradient_accumulation_steps, ge=2, optional=True, integer=True),
         loss_scale_factor=Hyper(loss_scale_factor, gt=0, optional=True),
         ema_momentum=Hyper(ema_momentum, ge=0, le=1, when=use_ema),
-        ema_overwrite_frequency=Hyper(
-            ema_overwrite_frequency, ge=1, optional=True, integer=True, when=use_ema
-        ),
+        ema_overwrite_frequency=Hyper(ema_overwrite_frequency, ge=1, optional=True, integer=True),
     )
     _support.check_one(clipvalue=clipvalue, clipnorm=clipnorm, global_clipnorm=global_clipnorm)
     _support.check_needs("ema_overwrite_frequency", ema_overwrite_frequency, "use_ema", use_ema)
-    on = _support.On(hypers, axis_name, decoupled_weight_decay=decoupled_weight_decay, use_ema=use_ema)
+    on = _support.On(hypers, decoupled_weight_decay=decoupled_weight_decay, use_ema=use_ema)
     return _support.optimizer(
-        (DoGState, DoGExtras),
+        DoGState,
         on,
-        hypers,
-        slots={
-            "init_params": _support.COPY,
-            "accumulated_gradient": 0 if on.gradient_accumulation_steps else None,
-            "weight_average": 0 if on.use_ema else None,
-        },
-        kept={"max_dist": 0, "sum_sq_norm_grads": 0},
-        scalars=_scalars,
-        passes=(
-            _support.Pass(_sums_1, _after_sums_1),
-            _support.Pass(_sums_2, _after_sums_2),
-            _support.Pass(_leaf),
-        ),
+        _scalars,
+        [Pass(_sums_1, _after_sums_1), Pass(_sums_2, _after_sums_2), Pass(_leaf)],
+        starts={"init_params": _support.COPY},
+        when={"accumulated_gradient": on.gradient_accumulation_steps, "weight_average": on.use_ema},
         every={"is_update": gradient_accumulation_steps},
         reads_params=True,
-        sparse=_support.check_sparse(sparse, because="`max_dist` is not of the parameter's shape"),
+        axis_name=axis_name,
+        sparse=sparse,
+        fused=fused,
+        not_lazy="`max_dist` is not of the parameter's shape",
         exempt={"weight_decay": exclude_from_weight_decay},
-        chained=2,
     )
 
 

@@ -15,33 +15,32 @@ One step of a leaf `w` with gradient `g`, the t-th:
     w = w - learning_rate * d * mu / (sqrt(nu) + d * eps)
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from . import _double, _support
-from ._support import Hyper, Number, SparseRows, adopt_state, averaged_params, export_state, import_state
+from ._support import Hyper, Pass, SparseRows, adopt_state, averaged_params, export_state, import_state
+from ._types import Array, Moved, Number, Numbers, On, Patterns, Slots, Sums
 
-__all__ = [
-    "SparseRows",
-    "adopt_state",
-    "averaged_params",
-    "export_state",
-    "import_state",
-    "prodigy",
-    "prodigy_step",
-]
+__all__ = ["SparseRows", "prodigy", "prodigy_step"]
+__all__ += ["adopt_state", "averaged_params", "export_state", "import_state"]
 
 
+class ProdigyExtras(NamedTuple):
+    """What its options keep: the second part of its state; an `optax.EmptyState` while they are off."""
+
+    iterations: Array | None = None  # calls, as int32
+    accumulated_gradient: Any = None  # sum of the gradients since the last update
+    weight_average: Any = None  # moving average of the weights
+
+
+@_support.state(ProdigyExtras, scalars=("d", "r"), averages="weight_average")
 class ProdigyState(NamedTuple):
     """What Prodigy keeps between updates: the first part of its state."""
 
-    count: jax.Array  # updates made, as int32; it stops at the greatest
+    count: Array  # type: ignore[assignment]  # updates made, as int32; it stops at the greatest
     mu: Any  # first moment
     nu: Any  # second moment
     s: Any  # weighted sum of the gradients
@@ -49,43 +48,23 @@ class ProdigyState(NamedTuple):
     d: Any  # estimated distance to the solution
     r: Any  # weighted sum of inner products with the way gone
 
-    slots_in_rule = MappingProxyType(
-        {
-            "mu": "m",
-            "nu": "v",
-            "s": "s",
-            "start": "start",
-            "accumulated_gradient": "accumulated_gradient",
-            "weight_average": "weight_average",
-        }
-    )
-    scalars_in_rule = MappingProxyType({"d": "d", "r": "r"})
-    averages = "weight_average"
-
-
-class ProdigyExtras(NamedTuple):
-    """What its options keep: the second part; an `optax.EmptyState` while they are off."""
-
-    iterations: jax.Array | None = None  # calls, as int32
-    accumulated_gradient: Any = None  # sum of the gradients since the last update
-    weight_average: Any = None  # moving average of the weights
-
 
 @_support.compiled
-def _sums(w, g, mu, nu, s, start, accumulated_gradient, weight_average, k, is_update, *, on, write):
+def _sums(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on: On, write: bool) -> Sums:
     """What a leaf adds to sums over all leaves."""
-    sums = {}
+    _, _, _, _, accumulated_gradient, _ = slots
+    sums: Sums = {}
     if on.loss_scale_factor:
         g = g * k.inverse_loss_scale_factor
     if on.gradient_accumulation_steps:
-        new_accumulated_gradient = accumulated_gradient + g
+        new_accumulated_gradient = accumulated_gradient + _double.exact(g, k.zero)
         g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
     sums["global_norm_sum"] = _support.squares(g, on.axis_name)
-    return None, sums
+    return sums
 
 
 @_support.compiled
-def _after_sums(k, sums, *, on):
+def _after_sums(k: Numbers, sums: Sums, *, on: On) -> Numbers:
     """What is known of all leaves together, from their sums."""
     with jax.enable_x64(True):
         k.global_norm = jnp.sqrt(sums["global_norm_sum"])
@@ -94,14 +73,17 @@ def _after_sums(k, sums, *, on):
 
 
 @_support.compiled
-def _leaf(w, g, mu, nu, s, start, accumulated_gradient, weight_average, k, is_update, *, on, write):
+def _leaf(
+    w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on: On, write: bool
+) -> tuple[Moved, Sums]:
     """The formula, and what a leaf adds to sums. `update` is what w moves by, returned unless w is written."""
-    sums = {}
+    mu, nu, s, start, accumulated_gradient, weight_average = slots
+    sums: Sums = {}
     update = jnp.zeros_like(w)
     if on.loss_scale_factor:
         g = g * k.inverse_loss_scale_factor
     if on.gradient_accumulation_steps:
-        new_accumulated_gradient = accumulated_gradient + g
+        new_accumulated_gradient = accumulated_gradient + _double.exact(g, k.zero)
         before = w, update, mu, nu, s, new_accumulated_gradient, weight_average
         g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
     if on.clipvalue:
@@ -134,11 +116,11 @@ def _leaf(w, g, mu, nu, s, start, accumulated_gradient, weight_average, k, is_up
         w, update, mu, nu, s, accumulated_gradient, weight_average = _support.select(
             is_update, (w, update, mu, nu, s, accumulated_gradient, weight_average), before
         )
-    return (w if write else update, mu, nu, s, start, accumulated_gradient, weight_average), sums
+    return (w if write else update, (mu, nu, s, start, accumulated_gradient, weight_average)), sums
 
 
 @_support.compiled
-def _after_leaf(k, sums, *, on):
+def _after_leaf(k: Numbers, sums: Sums, *, on: On) -> Numbers:
     """What is known of all leaves together, from their sums."""
     with jax.enable_x64(True):
         k.r = k.decay_times_r + k.weight * sums["r_sum"]
@@ -148,26 +130,18 @@ def _after_leaf(k, sums, *, on):
 
 
 @_support.compiled
-def _scalars(h, t, *, on):
+def _scalars(h: Numbers, t: Array, *, on: On) -> Numbers:
     """The numbers of step t, each rounded once, of what they are made of."""
-    k = _support.Numbers()
-    number = h.learning_rate.number
+    k = _double.rounded(h)
     if on.loss_scale_factor:
         k.inverse_loss_scale_factor = (1 / h.loss_scale_factor).hi
     if on.gradient_accumulation_steps:
         k.inverse_gradient_accumulation_steps = (1 / h.gradient_accumulation_steps).hi
     if on.clipvalue:
         k.minus_clipvalue = (-h.clipvalue).hi
-        k.clipvalue = h.clipvalue.hi
-    if on.clipnorm:
-        k.clipnorm = h.clipnorm.hi
-    if on.global_clipnorm:
-        k.global_clipnorm = h.global_clipnorm.hi
     if on.weight_decay:
         k.weight_decay_times_learning_rate = (h.weight_decay * h.learning_rate).hi
-    k.b1 = h.b1.hi
     k.one_minus_b1_times_d = ((1 - h.b1) * h.d).hi
-    k.b2 = h.b2.hi
     k.one_minus_b2_times_squared_d = ((1 - h.b2) * _double.squared(h.d)).hi
     decay = _double.root(h.b2)
     k.decay = decay.hi
@@ -177,11 +151,11 @@ def _scalars(h, t, *, on):
     k.learning_rate_times_d = (h.learning_rate * h.d).hi
     k.d_times_eps = (h.d * h.eps).hi
     if on.use_ema:
-        kept_average = _double.where(_double.equal(number(t), number(1)), number(0), h.ema_momentum)
+        kept_average = _double.where(t == 1, 0, h.ema_momentum)
         k.kept_average = kept_average.hi
         k.one_minus_kept_average = (1 - kept_average).hi
     if on.use_ema and on.ema_overwrite_frequency:
-        k.is_overwrite = _double.equal(_double.remainder(t, h.ema_overwrite_frequency), number(0))
+        k.is_overwrite = _double.equal(_double.remainder(t, h.ema_overwrite_frequency), 0)
     return _double.computed_once(k, h.learning_rate)
 
 
@@ -201,14 +175,15 @@ def prodigy_step(
     loss_scale_factor: Number | None = None,
     ema_momentum: Number = 0.99,
     ema_overwrite_frequency: int | None = None,
-    exclude_from_weight_decay: Sequence[str] = (),
+    exclude_from_weight_decay: Patterns = (),
     sparse: str = "dense",
+    fused: bool | None = None,
     axis_name: str | tuple[str, ...] | None = None,
 ) -> _support.Step:
     """Prodigy as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new
-    parameters, written and rounded once, and the new state.
-
-    A number is a float, a scalar array, or a schedule: a callable of the number of updates made before.
+    parameters, written and rounded once, and the new state. A number is a float, a scalar array, or a
+    schedule: a callable of the number of updates made before. TypeError or ValueError for what is of
+    the wrong kind or out of bounds.
 
     Args:
         learning_rate: factor on the estimated step size (at least 0).
@@ -230,10 +205,9 @@ def prodigy_step(
             "/", one is found.
         sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do
             (lazy has no meaning here, since `d` is not of the parameter's shape).
+        fused: write the parameters in one pass, by a kernel on the CPU; None: if it is there, True: build
+            it.
         axis_name: mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too.
-
-    Raises:
-        TypeError, ValueError: an argument is of the wrong kind or out of its bounds.
     """
     hypers = _support.checked(
         learning_rate=Hyper(learning_rate, ge=0),
@@ -248,36 +222,25 @@ def prodigy_step(
         gradient_accumulation_steps=Hyper(gradient_accumulation_steps, ge=2, optional=True, integer=True),
         loss_scale_factor=Hyper(loss_scale_factor, gt=0, optional=True),
         ema_momentum=Hyper(ema_momentum, ge=0, le=1, when=use_ema),
-        ema_overwrite_frequency=Hyper(
-            ema_overwrite_frequency, ge=1, optional=True, integer=True, when=use_ema
-        ),
+        ema_overwrite_frequency=Hyper(ema_overwrite_frequency, ge=1, optional=True, integer=True),
     )
     _support.check_one(clipvalue=clipvalue, clipnorm=clipnorm, global_clipnorm=global_clipnorm)
     _support.check_needs("ema_overwrite_frequency", ema_overwrite_frequency, "use_ema", use_ema)
-    on = _support.On(hypers, axis_name, use_ema=use_ema)
+    on = _support.On(hypers, use_ema=use_ema)
     return _support.optimizer(
-        (ProdigyState, ProdigyExtras),
+        ProdigyState,
         on,
-        hypers,
-        slots={
-            "mu": 0,
-            "nu": 0,
-            "s": 0,
-            "start": _support.COPY,
-            "accumulated_gradient": 0 if on.gradient_accumulation_steps else None,
-            "weight_average": 0 if on.use_ema else None,
-        },
-        kept={"d": d_0, "r": 0},
-        scalars=_scalars,
-        passes=(
-            _support.Pass(_sums, _after_sums, when=on.global_clipnorm),
-            _support.Pass(_leaf, _after_leaf),
-        ),
+        _scalars,
+        [Pass(_sums, _after_sums, when=on.global_clipnorm), Pass(_leaf, _after_leaf)],
+        starts={"start": _support.COPY, "d": d_0},
+        when={"accumulated_gradient": on.gradient_accumulation_steps, "weight_average": on.use_ema},
         every={"is_update": gradient_accumulation_steps},
         reads_params=True,
-        sparse=_support.check_sparse(sparse, because="`d` is not of the parameter's shape"),
+        axis_name=axis_name,
+        sparse=sparse,
+        fused=fused,
+        not_lazy="`d` is not of the parameter's shape",
         exempt={"weight_decay": exclude_from_weight_decay},
-        chained=2,
     )
 
 

@@ -17,71 +17,53 @@ One step of a leaf `w` with gradient `g`, the t-th:
     w = (1 - b1) * z + b1 * average
 """
 
-from __future__ import annotations
-
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from . import _double, _support
-from ._support import Hyper, Number, SparseRows, adopt_state, averaged_params, export_state, import_state
+from ._support import Hyper, Pass, SparseRows, adopt_state, averaged_params, export_state, import_state
+from ._types import Array, Moved, Number, Numbers, On, Slots, Sums
 
-__all__ = [
-    "SparseRows",
-    "adopt_state",
-    "averaged_params",
-    "export_state",
-    "import_state",
-    "schedule_free_adamw",
-    "schedule_free_adamw_step",
-]
-
-
-class ScheduleFreeAdamWState(NamedTuple):
-    """What ScheduleFreeAdamW keeps between updates: the first part of its state."""
-
-    count: jax.Array  # updates made, as int32; it stops at the greatest
-    z: Any  # the iterate that gradients move
-    nu: Any  # second moment
-    weight_sum: Any  # sum of squared learning rates
-
-    slots_in_rule = MappingProxyType(
-        {
-            "z": "z",
-            "nu": "v",
-            "accumulated_gradient": "accumulated_gradient",
-            "weight_average": "weight_average",
-        }
-    )
-    scalars_in_rule = MappingProxyType({"weight_sum": "weight_sum"})
-    averages = "weight_average"
+__all__ = ["SparseRows", "schedule_free_adamw", "schedule_free_adamw_step"]
+__all__ += ["adopt_state", "averaged_params", "export_state", "import_state"]
 
 
 class ScheduleFreeAdamWExtras(NamedTuple):
-    """What its options keep: the second part; an `optax.EmptyState` while they are off."""
+    """What its options keep: the second part of its state; an `optax.EmptyState` while they are off."""
 
-    iterations: jax.Array | None = None  # calls, as int32
+    iterations: Array | None = None  # calls, as int32
     accumulated_gradient: Any = None  # sum of the gradients since the last update
     weight_average: Any = None  # moving average of the weights
 
 
+@_support.state(ScheduleFreeAdamWExtras, scalars=("weight_sum",), averages="weight_average")
+class ScheduleFreeAdamWState(NamedTuple):
+    """What ScheduleFreeAdamW keeps between updates: the first part of its state."""
+
+    count: Array  # type: ignore[assignment]  # updates made, as int32; it stops at the greatest
+    z: Any  # the iterate that gradients move
+    nu: Any  # second moment
+    weight_sum: Any  # sum of squared learning rates
+
+
 @_support.compiled
-def _sums(w, g, z, nu, accumulated_gradient, weight_average, k, is_update, *, on, write):
+def _sums(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on: On, write: bool) -> Sums:
     """What a leaf adds to sums over all leaves."""
-    sums = {}
+    _, _, accumulated_gradient, _ = slots
+    sums: Sums = {}
     if on.loss_scale_factor:
         g = g * k.inverse_loss_scale_factor
     if on.gradient_accumulation_steps:
-        new_accumulated_gradient = accumulated_gradient + g
+        new_accumulated_gradient = accumulated_gradient + _double.exact(g, k.zero)
         g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
     sums["global_norm_sum"] = _support.squares(g, on.axis_name)
-    return None, sums
+    return sums
 
 
 @_support.compiled
-def _after_sums(k, sums, *, on):
+def _after_sums(k: Numbers, sums: Sums, *, on: On) -> Numbers:
     """What is known of all leaves together, from their sums."""
     with jax.enable_x64(True):
         k.global_norm = jnp.sqrt(sums["global_norm_sum"])
@@ -90,13 +72,14 @@ def _after_sums(k, sums, *, on):
 
 
 @_support.compiled
-def _leaf(w, g, z, nu, accumulated_gradient, weight_average, k, is_update, *, on, write):
+def _leaf(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on: On, write: bool) -> Moved:
     """The formula. `update` is what w moves by, returned unless w is written."""
+    z, nu, accumulated_gradient, weight_average = slots
     update = jnp.zeros_like(w)
     if on.loss_scale_factor:
         g = g * k.inverse_loss_scale_factor
     if on.gradient_accumulation_steps:
-        new_accumulated_gradient = accumulated_gradient + g
+        new_accumulated_gradient = accumulated_gradient + _double.exact(g, k.zero)
         before = w, update, z, nu, new_accumulated_gradient, weight_average
         g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
     if on.clipvalue:
@@ -126,45 +109,34 @@ def _leaf(w, g, z, nu, accumulated_gradient, weight_average, k, is_update, *, on
         w, update, z, nu, accumulated_gradient, weight_average = _support.select(
             is_update, (w, update, z, nu, accumulated_gradient, weight_average), before
         )
-    return w if write else update, z, nu, accumulated_gradient, weight_average
+    return w if write else update, (z, nu, accumulated_gradient, weight_average)
 
 
 @_support.compiled
-def _scalars(h, t, *, on):
+def _scalars(h: Numbers, t: Array, *, on: On) -> Numbers:
     """The numbers of step t, each rounded once, of what they are made of."""
-    k = _support.Numbers()
-    number = h.learning_rate.number
+    k = _double.rounded(h)
     if on.loss_scale_factor:
         k.inverse_loss_scale_factor = (1 / h.loss_scale_factor).hi
     if on.gradient_accumulation_steps:
         k.inverse_gradient_accumulation_steps = (1 / h.gradient_accumulation_steps).hi
     if on.clipvalue:
         k.minus_clipvalue = (-h.clipvalue).hi
-        k.clipvalue = h.clipvalue.hi
-    if on.clipnorm:
-        k.clipnorm = h.clipnorm.hi
-    if on.global_clipnorm:
-        k.global_clipnorm = h.global_clipnorm.hi
     weight_sum = (h.weight_sum + _double.squared(h.learning_rate)).rounded()
     k.weight_sum = weight_sum.hi
-    share = _double.where(weight_sum > 0, _double.squared(h.learning_rate) / weight_sum, number(0))
+    share = _double.where(weight_sum > 0, _double.squared(h.learning_rate) / weight_sum, 0)
     k.share = share.hi
     k.one_minus_b1 = (1 - h.b1).hi
     k.inverse_b1 = (1 / h.b1).hi
-    k.b2 = h.b2.hi
     k.one_minus_b2 = (1 - h.b2).hi
     k.inverse_one_minus_power_of_b2 = (1 / (1 - h.b2**t)).hi
-    k.eps = h.eps.hi
-    k.weight_decay = h.weight_decay.hi
-    k.learning_rate = h.learning_rate.hi
     k.one_minus_share = (1 - share).hi
-    k.b1 = h.b1.hi
     if on.use_ema:
-        kept_average = _double.where(_double.equal(number(t), number(1)), number(0), h.ema_momentum)
+        kept_average = _double.where(t == 1, 0, h.ema_momentum)
         k.kept_average = kept_average.hi
         k.one_minus_kept_average = (1 - kept_average).hi
     if on.use_ema and on.ema_overwrite_frequency:
-        k.is_overwrite = _double.equal(_double.remainder(t, h.ema_overwrite_frequency), number(0))
+        k.is_overwrite = _double.equal(_double.remainder(t, h.ema_overwrite_frequency), 0)
     return _double.computed_once(k, h.learning_rate)
 
 
@@ -184,12 +156,13 @@ def schedule_free_adamw_step(
     ema_momentum: Number = 0.99,
     ema_overwrite_frequency: int | None = None,
     sparse: str = "dense",
+    fused: bool | None = None,
     axis_name: str | tuple[str, ...] | None = None,
 ) -> _support.Step:
-    """ScheduleFreeAdamW as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new
-    parameters, written and rounded once, and the new state.
-
-    A number is a float, a scalar array, or a schedule: a callable of the number of updates made before.
+    """ScheduleFreeAdamW as two pure functions: `init(params)`, and `step(params, grads, state)`, which
+    returns the new parameters, written and rounded once, and the new state. A number is a float, a
+    scalar array, or a schedule: a callable of the number of updates made before. TypeError or
+    ValueError for what is of the wrong kind or out of bounds.
 
     Args:
         learning_rate: step size (at least 0).
@@ -208,10 +181,9 @@ def schedule_free_adamw_step(
             least 1).
         sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do
             (lazy has no meaning here, since `weight_sum` is not of the parameter's shape).
+        fused: write the parameters in one pass, by a kernel on the CPU; None: if it is there, True: build
+            it.
         axis_name: mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too.
-
-    Raises:
-        TypeError, ValueError: an argument is of the wrong kind or out of its bounds.
     """
     hypers = _support.checked(
         learning_rate=Hyper(learning_rate, ge=0),
@@ -225,30 +197,24 @@ def schedule_free_adamw_step(
         gradient_accumulation_steps=Hyper(gradient_accumulation_steps, ge=2, optional=True, integer=True),
         loss_scale_factor=Hyper(loss_scale_factor, gt=0, optional=True),
         ema_momentum=Hyper(ema_momentum, ge=0, le=1, when=use_ema),
-        ema_overwrite_frequency=Hyper(
-            ema_overwrite_frequency, ge=1, optional=True, integer=True, when=use_ema
-        ),
+        ema_overwrite_frequency=Hyper(ema_overwrite_frequency, ge=1, optional=True, integer=True),
     )
     _support.check_one(clipvalue=clipvalue, clipnorm=clipnorm, global_clipnorm=global_clipnorm)
     _support.check_needs("ema_overwrite_frequency", ema_overwrite_frequency, "use_ema", use_ema)
-    on = _support.On(hypers, axis_name, use_ema=use_ema)
+    on = _support.On(hypers, use_ema=use_ema)
     return _support.optimizer(
-        (ScheduleFreeAdamWState, ScheduleFreeAdamWExtras),
+        ScheduleFreeAdamWState,
         on,
-        hypers,
-        slots={
-            "z": _support.COPY,
-            "nu": 0,
-            "accumulated_gradient": 0 if on.gradient_accumulation_steps else None,
-            "weight_average": 0 if on.use_ema else None,
-        },
-        kept={"weight_sum": 0},
-        scalars=_scalars,
-        passes=(_support.Pass(_sums, _after_sums, when=on.global_clipnorm), _support.Pass(_leaf)),
+        _scalars,
+        [Pass(_sums, _after_sums, when=on.global_clipnorm), Pass(_leaf)],
+        starts={"z": _support.COPY},
+        when={"accumulated_gradient": on.gradient_accumulation_steps, "weight_average": on.use_ema},
         every={"is_update": gradient_accumulation_steps},
         reads_params=True,
-        sparse=_support.check_sparse(sparse, because="`weight_sum` is not of the parameter's shape"),
-        chained=2,
+        axis_name=axis_name,
+        sparse=sparse,
+        fused=fused,
+        not_lazy="`weight_sum` is not of the parameter's shape",
     )
 
 

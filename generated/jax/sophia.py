@@ -11,71 +11,54 @@ One step of a leaf `w` with gradient `g`, the t-th:
     w = w - learning_rate * maximum(minimum(ratio, 1), -1)
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from . import _double, _support
-from ._support import Hyper, Number, SparseRows, adopt_state, averaged_params, export_state, import_state
+from ._support import Hyper, Pass, SparseRows, adopt_state, averaged_params, export_state, import_state
+from ._types import Array, Moved, Number, Numbers, On, Patterns, Slots, Sums
 
-__all__ = [
-    "SparseRows",
-    "adopt_state",
-    "averaged_params",
-    "export_state",
-    "import_state",
-    "sophia",
-    "sophia_step",
-]
-
-
-class SophiaState(NamedTuple):
-    """What Sophia keeps between updates: the first part of its state."""
-
-    count: jax.Array  # updates made, as int32; it stops at the greatest
-    mu: Any  # momentum
-    h_: Any  # mean of the Hessian diagonal
-
-    slots_in_rule = MappingProxyType(
-        {
-            "mu": "m",
-            "h_": "h",
-            "accumulated_gradient": "accumulated_gradient",
-            "weight_average": "weight_average",
-        }
-    )
-    slots_in_optax = MappingProxyType({"h_": "h"})
-    averages = "weight_average"
+__all__ = ["SparseRows", "sophia", "sophia_step"]
+__all__ += ["adopt_state", "averaged_params", "export_state", "import_state"]
 
 
 class SophiaExtras(NamedTuple):
-    """What its options keep: the second part; an `optax.EmptyState` while they are off."""
+    """What its options keep: the second part of its state; an `optax.EmptyState` while they are off."""
 
-    iterations: jax.Array | None = None  # calls, as int32
+    iterations: Array | None = None  # calls, as int32
     accumulated_gradient: Any = None  # sum of the gradients since the last update
     weight_average: Any = None  # moving average of the weights
 
 
+@_support.state(SophiaExtras, in_rule={"h_": "h"}, in_optax={"h_": "h"}, averages="weight_average")
+class SophiaState(NamedTuple):
+    """What Sophia keeps between updates: the first part of its state."""
+
+    count: Array  # type: ignore[assignment]  # updates made, as int32; it stops at the greatest
+    mu: Any  # momentum
+    h_: Any  # mean of the Hessian diagonal
+
+
 @_support.compiled
-def _sums(w, g, mu, h_, accumulated_gradient, weight_average, hessian, k, is_update, *, on, write):
+def _sums(
+    w: Array, g: Array, slots: Slots, hessian: Array, k: Numbers, is_update: Array, *, on: On, write: bool
+) -> Sums:
     """What a leaf adds to sums over all leaves."""
-    sums = {}
+    _, _, accumulated_gradient, _ = slots
+    sums: Sums = {}
     if on.loss_scale_factor:
         g = g * k.inverse_loss_scale_factor
     if on.gradient_accumulation_steps:
-        new_accumulated_gradient = accumulated_gradient + g
+        new_accumulated_gradient = accumulated_gradient + _double.exact(g, k.zero)
         g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
     sums["global_norm_sum"] = _support.squares(g, on.axis_name)
-    return None, sums
+    return sums
 
 
 @_support.compiled
-def _after_sums(k, sums, *, on):
+def _after_sums(k: Numbers, sums: Sums, *, on: On) -> Numbers:
     """What is known of all leaves together, from their sums."""
     with jax.enable_x64(True):
         k.global_norm = jnp.sqrt(sums["global_norm_sum"])
@@ -84,13 +67,16 @@ def _after_sums(k, sums, *, on):
 
 
 @_support.compiled
-def _leaf(w, g, mu, h_, accumulated_gradient, weight_average, hessian, k, is_update, *, on, write):
+def _leaf(
+    w: Array, g: Array, slots: Slots, hessian: Array, k: Numbers, is_update: Array, *, on: On, write: bool
+) -> Moved:
     """The formula. `update` is what w moves by, returned unless w is written."""
+    mu, h_, accumulated_gradient, weight_average = slots
     update = jnp.zeros_like(w)
     if on.loss_scale_factor:
         g = g * k.inverse_loss_scale_factor
     if on.gradient_accumulation_steps:
-        new_accumulated_gradient = accumulated_gradient + g
+        new_accumulated_gradient = accumulated_gradient + _double.exact(g, k.zero)
         before = w, update, mu, h_, new_accumulated_gradient, weight_average
         g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
     if on.clipvalue:
@@ -121,41 +107,30 @@ def _leaf(w, g, mu, h_, accumulated_gradient, weight_average, hessian, k, is_upd
         w, update, mu, h_, accumulated_gradient, weight_average = _support.select(
             is_update, (w, update, mu, h_, accumulated_gradient, weight_average), before
         )
-    return w if write else update, mu, h_, accumulated_gradient, weight_average
+    return w if write else update, (mu, h_, accumulated_gradient, weight_average)
 
 
 @_support.compiled
-def _scalars(h, t, *, on):
+def _scalars(h: Numbers, t: Array, *, on: On) -> Numbers:
     """The numbers of step t, each rounded once, of what they are made of."""
-    k = _support.Numbers()
-    number = h.learning_rate.number
+    k = _double.rounded(h)
     if on.loss_scale_factor:
         k.inverse_loss_scale_factor = (1 / h.loss_scale_factor).hi
     if on.gradient_accumulation_steps:
         k.inverse_gradient_accumulation_steps = (1 / h.gradient_accumulation_steps).hi
     if on.clipvalue:
         k.minus_clipvalue = (-h.clipvalue).hi
-        k.clipvalue = h.clipvalue.hi
-    if on.clipnorm:
-        k.clipnorm = h.clipnorm.hi
-    if on.global_clipnorm:
-        k.global_clipnorm = h.global_clipnorm.hi
     if on.weight_decay:
         k.weight_decay_times_learning_rate = (h.weight_decay * h.learning_rate).hi
-    k.b1 = h.b1.hi
     k.one_minus_b1 = (1 - h.b1).hi
-    k.renews = _double.equal(_double.remainder(t, h.update_interval), number(1))
-    k.b2 = h.b2.hi
+    k.renews = _double.equal(_double.remainder(t, h.update_interval), 1)
     k.one_minus_b2 = (1 - h.b2).hi
-    k.gamma = h.gamma.hi
-    k.eps = h.eps.hi
-    k.learning_rate = h.learning_rate.hi
     if on.use_ema:
-        kept_average = _double.where(_double.equal(number(t), number(1)), number(0), h.ema_momentum)
+        kept_average = _double.where(t == 1, 0, h.ema_momentum)
         k.kept_average = kept_average.hi
         k.one_minus_kept_average = (1 - kept_average).hi
     if on.use_ema and on.ema_overwrite_frequency:
-        k.is_overwrite = _double.equal(_double.remainder(t, h.ema_overwrite_frequency), number(0))
+        k.is_overwrite = _double.equal(_double.remainder(t, h.ema_overwrite_frequency), 0)
     return _double.computed_once(k, h.learning_rate)
 
 
@@ -176,14 +151,15 @@ def sophia_step(
     loss_scale_factor: Number | None = None,
     ema_momentum: Number = 0.99,
     ema_overwrite_frequency: int | None = None,
-    exclude_from_weight_decay: Sequence[str] = (),
+    exclude_from_weight_decay: Patterns = (),
     sparse: str = "lazy",
+    fused: bool | None = None,
     axis_name: str | tuple[str, ...] | None = None,
 ) -> _support.Step:
     """Sophia as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new
-    parameters, written and rounded once, and the new state.
-
-    A number is a float, a scalar array, or a schedule: a callable of the number of updates made before.
+    parameters, written and rounded once, and the new state. A number is a float, a scalar array, or a
+    schedule: a callable of the number of updates made before. TypeError or ValueError for what is of
+    the wrong kind or out of bounds.
 
     Args:
         learning_rate: step size (at least 0).
@@ -205,10 +181,9 @@ def sophia_step(
         exclude_from_weight_decay: regular expressions: leaves have no weight_decay in whose path, joined by
             "/", one is found.
         sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do.
+        fused: write the parameters in one pass, by a kernel on the CPU; None: if it is there, True: build
+            it.
         axis_name: mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too.
-
-    Raises:
-        TypeError, ValueError: an argument is of the wrong kind or out of its bounds.
     """
     hypers = _support.checked(
         learning_rate=Hyper(learning_rate, ge=0),
@@ -224,32 +199,25 @@ def sophia_step(
         gradient_accumulation_steps=Hyper(gradient_accumulation_steps, ge=2, optional=True, integer=True),
         loss_scale_factor=Hyper(loss_scale_factor, gt=0, optional=True),
         ema_momentum=Hyper(ema_momentum, ge=0, le=1, when=use_ema),
-        ema_overwrite_frequency=Hyper(
-            ema_overwrite_frequency, ge=1, optional=True, integer=True, when=use_ema
-        ),
+        ema_overwrite_frequency=Hyper(ema_overwrite_frequency, ge=1, optional=True, integer=True),
     )
     _support.check_one(clipvalue=clipvalue, clipnorm=clipnorm, global_clipnorm=global_clipnorm)
     _support.check_needs("ema_overwrite_frequency", ema_overwrite_frequency, "use_ema", use_ema)
-    on = _support.On(hypers, axis_name, use_ema=use_ema)
+    on = _support.On(hypers, use_ema=use_ema)
     return _support.optimizer(
-        (SophiaState, SophiaExtras),
+        SophiaState,
         on,
-        hypers,
-        slots={
-            "mu": 0,
-            "h_": 0,
-            "accumulated_gradient": 0 if on.gradient_accumulation_steps else None,
-            "weight_average": 0 if on.use_ema else None,
-        },
-        scalars=_scalars,
-        passes=(_support.Pass(_sums, _after_sums, when=on.global_clipnorm), _support.Pass(_leaf)),
+        _scalars,
+        [Pass(_sums, _after_sums, when=on.global_clipnorm), Pass(_leaf)],
+        when={"accumulated_gradient": on.gradient_accumulation_steps, "weight_average": on.use_ema},
         inputs={"hessian": "parameter"},
         every={"is_update": gradient_accumulation_steps},
         reads_params=on.weight_decay or on.use_ema,
-        sparse=_support.check_sparse(sparse),
+        axis_name=axis_name,
+        sparse=sparse,
+        fused=fused,
         whole_under=("use_ema", "gradient_accumulation_steps"),
         exempt={"weight_decay": exclude_from_weight_decay},
-        chained=2,
     )
 
 

@@ -59,6 +59,7 @@ def product_of(dtype: torch.dtype, number: type) -> Any:
     return PRODUCT(product)
 
 
+BRINGS = ("product",)
 PRODUCTS = (product_of(torch.float32, ctypes.c_float), product_of(torch.float64, ctypes.c_double))
 
 
@@ -123,7 +124,7 @@ def update_tensors(
 
     `given`: the hyperparameters that are, of those in `hypers`, which are `numbers`; `options`: with values.
     """
-    source, count = _kernels.source_of(file), len(ws)
+    source, count = _kernels.source_of(file, BRINGS), len(ws)
     known = dict(zip(hypers.split(","), numbers.tolist(), strict=True))
     values = completed(source, {name: x if name in given.split(",") else None for name, x in known.items()})
     pairs = (pair.split("=") for pair in options.split(","))
@@ -166,7 +167,7 @@ class Plans:
 
     def __init__(self, optimizer: Any, group: dict[str, Any], may_build: bool) -> None:
         self.group, self.params, self.may_build = group, list(group["params"]), may_build
-        self.source = _kernels.source_of(optimizer._file)
+        self.source = _kernels.source_of(optimizer._file, BRINGS)
         self.slots = optimizer._slots(group, group["params"][0])
         if group["differentiable"] or group["foreach"]:
             raise Refused("fused=True cannot be together with differentiable=True or foreach=True")

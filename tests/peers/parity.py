@@ -87,7 +87,7 @@ def cases(ecosystem: str, accepts: Callable[[Meeting, str], bool]) -> list[Any]:
     What the rule says that the peer computes otherwise is left at the peer's default; with it the test must fail.
     """
     made = []
-    for meeting in _meetings(ecosystem):
+    for meeting in meetings(ecosystem):
         apart = meeting.peer.otherwise
         alike = settings(meeting, lambda name, m=meeting: name not in m.peer.otherwise and accepts(m, name))
         if "step" not in apart:
@@ -99,7 +99,8 @@ def cases(ecosystem: str, accepts: Callable[[Meeting, str], bool]) -> list[Any]:
     return made
 
 
-def _meetings(ecosystem: str) -> list[Meeting]:
+def meetings(ecosystem: str) -> list[Meeting]:
+    """Every rule with every peer of the package."""
     return [
         Meeting(name, rule, peer)
         for name, rule in discover().items()
@@ -188,6 +189,11 @@ def rate(number: float, step: int) -> float:
     return number if step < RATE_FALLS_AT else number / 8
 
 
+def class_of(meeting: Meeting) -> type:
+    """The rule in the dialect of the peer, rendered for the readable target."""
+    return _class(meeting.name, meeting.peer.path)
+
+
 @cache
 def _class(name: str, path: str) -> type:
     rule = discover()[name]
@@ -201,7 +207,7 @@ def ours(meeting: Meeting, given: Mapping[str, Any]) -> Iterator[State]:
     """Our parameters ("w") and slots, by our names, after each step; a scalar slot once for each parameter."""
     parameters = start()
     apart = {name: value for name, value in defaults(meeting).items() if name in meeting.peer.otherwise}
-    optimizer = _class(meeting.name, meeting.peer.path)(parameters, **{**apart, **given})
+    optimizer = class_of(meeting)(parameters, **{**apart, **given})
     for step, tensors in enumerate(gradients()):
         if "learning_rate" in given and meeting.rate_falls:
             optimizer.learning_rate = rate(given["learning_rate"], step)

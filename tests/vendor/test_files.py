@@ -49,22 +49,11 @@ def test_ruff(folder: Path) -> None:
         assert ruff("format", "--isolated", "--check", ".", cwd=folder).returncode == 0
 
 
-UNTYPED = {
-    "jax": "its support modules have functions without types",
-}
-"""The targets whose files do not yet pass mypy --strict, and why."""
-
-
 TYPED = [name for name in PRINTED if load_target(name).ecosystem not in ("", EVERY) or name == REFERENCE]
 """The targets that print Python."""
 
 
-def expected(target: str) -> object:
-    reason = UNTYPED.get(target)
-    return pytest.param(target, marks=pytest.mark.xfail(strict=True, reason=reason)) if reason else target
-
-
-@pytest.mark.parametrize("target", map(expected, TYPED))
+@pytest.mark.parametrize("target", TYPED)
 def test_mypy_strict(target: str, project: Path) -> None:
     """With fused kernels where there are any, and in a package, as in a user's project."""
     pytest.importorskip("mypy")

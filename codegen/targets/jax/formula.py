@@ -6,7 +6,8 @@ side by side: the parameter, and what it has moved by, from zero.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -31,17 +32,20 @@ from ...ir.nodes import (
     walk,
 )  # fmt: skip
 from ...passes.fission import phases
+from ...passes.hoist import without_axes
 from ...passes.joined import joined, named_instead
 from ...passes.rates import environment, rate_of
 from ...passes.traffic import Phase
-from .printer import TensorPrinter, alternatives, parameter_moved
+from .printer import TensorPrinter, alternatives, parameter_moved, pulled_up
 
 MOVED = "update"
 PARAMETER = Ref(Kind.PARAMETER, "w")
+LONGEST = 116  # of a line that chooses
 EXACT = "exact = partial(_double.exact, zero=k.zero)"
 LOCALS = frozenset(
     f"{MOVED} k h t on number moved step before write sums exact is_update hypers jax jnp lax optax partial Hyper "
-    "count iterations sparse axis_name exclude_from_weight_decay slots_in_rule Any NamedTuple Number".split()
+    "count iterations slots sparse fused axis_name exclude_from_weight_decay Any Array Moved NamedTuple Number Numbers "
+    "On Slots Sums zero".split()
 )
 """Names around the formula, which no rule's names may take."""
 
@@ -51,8 +55,9 @@ Branches = list[tuple[Guard, Expression]]
 
 
 def tensors(program: Program) -> list[SlotInfo]:
-    """The slots that leaves have."""
-    return [slot for slot in program.slots if slot.shape != "scalar"]
+    """The slots that leaves have, in the order of a state's fields: first those that are always there."""
+    slots = [slot for slot in program.slots if slot.shape != "scalar"]
+    return sorted(slots, key=lambda slot: without_axes(slot.when) != ALWAYS)
 
 
 @dataclass(frozen=True)
@@ -66,12 +71,14 @@ class Block:
 
 @dataclass(frozen=True)
 class Pass:
-    """A function of the formula, which runs over all leaves. `after`: the lines of the function that follows it, of
-    what was summed over all leaves. `condition`: when the two are needed, empty for always."""
+    """A function of the formula, which runs over all leaves. `results`: what it returns, of the type `returns`.
+    `after`: the lines of the function that follows it, of what was summed over all leaves. `condition`: when the two
+    are needed, empty for always."""
 
     name: str
     lines: tuple[str, ...]
     results: str
+    returns: str
     after: tuple[str, ...]
     condition: str
     writes: bool
@@ -84,7 +91,7 @@ class Formula:
         of_all = frozenset(s.defines for phase in self.split for s in phase.before)
         self.rates = dict(environment(program, self.update))
         self.rates |= {(Kind.SUM, total.name): Rate.STEP | Rate.TENSORS for phase in self.split for total in phase.sums}
-        self.printer = TensorPrinter(of_all, self._wide())
+        self.printer = TensorPrinter(of_all, self._wide(), is_strict=program.strict)
 
     def _wide(self) -> frozenset[str]:
         """What is one number of a leaf, made of sums over its elements."""
@@ -108,13 +115,19 @@ class Formula:
 
     def _pass(self, phase: Phase, later: Phase | None) -> Pass:
         writes = "w" in phase.writes
+        names = [slot.name for slot in tensors(self.program)]
+        moved = f"{f'w if write else {MOVED}' if writes else 'None'}, {_tuple(names)}"
+        if not phase.writes:
+            results, returns = "sums", "Sums"
+        else:
+            results, returns = (f"({moved}), sums", "tuple[Moved, Sums]") if phase.sums else (moved, "Moved")
         lines = self._laid_out(self._blocks(phase, writes), phase.guards)
-        results = ", ".join(slot.name for slot in tensors(self.program))
-        results = f"w if write else {MOVED}, {results}" if writes else f"None, {results}"
-        if phase.sums:
-            results = f"({results}), sums" if phase.writes else "None, sums"
+        read = set(re.findall(r"\w+", " ".join([*lines, results])))
+        taken = [name if name in read else "_" for name in names]
+        lines = [f"{_tuple(taken).strip('()')} = slots", *lines] if read & set(names) else lines
         condition = "" if ALWAYS in phase.guards else " or ".join(map(self.printer.guard, phase.guards))
-        return Pass(self._name(phase), tuple(lines), results, tuple(self._after(phase, later)), condition, writes)
+        after = tuple(self._after(phase, later))
+        return Pass(self._name(phase), tuple(lines), results, returns, after, condition, writes)
 
     def _name(self, phase: Phase) -> str:
         """Of those that do not write the parameter, if there are several, each has a number."""
@@ -144,7 +157,7 @@ class Formula:
         chooses = region.predicate is not None and bool(stored)
         whole = {s.guard: at for at, s in reversed(list(enumerate(statements))) if goes_along_axes(s.value)}
         if phase.sums:
-            yield Block(ALWAYS, ["sums = {}"])
+            yield Block(ALWAYS, ["sums: Sums = {}"])
         if writes:
             yield Block(ALWAYS, [f"{MOVED} = jnp.zeros_like(w)"])
         for at, statement in enumerate((*statements, None)):
@@ -200,10 +213,12 @@ class Formula:
         return found
 
     def _assigned(self, name: str, value: Expression, wide: bool = False) -> list[str]:
-        branches = list(alternatives(value))
-        if len(branches) > 2:
-            return self._branches(branches, lambda branch: [f"{name} = {self._value(name, branch, wide)}"])
-        return [f"{name} = {self._value(name, value, wide)}"]
+        """One line, unless it has so many branches, or is so long with them, that they are easier to read apart."""
+        line = f"{name} = {self._value(name, value, wide)}"
+        branches = list(alternatives(value) if len(line) <= LONGEST else pulled_up(value))
+        if len(branches) < 2 or (len(branches) == 2 and len(line) <= LONGEST):
+            return [line]
+        return self._branches(branches, lambda branch: [f"{name} = {self._value(name, branch, wide)}"])
 
     def _value(self, name: str, value: Expression, wide: bool) -> str:
         """The text of `value`; in a slot it has the slot's shape."""
@@ -227,6 +242,10 @@ class Formula:
             holds = guard == ALWAYS or (guard,) == known
             text += lines if holds else [f"if {self.printer.guard(guard)}:", *_indented(lines)]
         return [EXACT, *text] if self.program.strict and any("exact(" in line for line in text) else text
+
+
+def _tuple(names: Sequence[str]) -> str:
+    return f"({', '.join(names)}{',' if len(names) == 1 else ''})"
 
 
 def goes_along_axes(value: Expression) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from optloom.spec.guards import ALWAYS, And, Flag, Given, Guard, HasAxes, Is, Not, atoms, conjunction, describe
 
-from ...ir.nodes import Choose, Expression, Fn, Kind, Length, Literal, Op, Reduce, Ref
+from ...ir.nodes import Choose, Expression, Fn, Kind, Length, Literal, Op, Reduce, Ref, transform, walk
 from ...printing import Precedence, Printer, UnsupportedOperation
 
 FLIPPED = {Fn.LESS: ">", Fn.LESS_EQUAL: ">="}
@@ -41,7 +41,7 @@ class TensorPrinter(JaxPrinter):
     """Values of tensors, one leaf at a time. `of_all`: the names of what is known of all leaves, members of `k`.
 
     `wide`: the names of a leaf's own numbers that are float64, as its sums are; `is_wide`: whether such a number is
-    printed, not a tensor of the leaf's dtype, which they are rounded to.
+    printed, not a tensor of the leaf's dtype, which they are rounded to. `is_strict`: there is a function `exact`.
     """
 
     calls = {
@@ -50,25 +50,32 @@ class TensorPrinter(JaxPrinter):
         Fn.MINIMUM: "jnp.minimum({0}, {1})", Fn.WHERE: "jnp.where({0}, {1}, {2})",
         Fn.BOTH: "jnp.logical_and({0}, {1})", Fn.EQUAL: "jnp.equal({0}, {1})",
         Fn.MATMUL: "_support.product({0}, {1})",
-        Fn.TRANSPOSE: "jnp.matrix_transpose({0})", Fn.EXACT: "exact({0})", Fn.POW: "jnp.power({0}, {1})",
+        Fn.TRANSPOSE: "jnp.matrix_transpose({0})", Fn.POW: "jnp.power({0}, {1})",
     }  # fmt: skip
 
     def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
         if fn is Fn.SQUARE:
             return f"{self.at(arguments[0], Precedence.ATOM)}**2", Precedence.UNARY
+        if fn is Fn.EXACT:
+            value = self.print(arguments[0])
+            return f"exact({value})" if self.is_strict else f"_double.exact({value}, k.zero)", Precedence.ATOM
         if fn in FLIPPED and isinstance(arguments[0], Literal):
             left, right = (self.at(argument, Precedence.SUM) for argument in reversed(arguments))
             return f"{left} {FLIPPED[fn]} {right}", Precedence.COMPARISON
         return super().operation(fn, arguments)
 
     def __init__(
-        self, of_all: frozenset[str] = frozenset(), wide: frozenset[str] = frozenset(), is_wide: bool = False
+        self,
+        of_all: frozenset[str] = frozenset(),
+        wide: frozenset[str] = frozenset(),
+        is_wide: bool = False,
+        is_strict: bool = False,
     ) -> None:
-        self.of_all, self.wide, self.is_wide = of_all, wide, is_wide
+        self.of_all, self.wide, self.is_wide, self.is_strict = of_all, wide, is_wide, is_strict
 
-    def widely(self) -> TensorPrinter:
-        """The printer of numbers in float64."""
-        return TensorPrinter(self.of_all, self.wide, is_wide=True)
+    def widely(self, is_wide: bool = True) -> TensorPrinter:
+        """The printer of numbers in float64, or of tensors."""
+        return TensorPrinter(self.of_all, self.wide, is_wide, self.is_strict)
 
     def reference(self, ref: Ref) -> str:
         if ref.kind is Kind.SUM:
@@ -89,7 +96,7 @@ class TensorPrinter(JaxPrinter):
 
     def total(self, argument: Expression) -> str:
         """The sum of a leaf's elements, in float64."""
-        inner = TensorPrinter(self.of_all, self.wide)
+        inner = self.widely(False)
         if isinstance(argument, Op) and argument.fn is Fn.SQUARE:
             return f"_support.squares({inner.print(argument.arguments[0])}, on.axis_name)"
         return f"_support.total({inner.print(argument)}, on.axis_name)"
@@ -129,8 +136,12 @@ class ScalarPrinter(JaxPrinter):
             if not isinstance(arguments[0], Ref) or arguments[0].kind is not Kind.STEP:
                 raise UnsupportedOperation("a remainder of other than the step's number", self.target)
             return f"_double.remainder(t, {self.print(arguments[1])})", Precedence.ATOM
+        if fn is Fn.EQUAL and isinstance(arguments[1], Literal) and arguments[0] == Ref(Kind.STEP, "t"):
+            return f"t == {self.print(arguments[1])}", Precedence.COMPARISON
         if fn in self.calls:
-            printed = (self.as_number(argument) for argument in arguments)
+            operands = arguments[1:] if fn is Fn.WHERE else arguments
+            is_known = all(isinstance(operand, Literal) for operand in operands)
+            printed = map(self.as_number if is_known else self.print, arguments)
             return self.calls[fn].format(*printed), Precedence.ATOM
         if all(isinstance(argument, Literal) for argument in arguments):
             if fn is not Fn.DIV:
@@ -173,6 +184,22 @@ def alternatives(node: Expression, guard: Guard = ALWAYS) -> Iterator[tuple[Guar
         yield from alternatives(node.other, guard)
     else:
         yield guard, node
+
+
+def pulled_up(node: Expression, guard: Guard = ALWAYS) -> Iterator[tuple[Guard, Expression]]:
+    """The branches of a value that chooses somewhere within, to be tried in order: each a value without choices."""
+    choices = [part for part in walk(node) if isinstance(part, Choose)]
+    inner = {part for choice in choices for part in walk(choice) if part != choice}
+    choice = next((choice for choice in choices if choice not in inner), None)
+    if choice is None:
+        yield guard, node
+        return
+
+    def chosen(part: Expression) -> Expression:
+        return transform(node, lambda x: part if x == choice else x)
+
+    yield from pulled_up(chosen(choice.chosen), conjunction(guard, choice.guard))
+    yield from pulled_up(chosen(choice.other), guard)
 
 
 def parameter_moved(node: Expression, moved: Ref) -> Expression | None:

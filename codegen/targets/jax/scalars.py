@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import groupby
 
 from optloom.spec.guards import ALWAYS
 
@@ -40,12 +39,13 @@ class Scalars:
         return [f"number = {self.beside}.number", *lines] if makes_numbers else lines
 
     def _lines(self) -> Iterator[str]:
-        for condition, lines in groupby(self._assignments(), key=lambda line: line[0]):
+        blocks: list[tuple[str, list[str]]] = []
+        for condition, line in self._assignments():
+            _block(blocks, condition, line).append(line)
+        for condition, lines in blocks:
             if condition:
                 yield f"if {condition}:"
-            yield from (f"{'    ' if condition else ''}{line}" for _, line in lines)
-        if self.program.strict:
-            yield f"k.zero = {self.beside}.zero"
+            yield from (f"{'    ' if condition else ''}{line}" for line in lines)
 
     def _assignments(self) -> Iterator[tuple[str, str]]:
         """The condition, and the line."""
@@ -61,7 +61,20 @@ class Scalars:
     def _let(self, let: Let) -> Iterator[str]:
         if let.name in self.inner:
             yield f"{let.name} = {self.printer.print(let.value)}"
-        if let.name in self.exported:
+        if let.name in self.exported and let.value != Ref(Kind.HYPER, let.name):
             value = Ref(Kind.LET, let.name) if let.name in self.inner else let.value
             text = self.printer.at(value, Precedence.ATOM)
             yield f"k.{let.name} = {text}" + ("" if is_condition(let.value) else ".hi")
+
+
+def _block(blocks: list[tuple[str, list[str]]], condition: str, line: str) -> list[str]:
+    """Where an assignment belongs: an earlier block of lines under its condition, if nothing after that makes what it
+    reads; else a new one at the end."""
+    read = set(re.findall(r"\w+", line.partition(" = ")[2]))
+    for earlier, lines in reversed(blocks):
+        if earlier == condition:
+            return lines
+        if not condition or read & {made.partition(" = ")[0].removeprefix("k.") for made in lines}:
+            break
+    blocks.append((condition, []))
+    return blocks[-1][1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePath
@@ -10,26 +11,25 @@ from typing import Any, Literal
 from optloom.spec.declarations import Peer
 from optloom.spec.guards import ALWAYS, And, Flag, Guard, HasAxes, atoms, conjunction
 
+from ... import c_family
 from ...ir import nodes
-from ...ir.nodes import Choice, Fn, Hyperparameter, Kind, Length, Program, Reduce, Ref, SlotInfo, walk
+from ...ir.nodes import Fn, Hyperparameter, Kind, Length, Program, Reduce, Ref, SlotInfo, walk
 from ...passes.hoist import without_axes
-from ...passes.legalise import Nestings
+from ...passes.legalise import Nestings, gradient_apart
 from ...passes.locality import locality, whole_under
-from ...target import Templates
+from ...target import Kernels, Templates
+from ..cpp.target import TARGET as CPP
+from . import texts
 from .formula import EXACT, LOCALS, Formula, goes_along_axes, guards_of_reads, tensors
 from .printer import JaxPrinter
 from .renaming import new_names, renamed
 from .scalars import Scalars
 
 TEMPLATES = Templates(Path(__file__).parent / "templates")
-HYPERS = {"beta_1": "b1", "beta_2": "b2", "beta_3": "b3", "epsilon": "eps"}
-SLOTS = {"m": "mu", "v": "nu"}
-"""What optax calls what rules call otherwise; a rule's optax peer may say otherwise."""
-
 EXEMPT = {"exclude_from_weight_decay": "weight_decay"}
 """The arguments that say which leaves a stage is off for, and the number that turns it on."""
 
-SUPPORT = ("support", "checks", "double", "leaves", "shards", "state")
+SUPPORT = ("support", "checks", "double", "leaves", "shards", "state", "types", "calls", "fused")
 """The modules that all files of the folder share."""
 CHAINS = dict(
     line.split() for line in (Path(__file__).parent / "chains.txt").read_text().splitlines() if line[0] != "#"
@@ -43,6 +43,7 @@ class JaxTarget:
     ecosystem = "optax"
     missing_stages: frozenset[str] = frozenset()
     numerics: Literal["strict", "fast"] = "fast"
+    kernels = Kernels((CPP.name,), ("_fused.py", "_calls.py", "_calls.cpp", "_kernels.py"))
     # XLA contracts products into sums, negated ones too, turns a/sqrt(b) into a*rsqrt(b), and merges divisions.
     nestings: Nestings = frozenset(
         {
@@ -58,8 +59,11 @@ class JaxTarget:
 
     def render(self, program: Program) -> Mapping[str, str]:
         names = names_in_optax(program)
+        program = program if program.strict else gradient_apart(program, self.nestings)
         rule = TEMPLATES.render("rule.py.jinja", _Module(program, names).context())
-        return {program.source: rule} | {f"_{name}.py": TEMPLATES.render(f"{name}.py.jinja", {}) for name in SUPPORT}
+        shared = {f"_{name}.py": f"{name}.py.jinja" for name in SUPPORT} | {"_calls.cpp": "calls.cpp.jinja"}
+        made = {path: TEMPLATES.render(template, {"in_rule": texts.IN_RULE}) for path, template in shared.items()}
+        return {program.source: rule, **made, "_kernels.py": c_family.loader()}
 
 
 def names_in_optax(program: Program) -> dict[str, str]:
@@ -69,7 +73,7 @@ def names_in_optax(program: Program) -> dict[str, str]:
 
 def _peers_names(program: Program) -> dict[str, str]:
     """What optax calls what a rule calls otherwise."""
-    names = HYPERS | SLOTS
+    names = texts.HYPERS | texts.SLOTS
     for peer in _peers(program):
         names |= {**peer.names, **peer.slots}
     return names
@@ -86,8 +90,9 @@ class _Module:
 
     def __init__(self, program: Program, names: Mapping[str, str]) -> None:
         self.program = renamed(_with_none_for_off(program), names)
-        self.slots_in_rule = {names[slot.name]: slot.name for slot in tensors(program)}
-        self.kept_in_rule = {names[s.name]: s.name for s in program.slots if s.shape == "scalar"}
+        declared = [one.name for part in (program.slots, program.hypers, program.options) for one in part]
+        usual = texts.IN_RULE
+        self.in_rule = {names[n]: n for n in declared if usual.get(names[n], names[n]) != n}
         theirs = _peers_names(program)
         called = {names[slot.name]: theirs.get(slot.name, slot.name) for slot in program.slots}
         self.slots_in_optax = {ours: name for ours, name in called.items() if ours != name}
@@ -99,41 +104,46 @@ class _Module:
         predicates = list(self._predicates())
         factory, positional = PurePath(program.source).stem, self._positional()
         averages = next((slot.name for slot in program.slots if slot.for_evaluation), "")
-        public = [factory, f"{factory}_step", "adopt_state", "export_state", "import_state"]
-        axis_name = [_AXIS_NAME] if self._sums() else []
+        axis_name = [texts.AXIS_NAME] if self._sums() else []
         passes = self.formula.passes()
         exempt = {argument: name for argument, name in EXEMPT.items() if self._may_be_off(name)}
         return {
             "name": program.name,
             "factory": factory,
-            "public_names": sorted(public + (["averaged_params"] if averages else [])),
             "source": program.source,
             "doc": program.doc,
             "formula": program.formula,
-            "differences": list(_differences(program)),
-            "arguments": [self._hyper(hyper) for hyper in positional],
+            "summary": texts.summary(program.name),
+            "public": texts.public(factory, bool(averages)),
+            "uses_jax": any(re.search(r"\bjax\.", line) for part in passes for line in part.lines + part.after),
+            "differences": list(texts.differences(program, list(_peers(program)))),
+            "arguments": list(map(texts.hyper, positional)),
             "keywords": [
-                *map(_option, program.options),
-                *(self._hyper(hyper) for hyper in program.hypers if hyper not in positional),
-                *(_exempt(argument, name) for argument, name in exempt.items()),
+                *map(texts.option, program.options),
+                *(texts.hyper(given) for given in program.hypers if given not in positional),
+                *(texts.exempt(argument, name) for argument, name in exempt.items()),
                 self._sparse(),
+                texts.FUSED,
                 *axis_name,
             ],
             "slots": [self._slot(slot) for slot in tensors(program)],
             "kept": [self._slot(slot) for slot in program.slots if slot.shape == "scalar"],
-            "slots_in_rule": self.slots_in_rule,
-            "scalars_in_rule": self.kept_in_rule,
-            "slots_in_optax": self.slots_in_optax,
+            "starts": {slot.name: start for slot in program.slots if (start := _start(slot)) != "0"},
+            "whens": {slot.name: when for slot in program.slots if (when := self._when(slot))},
+            "about": self._about(averages),
             "averages": averages,
             "predicates": predicates,
             "hypers": list(self._hypers()),
             "checks": list(self._checks()),
-            "on": [*(["axis_name"] if axis_name else []), *(f"{o.name}={o.name}" for o in program.options)],
+            "on": [f"{option.name}={option.name}" for option in program.options],
+            "sums_over_leaves": bool(axis_name),
             "params_needed": self._params_needed(),
             "uses_step": scalars.uses_step,
             "beside": scalars.beside,
             "scalars": scalars.lines(),
             "passes": passes,
+            "moves": any("Moved" in part.returns for part in passes),
+            "sums": any("Sums" in part.returns for part in passes),
             "strict": any(EXACT in part.lines + part.after for part in passes),
             "shapes": {slot.name: slot.shape for slot in tensors(program) if slot.shape != "parameter"},
             "exists": {slot.name: self._exists(slot) for slot in tensors(program) if _asks_for_axes(slot.when)},
@@ -145,6 +155,12 @@ class _Module:
             "chained": next((CHAINS[peer.path] for peer in _peers(program) if peer.path in CHAINS), "2"),
         }
 
+    def _about(self, averages: str) -> dict[str, str]:
+        """What is said of the state's fields, where it is not plain."""
+        kept = tuple(slot.name for slot in self.program.slots if slot.shape == "scalar")
+        words = {"in_rule": self.in_rule, "in_optax": self.slots_in_optax, "scalars": kept, "averages": averages}
+        return {word: repr(value) for word, value in words.items() if value}
+
     def _may_be_off(self, name: str) -> bool:
         """Whether there is a number of that name that turns something on."""
         return any(hyper.name == name and hyper.optional for hyper in self.program.hypers)
@@ -155,19 +171,10 @@ class _Module:
         theirs = next((peer.arguments for peer in _peers(self.program) if peer.arguments), tuple(own))
         return [own[name] for name in theirs if name in own]
 
-    def _hyper(self, hyper: Hyperparameter) -> dict[str, str]:
-        words = {">=": "at least", ">": "above", "<=": "at most", "<": "below"}
-        bounds = ", ".join(f"{words[sign]} {bound:g}" for sign, bound in hyper.bounds)
-        return {
-            "name": hyper.name,
-            "type": ("int" if hyper.integer else "Number") + (" | None" if hyper.optional else ""),
-            "default": _number(hyper.default),
-            "doc": f"{hyper.doc or 'step size'}{f' ({bounds})' if bounds else ''}",
-        }
-
     def _hypers(self) -> Iterator[str]:
         """Each hyperparameter with what is legal."""
         signs = {">=": "ge", ">": "gt", "<=": "le", "<": "lt"}
+        dependent = {name for name, _ in self.program.dependents()}
         for hyper in self.program.hypers:
             starts_a_slot = any(slot.init == Ref(Kind.HYPER, hyper.name) for slot in self.program.slots)
             stages = [stage for stage in self.program.stages if hyper.name in stage.declares]
@@ -176,7 +183,8 @@ class _Module:
             parts += ["optional=True"] if hyper.optional or hyper.default is None else []
             parts += ["integer=True"] if hyper.integer else []
             parts += ["schedule=False"] if starts_a_slot and not hyper.integer else []
-            parts += [f"when={stage.guard.option}" for stage in stages if isinstance(stage.guard, Flag)]
+            if hyper.name not in dependent:  # one that is is None where it means nothing
+                parts += [f"when={stage.guard.option}" for stage in stages if isinstance(stage.guard, Flag)]
             parts += [] if hyper.name in self.scalars.read else ["of_step=False"]
             yield f"{hyper.name}=Hyper({', '.join(parts)})"
 
@@ -191,21 +199,12 @@ class _Module:
                 yield f'_support.check_choice("{option.name}", {option.name}, {option.choices})'
 
     def _slot(self, slot: SlotInfo) -> dict[str, Any]:
-        match slot.init:
-            case nodes.Literal(value):
-                start = f"{float(value):g}"
-            case Ref(Kind.PARAMETER):
-                start = "_support.COPY"
-            case Ref(_, name):
-                start = name
+        return {"name": slot.name, "doc": slot.doc, "when": self._when(slot)}
+
+    def _when(self, slot: SlotInfo) -> str:
+        """The condition under which there is a slot; empty for always."""
         always = without_axes(slot.when)
-        when = None if always == ALWAYS else self.printer.guard(always)
-        return {
-            "name": slot.name,
-            "doc": slot.doc,
-            "start": f"{start} if {when} else None" if when else start,
-            "when": when,
-        }
+        return "" if always == ALWAYS else self.printer.guard(always)
 
     def _exists(self, slot: SlotInfo) -> str:
         """The condition on a leaf `w` under which it has the slot."""
@@ -239,50 +238,22 @@ class _Module:
         return "True" if any(without_axes(guard) == ALWAYS for guard in guards) else " or ".join(conditions) or "False"
 
 
+def _start(slot: SlotInfo) -> str:
+    match slot.init:
+        case nodes.Literal(value):
+            return f"{float(value):g}"
+        case Ref(Kind.PARAMETER):
+            return "_support.COPY"
+        case Ref(_, name):
+            return name
+
+
 def _asks_for_axes(guard: Guard) -> bool:
     return any(isinstance(atom, HasAxes) for atom in atoms(guard))
 
 
-def _number(value: float | None) -> str:
-    """A Python literal, without the zeros of exponents."""
-    return repr(value).replace("e-0", "e-")
-
-
-def _option(option: Choice) -> dict[str, str]:
-    return {
-        "name": option.name,
-        "type": "str" if option.choices else "bool",
-        "default": f'"{option.default}"' if option.choices else repr(option.default),
-        "doc": option.doc,
-    }
-
-
-def _exempt(argument: str, name: str) -> dict[str, str]:
-    doc = f'regular expressions: leaves have no {name} in whose path, joined by "/", one is found'
-    return {"name": argument, "type": "Sequence[str]", "default": "()", "doc": doc}
-
-
-_AXIS_NAME = {
-    "name": "axis_name",
-    "type": "str | tuple[str, ...] | None",
-    "default": "None",
-    "doc": "mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too",
-}
-
-
 def _peers(program: Program) -> Iterator[Peer]:
     return (peer for peer in program.peers if peer.ecosystem == JaxTarget.ecosystem)
-
-
-def _differences(program: Program) -> Iterator[str]:
-    """What separates the generated factory from the optax function of the same name."""
-    for peer in _peers(program):
-        theirs = {HYPERS.get(name, name): value for name, value in peer.defaults.items()}
-        known = {hyper.name for hyper in program.hypers}
-        defaults = ", ".join(f"{name}={_number(value)}" for name, value in theirs.items() if name in known)
-        parts = [*peer.differs, *([f"its defaults are {defaults}"] if defaults else [])]
-        if parts:
-            yield f"Differs from {peer.path}: {'; '.join(parts)}."
 
 
 TARGET = JaxTarget()

@@ -1,0 +1,92 @@
+"""The words of a generated file: what it offers, its arguments, and what separates it from optax's."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+
+from optloom.spec.declarations import Peer
+
+from ...formatting import LINE_LENGTH
+from ...ir.nodes import Choice, Hyperparameter, Program
+
+HYPERS = {"beta_1": "b1", "beta_2": "b2", "beta_3": "b3", "epsilon": "eps"}
+SLOTS = {"m": "mu", "v": "nu"}
+"""What optax calls what rules call otherwise; a rule's optax peer may say otherwise."""
+
+
+IN_RULE = {ours: rule for rule, ours in {**HYPERS, **SLOTS}.items()}
+
+
+def summary(name: str) -> str:
+    text = (
+        f"{name} as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new "
+        "parameters, written and rounded once, and the new state. A number is a float, a scalar array, or a schedule: "
+        "a callable of the number of updates made before. TypeError or ValueError for what is of the wrong kind or out "
+        "of bounds."
+    )
+    return textwrap.fill(text, 103, subsequent_indent="    ")
+
+
+def public(factory: str, has_averages: bool) -> list[str]:
+    """The lines that say what a module offers: one, if it is not too long."""
+    own = ["SparseRows", factory, f"{factory}_step"]
+    shared = ["adopt_state", *(["averaged_params"] if has_averages else []), "export_state", "import_state"]
+    both = sorted(own + shared)
+    lists = [both] if len(repr(both)) <= LINE_LENGTH - len("__all__ = ") else [own, shared]
+    return [f"__all__ {'+=' if at else '='} {names}" for at, names in enumerate(lists)]
+
+
+def number(value: float | None) -> str:
+    """A Python literal, without the zeros of exponents."""
+    return repr(value).replace("e-0", "e-")
+
+
+def hyper(given: Hyperparameter) -> dict[str, str]:
+    words = {">=": "at least", ">": "above", "<=": "at most", "<": "below"}
+    bounds = ", ".join(f"{words[sign]} {bound:g}" for sign, bound in given.bounds)
+    return {
+        "name": given.name,
+        "type": ("int" if given.integer else "Number") + (" | None" if given.optional else ""),
+        "default": number(given.default),
+        "doc": f"{given.doc or 'step size'}{f' ({bounds})' if bounds else ''}",
+    }
+
+
+def option(option: Choice) -> dict[str, str]:
+    return {
+        "name": option.name,
+        "type": "str" if option.choices else "bool",
+        "default": f'"{option.default}"' if option.choices else repr(option.default),
+        "doc": option.doc,
+    }
+
+
+def exempt(argument: str, name: str) -> dict[str, str]:
+    doc = f'regular expressions: leaves have no {name} in whose path, joined by "/", one is found'
+    return {"name": argument, "type": "Patterns", "default": "()", "doc": doc}
+
+
+FUSED = {
+    "name": "fused",
+    "type": "bool | None",
+    "default": "None",
+    "doc": "write the parameters in one pass, by a kernel on the CPU; None: if it is there, True: build it",
+}
+AXIS_NAME = {
+    "name": "axis_name",
+    "type": "str | tuple[str, ...] | None",
+    "default": "None",
+    "doc": "mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too",
+}
+
+
+def differences(program: Program, peers: Sequence[Peer]) -> Iterator[str]:
+    """What separates the generated factory from the optax function of the same name."""
+    for peer in peers:
+        theirs = {HYPERS.get(name, name): value for name, value in peer.defaults.items()}
+        known = {hyper.name for hyper in program.hypers}
+        defaults = ", ".join(f"{name}={number(value)}" for name, value in theirs.items() if name in known)
+        parts = [*peer.differs, *([f"there {defaults}"] if defaults else [])]
+        if parts:
+            yield f"Differs from {peer.path}: {'; '.join(parts)}."
