@@ -21,6 +21,7 @@ from optloom.spec.guards import (
     Not,
     conjunction,
     describe,
+    negation,
 )
 
 from ..ir.nodes import Choose, Expression, Program, walk
@@ -31,7 +32,8 @@ from ..printing import UnsupportedOperation
 class Dialect:
     """What C++ and CUDA spell differently: a function's head, the names of numbers, and literals of float64.
 
-    `brings_scratch`: a tensor comes with the memory that sums along its axes take.
+    `brings_scratch`: a tensor comes with the memory that sums along its axes take. `multiplies`: it has
+    matrix products.
     """
 
     target: str
@@ -45,12 +47,14 @@ class Dialect:
     uint32: str
     uint16: str
     brings_scratch: bool = False
+    multiplies: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Operand:
     """An array of a tensor: `type` is that of its numbers, `guard` (empty for always) when it exists. `along`: what it
-    has a number for, a "row", "column" or "matrix" of the tensor; empty for each element."""
+    has a number for, a "row", "column" or "matrix" of the tensor; empty for each element. `is_buffer`: it is no member
+    of the tensor, but holds a value of whole matrices for some passes."""
 
     name: str
     member: str
@@ -59,6 +63,7 @@ class Operand:
     is_loaded: bool
     is_stored: bool
     along: str = ""
+    is_buffer: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +116,17 @@ class Switches:
         """The switches of those names, in the order of their bits."""
         return tuple(switch for switch in self.all.values() if switch.name in names)
 
-    def conjuncts(self, guard: Guard) -> list[str]:
-        """The names of switches that must be set, or, behind a "!", must not be."""
+    def conjuncts(self, guard: Guard) -> list[str | list[str]]:
+        """The names of switches that must be set, or, behind a "!", must not be; of a list one must be so."""
         parts = guard.guards if isinstance(guard, And) else () if guard == ALWAYS else (guard,)
-        return [f"!{self.names(part)[0]}" if isinstance(part, Not) else self.names(part)[0] for part in parts]
+        return [
+            [self._literal(negation(each)) for each in part.guard.guards]
+            if isinstance(part, Not) and isinstance(part.guard, And) else self._literal(part)
+            for part in parts
+        ]  # fmt: skip
+
+    def _literal(self, guard: Guard) -> str:
+        return f"!{self.names(guard)[0]}" if isinstance(guard, Not) else self.names(guard)[0]
 
     def constant(self, guard: Guard) -> str:
         """`guard` as an expression of template parameters."""
@@ -125,6 +137,20 @@ class Switches:
         known = tuple(dict.fromkeys(map(before_tensors, guards)))
         parts = (f"({self.constant(guard)})" if isinstance(guard, And) else self.constant(guard) for guard in known)
         return "" if ALWAYS in known else " || ".join(parts)
+
+    def of_tensor(self, guard: Guard, axes: str) -> str:
+        """`guard` as an expression of constants and of a tensor's number of `axes`."""
+
+        def asked(atom: Atom) -> str:
+            return f"({axes} >= {atom.count})" if isinstance(atom, HasAxes) else self.all[atom].name
+
+        return _spelled(guard, asked)
+
+    def known_of_tensors(self, guard: Guard) -> dict[str, str]:
+        """What tensors for which `guard` holds say of their axes, by the names of its conjuncts."""
+        literals = (each for each in self.conjuncts(guard) if isinstance(each, str))
+        said = {name.lstrip("!"): "false" if name.startswith("!") else "true" for name in literals}
+        return {name: said[name] for name in self.axes.values() if name in said}
 
     def bits(self, guard: Guard) -> str:
         """`guard` as a test of the run-time `options`."""

@@ -163,8 +163,11 @@ class State:
         (names,) = (each["when"] for each in self.library.interface["slots"] if each["name"] == slot)
         return all(self._holds(name, w.ndim) for name in names)
 
-    def _holds(self, name: str, axes: int | None) -> bool:
-        """Whether a switch is as `name` says for a tensor of so many axes; None for what only tensors know."""
+    def _holds(self, name: str | list[str], axes: int | None) -> bool:
+        """Whether a switch, or one of several, is as `name` says for a tensor of so many axes; None for what only
+        tensors know."""
+        if isinstance(name, list):
+            return any(self._holds(each, axes) for each in name)
         counts = {each["name"]: each["count"] for each in self.library.interface["axes"]}
         bare, wanted = name.lstrip("!"), not name.startswith("!")
         if bare in counts:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from optloom.spec.guards import ALWAYS, Guard
 
-from ..ir.nodes import Kind, Program, Ref, Statement, Store, references
+from ..ir.nodes import Kind, Let, Program, Ref, Statement, Store, references
 from ..passes.fission import phases
 from ..passes.joined import joined
 from ..passes.traffic import Phase, Sum
@@ -17,6 +17,7 @@ from .between import BetweenBuilder, PerRow, PerTensor
 from .layout import Dialect, Operand, Switches, guards_of
 from .lines import Lines, references_of
 from .printer import ElementPrinter, local
+from .products import Elementwise, Matrices, Products, matrices_of, products
 
 COUNTS = {"tensor": "1", "rows": "x.matrices * x.rows", "columns": "x.matrices * x.columns"}
 """How many numbers a slot has that has none for each element."""
@@ -29,7 +30,8 @@ class Pass:
     gradient. `totals`: those `sums` that are over all tensors. `reductions`: what `sums` add up. `guards`: one of them
     holds; `condition` says so, empty for always. `numbers`: slots of other shapes that it starts, as (name, value,
     condition, count). `axes`: what elements ask of the number of axes, as (switch, count). `along`: what is computed
-    for each matrix, row and column before it. `row_sums` and `column_sums`: those along axes."""
+    for each matrix, row and column before it. `row_sums` and `column_sums`: those along axes. `products`: of matrices,
+    before it."""
 
     name: str
     doc: str
@@ -51,6 +53,12 @@ class Pass:
     along: tuple[Along, ...] = ()
     row_sums: tuple[str, ...] = ()
     column_sums: tuple[str, ...] = ()
+    products: Matrices | None = None
+
+    @property
+    def buffers(self) -> tuple[Operand, ...]:
+        """The operands that hold values of whole matrices."""
+        return tuple(operand for operand in self.operands if operand.is_buffer)
 
     @property
     def terms(self) -> tuple[str, ...]:
@@ -176,7 +184,9 @@ class PassBuilder:
         printer = ElementPrinter(self.switches.constant, self.helpers, between.shared(phase))
         per_tensor = between.per_tensor(phase, suffix)
         types = {"k": "Scalars<C>", "n": f"{per_tensor.type}<C>" if per_tensor else ""}
-        own = tuple(s for s in phase.statements if shapes.of_statement(s) == "element")
+        asked = products(self.program, phase) if self.dialect.multiplies else None
+        left = asked.statements if asked else phase.statements
+        own = tuple(s for s in left if shapes.of_statement(s) == "element")
         at = [s in own for s in phase.statements]
         sums = tuple(
             replace(total, position=sum(at[: total.position]))
@@ -185,6 +195,8 @@ class PassBuilder:
         check_elements(phase, (*own, *sums), shapes)
         elements = replace(phase, statements=own, sums=sums)
         made = self._pass(f"update{suffix}", doc, own, printer, set(phase.reads), types, elements)
+        if asked:
+            made = self._with_products(made, asked, printer, types)
         along = AlongBuilder(self.program, shapes, phase, self.switches, printer, self.dialect.float64)
         kept = frozenset(let.defines for each in between.phases[: number - 1] for let in each.before)
         lines = (along.made(index, f"{index}{suffix}", types, kept) for index in ("row", "column", "matrix"))
@@ -192,6 +204,21 @@ class PassBuilder:
             made, per_row=between.per_row(phase, suffix), per_tensor=per_tensor,
             operands=(*made.operands, *self._of_matrices(phase, made, shapes)), along=tuple(filter(None, lines)),
         )  # fmt: skip
+
+    def _with_products(self, made: Pass, asked: Products, printer: ElementPrinter, types: Mapping[str, str]) -> Pass:
+        passes = {}
+        for step in asked.steps:
+            if isinstance(step, Elementwise):
+                *before, last = step.statements
+                statements = (*before, Let(step.name, last.value, last.guard, rebinds=step.name))
+                doc = f"One element of a matrix `{step.name}`."
+                each = self._pass(f"{made.name}_{step.name}", doc, statements, printer, _read(statements), types)
+                passes[step.name] = replace(each, operands=(*each.operands, *_buffers(asked, each.reads, step.name)))
+        condition = self.switches.of_tensor(asked.guard, "x.axes")
+        known = self.switches.known_of_tensors(asked.guard)
+        when = self.switches.constant(asked.guard)
+        own = (*made.operands, *(replace(buffer, guard=when) for buffer in _buffers(asked, made.reads)))
+        return replace(made, operands=own, products=matrices_of(asked, condition, known, passes))
 
     def _of_matrices(self, phase: Phase, made: Pass, shapes: Shapes) -> Iterable[Operand]:
         """The values of matrices that elements read."""
@@ -240,6 +267,13 @@ class PassBuilder:
 
     def _condition(self, guard: Guard) -> str:
         return "" if guard == ALWAYS else self.switches.constant(guard)
+
+
+def _buffers(asked: Products, read: frozenset[Ref], made: str = "") -> Iterator[Operand]:
+    """The buffers that are read, and the one that is `made`."""
+    for name in asked.shapes:
+        if name == made or Ref(Kind.LET, name) in read:
+            yield Operand(local(name), name, "C", "", name != made, name == made, is_buffer=True)
 
 
 def _read(statements: tuple[Statement, ...]) -> set[str]:

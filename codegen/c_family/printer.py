@@ -164,9 +164,9 @@ KEYWORDS = """
     thread_local throw true try typedef typeid typename union unsigned using virtual void volatile wchar_t while xor
     xor_eq"""
 OWN_NAMES = """
-    C T abs block columns every_call greater i j k lane lesser load matrices maximum minimum n one_minus_power options
-    pair pow power real_power rounded row rows scale scratch sign size sqrt square start step store sum sums term tile
-    total update x"""
+    C T abs block columns every_call greater i j k kept lane lesser load matrices maximum minimum n one_minus_power
+    options pair pow power product real_power rounded row rows scale scratch sign size sqrt square start step store sum
+    sums term tile total update working x"""
 RESERVED = frozenset((KEYWORDS + OWN_NAMES).split())
 """What a variable of a rule may not be called: C++'s words, and those of the templates."""
 

@@ -72,9 +72,11 @@ def _context(program: Program, dialect: Dialect, prefix: str) -> dict[str, Any]:
     terms = sums + tuple(dict.fromkeys(each.name for update in updates for each in update.along_axes))
     lengths = LENGTHS if _asks_for_axes(program, switches) else ()
     reductions = tuple(total for update in updates for total in update.reductions)
+    of_matrices = tuple(each for update in updates if update.products for each in update.products.passes)
     largest = {each.name for update in updates for each in update.along_axes if each.to == "largest"}
     helpers |= {"maximum"} if largest else set()
     scalar_helpers: set[str] = set()
+    callbacks = ("product",) if of_matrices else ()
     computed = scalars(program, switches, dialect, scalar_helpers)
     of_rows = dict.fromkeys(field for update in updates if update.per_row for field in update.per_row.fields)
     by_shape = {shape: tuple(slot for slot in program.slots if slot.shape == shape) for shape in SHAPES}
@@ -88,13 +90,14 @@ def _context(program: Program, dialect: Dialect, prefix: str) -> dict[str, Any]:
         "scalar_inputs": tuple(source for source in program.inputs if source.shape == "scalar"),
         "tensor_inputs": tuple(source for source in program.inputs if source.shape == "parameter"),
         "switches": tuple(switches.all.values()),
-        "interface": _interface(program, switches, reductions, lengths, dialect),
+        "interface": _interface(program, switches, reductions, lengths, dialect, callbacks),
         "scalars": replace(computed, fields=(*computed.fields, *of_rows)), "scalar_helpers": scalar_helpers,
         "double_words": functions_for(scalar for region in program.regions for scalar in region.scalars),
         "helpers": helpers,
         "gate": switches.constant(program.gate.guard) if program.gate else "",
         "start": start, "every_call": every_call, "updates": updates,
-        "passes": tuple(each for each in (start, every_call, *updates) if each),
+        "passes": tuple(each for each in (start, every_call, *updates, *of_matrices) if each),
+        "multiplies": bool(of_matrices),
         "last": next(update for update in reversed(updates) if update.lines),
         "sums": sums, "totals": tuple(name for update in updates for name in update.totals), "note": _note,
         "largest": largest,
@@ -135,8 +138,9 @@ def _start(init: Literal | Ref) -> float | str:
 
 
 def _interface(
-    program: Program, switches: Switches, sums: tuple[Sum, ...], lengths: tuple[str, ...], dialect: Dialect
-) -> str:
+    program: Program, switches: Switches, sums: tuple[Sum, ...], lengths: tuple[str, ...], dialect: Dialect,
+    callbacks: tuple[str, ...],
+) -> str:  # fmt: skip
     """The file's interface as JSON, a line for each part."""
 
     parts: dict[str, list[Any]] = {
@@ -164,6 +168,8 @@ def _interface(
             for s in program.slots if s.shape == "scalar"
         ],
     }  # fmt: skip
+    if callbacks:
+        parts["callbacks"] = [{"name": name} for name in callbacks]
     lines = []
     for key, items in parts.items():
         rows = ",\n".join(f"    {json.dumps(item)}" for item in items)

@@ -35,6 +35,35 @@ LENGTHS = ("axes", "matrices", "rows", "columns")
 FIELDS = {"float64": numpy.float64, "int64": numpy.int64}
 
 
+PRODUCT = ctypes.CFUNCTYPE(
+    None,
+    ctypes.c_void_p,
+    *[ctypes.c_int64] * 3,
+    *[ctypes.c_void_p, ctypes.c_int] * 2,
+    ctypes.c_void_p,
+)
+
+
+def product_of(dtype: torch.dtype, number: type) -> Any:
+    """How kernels multiply matrices of `dtype`: as PyTorch does."""
+
+    def matrix(address: int, rows: int, columns: int, is_transposed: int) -> Tensor:
+        x = torch.frombuffer((number * (rows * columns)).from_address(address), dtype=dtype)
+        return x.view(columns, rows).mT if is_transposed else x.view(rows, columns)
+
+    def product(
+        _: int | None, rows: int, columns: int, inner: int, a: int, turns_a: int, b: int, turns_b: int, c: int
+    ) -> None:
+        left, right = matrix(a, rows, inner, turns_a), matrix(b, inner, columns, turns_b)
+        torch.mm(left, right, out=matrix(c, rows, columns, 0))
+
+    return PRODUCT(product)
+
+
+BRINGS = ("product",)
+PRODUCTS = (product_of(torch.float32, ctypes.c_float), product_of(torch.float64, ctypes.c_double))
+
+
 class Refused(ValueError):
     """Tensors that fused kernels do not take; nothing was written."""
 
@@ -96,7 +125,7 @@ def update_tensors(
 
     `given`: the hyperparameters that are, of those in `hypers`, which are `numbers`; `options`: with values.
     """
-    source, count = _kernels.source_of(file), len(ws)
+    source, count = _kernels.source_of(file, BRINGS), len(ws)
     known = dict(zip(hypers.split(","), numbers.tolist(), strict=True))
     values = completed(source, {name: x if name in given.split(",") else None for name, x in known.items()})
     pairs = (pair.split("=") for pair in options.split(","))
@@ -139,7 +168,7 @@ class Plans:
 
     def __init__(self, optimizer: Any, group: dict[str, Any], may_build: bool) -> None:
         self.group, self.params, self.may_build = group, list(group["params"]), may_build
-        self.source = _kernels.source_of(optimizer._file)
+        self.source = _kernels.source_of(optimizer._file, BRINGS)
         self.slots = optimizer._slots(group, group["params"][0])
         if group["differentiable"] or group["foreach"]:
             raise Refused("fused=True cannot be together with differentiable=True or foreach=True")
@@ -404,13 +433,13 @@ class Plan:
                 g.copy_(copy)
 
     def _called(self, library: _kernels.Library, scale: float) -> bool:
+        products = (
+            ctypes.cast(PRODUCTS[self.parameter == "float64"], ctypes.c_void_p),
+            None,
+        ) * library.callbacks
+        rows, table = self.rows.ctypes.data, self.table.ctypes.data
         status = library.step(
-            self._bits(library),
-            len(self.rows),
-            self.rows.ctypes.data,
-            len(self.table),
-            self.table.ctypes.data,
-            scale,
+            self._bits(library), len(self.rows), rows, len(self.table), table, scale, *products
         )
         if status not in (0, OTHER_COUNTERS):
             raise KernelError(f"{library.file} refused its options (status {status})")

@@ -96,13 +96,25 @@ class Source:
 
 
 @functools.cache
-def source_of(module: str) -> Source:
-    """The kernel of the optimizer in the Python file `module`. Raises KernelError if it has none."""
+def source_of(module: str, brings: tuple[str, ...] = ()) -> Source:
+    """The kernel of the optimizer in the Python file `module`. `brings`: the callbacks that a caller has.
+
+    Raises KernelError if there is no kernel, or one that takes other callbacks.
+    """
     file = Path(module)
     places = [file.with_suffix(".cpp"), file.parent.parent / f"cpp/{file.stem}.cpp"]
     for place in places:
         if place.exists():
-            return Source(place)
+            source = Source(place)
+            missing = [
+                each["name"] for each in source.interface.get("callbacks", ()) if each["name"] not in brings
+            ]
+            if missing:
+                names = ", ".join(missing)
+                raise KernelError(
+                    f"the fused kernel {place} takes a {names} function, which is not brought to it here"
+                )
+            return source
     raise KernelError(f"{file.stem} has no fused kernel: there is no {places[0]}")
 
 
@@ -122,7 +134,9 @@ class Library:
         pointer, number = ctypes.c_void_p, ctypes.c_int64
         self.file, self.functions = file, functions
         self.step = getattr(functions, f"{source.name}_step")
-        self.step.argtypes = (number, number, pointer, number, pointer, ctypes.c_double)
+        self.callbacks = len(source.interface.get("callbacks", ()))
+        addresses = (pointer,) * (2 * self.callbacks)
+        self.step.argtypes = (number, number, pointer, number, pointer, ctypes.c_double, *addresses)
 
 
 @functools.cache

@@ -14,6 +14,7 @@ from ...c_family.layout import Dialect, Switches, before_tensors
 from ...c_family.passes import Pass
 from ...c_family.target import CTarget
 from ...ir.nodes import Program
+from ...printing import UnsupportedOperation
 
 THREADS = 256
 """Of a thread block; in passes with sums, its lanes: a thread has as many of them as a pack has elements."""
@@ -97,7 +98,13 @@ def _launch(
 
 def _when(switches: Switches, guards: tuple[Guard, ...]) -> list[list[str]]:
     known = tuple(dict.fromkeys(map(before_tensors, guards)))
-    return [] if ALWAYS in known else [switches.conjuncts(guard) for guard in known]
+    if ALWAYS in known:
+        return []
+    asked = [switches.conjuncts(guard) for guard in known]
+    names = [[name for name in each if isinstance(name, str)] for each in asked]
+    if names != asked:
+        raise UnsupportedOperation("a pass that runs under one of several conditions", "cuda")
+    return names
 
 
 def _buffers(shared: dict[str, Any], updates: tuple[Pass, ...]) -> list[dict[str, Any]]:

@@ -261,6 +261,15 @@ def test_elements_that_read_rows_and_columns_in_one_pass_with_what_is_taken_alon
     assert all(pair.fused.state[w]["r"].any() for w in pair.ws[:2])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_products_are_pytorchs_own(dtype: torch.dtype, strict: Callable[[str], Any]) -> None:
+    """Matrices of several shapes beside what has none, also in calls that only accumulate."""
+    shapes = [(3, 5), (70, 40), (300,), (2, 3, 4), (0, 3), (3, 0)]
+    pair = Pair(strict("muon"), shapes, dtype=dtype, gradient_accumulation_steps=2)
+    for _ in range(4):
+        pair.step()
+
+
 def test_an_operator_for_each_set_of_slots(strict: Callable[[str], Any]) -> None:
     """What torch.compile calls, here without it."""
     pair = Pair(strict("adafactor"), [(3, 5), (300,)])
