@@ -21,6 +21,7 @@ from .discovery import discover, offered, offered_rules, target, target_names
 from .output import Finding, Output, OutputError, Report, compare, read_left_out, read_sources, write
 from .printing import UnsupportedOperation
 from .provenance import source_digest
+from .recorded import RECORD, record
 
 __all__ = [
     "Generated", "Progress", "Rendered", "RuleInfo", "Selection", "UnknownName", "catalogue", "check", "conform",
@@ -158,6 +159,8 @@ def render_all(selection: Selection, progress: Progress | None = None) -> Render
         for path, text in texts.items():
             is_own = PurePosixPath(path).stem == name
             _add(files, path, Output(text, source_digest(rules[name] if is_own else None, target_name)))
+    if selection.whole:
+        files[RECORD] = record(rules)
     return Rendered(files, skipped)
 
 

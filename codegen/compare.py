@@ -15,9 +15,9 @@ from optloom.spec.declarations import Peer
 from optloom.spec.rule import Rule
 
 from .api import UnknownName
+from .compiler import frozen
 from .discovery import targets
 from .ir.nodes import Choice, Hyperparameter, Program
-from .show import open_program
 from .target import names_in
 
 Setting = bool | str | float | int | None
@@ -76,7 +76,7 @@ def compare(rule: type[Rule], names: Sequence[str] = ()) -> Comparison:
 
     Raises UnknownName for one that it does not have.
     """
-    program = open_program(rule)
+    program = frozen(rule)
     peers = peers_named(rule, names)
     arguments = [_argument(hyper, program, peers) for hyper in program.hypers]
     options = [_convention(option, peers) for option in program.options]
@@ -189,7 +189,7 @@ def distances(rule: type[Rule], names: Sequence[str] = (), steps: int = 100) -> 
     """
     from .trajectories import OWN, run, settings
 
-    peers, program = peers_named(rule, names), open_program(rule)
+    peers, program = peers_named(rule, names), frozen(rule)
     found = []
     for given, numbers in settings(program, peers):
         paths = {peer.path: run(rule, peer, dict(peer.defaults) if given == OWN else numbers, steps) for peer in peers}

@@ -37,10 +37,12 @@ __all__ = [
     "compile_rule",
     "dialect_of",
     "discover",
+    "frozen",
     "passes_of",
     "program_for",
     "render",
     "render_kernels",
+    "specialised",
     "targets",
 ]
 
@@ -65,9 +67,22 @@ def dialect_of(rule: type[Rule], path: str) -> Settings:
 
     Hyperparameters that only this peer has stay arguments.
     """
-    peer, program = peer_of(rule, path), _frozen(rule, PIPELINE)  # type: ignore[arg-type]
+    peer, program = peer_of(rule, path), frozen(rule)
     hypers = named_by(program, peer) - {option.name for option in program.options}
     return Settings(options=dict(peer.dialect), conventions=hypers)
+
+
+def frozen(rule: type[Rule], stages: tuple[type[Stage], ...] = PIPELINE) -> Program:
+    """The program of `rule` as written, with `stages`, before anything is bound. Raises SpecError."""
+    return _frozen(rule, stages)  # type: ignore[arg-type]  # classes are hashable
+
+
+def specialised(rule: type[Rule], settings: Settings = DEFAULT, ecosystem: str = "") -> Program:
+    """The program of `rule` with dialect, options and stages bound, and nothing rewritten. Raises SpecError."""
+    program = frozen(rule, settings.stages)
+    bound = binding(program, settings.conventions, ecosystem)
+    options = {**bound.options, **settings.options}
+    return verify(without_trivial_rebinds(specialise(program, options, bound.absent)), "specialise")
 
 
 def passes_of(
@@ -78,12 +93,9 @@ def passes_of(
     ecosystem: str = "",
 ) -> list[tuple[str, Program]]:
     """The program of `rule` after each pass, verified each time. Raises SpecError for a rule that is wrong."""
-    program = _frozen(rule, settings.stages)  # type: ignore[arg-type]  # classes are hashable
-    bound = binding(program, settings.conventions, ecosystem)
-    options = {**bound.options, **settings.options}
-    stages = [("freeze", program)]
+    program = specialised(rule, settings, ecosystem)
+    stages = [("freeze", frozen(rule, settings.stages)), ("specialise", program)]
     for name, apply in (
-        ("specialise", lambda p: without_trivial_rebinds(specialise(p, options, bound.absent))),
         ("numerics", numerics),
         ("hoist", hoist),
         ("cse", cse),
@@ -92,8 +104,7 @@ def passes_of(
     ):
         program = verify(apply(program), name)
         stages.append((name, program))
-    alone = _frozen(rule, ())  # type: ignore[arg-type]
-    shown = formula(specialise(alone, options, bound.absent))
+    shown = formula(specialised(rule, replace(settings, stages=()), ecosystem))
     return [(name, replace(program, formula=shown)) for name, program in stages]
 
 

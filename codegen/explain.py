@@ -10,7 +10,7 @@ from itertools import product
 from optloom.spec.guards import Flag, Given, atoms, describe
 from optloom.spec.rule import Rule, Stage
 
-from .compiler import Numerics, Settings, passes_of
+from .compiler import DEFAULT, Numerics, Settings, compile_rule, passes_of
 from .discovery import target as target_named
 from .ir.nodes import Expression, Fn, Op, Program, Rate, Reduce, Region, children
 from .ir.text import program_text
@@ -70,7 +70,7 @@ def explain(
     nestings = chosen.nestings if chosen and strict else frozenset()
     settings = Settings() if stages is None else Settings(stages=stages)
     programs = passes_of(rule, strict, nestings, settings)
-    views, moved = _phases(rule, programs[-1][1], settings, all_on=stages is not None)
+    views, moved = memory_traffic(rule, programs[-1][1], settings, all_on=stages is not None)
     return Explanation(
         rule=rule.__name__,
         passes=[PassView(name, program_text(program), operations(program)) for name, program in programs],
@@ -95,7 +95,7 @@ def _operations(program: Program, region: Region) -> Iterator[tuple[str, str]]:
             if isinstance(node, Op) and node.fn is not Fn.EXACT:
                 yield _how_often(rate_of(node, rates)), node.fn.value
             elif isinstance(node, Reduce):
-                yield _how_often(rate_of(node.argument, rates)), "sum"
+                yield _how_often(rate_of(node.argument, rates)), node.to
 
 
 def _nodes(node: Expression) -> Iterator[Expression]:
@@ -110,10 +110,13 @@ def _how_often(rate: Rate) -> str:
     return RATES[1] if rate.is_per_tensor else RATES[2]
 
 
-def _phases(
-    rule: type[Rule], program: Program, settings: Settings, all_on: bool
+def memory_traffic(
+    rule: type[Rule], program: Program, settings: Settings = DEFAULT, all_on: bool = False
 ) -> tuple[list[PhaseView], dict[str, int]]:
-    """The phases of a call that updates, as far as they move anything, and the bytes of all together by variant."""
+    """The phases of a call that updates, as far as they move anything, and the bytes of all together by variant.
+
+    `program`: of `rule`, compiled under `settings`. `all_on`: those with all stages on as well.
+    """
     region = joined(program)
     found = phases(program, region)
     moved: dict[str, list[int]] = {"default": _moved(program, found)}
@@ -157,5 +160,5 @@ def _moved(program: Program, found: Sequence[Phase], given: frozenset[str] = fro
 
 
 def _of_variant(rule: type[Rule], settings: Settings, option: str, value: bool | str) -> list[int]:
-    program = passes_of(rule, settings=replace(settings, options={option: value}))[-1][1]
+    program = compile_rule(rule, settings=replace(settings, options={option: value}))
     return _moved(program, phases(program, joined(program)))

@@ -67,7 +67,7 @@ class UnicodePrinter(FormulaPrinter):
         return unicode_name(ref.name)
 
     def reduction(self, node: Reduce) -> str:
-        return f"sum({self.print(node.argument)}{_scope(node)})"
+        return f"{'sum' if node.to == 'sum' else 'max'}({self.print(node.argument)}{_scope(node)})"
 
     def length(self, node: Length) -> str:
         return f"size({self.print(node.argument)}{_scope(node)})"
@@ -133,7 +133,8 @@ class LatexPrinter(FormulaPrinter):
         return rf"{mantissa} \cdot 10^{{{int(exponent)}}}" if e else text
 
     def reduction(self, node: Reduce) -> str:
-        return rf"\sum_{{\text{{{_escaped(_over(node))}}}}} {self.at(node.argument, Precedence.UNARY)}"
+        sign = r"\sum" if node.to == "sum" else r"\max"
+        return rf"{sign}_{{\text{{{_escaped(_over(node))}}}}} {self.at(node.argument, Precedence.UNARY)}"
 
     def length(self, node: Length) -> str:
         return rf"\operatorname{{size}}_{{\text{{{_escaped(_over(node))}}}}}\left({self.print(node.argument)}\right)"

@@ -107,7 +107,7 @@ class Printer:
         return f"{left} if {self.guard(guard)} else {right}"
 
     def reduction(self, node: Reduce) -> str:
-        raise UnsupportedOperation(f"a sum over {node.over}", self.target)
+        raise UnsupportedOperation(f"a reduction over {node.over}", self.target)
 
     def length(self, node: Length) -> str:
         raise UnsupportedOperation(f"a length over {node.over}", self.target)

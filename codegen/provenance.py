@@ -12,14 +12,18 @@ import optloom.codegen
 import optloom.spec
 from optloom.spec.rule import Layer, Rule
 
+from .discovery import target_names
+
 NOT_COMPILING = (
     "bench", "cli", "conformance", "pages", "probes", "report", "targets", "vendor", "__main__.py", "api.py",
     "compare.py", "convert.py", "doctor.py", "explain.py", "new.py", "output.py", "provenance.py", "pytest_plugin.py",
-    "show.py", "trajectories.py",
+    "recorded.py", "show.py", "trajectories.py",
 )  # fmt: skip
 """What of `codegen` has no part in what a file holds; of `targets`, only the one target's folder has."""
 NOT_PRINTING = ("runner.py", "contestants.py", "usage.py.jinja")
 """What of a target's folder serves the conformance suite, the benchmarks and the pages alone."""
+SHOWING = ("explain.py", "show.py")
+"""What of NOT_COMPILING has a part in what `show` says of a rule."""
 SUFFIXES = (".py", ".jinja", ".h")
 
 
@@ -28,6 +32,13 @@ def source_digest(rule: type[Rule] | None, target: str) -> str:
     own = sorted(_rule_parts(rule)) if rule else []
     shared = [("language", _language()), ("compiler", _compiler()), (target, _target(target))]
     return hashlib.sha256(repr([*own, *shared]).encode()).hexdigest()
+
+
+def shown_digest(rule: type[Rule]) -> str:
+    """The digest of all that `show` says of `rule` is made from: the rule, the compiler, all targets' names for it."""
+    targets = [(target, _target(target)) for target in target_names()]
+    shared = [("language", _language()), ("compiler", _compiler()), ("show", _showing()), *targets]
+    return hashlib.sha256(repr([*sorted(_rule_parts(rule)), *shared]).encode()).hexdigest()
 
 
 def _rule_parts(rule: type[Rule]) -> Iterator[tuple[str, str]]:
@@ -56,6 +67,12 @@ def _language() -> str:
 @cache
 def _compiler() -> str:
     return _digest(_files(_folder(optloom.codegen.__path__), skip=NOT_COMPILING))
+
+
+@cache
+def _showing() -> str:
+    root = _folder(optloom.codegen.__path__)
+    return _digest([(name, root / name) for name in SHOWING])
 
 
 @cache

@@ -14,10 +14,10 @@ from optloom.spec.declarations import Peer
 from optloom.spec.guards import ALWAYS, Atom, Flag, Given, Guard, Is, describe, evaluate
 from optloom.spec.rule import Rule
 
-from .compiler import Settings, passes_of
+from .compiler import Settings, compile_rule, frozen, specialised
 from .dialects import EVERY, binding
 from .discovery import targets
-from .explain import FLOAT32, PhaseView, explain
+from .explain import FLOAT32, PhaseView, memory_traffic
 from .ir.nodes import Choice, Hyperparameter, Literal, Program, SlotInfo
 from .mathematics import latex, plain_lines, unicode_lines
 from .target import names_in
@@ -100,8 +100,8 @@ class RuleView:
 
 def show(rule: type[Rule]) -> RuleView:
     """What there is to say of `rule`. Raises SpecError for a rule that is wrong."""
-    alone = dict(passes_of(rule, settings=Settings(stages=())))["specialise"]
-    program, explained = open_program(rule), explain(rule)
+    alone, program = specialised(rule, Settings(stages=())), frozen(rule)
+    phases, moved = memory_traffic(rule, compile_rule(rule))
     named = names_by_target(program)
     return RuleView(
         name=PurePath(program.source).stem,
@@ -115,8 +115,8 @@ def show(rule: type[Rule]) -> RuleView:
         options=[_option(option, named) for option in program.options],
         slots=[_slot(slot, named) for slot in program.slots],
         memory=memory(program),
-        phases=explained.phases,
-        bytes_moved=explained.bytes_moved,
+        phases=phases,
+        bytes_moved=moved,
         peers=[
             PeerView(p.path, p.differs, _otherwise(p), dict(p.dialect), other_defaults(program, p))
             for p in program.peers
@@ -126,11 +126,6 @@ def show(rule: type[Rule]) -> RuleView:
 
 def _otherwise(peer: Peer) -> list[str]:
     return [text if part == "step" else f"{part}: {text}" for part, text in peer.otherwise.items()]
-
-
-def open_program(rule: type[Rule]) -> Program:
-    """The program of `rule` with all stages and conventions, before anything is bound."""
-    return passes_of(rule, settings=Settings(conventions="all"))[0][1]
 
 
 def names_by_target(program: Program) -> dict[str, dict[str, str]]:

@@ -6,6 +6,7 @@ from .functions import (
     both,
     equal,
     exp,
+    largest,
     length,
     log,
     matmul,
@@ -27,6 +28,6 @@ from .rule import Composition, Every, Rule, Stage
 
 __all__ = [
     "Composition", "Every", "Hyper", "Input", "Location", "Option", "Peer", "Rule", "Slot", "SpecError", "Stage",
-    "Value", "both", "equal", "exp", "has_axes", "length", "log", "matmul", "maximum", "mean", "minimum", "negation",
-    "norm", "old", "remainder", "sign", "sqrt", "tanh", "total", "transpose", "where",
+    "Value", "both", "equal", "exp", "has_axes", "largest", "length", "log", "matmul", "maximum", "mean", "minimum",
+    "negation", "norm", "old", "remainder", "sign", "sqrt", "tanh", "total", "transpose", "where",
 ]  # fmt: skip

@@ -268,6 +268,7 @@ class Peer:
     `differs`: one sentence per difference in meaning, for the docstring of the generated class.
     `defaults`: the peer's defaults where they are not ours.
     `dialect`: the options under which the rule is this peer's, where they are not the defaults.
+    `machine_epsilon`: our hyperparameters that it takes None for: the machine epsilon of the parameter's dtype.
     `otherwise`: what the peer computes otherwise under any options: for a hyperparameter or option of ours, or for the
     whole "step", in a clause. Where it says nothing parity is claimed, and tested.
     """
@@ -279,6 +280,7 @@ class Peer:
     differs: tuple[str, ...] = ()
     defaults: Mapping[str, float] = field(default_factory=dict)
     dialect: Mapping[str, bool | str] = field(default_factory=dict)
+    machine_epsilon: tuple[str, ...] = ()
     otherwise: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -98,6 +98,11 @@ def norm(x: Value, over: Scope = "tensor") -> Value:
     return _call("norm", x, over=over)  # type: ignore[no-any-return]
 
 
+def largest(x: Value, axis: int) -> Value:
+    """The greatest number along an axis (kept with length 1); NaN if any is."""
+    return _call("largest", x, axis=axis)  # type: ignore[no-any-return]
+
+
 def matmul(a: Value, b: Value) -> Value:
     """The product of two matrices (the last two axes)."""
     return _call("matmul", a, b)  # type: ignore[no-any-return]

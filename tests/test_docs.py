@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -90,9 +91,10 @@ LESS = {"conform": ["-t", "numpy", "-d", "float32", "--quick"], "bench": ["-t", 
 """What the pages' commands are given here, so that they take seconds."""
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if page.stem != "adding-a-target" and page.stem != "README"], ids=relative
-)
+RUN_APART = {"README", "adding-a-target", "first-steps"}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.stem not in RUN_APART], ids=relative)
 def test_commands_shown_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a project with the files that the page names, one after the other."""
     (tmp_path / "src" / "myproject").mkdir(parents=True)
@@ -107,6 +109,30 @@ def test_commands_shown_run(page: Path, tmp_path: Path, monkeypatch: pytest.Monk
             with pytest.raises(SystemExit) as ended:
                 main([*arguments, *LESS.get(arguments[0], [])])
             assert ended.value.code == 0, line
+
+
+def test_first_steps(tmp_path: Path, optloom: Command) -> None:
+    """The page's commands with its files, in their order: what is shown of their output is what they say."""
+    page = (ROOT / "docs" / "first-steps.md").read_text()
+    benchmark = runpy.run_path(str(ROOT / "benchmarks" / "first_steps.py"))
+
+    def run(command: str) -> None:
+        program, *arguments = shlex.split(command)
+        if program == "pip":
+            return
+        if program == "python":
+            done = subprocess.run(
+                [sys.executable, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=60
+            )
+        else:
+            done = optloom(*arguments, *LESS.get(arguments[0], []), cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        shown = re.search(rf"```sh\n{re.escape(command)}\n```\n\n```text\n(.*?)```", page, re.DOTALL)
+        if shown and arguments[0] not in LESS:
+            parts = shown[1].split("...\n") if program == "optloom" else ["loss "]
+            assert all(part in done.stdout for part in parts), done.stdout
+
+    assert benchmark["walk"](tmp_path, run) <= benchmark["LINES"]
 
 
 def test_the_page_s_rule_compiles_and_conforms(tmp_path: Path) -> None:

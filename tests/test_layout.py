@@ -18,7 +18,7 @@ RULES = set(rules_named()) | {rule.__name__.lower() for rule in rules_named().va
 TARGETS = set(targets_named())
 GENERATED = sorted(
     file for file in (ROOT / "generated").rglob("*")
-    if file.is_file() and file.name != "MANIFEST.json" and "__pycache__" not in file.parts
+    if file.is_file() and file.suffix != ".json" and "__pycache__" not in file.parts
 )  # fmt: skip
 
 

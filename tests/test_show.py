@@ -8,14 +8,16 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from optloom.codegen import mathematics
-from optloom.codegen.compiler import Settings, passes_of
+from optloom.codegen import mathematics, recorded
+from optloom.codegen.compiler import Settings, frozen, specialised
 from optloom.codegen.dialects import EVERY
 from optloom.codegen.discovery import discover, targets
-from optloom.codegen.show import memory, names_by_target, open_program, show
+from optloom.codegen.recorded import view_of
+from optloom.codegen.show import memory, names_by_target, show
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 RULES = discover()
@@ -30,6 +32,15 @@ def test_every_rule_is_shown(name: str) -> None:
     assert view.latex.count("{") == view.latex.count("}") and view.latex.count(r"\left") == view.latex.count(r"\right")
     assert [peer.path for peer in view.peers] == [peer.path for peer in RULES[name].peers]
     assert view.bytes_moved["default"] == sum(phase.bytes_moved["default"] for phase in view.phases)
+
+
+@pytest.mark.parametrize("name", ["adam", "muon"])
+def test_what_is_recorded_is_what_is_shown(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    derived = json.loads(json.dumps(asdict(show(RULES[name]))))
+    assert json.loads(json.dumps(asdict(view_of(name, RULES[name])))) == derived
+    monkeypatch.setattr(recorded, "show", lambda rule: "derived")
+    assert view_of(name, RULES[name]) != "derived", "nothing is traced"
+    assert view_of(name, RULES["sgd"]) == "derived", "another rule of that name"
 
 
 def test_the_formula_of_adamax() -> None:
@@ -52,7 +63,7 @@ def test_the_formula_of_adamax() -> None:
 @pytest.mark.parametrize("name", RULES)
 def test_grouping_survives(name: str) -> None:
     """The Unicode formula, with Python's signs, is the same arithmetic as the ASCII one: the same value at a point."""
-    program = dict(passes_of(RULES[name], settings=Settings(stages=())))["specialise"]
+    program = specialised(RULES[name], Settings(stages=()))
     plain, pretty = mathematics.plain_lines(program), mathematics.unicode_lines(program)
     back = {letter: word for word, letter in mathematics.GREEK.items()}
     compared = 0
@@ -72,19 +83,19 @@ def test_grouping_survives(name: str) -> None:
         functions |= {"sign": lambda x: (x > 0) - (x < 0), "exp": math.exp, "tanh": math.tanh}
         assert eval(a, {}, names | functions) == eval(b, {}, names | functions), (a, b)
         compared += 1
-    assert compared or name in ("muon", "lookahead", "sgd", "adafactor", "prodigy")
+    assert compared or name in ("muon", "lookahead", "sgd", "adafactor", "prodigy", "sm3")
 
 
 def test_names_are_those_of_the_generated_code() -> None:
     """What `show` says that users write is in the signature of the generated class."""
     for name, rule in RULES.items():
-        named = names_by_target(open_program(rule))
+        named = names_by_target(frozen(rule))
         for target, suffix in (("pytorch", "py"), ("jax", "py"), ("tensorflow", "py")):
             file = GENERATED / target / f"{name}.{suffix}"
             if not file.exists():
                 continue
             text = file.read_text()
-            for hyper in open_program(rule).hypers:
+            for hyper in frozen(rule).hypers:
                 if hyper.name in named[target]:
                     argument = named[target][hyper.name].partition("[")[0]
                     assert re.search(rf"\b{argument}\b\s*[:=]", text), (name, target, argument)
@@ -103,9 +114,9 @@ def test_names_in_each_ecosystem() -> None:
 
 
 def test_memory_and_bounds() -> None:
-    found = memory(open_program(RULES["adam"]))
+    found = memory(frozen(RULES["adam"]))
     assert found["default"] == 8 and found["amsgrad=True"] == found["gradient_accumulation_steps given"] == 12
-    assert memory(open_program(RULES["sgd"]))["default"] == 0
+    assert memory(frozen(RULES["sgd"]))["default"] == 0
     beta = next(hyper for hyper in show(RULES["adam"]).hyperparameters if hyper.name == "beta_1")
     assert beta.bounds == ((">=", 0), ("<", 1))
 

@@ -9,6 +9,7 @@ import sys
 import tarfile
 import venv
 import zipfile
+from operator import itemgetter
 from pathlib import Path
 
 import pytest
@@ -97,16 +98,26 @@ def test_the_sdist_builds_the_same_wheel(source: Path, wheel: Path, tmp_path: Pa
         assert set(one.namelist()) == set(other.namelist())
 
 
+WITHOUT_SYMPY = "import sys; from optloom.codegen import api, recorded; {code}; print('sympy' in sys.modules)"
+
+
 def test_list(environment: Path, tmp_path: Path) -> None:
     listed, _ = run(environment / "optloom", "list", cwd=tmp_path)
     again, _ = run(environment / "python", "-m", "optloom", "list", cwd=tmp_path)
     assert listed == again
     assert "adamax" in listed
-    imported, _ = run(
-        environment / "python", "-c",
-        "import sys; from optloom.codegen import api; api.catalogue(); print('sympy' in sys.modules)", cwd=tmp_path,
-    )  # fmt: skip
-    assert imported == "False\n"
+    code = WITHOUT_SYMPY.format(code="api.catalogue()")
+    assert run(environment / "python", "-c", code, cwd=tmp_path)[0] == "False\n"
+
+
+def test_show(environment: Path, tmp_path: Path) -> None:
+    """In a second, since what it says was recorded when the files were generated."""
+    shown, seconds = min(
+        (run(environment / "optloom", "show", "adamax", cwd=tmp_path) for _ in range(3)), key=itemgetter(1)
+    )
+    assert "u = max(β₂·u, |g|)" in shown and seconds < 1, seconds
+    code = WITHOUT_SYMPY.format(code="[recorded.view_of(*named) for named in api.rules_named().items()]")
+    assert run(environment / "python", "-c", code, cwd=tmp_path)[0] == "False\n"
 
 
 def test_vendor_add(environment: Path, tmp_path: Path) -> None:

@@ -26,10 +26,9 @@ from optloom.spec.declarations import Peer
 from optloom.spec.rule import Rule
 
 from ..compare import compare
-from ..compiler import DEFAULT, Settings, dialect_of, render, render_kernels
+from ..compiler import DEFAULT, Settings, dialect_of, frozen, render, render_kernels
 from ..discovery import target as load_target
 from ..printing import UnsupportedOperation
-from ..show import open_program
 
 if TYPE_CHECKING:
     from ..conformance.protocol import Array
@@ -102,7 +101,7 @@ def bench(
 
 def _race(rule: type[Rule], name: str, target: str, folder: Path, worker: _Worker, found: Benchmark) -> str:
     """Runs one race and enters what it gave; why there is none, or ""."""
-    if open_program(rule).inputs:
+    if frozen(rule).inputs:
         return "the rule has inputs beside the gradient, which a race does not give"
     try:
         race = _entries(rule, name, target, folder)

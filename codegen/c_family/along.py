@@ -77,7 +77,8 @@ class Shapes:
 @dataclass(frozen=True, slots=True)
 class Along:
     """A function of one `index`: a row, column or matrix. `given`: what it needs beside its operands, (type, name).
-    `lengths`: of the tensor's axes, that it needs. `sums`: along axes, by earlier passes. `terms`: what it adds up."""
+    `lengths`: of the tensor's axes, that it needs. `sums`: along axes, by earlier passes. `reductions`: what it
+    is a term of."""
 
     index: Index
     function: str
@@ -85,9 +86,13 @@ class Along:
     lengths: tuple[str, ...]
     operands: tuple[Operand, ...]
     sums: tuple[str, ...]
-    terms: tuple[str, ...]
+    reductions: tuple[Sum, ...]
     switches: tuple[str, ...]
     lines: tuple[str, ...]
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        return tuple(total.name for total in self.reductions)
 
 
 class MatrixPrinter(ElementPrinter):
@@ -139,7 +144,7 @@ class AlongBuilder:
             index, function, tuple((kind, variable) for variable, kind in types.items() if variable in asked),
             tuple(_lengths(parts)), tuple(self._operands(index, statements, refs)),
             tuple(dict.fromkeys(ref.name for ref in sorted(refs, key=lambda r: r.name) if ref.kind is Kind.SUM)),
-            tuple(total.name for total in placed), self.switches.names(*guards),
+            placed, self.switches.names(*guards),
             Lines(printer, self.switches.constant, self.number).of(_as_results(index, statements), placed),
         )  # fmt: skip
 
@@ -174,12 +179,12 @@ def check_elements(phase: Phase, elements: Iterable[Statement | Sum], shapes: Sh
     for total in along:
         index = shapes.of(total.argument)
         if (index, total.axis) not in (("element", -1), ("element", -2), ("row", -2)):
-            raise UnsupportedOperation(f"a sum along axis {total.axis} of a number for each {index}", "c")
+            raise UnsupportedOperation(f"a reduction along axis {total.axis} of a number for each {index}", "c")
     if any(shapes.of(total.argument) == "element" for total in along):
         if len(along) < len(phase.sums):
-            raise UnsupportedOperation("sums along axes and over tensors in one pass", "c")
-        if any(slots_of.get(ref.name) in LINES for ref in refs) or not shapes.of_matrices.isdisjoint(refs):
-            raise UnsupportedOperation("sums along axes of what depends on rows or columns", "c")
+            raise UnsupportedOperation("reductions along axes and over tensors in one pass", "c")
+        if not shapes.of_matrices.isdisjoint(refs):
+            raise UnsupportedOperation("reductions along axes of what depends on matrices", "c")
 
 
 def _guard(guard: Guard) -> Guard:

@@ -58,9 +58,10 @@ class Pass:
         return self.sums + self.row_sums + self.column_sums
 
     @property
-    def terms_along(self) -> tuple[str, ...]:
-        """The sums along axes that the pass makes, of elements and of rows."""
-        return (*self.row_sums, *self.column_sums, *(name for each in self.along for name in each.terms))
+    def along_axes(self) -> tuple[Sum, ...]:
+        """The reductions along axes that the pass makes, of elements and of rows."""
+        own = (total for total in self.reductions if total.over == "axis")
+        return (*own, *(total for each in self.along for total in each.reductions))
 
     @property
     def is_tiled(self) -> bool:

@@ -69,9 +69,11 @@ def _context(program: Program, dialect: Dialect, prefix: str) -> dict[str, Any]:
     passes = PassBuilder(program, switches, dialect, helpers)
     start, every_call, updates = passes.start(), passes.every_call(), passes.updates()
     sums = tuple(name for update in updates for name in update.sums)
-    terms = sums + tuple(dict.fromkeys(name for update in updates for name in update.terms_along))
+    terms = sums + tuple(dict.fromkeys(each.name for update in updates for each in update.along_axes))
     lengths = LENGTHS if _asks_for_axes(program, switches) else ()
     reductions = tuple(total for update in updates for total in update.reductions)
+    largest = {each.name for update in updates for each in update.along_axes if each.to == "largest"}
+    helpers |= {"maximum"} if largest else set()
     scalar_helpers: set[str] = set()
     computed = scalars(program, switches, dialect, scalar_helpers)
     of_rows = dict.fromkeys(field for update in updates if update.per_row for field in update.per_row.fields)
@@ -94,6 +96,8 @@ def _context(program: Program, dialect: Dialect, prefix: str) -> dict[str, Any]:
         "passes": tuple(each for each in (start, every_call, *updates) if each),
         "last": next(update for update in reversed(updates) if update.lines),
         "sums": sums, "totals": tuple(name for update in updates for name in update.totals), "note": _note,
+        "largest": largest,
+        "folds": {s.to: s.name for update in updates for s in update.reductions if s.name in update.row_sums},
         "terms": terms, "lengths": lengths, **Scratch(updates).context(),
     }  # fmt: skip
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,12 +23,11 @@ def add_to(app: typer.Typer) -> None:
 
 def show_rule(rule: OneRule, latex: Latex = False, as_json: Json = False) -> None:
     """Show a rule: formula, hyperparameters and their names in each framework, slots, memory, bytes, peers."""
-    gc.disable()  # Importing SymPy makes no garbage; looking for it takes a fifth of the time.
     from .. import api
-    from ..show import show
+    from ..recorded import view_of
 
-    for found in api.rules_named([rule]).values():
-        view = show(found)
+    for name, found in api.rules_named([rule]).items():
+        view = view_of(name, found)
         if as_json:
             print_json(view)
         elif latex:

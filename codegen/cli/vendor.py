@@ -66,13 +66,16 @@ def add(
 
 def diff(rules: Vendored = None, as_json: Json = False, project: Project = None) -> None:
     """Show your own edits, and what changed upstream, each as a diff from the text as it was generated."""
-    from ..vendor import examine
+    from ..vendor import Problem, examine
 
     standings = examine(rules or (), project)
     if as_json:
         print_json(standings)
         return
     console_ = console()
+    for standing in standings:
+        if Problem.MISSING in standing.problems:
+            console_.print(f"missing    {standing.path}", style="yellow", markup=False)
     for heading, diffs in (
         ("your edits", [standing.edits for standing in standings]),
         ("changes upstream", [standing.upstream for standing in standings]),

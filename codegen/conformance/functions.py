@@ -117,6 +117,11 @@ def _total(x: Exact, over: str = "tensor", axis: int | None = None) -> Exact:
     return Exact(x.engine, [reductions.join(x.engine.arithmetic, parts)])
 
 
+def _largest(x: Exact, axis: int) -> Exact:
+    x.engine.features.add("axis")
+    return x.map(lambda _, part: reductions.largest(part, axis) if _has(part, axis) else None)
+
+
 def _has(part: Part, axis: int) -> bool:
     """The first axis is the batch of calls."""
     return -part.ndim < axis < part.ndim - 1
@@ -184,6 +189,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "choose": _choose,
     "total": _total,
     "mean": _mean,
+    "largest": _largest,
     "norm": _norm,
     "matmul": _matmul,
     "transpose": _transpose,

@@ -1,4 +1,6 @@
-"""Sums and matrix products over Parts. The first axis of every Part is the batch of calls; it is never reduced.
+"""Sums, largest numbers and matrix products over Parts.
+
+The first axis of every Part is the batch of calls; it is never reduced.
 
 Bounds. A sum of n numbers in a tree, in blocks, or in an accumulator of twice the digits is off by at most
 u·(1 + log2 n)·sum|x|, and so, with the probability of 1 - 2·exp(-log2(n)²/2), is a plain running sum of a few hundred
@@ -23,6 +25,24 @@ def total(arithmetic: Arithmetic, a: Part, axis: int | None = None) -> Part:
     if axis is None:
         return _summed(arithmetic, a.reshaped((a.near.shape[0], -1)) if a.near.size else _one_zero(a), 1, False)
     return _summed(arithmetic, a, axis if axis < 0 else axis + 1, True)
+
+
+def largest(a: Part, axis: int) -> Part:
+    """The greatest along one of the axes but the first (kept with length 1); NaN if any is. It does not round."""
+    axis = axis if axis < 0 else axis + 1
+    if not a.near.shape[axis]:
+        a = a.each(lambda array: np.zeros((*array.shape[:axis], 1, *array.shape[axis:][1:]), array.dtype))
+        a = Part(a.value, a.near - np.inf, a.error, a.flags)
+    near = a.near.max(axis=axis, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        up = (a.near + a.error).max(axis=axis, keepdims=True) - near
+        down = near - (a.near - a.error).max(axis=axis, keepdims=True)
+    unknown = np.where(np.isinf(a.error).any(axis=axis, keepdims=True), np.inf, 0)
+    error = np.where(np.isfinite(near), np.maximum(up, down), unknown)
+    flags: Flags = np.bitwise_or.reduce(a.flags, axis=axis, keepdims=True)
+    least = np.where(np.isneginf(a.near), -np.inf, a.value)
+    value = np.where(np.isfinite(near), least.max(axis=axis, keepdims=True), ZERO if a.value.dtype == object else 0)
+    return Part(value, near, error, flags)
 
 
 def join(arithmetic: Arithmetic, parts: list[Part]) -> Part:

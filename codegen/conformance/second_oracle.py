@@ -103,7 +103,7 @@ class _Evaluation:
                 return [self.value(branch, [i])[0] for branch, i in zip(branches, alive, strict=True)]
         columns = [self.value(argument, alive) for argument in tree.args]
         match tree:
-            case Call() if tree.function in ("total", "mean", "norm", "length"):
+            case Call() if tree.function in ("total", "mean", "norm", "largest", "length"):
                 return _reduced(tree, columns[0])
             case Call():
                 return [FUNCTIONS[tree.function](*row) for row in zip(*columns, strict=True)]
@@ -118,6 +118,8 @@ class _Evaluation:
 
 def _reduced(call: Call, values: list[Any]) -> list[Any]:
     over, axis = call.settings.get("over", "tensor"), call.settings.get("axis")
+    if call.function == "largest":
+        return [np.max(value, axis=axis, keepdims=True) for value in values]
     if axis is not None:
         lengths = [np.shape(value)[axis] for value in values]
         sums = [np.sum(value, axis=axis, keepdims=True) for value in values]

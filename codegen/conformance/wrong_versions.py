@@ -13,7 +13,7 @@ from fractions import Fraction
 
 from optloom.spec.rule import Rule
 
-from ..compiler import Settings, compile_rule, passes_of
+from ..compiler import Settings, compile_rule, frozen, specialised
 from ..dialects import named_by
 from ..ir.nodes import (
     ONE,
@@ -133,13 +133,13 @@ def scaled_versions(rule: type[Rule], units: int = 16) -> Iterator[WrongVersion]
 
 def _settings(rule: type[Rule]) -> Settings:
     """Every convention of a peer's is an argument; those that no peer asks for are reached by nobody."""
-    program = passes_of(rule)[0][1]
+    program = frozen(rule)
     return Settings(conventions=frozenset().union(*(named_by(program, peer) for peer in rule.peers)))
 
 
 def _open(rule: type[Rule]) -> Program:
     """The program as traced, but for conventions that nobody asks for."""
-    return dict(passes_of(rule, settings=_settings(rule)))["specialise"]
+    return specialised(rule, _settings(rule))
 
 
 def tried(rule: type[Rule], name: str, versions: Iterator[WrongVersion]) -> Caught:
@@ -230,6 +230,8 @@ def _changed(program: Program, region: int, statement: int, node: Expression) ->
             yield Choose(guard, other, chosen)
         case Reduce(argument, over):
             yield argument
+            if node.to != "sum":
+                yield replace(node, to="sum")
             if over != "axis":
                 yield replace(node, over="tensors" if over == "tensor" else "tensor")
         case Op(fn, arguments):

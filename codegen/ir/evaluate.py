@@ -121,6 +121,8 @@ class Run:
             case Op(fn, arguments):
                 columns = [self._value(argument, alive) for argument in arguments]
                 return [OPERATIONS[fn](*values) for values in zip(*columns, strict=True)]
+            case Reduce(argument, _, axis, "largest"):
+                return [np.max(value, axis=axis, keepdims=True) for value in self._value(argument, alive)]
             case Reduce(argument, over, axis):
                 values = self._value(argument, alive)
                 if over == "tensors":

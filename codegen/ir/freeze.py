@@ -152,6 +152,8 @@ def _call(call: Call, go: object) -> Expression:
     settings = call.settings
     if name == "choose":
         return Choose(settings["guard"], *arguments)
+    if name == "largest":
+        return Reduce(arguments[0], "axis", settings["axis"], "largest")
     if name in ("total", "mean", "norm", "length"):
         over: nodes.Scope = "axis" if "axis" in settings else settings["over"]
         axis = settings.get("axis", 0)

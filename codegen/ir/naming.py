@@ -38,7 +38,7 @@ def descriptive_name(node: Expression) -> str:
             condition = "".join(c if c.isalnum() else "_" for c in describe(guard))
             return f"{descriptive_name(chosen)}_if_{condition}"
         case Reduce(argument):
-            return f"sum_of_{descriptive_name(argument)}"
+            return f"{node.to}_of_{descriptive_name(argument)}"
         case Length(argument):
             return f"length_of_{descriptive_name(argument)}"
 

@@ -119,13 +119,18 @@ class Choose:
     other: Expression
 
 
+Reduced: TypeAlias = OneOf["sum", "largest"]
+
+
 @dataclass(frozen=True, slots=True)
 class Reduce:
-    """A sum, over one tensor, over all, or along an axis (kept with length 1). Its tree is fixed: see `reductions`."""
+    """A sum, over one tensor, over all, or along an axis (kept with length 1): its tree is fixed, see `reductions`.
+    Or, along an axis, the largest number: NaN if any is."""
 
     argument: Expression
     over: OneOf["tensor", "tensors", "axis"]
     axis: int = 0
+    to: Reduced = "sum"
 
 
 @dataclass(frozen=True, slots=True)

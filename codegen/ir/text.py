@@ -43,7 +43,8 @@ class TextPrinter(Printer):
         return describe(guard)
 
     def reduction(self, node: Reduce) -> str:
-        return f"total({self.print(node.argument)}, over={node.over}{f' {node.axis}' if node.over == 'axis' else ''})"
+        name = "total" if node.to == "sum" else node.to
+        return f"{name}({self.print(node.argument)}, over={node.over}{f' {node.axis}' if node.over == 'axis' else ''})"
 
     def length(self, node: Length) -> str:
         return f"length({self.print(node.argument)}, over={node.over}{f' {node.axis}' if node.over == 'axis' else ''})"

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from optloom.spec.rule import Rule
 
+from ..compiler import frozen
 from ..discovery import discover
 from ..ir.nodes import Program
-from ..show import open_program
 from ..trajectories import generated_class
 
 Point = NDArray[np.float64]
@@ -103,7 +103,7 @@ LANDSCAPES = (
 
 def tuned(rule: type[Rule], landscape: Landscape) -> Run:
     """The best of the budget's runs. Raises ValueError where the rule takes no vector of two numbers."""
-    made, program = generated_class(rule), open_program(rule)
+    made, program = generated_class(rule), frozen(rule)
     has_rate = any(hyper.name == RATE for hyper in program.hypers)
     runs = [
         Run(rule.__name__, rate, [_path(made, program, {RATE: rate} if rate else {}, landscape, s) for s in SEEDS])

@@ -67,7 +67,10 @@ class MathmlPrinter(FormulaPrinter):
         return super().operation(fn, arguments)
 
     def raised(self, base: Expression, exponent: str) -> str:
-        return f"<msup>{row(self.at(base, Precedence.ATOM))}{row(exponent)}</msup>"
+        text = self.at(base, Precedence.ATOM)
+        if isinstance(base, Ref) and text.startswith("<msub>"):
+            return f"<msubsup>{text.removeprefix('<msub>').removesuffix('</msub>')}{row(exponent)}</msubsup>"
+        return f"<msup>{row(text)}{row(exponent)}</msup>"
 
     def literal(self, value: Fraction) -> str:
         mantissa, e, exponent = super().literal(value).partition("e")
@@ -87,7 +90,8 @@ class MathmlPrinter(FormulaPrinter):
 
     def reduction(self, node: Reduce) -> str:
         inside = self.at(node.argument, Precedence.PRODUCT)
-        return row(f"<munder><mo>∑</mo><mtext>{_over(node)}</mtext></munder>{inside}")
+        sign = "∑" if node.to == "sum" else "max"
+        return row(f"<munder><mo>{sign}</mo><mtext>{_over(node)}</mtext></munder>{inside}")
 
     def length(self, node: Length) -> str:
         return row(f"<msub><mi>size</mi><mtext>{_over(node)}</mtext></msub>{fenced(self.print(node.argument))}")
@@ -125,7 +129,7 @@ def fenced(text: str, left: str = "(", right: str = ")") -> str:
 
 
 def cases(value: str, condition: str, other: str) -> str:
-    lines = (value, f"<mtext>if </mtext>{condition}"), (other, "<mtext>otherwise</mtext>")
+    lines = (value, f"<mtext>if&#160;</mtext>{condition}"), (other, "<mtext>otherwise</mtext>")
     cells = "".join(f"<mtr><mtd>{row(a)}</mtd><mtd>{row(b)}</mtd></mtr>" for a, b in lines)
     return row(f'<mo fence="true" stretchy="true">{{</mo><mtable class="cases">{cells}</mtable>')
 

@@ -8,7 +8,7 @@ from html import escape
 from optloom.spec.rule import Rule
 
 from ..compare import Comparison, compare
-from ..compiler import Settings, passes_of
+from ..compiler import Settings, specialised
 from ..discovery import target_names
 from ..show import HyperView, OptionView, PeerView, RuleView, show
 from . import mathml
@@ -25,7 +25,7 @@ def page(rule: type[Rule], measured: Measured, figure: str = "", missing: Mappin
     Raises SpecError for a rule that is wrong.
     """
     view, comparison = show(rule), compare(rule)
-    formula = dict(passes_of(rule, settings=Settings(stages=())))["specialise"]
+    formula = specialised(rule, Settings(stages=()))
     title, _, rest = view.doc.partition("\n")
     parts = [
         f"# {view.rule}",
@@ -69,7 +69,8 @@ def _hyperparameters(view: RuleView) -> Iterator[str]:
     rows = []
     for one in shown:
         if isinstance(one, HyperView):
-            limits = ", ".join(f"{sign} {bound:g}" for sign, bound in one.bounds) + (", integer" * one.integer)
+            limits = ", ".join(f"{sign}\N{NO-BREAK SPACE}{bound:g}" for sign, bound in one.bounds)
+            limits += ", integer" * one.integer
             default = "None" if one.default is None else f"{one.default:g}"
         else:
             limits, default = " or ".join(f"`{choice}`" for choice in one.choices), str(one.default)

@@ -74,7 +74,10 @@ def plane(rule: type[Rule]) -> str:
     from .landscapes import LANDSCAPES, RATES, STEPS, beside, tuned
 
     try:
-        rows = [(landscape, [tuned(rule, landscape), *beside(landscape)]) for landscape in LANDSCAPES]
+        rows = [
+            (landscape, [tuned(rule, landscape), *(run for run in beside(landscape) if run.rule != rule.__name__)])
+            for landscape in LANDSCAPES
+        ]
     except ValueError as error:
         return f"It does not take a vector of two numbers: {escape(str(error))}."
     marks = [

@@ -8,8 +8,9 @@ from typing import Any
 import optloom.codegen.targets
 from optloom.spec.rule import Rule
 
+from ..compiler import frozen
 from ..discovery import target, target_names
-from ..show import names_by_target, open_program
+from ..show import names_by_target
 from ..target import Templates, names_in
 
 FILE = "usage.py.jinja"
@@ -21,7 +22,7 @@ def usages(rule: type[Rule], module: str) -> dict[str, str]:
 
     The optimizer is imported from a folder `optim`, its file is called `module`.
     """
-    program = open_program(rule)
+    program = frozen(rule)
     if program.inputs:
         return {}
     found = {}
@@ -33,7 +34,7 @@ def usages(rule: type[Rule], module: str) -> dict[str, str]:
 
 
 def _context(rule: type[Rule], module: str, target_name: str) -> dict[str, Any]:
-    program = open_program(rule)
+    program = frozen(rule)
     names = names_by_target(program).get(target_name) or names_in(target(target_name), program)
     rate = next((hyper for hyper in program.hypers if hyper.name == RATE), None)
     ecosystem = target(target_name).ecosystem

@@ -73,9 +73,9 @@ class _Fission:
             if not isinstance(node, Reduce) or node.over not in self.cuts:
                 return node
             owner = statement.name if isinstance(statement, Let) else statement.slot
-            name = unique(f"{owner}_sum", self.taken)
+            name = unique(f"{owner}_{node.to}", self.taken)
             self.owners[name] = index
-            self.sums[name] = (Sum(name, node.argument, node.over, node.axis, statement.guard), -1)
+            self.sums[name] = (Sum(name, node.argument, node.over, node.axis, statement.guard, to=node.to), -1)
             return Ref(Kind.SUM, name)
 
         return replace(statement, value=name_sum(statement.value))

@@ -50,7 +50,7 @@ class _Hoisting:
 
     def run(self) -> Region:
         self.rates: Environment = environment(self.program, self.region)
-        self.per_tensor: dict[Expression, Ref] = {}
+        self.per_tensor: dict[Expression, int] = {}
         self.taken |= {statement.name for statement in self.region.statements if isinstance(statement, Let)}
         self.taken |= {slot.name for slot in self.program.slots} | {"w", "g", "t"}
         self.rounded: set[str] = set()
@@ -115,15 +115,17 @@ class _Hoisting:
             **self.rates,
             **{(Kind.SCALAR, s.name): Rate.STEP for s in self.scalars.values() if isinstance(s, Let)},
         }
-        rates |= {(Kind.LET, ref.name): Rate.STEP | Rate.TENSOR for ref in self.per_tensor.values()}
+        rates |= {(Kind.LET, self.statements[i].defines): Rate.STEP | Rate.TENSOR for i in self.per_tensor.values()}
         rate = rate_of(node, rates)
         if rate.is_scalar or not rate.is_per_tensor:
             return node
-        if node not in self.per_tensor:
-            name = unique(descriptive_name(node), self.taken)
-            self.statements.append(Let(name, node, guard))
-            self.per_tensor[node] = Ref(Kind.LET, name)
-        return self.per_tensor[node]
+        at = self.per_tensor.setdefault(node, len(self.statements))
+        if at == len(self.statements):
+            self.statements.append(Let(unique(descriptive_name(node), self.taken), node, guard))
+        else:
+            known = self.statements[at]
+            self.statements[at] = replace(known, guard=_common(known.guard, guard))
+        return Ref(Kind.LET, self.statements[at].defines)
 
 
 def without_axes(guard: Guard) -> Guard:

@@ -1,6 +1,7 @@
 """specialise: options, hyperparameters and stages that are fixed are put in, and what is then dead is dropped.
 
-Precondition: a frozen program. Without anything fixed, it returns the program as it is.
+Precondition: a frozen program. Without anything fixed, it returns the program as it is. A peer whose dialect is fixed
+differs no more in what the dialect says.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from optloom.spec.declarations import Peer
 from optloom.spec.guards import ALWAYS, Atom, Flag, Given, Guard, Is, simplify
 
 from ..ir.nodes import Choose, Expression, Let, Program, Ref, Region, map_expressions, references, transform
@@ -50,7 +52,19 @@ def specialise(
         options=tuple(option for option in program.options if option.name not in options),
         hypers=tuple(hyper for hyper in program.hypers if hyper.name not in gone),
         slots=tuple(replace(slot, when=when) for slot, when in slots if when is not None),
+        peers=tuple(_in_dialect(peer, before, options) for peer in program.peers),
     )
+
+
+def _in_dialect(peer: Peer, program: Program, options: Mapping[str, bool | str]) -> Peer:
+    """`peer`: where its dialect is bound, what still differs is what it computes otherwise."""
+    declared = {option.name for option in program.options}
+    bound = all(options.get(name) == value for name, value in peer.dialect.items() if name in declared)
+    if not (peer.dialect and bound):
+        return peer
+    known = declared | {hyper.name for hyper in program.hypers}
+    parts = {part: text for part, text in peer.otherwise.items() if part == "step" or part in known}
+    return replace(peer, differs=tuple(text if part == "step" else f"{part}: {text}" for part, text in parts.items()))
 
 
 def _read(regions: tuple[Region, ...]) -> frozenset[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from optloom.spec.guards import ALWAYS, Atom, Flag, Given, Guard, HasAxes, Is, evaluate
 
-from ..ir.nodes import Choose, Expression, Length, Let, Program, Ref, Scope, Statement, Store, children
+from ..ir.nodes import Choose, Expression, Length, Let, Program, Reduced, Ref, Scope, Statement, Store, children
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,7 @@ class Sum:
     axis: int
     guard: Guard
     position: int = 0
+    to: Reduced = "sum"
 
 
 @dataclass(frozen=True, slots=True)

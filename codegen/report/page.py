@@ -39,13 +39,24 @@ def html(run: Conformance) -> str:
     return text
 
 
+class _Once:
+    """Values, each of them once: a call gives the place of one."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+        self._places: dict[str, int] = {}
+
+    def __call__(self, value: Any) -> int:
+        place = self._places.setdefault(json.dumps(value, allow_nan=False), len(self.values))
+        if place == len(self.values):
+            self.values.append(value)
+        return place
+
+
 def _data(run: Conformance) -> dict[str, Any]:
-    """What the script reads: cells as rows, with long texts once each in a list."""
-    texts: dict[str, int] = {}
-
-    def text(value: Any) -> int:
-        return texts.setdefault(value if isinstance(value, str) else json.dumps(value, allow_nan=False), len(texts))
-
+    """What the script reads: cells as rows; of what many share, their place in a list."""
+    text, histogram, worst = _Once(), _Once(), _Once()
+    rows = [_row(run, cell, text, histogram, worst) for cell in run.cells]
     return {
         "passed": run.passed,
         "corpus": run.corpus,
@@ -56,27 +67,29 @@ def _data(run: Conformance) -> dict[str, Any]:
         "targets": run.targets,
         "missing": dict(run.missing),
         "stale": list(run.stale),
-        "cells": [_row(run, cell, text) for cell in run.cells],
-        "texts": list(texts),
+        "cells": rows,
+        "texts": text.values,
+        "histograms": histogram.values,
+        "worst": worst.values,
     }
 
 
-def _row(run: Conformance, cell: Cell, text: Any) -> list[Any]:
+def _row(run: Conformance, cell: Cell, text: _Once, histogram: _Once, worst: _Once) -> list[Any]:
     note = "\n".join([cell.note, *cell.complaints]).strip()
     names = (cell.rule, cell.variant, cell.target, cell.mode, cell.numerics, cell.dtype, cell.part, cell.kind)
     ratio = round(cell.ratio, 4) if math.isfinite(cell.ratio) else -1
     return [
         *map(text, names), ratio, cell.median_error, cell.median_bound, cell.elements, text(note),
-        text(run.command(cell)), [[int(k), n] for k, n in cell.histogram.items()],
-        None if cell.worst is None else _worst(cell.worst, text),
+        text(run.command(cell)), histogram([[int(k), n] for k, n in cell.histogram.items()]),
+        None if cell.worst is None else worst(_worst(cell.worst, text)),
     ]  # fmt: skip
 
 
-def _worst(worst: Mapping[str, Any], text: Any) -> list[Any]:
+def _worst(worst: Mapping[str, Any], text: _Once) -> list[Any]:
     """In the order in which the script reads them."""
     settings = {**worst.get("hyperparameters", {}), **worst.get("options", {})}
     return [
         text(worst["element"]), text(worst["output"]), worst["step"], worst["actual"], worst["expected"],
         worst.get("bound"), text(worst.get("part", "")), text(worst.get("numbers", "")), worst.get("inputs", {}),
-        text(worst.get("shape", [])), worst.get("index", []), text(settings),
+        worst.get("shape", []), worst.get("index", []), text(settings),
     ]  # fmt: skip

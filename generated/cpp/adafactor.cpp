@@ -1051,8 +1051,8 @@ int step(int64_t options, int64_t rows, AdafactorRow *row, int64_t tensors, cons
             const AdafactorTensor &x = tensor[blocks[i].tensor];
             const Scalars<C> &k = scalars[x.row];
             if (i + 1 < blocks.size() && blocks[i + 1].begin == 0) fetch(tensor[blocks[i + 1].tensor]);
-            if (x.matrices) continue;
             if (!k.is_update) continue;
+            if (x.matrices) continue;
             const auto n = per_tensor_2<C>(k, tensor_sums[blocks[i].tensor].sum);
             update_2_block<false, T, G, L>(k, n, x, blocks[i], scale);
         }

@@ -849,7 +849,7 @@ __device__ inline void fold_lanes(const Float64 (&lane)[rows_at_once], int rows,
     for (int row = 0; row < rows_at_once; ++row) lanes_of[row][threadIdx.x] = lane[row];
     __syncthreads();
     for (int half = axis_lanes / 2; half; half /= 2) {
-        if (half >= columns) continue;  // the upper half is zeros
+        if (half >= columns) continue;  // of the upper half nothing is set
         for (int i = threadIdx.x; i < rows_at_once * half; i += blockDim.x) {
             Float64 *const lanes_of_row = lanes_of[i / half];
             lanes_of_row[i % half] = lanes_of_row[i % half] + lanes_of_row[i % half + half];
@@ -1188,13 +1188,13 @@ template <bool at_least_2_axes, typename Table> __device__ inline void update_2_
     if (state.is_skipped()) return;
     const Chunk chunk = table.chunk(blockIdx.x);
     const AdafactorTensor x = table.at(chunk.tensor);
-    if (x.matrices) return;
-    Float64 term[sums];
     const Scalars<C> k = state.scalars[x.row];
     if (gradient_accumulation_steps && !k.is_update) return;
     const C scale = state.scale();
     const PerTensor2<C> n = state.per_tensor_2[chunk.tensor];
     const int packs = is_aligned(x) ? chunk.size / pack_size : 0;
+    if (x.matrices) return;
+    Float64 term[sums];
 #pragma unroll 1
     for (int i = threadIdx.x; i < packs; i += blockDim.x)
         update_2_elements<at_least_2_axes, pack_size>(k, n, x, chunk.begin + i * pack_size, scale, term);
@@ -1234,7 +1234,7 @@ template <bool at_least_2_axes, typename Table> __device__ inline void update_2_
 #pragma unroll 1
             for (int64 column = threadIdx.x; column < x.columns; column += axis_lanes) {
                 double *const c_sum_ = x.scratch + place_of_c_sum(x) + tile * x.columns + column;
-                Float64 c_sum_of_tile(above ? *c_sum_ : 0);
+                Float64 c_sum_of_tile = above ? Float64(*c_sum_) : Float64(0);
 #pragma unroll
                 for (int row = 0; row < rows_at_once; ++row) {
                     if (above + row >= rows) continue;
@@ -1297,7 +1297,7 @@ template <typename Table> __device__ inline void update_3_lines(const Table &tab
         }
         __syncthreads();
         if (threadIdx.x == 0) {
-            Float64 level_sum_of_tile(0);
+            Float64 level_sum_of_tile = Float64(0);
             for (int row = 0; row < rows; ++row) level_sum_of_tile = level_sum_of_tile + row_terms[0][row];
             x.scratch[place_of_level_sum(x) + tile] = level_sum_of_tile.x;
         }
@@ -1306,7 +1306,7 @@ template <typename Table> __device__ inline void update_3_lines(const Table &tab
         const int64 number = tile % tiles, end = x.columns * (number + 1) / tiles;
         for (int64 i = x.columns * number / tiles + threadIdx.x; i < end; i += blockDim.x) {
             const int64 column = matrix * x.columns + i;
-            Float64 c_sum(0);
+            Float64 c_sum = Float64(0);
             for (int64 j = 0; j < tiles; ++j)
                 c_sum = c_sum + Float64(x.scratch[place_of_c_sum(x) + (matrix * tiles + j) * x.columns + i]);
             C c = load(c_[column]);
@@ -1381,7 +1381,7 @@ template <typename Table> __device__ inline void update_4_matrices(const Table &
     if (gradient_accumulation_steps && !k.is_update) return;
     const int64 tiles = tiles_of(x);
     for (int64 matrix = threadIdx.x; matrix < x.matrices; matrix += blockDim.x) {
-        Float64 level_sum(0);
+        Float64 level_sum = Float64(0);
         for (int64 i = 0; i < tiles; ++i)
             level_sum = level_sum + Float64(x.scratch[place_of_level_sum(x) + matrix * tiles + i]);
         C level(0);

@@ -268,7 +268,7 @@ class Adafactor:
         k: SimpleNamespace,
     ) -> None:
         """What the tensors add to sums over all of them."""
-        if not parameter.size:  # a mean of no numbers must not be kept
+        if not parameter.size:  # what no numbers give must not be kept
             return
         g = gradient.astype(dtype, copy=False)
         if self.loss_scale_factor is not None:
@@ -288,7 +288,7 @@ class Adafactor:
         k: SimpleNamespace,
     ) -> None:
         """The formula."""
-        if not parameter.size:  # a mean of no numbers must not be kept
+        if not parameter.size:  # what no numbers give must not be kept
             return
         w = parameter.astype(dtype, copy=False)
         g = gradient.astype(dtype, copy=False)

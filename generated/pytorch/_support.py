@@ -60,6 +60,7 @@ class Optimizer(torch.optim.Optimizer):
     _dialect: ClassVar[
         Mapping[str, Any]
     ] = {}  # the options under which the formula is the torch.optim peer's
+    _machine_epsilon: ClassVar[tuple[Any, ...]] = ()  # (key, place) of what the peer takes None for
     _every: ClassVar[str] = ""  # the hyperparameter that says how many calls make one update
     _of_optimizer: ClassVar[tuple[str, ...]] = ()  # what groups may not differ in
     _whole_under: ClassVar[tuple[str, ...]] = ()  # what changes all rows, so that no update is lazy
@@ -961,6 +962,9 @@ class Tensors:
     def sum(self, axis: int, keepdim: bool) -> "Tensors":
         return self.map(lambda x: x.sum(axis, keepdim=keepdim))
 
+    def amax(self, axis: int, keepdim: bool) -> "Tensors":
+        return self.map(lambda x: x.amax(axis, keepdim=keepdim))
+
     @property
     def mT(self) -> "Tensors":
         return self.map(lambda x: x.mT)
@@ -1182,7 +1186,7 @@ def loading(optimizer: Optimizer) -> Iterator[None]:
     def before(_: torch.optim.Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
         groups = []
         for own, saved in zip(optimizer.param_groups, state_dict["param_groups"], strict=False):
-            groups.append(_completed(optimizer, own, saved))
+            groups.append(_completed(optimizer, own, _numbered(optimizer, own, saved)))
             for w, key in zip(own["params"], saved["params"], strict=False):
                 if state := state_dict["state"].get(key):
                     loaded[w] = _fitting(optimizer, key, w, state, groups[-1], is_peers(optimizer, saved))
@@ -1222,6 +1226,29 @@ def _completed(optimizer: Optimizer, own: Mapping[str, Any], saved: Mapping[str,
         raise ValueError("the saved weight_decay adds to the gradient, which this optimizer does not do")
     optimizer._checked(group)
     return group
+
+
+def _numbered(optimizer: Optimizer, own: Mapping[str, Any], saved: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A saved group with numbers where the peer has None for the machine epsilon of a parameter's dtype.
+
+    Raises ValueError if the parameters' dtypes differ: no one number is meant then.
+    """
+    numbers = dict(saved)
+    for key, place in optimizer._machine_epsilon:
+        value = numbers[key] if place is None else numbers[key][place]
+        if value is not None:
+            continue
+        dtypes = {w.dtype for w in own["params"]}
+        if len(dtypes) > 1:
+            listed = ", ".join(sorted(map(str, dtypes)))
+            raise ValueError(
+                f"the saved {key} is None, which is another number for each of {listed}: one group each"
+            )
+        epsilon = torch.finfo(dtypes.pop() if dtypes else torch.get_default_dtype()).eps
+        numbers[key] = (
+            epsilon if place is None else (*numbers[key][:place], epsilon, *numbers[key][place + 1 :])
+        )
+    return numbers
 
 
 def _fitting(

@@ -296,6 +296,7 @@ class Adafactor(_support.Optimizer):
     _asks_for_axes = True
     _not_lazy = "`r` is not of the parameter's shape"
     _dialect: ClassVar[dict[str, Any]] = {"epsilon_as_floor": True}
+    _machine_epsilon = (("eps", 0),)
     _every = "gradient_accumulation_steps"
     _of_optimizer = (
         "use_ema",

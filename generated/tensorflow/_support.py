@@ -9,6 +9,7 @@ Hyperparameters that are checked when they are set, gradients that are checked a
 from __future__ import annotations
 
 import functools
+import importlib.util
 import inspect
 import math
 import numbers
@@ -225,6 +226,26 @@ class Sparse(Hyperparameter):
         return optimizer.sparse != "dense" and not self.never_lazy and not whole
 
 
+class Fused(Hyperparameter):
+    """Whether a step runs by kernels: True, False, or None for where they were built before."""
+
+    def checked(self, value: object) -> object:
+        if not (value is None or isinstance(value, bool)):
+            raise ValueError(f"`fused` must be one of (True, False) or None. Received: fused={value!r}")
+        if value and fused_steps() is None:
+            raise ValueError(
+                "fused=True needs the files _fused.py, _kernels.py and _update.cpp beside this module"
+            )
+        return value
+
+
+@functools.cache
+def fused_steps() -> Any:
+    """The module that runs fused kernels; None if it is not beside this one."""
+    name = f"{__package__}._fused" if __package__ else "_fused"
+    return importlib.import_module(name) if importlib.util.find_spec(name) else None
+
+
 class Later(Hyperparameter):
     """An argument of Keras's base class that has no effect here yet, so that it cannot be set."""
 
@@ -426,6 +447,7 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
 
     learning_rate = LearningRate()
     sparse = Sparse()
+    fused = Fused()
     weight_decay = Later(None)
     clipnorm = Later(None)
     clipvalue = Later(None)
@@ -436,7 +458,9 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
     loss_scale_factor = Later(None)
     gradient_accumulation_steps = Later(None)
 
-    def __init__(self, learning_rate: Scalar, sparse: str | None = None, **arguments: Any) -> None:
+    def __init__(
+        self, learning_rate: Scalar, sparse: str | None = None, fused: bool | None = None, **arguments: Any
+    ) -> None:
         is_number = isinstance(learning_rate, float)
         if is_number or callable(learning_rate):
             learning_rate = type(self).learning_rate.checked(learning_rate)
@@ -457,6 +481,7 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             self._learning_rate = learning_rate
         self._shared = _OncePerStep()
         self.sparse = sparse
+        self.fused = fused
         type(self).sparse.is_lazy(self)
 
     def _check_arguments(self, arguments: Mapping[str, object]) -> None:
@@ -733,6 +758,9 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             for name, of_devices in zip(self._inputs_of("scalar"), numbers, strict=True):
                 value, *_ = strategy.experimental_local_results(of_devices)
                 self._shared.get(("input", name), functools.partial(float64, value))
+            kernels = None if self.fused is False else fused_steps()
+            if kernels and kernels.step(self, strategy.num_replicas_in_sync, variables, *per_variable):
+                return
             learning_rate = self.learning_rate
             of_dtypes = {
                 id(k): k for k in (self._once_per_step(learning_rate, variable) for variable in variables)
@@ -856,11 +884,12 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         Raises:
             ValueError: the optimizer is not built, or two variables have the same path.
         """
-        state = {"iterations": np.asarray(int(self._iterations), "int64")}
+        calls = read(self._iterations).numpy()
+        state = {"iterations": np.asarray(calls, "int64")}
         for path in self._paths():
-            state[f"updates/{path}"] = np.asarray(int(self.iterations), "int64")
+            state[f"updates/{path}"] = np.asarray(calls // (self.gradient_accumulation_steps or 1), "int64")
         return state | {
-            key: np.array(variables[0].numpy()) for key, (variables, _) in self._places({}).items()
+            key: np.array(read(variables[0]).numpy()) for key, (variables, _) in self._places({}).items()
         }
 
     def import_state(

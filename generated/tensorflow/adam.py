@@ -48,6 +48,7 @@ class Adam(_support.Optimizer):
         ema_overwrite_frequency: updates after which the average overwrites the weights; None for never.
         use_ema: keep a moving average of the weights.
         sparse: "lazy" updates only the rows that an IndexedSlices names, "dense" all; None is lazy where it can be.
+        fused: True updates all variables by one kernel in C++, built where there is none; None if it was built before.
 
     Raises ValueError for an argument that is out of its bounds.
     """
@@ -232,6 +233,7 @@ class Adam(_support.Optimizer):
         name: str | None = None,
         *,
         sparse: str | None = None,
+        fused: bool | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -247,6 +249,7 @@ class Adam(_support.Optimizer):
             gradient_accumulation_steps=gradient_accumulation_steps,
             name=name,
             sparse=sparse,
+            fused=fused,
             **kwargs,
         )
         self.beta_1 = beta_1

@@ -47,6 +47,7 @@ class Lamb(_support.Optimizer):
         ema_overwrite_frequency: updates after which the average overwrites the weights; None for never.
         use_ema: keep a moving average of the weights.
         sparse: "dense", as None: an IndexedSlices is made dense.
+        fused: True updates all variables by one kernel in C++, built where there is none; None if it was built before.
 
     Raises ValueError for an argument that is out of its bounds.
     """
@@ -236,6 +237,7 @@ class Lamb(_support.Optimizer):
         name: str | None = None,
         *,
         sparse: str | None = None,
+        fused: bool | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -251,6 +253,7 @@ class Lamb(_support.Optimizer):
             gradient_accumulation_steps=gradient_accumulation_steps,
             name=name,
             sparse=sparse,
+            fused=fused,
             **kwargs,
         )
         self.beta_1 = beta_1

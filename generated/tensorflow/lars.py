@@ -40,6 +40,7 @@ class Lars(_support.Optimizer):
         ema_overwrite_frequency: updates after which the average overwrites the weights; None for never.
         use_ema: keep a moving average of the weights.
         sparse: "dense", as None: an IndexedSlices is made dense.
+        fused: True updates all variables by one kernel in C++, built where there is none; None if it was built before.
 
     Raises ValueError for an argument that is out of its bounds.
     """
@@ -212,6 +213,7 @@ class Lars(_support.Optimizer):
         name: str | None = None,
         *,
         sparse: str | None = None,
+        fused: bool | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -227,6 +229,7 @@ class Lars(_support.Optimizer):
             gradient_accumulation_steps=gradient_accumulation_steps,
             name=name,
             sparse=sparse,
+            fused=fused,
             **kwargs,
         )
         self.momentum = momentum

@@ -40,6 +40,7 @@ class Rprop(_support.Optimizer):
         ema_overwrite_frequency: updates after which the average overwrites the weights; None for never.
         use_ema: keep a moving average of the weights.
         sparse: "lazy" updates only the rows that an IndexedSlices names, "dense" all; None is lazy where it can be.
+        fused: True updates all variables by one kernel in C++, built where there is none; None if it was built before.
 
     Raises ValueError for an argument that is out of its bounds.
     """
@@ -215,6 +216,7 @@ class Rprop(_support.Optimizer):
         name: str | None = None,
         *,
         sparse: str | None = None,
+        fused: bool | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -230,6 +232,7 @@ class Rprop(_support.Optimizer):
             gradient_accumulation_steps=gradient_accumulation_steps,
             name=name,
             sparse=sparse,
+            fused=fused,
             **kwargs,
         )
         self.eta_minus = eta_minus

@@ -25,7 +25,7 @@ class Adafactor(Rule):
             "torch.optim.Adafactor", arguments=("lr", "beta2_decay", "eps", "d", "weight_decay"),
             names={"beta_2_decay": "beta2_decay", "clip_threshold": "d"},
             slots={"r": "row_var", "c": "col_var", "v": "variance"},
-            defaults={"learning_rate": 0.01}, dialect={"epsilon_as_floor": True},
+            defaults={"learning_rate": 0.01}, dialect={"epsilon_as_floor": True}, machine_epsilon=("epsilon_1",),
             differs=("epsilon_1 is added to squared gradients; there it is a floor, by default the dtype's epsilon",),
             otherwise={"weight_decay": "the size of a parameter is taken before it decays"},
         ),

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from optloom.codegen.compiler import Settings, compile_rule, dialect_of, passes_of, render
+from optloom.codegen.compiler import Settings, compile_rule, dialect_of, render, specialised
 from optloom.codegen.dialects import UnknownPeer
 from optloom.codegen.ir.evaluate import Run
 from optloom.codegen.ir.text import program_text
@@ -79,7 +79,7 @@ def test_a_dialect_is_bound_whole_by_the_peers_path() -> None:
 def test_a_bound_dialect_means_what_its_options_say(rule: type[Rule]) -> None:
     before = program_before(rule, "specialise")
     for peer in rule.peers:
-        bound = dict(passes_of(rule, settings=dialect_of(rule, peer.path)))["specialise"]
+        bound = specialised(rule, dialect_of(rule, peer.path))
         assert not any(option.convention for option in bound.options)
         options = {option.name: option.default for option in before.options if option.convention} | peer.dialect
         absent = {h.name: h.off for h in before.hypers if h.name not in {hyper.name for hyper in bound.hypers}}

@@ -20,7 +20,9 @@ def as_region(region: Region, phase: Phase) -> Region:
     """A phase as statements of its own, its sums as values."""
     statements: list[Statement] = list(phase.before)
     for at in range(len(phase.statements) + 1):
-        statements += [Let(s.name, Reduce(s.argument, s.over, s.axis), s.guard) for s in phase.sums if s.position == at]
+        statements += [
+            Let(s.name, Reduce(s.argument, s.over, s.axis, s.to), s.guard) for s in phase.sums if s.position == at
+        ]
         statements += phase.statements[at : at + 1]
     return replace(region, statements=tuple(statements))
 
@@ -73,6 +75,7 @@ def test_bytes_per_parameter() -> None:
     assert moved("adamax") == [0, 28]
     assert moved("lamb") == [0, 24, 16]
     assert sum(moved("adafactor")) == 24
+    assert moved("sm3") == [0, 20, 0]
 
 
 @pytest.mark.parametrize("norm", ["clipnorm", "global_clipnorm"])

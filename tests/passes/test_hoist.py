@@ -34,6 +34,32 @@ class Scaled(Rule):
         return w - self.lr * where(self.fast, 2 * self.lr, self.lr) * norm(g) * self.m
 
 
+class InBothBranches(Rule):
+    """A value per tensor in two branches, and again under no guard."""
+
+    lr = Hyper(0.1, ge=0)
+    decay = Hyper(None, ge=0)
+    fast = Option(False)
+    m = Slot("moment")
+
+    def step(self, w: Value, g: Value, t: Value) -> Value:
+        inner = where(self.decay.given, g * (self.decay * norm(w)), g * (norm(w) + norm(g)))
+        self.m = where(self.fast, g / (norm(w) + norm(g)), inner)
+        return w - self.lr * self.m * where(self.fast, self.decay_or_norm(w), norm(w) + norm(g))
+
+    def decay_or_norm(self, w: Value) -> Value:
+        return where(self.decay.given, self.decay * norm(w), 1)
+
+
+def test_a_value_that_several_branches_share_is_computed_where_any_of_them_is() -> None:
+    before = frozen(InBothBranches)
+    program = verify(hoist(before), "hoist")
+    assert same(before, program)
+    shared = "root_of_sum_of_squared_w_plus_root_of_sum_of_squared_g = "
+    made = [line for line in lines(program) if line.startswith(shared)]
+    assert made == [f"{shared}sqrt(total(w**2, over=tensor)) + sqrt(total(g**2, over=tensor))"]
+
+
 def test_scalars_are_named_in_order_and_keep_their_guards() -> None:
     program = hoist(frozen(Scaled))
     assert scalar_lines(program) == [

@@ -29,3 +29,15 @@ def test_an_absent_stage_leaves_no_trace() -> None:
     assert len(program.regions) == 1
     assert {hyper.name for hyper in program.hypers}.isdisjoint(absent)
     assert lines(program)[0] == "m <- beta_1 * old(m) + (1 - beta_1) * g"
+
+
+def test_a_peer_whose_dialect_is_bound_differs_no_more() -> None:
+    before = program_before(RULES["adam"], "specialise")
+    half = {peer.path: peer.differs for peer in specialise(before, {"epsilon_hat": False}).peers}
+    assert half["torch.optim.Adam"] and not half["optax.adam"]
+    whole = specialise(before, {"epsilon_hat": False, "decoupled_weight_decay": False})
+    assert not any(peer.differs for peer in whole.peers)
+    before = program_before(RULES["adafactor"], "specialise")
+    theirs = next(peer for peer in before.peers if peer.otherwise)
+    (bound,) = (peer for peer in specialise(before, theirs.dialect).peers if peer.path == theirs.path)
+    assert bound.differs == ("weight_decay: the size of a parameter is taken before it decays",)

@@ -24,7 +24,7 @@ from optloom.codegen.conformance.protocol import load_module
 from optloom.codegen.discovery import discover
 from optloom.codegen.ir.nodes import Fn, Hyperparameter, Literal, Op, Program, walk
 from optloom.spec.declarations import Peer
-from optloom.spec.guards import HasAxes, atoms
+from optloom.spec.guards import Given, HasAxes, atoms
 from optloom.spec.rule import Rule
 from optloom.spec.stages import PIPELINE
 
@@ -56,6 +56,11 @@ class Meeting:
         everywhere = {s.name for s in self.program.slots if not any(isinstance(a, HasAxes) for a in atoms(s.when))}
         return {name: theirs for name, theirs in self.peer.slots.items() if name in everywhere}
 
+    def kept(self, given: Numbers) -> dict[str, str]:
+        """Those of `slots` that exist with the numbers `given`: a peer may keep what is switched off."""
+        off = {Given(hyper.name) for hyper in self.program.hypers if given.get(hyper.name) in (None, hyper.off)}
+        return {name: theirs for name, theirs in self.slots.items() if self.program.slot(name).when not in off}
+
     def theirs(self) -> Any:
         """The peer itself."""
         module, _, name = self.peer.path.rpartition(".")
@@ -63,8 +68,14 @@ class Meeting:
 
     @property
     def rate_falls(self) -> bool:
-        """Whether the peer takes a learning rate that changes: what is called otherwise is a number."""
-        return self.peer.names.get("learning_rate", "learning_rate") == "learning_rate"
+        """Whether the peer takes a learning rate that changes: what is called otherwise is a number, and so is what
+        optax computes with at once."""
+        if self.peer.names.get("learning_rate", "learning_rate") != "learning_rate":
+            return False
+        try:
+            return self.peer.ecosystem != "optax" or bool(self.theirs()(learning_rate=lambda count: 1.0))
+        except TypeError:
+            return False
 
     def signature(self) -> dict[str, inspect.Parameter]:
         return dict(inspect.signature(self.theirs()).parameters)
@@ -76,7 +87,7 @@ def cases(ecosystem: str, accepts: Callable[[Meeting, str], bool]) -> list[Any]:
     What the rule says that the peer computes otherwise is left at the peer's default; with it the test must fail.
     """
     made = []
-    for meeting in _meetings(ecosystem):
+    for meeting in meetings(ecosystem):
         apart = meeting.peer.otherwise
         alike = settings(meeting, lambda name, m=meeting: name not in m.peer.otherwise and accepts(m, name))
         if "step" not in apart:
@@ -88,7 +99,8 @@ def cases(ecosystem: str, accepts: Callable[[Meeting, str], bool]) -> list[Any]:
     return made
 
 
-def _meetings(ecosystem: str) -> list[Meeting]:
+def meetings(ecosystem: str) -> list[Meeting]:
+    """Every rule with every peer of the package."""
     return [
         Meeting(name, rule, peer)
         for name, rule in discover().items()
@@ -177,6 +189,11 @@ def rate(number: float, step: int) -> float:
     return number if step < RATE_FALLS_AT else number / 8
 
 
+def class_of(meeting: Meeting) -> type:
+    """The rule in the dialect of the peer, rendered for the readable target."""
+    return _class(meeting.name, meeting.peer.path)
+
+
 @cache
 def _class(name: str, path: str) -> type:
     rule = discover()[name]
@@ -190,7 +207,7 @@ def ours(meeting: Meeting, given: Mapping[str, Any]) -> Iterator[State]:
     """Our parameters ("w") and slots, by our names, after each step; a scalar slot once for each parameter."""
     parameters = start()
     apart = {name: value for name, value in defaults(meeting).items() if name in meeting.peer.otherwise}
-    optimizer = _class(meeting.name, meeting.peer.path)(parameters, **{**apart, **given})
+    optimizer = class_of(meeting)(parameters, **{**apart, **given})
     for step, tensors in enumerate(gradients()):
         if "learning_rate" in given and meeting.rate_falls:
             optimizer.learning_rate = rate(given["learning_rate"], step)

@@ -15,8 +15,6 @@ from parity import SHAPES, Meeting, Numbers, State, cases, check, gradients, inp
 RENAMED = {"beta_1": "b1", "beta_2": "b2", "epsilon": "eps"}
 OFF = {"weight_decay": 0.0}
 """What means the same as None."""
-NONE = {"momentum": None}
-"""Where the peer's own way to say that there is none is None, and 0 would still keep state."""
 
 
 def argument(meeting: Meeting, name: str) -> str:
@@ -30,9 +28,7 @@ def accepts(meeting: Meeting, name: str) -> bool:
 def arguments(meeting: Meeting, given: Numbers) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for name, value in given.items():
-        made[argument(meeting, name)] = value or NONE.get(name, value)
-        if value is None:
-            made[argument(meeting, name)] = OFF.get(name)
+        made[argument(meeting, name)] = OFF.get(name) if value is None else value
     base = float(given["learning_rate"] or 0)
     starts_state = any(slot.init == Ref(Kind.HYPER, "learning_rate") for slot in meeting.program.slots)
     if starts_state or not meeting.rate_falls:
@@ -64,7 +60,7 @@ def theirs(meeting: Meeting, given: Numbers) -> Iterator[State]:
         updates, state = update([jnp.asarray(g) for g in tensors], state, parameters, **extra)
         parameters = [w + u for w, u in zip(parameters, updates, strict=True)]
         kept: State = {"w": [np.array(w) for w in parameters]}
-        for slot, name in meeting.slots.items():
+        for slot, name in meeting.kept(given).items():
             for value in fields(state, name):
                 value = value if isinstance(value, list) else [value] * len(SHAPES)
                 assert len(value) == len(SHAPES)

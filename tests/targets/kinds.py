@@ -6,6 +6,7 @@ machinery hangs on what a rule is made of, not on its name.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from functools import cache
 from typing import Any
@@ -16,6 +17,8 @@ from optloom.codegen.passes.locality import locality
 from optloom.spec.guards import HasAxes, atoms
 from optloom.spec.rule import Rule
 
+EVERY_RULE = "--every-rule" in sys.argv
+"""Whether each rule stands for itself alone. (conftests choose rules before pytest has read its options.)"""
 DECISIVE = (Fn.MATMUL, Fn.SIGN, Fn.POW)
 
 
@@ -27,7 +30,7 @@ def of_each_kind(names: Iterable[str], target: str) -> tuple[str, ...]:
         if program.inputs:  # they are stepped otherwise
             continue
         size = len(program.options) + len(program.hypers) + len(program.slots)
-        kind = _kind(program)
+        kind = name if EVERY_RULE else _kind(program)
         found[kind] = max(found.get(kind, (0, "")), (size, name))
     return tuple(sorted(name for _, name in found.values()))
 
@@ -71,4 +74,5 @@ def _features(rule: type[Rule]) -> frozenset[object]:
     own |= {("peer", peer.ecosystem, bool(peer.dialect), bool(peer.otherwise)) for peer in rule.peers}
     nodes = [node for region in program.regions for s in region.statements for node in walk(s.value)]
     own |= {node.fn for node in nodes if isinstance(node, Op)}
-    return frozenset(own | {(type(node), node.over) for node in nodes if isinstance(node, (Reduce, Length))})
+    own |= {(type(node), node.over) for node in nodes if isinstance(node, Length)}
+    return frozenset(own | {(node.to, node.over) for node in nodes if isinstance(node, Reduce)})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from optloom.codegen.compiler import render
 from optloom.codegen.conformance.protocol import load_module
 from optloom.codegen.discovery import discover
@@ -31,9 +32,10 @@ def test_none_turns_off_a_stage_that_the_rule_turns_on(tmp_path: Path) -> None:
     assert not np.array_equal(with_default, weights[0])
 
 
-def test_matrices_without_numbers_keep_their_slots(tmp_path: Path) -> None:
-    """A mean of no numbers would be NaN from the first step on."""
-    instance = optimizer("adafactor", tmp_path)([np.zeros((0, 3)), np.zeros((3, 0)), np.ones((2, 3))])
+@pytest.mark.parametrize("name", ["adafactor", "sm3"])
+def test_matrices_without_numbers_keep_their_slots(name: str, tmp_path: Path) -> None:
+    """A mean of no numbers would be NaN from the first step on, and of none is there a largest."""
+    instance = optimizer(name, tmp_path)([np.zeros((0, 3)), np.zeros((3, 0)), np.ones((2, 3))])
     instance.step([np.zeros((0, 3)), np.zeros((3, 0)), np.ones((2, 3))])
     empty, other, full = instance.slots
     assert not any(slot.any() for each in (empty, other) for slot in (each.r, each.c))

@@ -43,3 +43,29 @@ def test_each_copy_is_that_of_the_whole_gradient(found: Any) -> None:
         assert len(parts) == 2
         assert parts[0] == parts[1]
         np.testing.assert_allclose(parts[0], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("stage", ["accumulation", "overwriting"])
+def test_what_fails_in_fit_of_keras_itself_is_masked(stage: str, found: Any) -> None:
+    """Keras merges its replicas within a `tf.cond`, which TensorFlow refuses; here updates are masked instead."""
+    assert "merge_call" in found["masked"][stage]["keras"]
+    single, replicas = found["masked"][stage]["here"]
+    for one, two in zip(single, replicas, strict=True):
+        np.testing.assert_allclose(two, one, rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("clip", "expected"), [("clipnorm", [-0.6, -0.8]), ("global_clipnorm", [-0.6, -0.8]), ("clipvalue", [-1, -1])]
+)
+def test_the_sum_over_replicas_is_clipped_and_not_its_parts(clip: str, expected: list[float], found: Any) -> None:
+    """The sum of (300, 0) and (0, 400), at most 1 long. Keras cuts each part to a length of 1 before it adds them."""
+    keras, here = found["clipped"][clip]
+    np.testing.assert_allclose(here, expected, rtol=1e-6)
+    assert clip == "clipvalue" or np.linalg.norm(keras) > 1.4
+
+
+@pytest.mark.parametrize("place", ["on replicas", "on one device"])
+@pytest.mark.parametrize("way", ["restored", "imported"])
+def test_averages_and_accumulators_of_replicas_are_saved_and_restored(way: str, place: str, found: Any) -> None:
+    for kept, expected in zip(found["continued"][f"{way} {place}"], found["continued"]["without a break"], strict=True):
+        np.testing.assert_allclose(kept, expected, rtol=1e-6)

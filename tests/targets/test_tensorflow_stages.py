@@ -82,6 +82,17 @@ def test_sparse_gradients_are_summed_scaled_and_clipped(sparse: str | None) -> N
     np.testing.assert_allclose(v.numpy(), [[0, 0], [-3.5, 0], [0, 0]], rtol=1e-6)
 
 
+def test_keras_clips_the_rows_of_sparse_gradients_before_it_sums_them() -> None:
+    """Rows 1 and 1, (3, 0) and (4, 0): of norm 7 together, of norm 5 beside each other."""
+    found = []
+    for optimizer in (keras.optimizers.SGD(1.0, clipnorm=5.0), make("sgd", learning_rate=1.0, clipnorm=5.0)):
+        v = variable(np.zeros((3, 2)))
+        optimizer.apply([slices([[3.0, 0.0], [4.0, 0.0]], [1, 1], 3)], [v])
+        found.append(float(v.numpy()[1, 0]))
+    keras_moves, ours_moves = found
+    assert keras_moves == pytest.approx(-7) and ours_moves == pytest.approx(-5)
+
+
 def test_keras_cannot_scale_sparse_gradients() -> None:
     v = variable(np.zeros((3, 2)))
     with pytest.raises(TypeError):

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from optloom.codegen import vendor
 from optloom.codegen.api import UnknownName
+from optloom.codegen.cli import main
 from optloom.codegen.discovery import targets
 from optloom.codegen.output import EditedFiles, digest
 from optloom.codegen.vendor import LOCK, Problem, Request, VendorError
@@ -228,10 +229,15 @@ def test_conflicts_are_left_between_markers_until_they_are_resolved(project: Pat
     assert "my own way" in vendored.read_text()
 
 
-def test_a_deleted_file_is_told_and_written_again(project: Path, vendored: Path) -> None:
+def test_a_deleted_file_is_told_and_written_again(
+    project: Path, vendored: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     generated = vendored.read_text()
     vendored.unlink()
     assert problems() == {FILE: (Problem.MISSING,)}
+    with pytest.raises(SystemExit):
+        main(["vendor", "diff"])
+    assert f"missing    {FILE}" in capsys.readouterr().out
     assert vendor.update().written == (FILE,)
     assert vendored.read_text() == generated
 

@@ -7,7 +7,7 @@
     const [ratio, error, bound, elements, note, command, histogram, worst] = row.slice(names.length);
     return Object.assign(cell, {
       ratio: ratio < 0 ? Infinity : ratio, error, bound, elements, note: data.texts[note], command: data.texts[command],
-      histogram, worst,
+      histogram: data.histograms[histogram], worst: data.worst[worst],
     });
   });
   const order = data.kinds.map(([kind]) => kind);
@@ -193,13 +193,13 @@
     if (cell.kind !== "SKIP") parts.push(make("p", { class: "command" }, make("code", {}, cell.command), copier(cell.command)));
     if (!cell.worst) return parts;
     const [element, output, step, actual, digits, bound, part, numbers, inputs, shape, index, settings] = cell.worst;
-    const at = index.length ? `, element [${index.join(", ")}] of a tensor of shape [${JSON.parse(data.texts[shape]).join(", ")}]` : "";
+    const at = index.length ? `, element [${index.join(", ")}] of a tensor of shape [${shape.join(", ")}]` : "";
     const text = name => data.texts[name];
     parts.push(make("h3", {}, "Worst case"),
       make("p", { class: "hint" }, `${text(output)} at t = ${step}: corpus ${text(element)}${at}`
         + (text(part) ? ` (${text(part)}, numbers “${text(numbers)}”)` : "")));
     const lines = Object.entries(inputs).map(([name, value]) => [name === "w" || name === "g" ? name : `${name} before`, value]);
-    const given = Object.entries(JSON.parse(text(settings)));
+    const given = Object.entries(text(settings));
     if (!lines.length) parts.push(make("p", { class: "hint" }, "An older optloom made this report: it has no inputs."));
     parts.push(rowsOf("inputs", ["", "hexadecimal", "decimal"], lines.map(([name, value]) => [name, value, decimal(value)])));
     parts.push(rowsOf("result", ["", "exactly", "decimal"], [

@@ -88,6 +88,8 @@ class TensorPrinter(JaxPrinter):
     def reduction(self, node: Reduce) -> str:
         if node.over == "tensors":
             return super().reduction(node)
+        if node.to == "largest":  # of nothing, it is the least number
+            return f"jnp.max({self.print(node.argument)}, axis={node.axis}, keepdims=True, initial=-jnp.inf)"
         if node.over == "axis":
             return f"jnp.sum({self.print(node.argument)}, axis={node.axis}, keepdims=True)"
         return self.total(node.argument) + ("" if self.is_wide else ".astype(w.dtype)")

@@ -79,6 +79,8 @@ class TensorPrinter(NumpyGuards):
         return super().operation(fn, arguments)
 
     def reduction(self, node: Reduce) -> str:
+        if node.to == "largest":
+            return f"np.max({self.print(node.argument)}, axis={node.axis}, keepdims=True)"
         argument = self.accumulated(node.argument)
         return f"_total({argument})" if node.over == "tensor" else f"_total_along({argument}, {node.axis}, dtype)"
 

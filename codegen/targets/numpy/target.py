@@ -71,8 +71,8 @@ class _Module:
         self.program, self.update = program, joined(program)
         self.rates = dict(environment(program, self.update))
         self.phases = phases(program, self.update, cuts=frozenset({"tensors"}))
-        nodes = (node for region in program.regions for s in region.statements for node in walk(s.value))
-        self.scopes = {node.over for node in nodes if isinstance(node, Reduce)}
+        nodes = [node for region in program.regions for s in region.statements for node in walk(s.value)]
+        self.reduced = {(node.to, node.over) for node in nodes if isinstance(node, Reduce)}
         self.globals = [total.name for phase in self.phases for total in phase.sums]
         self.rates |= {(Kind.SUM, name): Rate.STEP | Rate.TENSORS for name in self.globals}
 
@@ -109,8 +109,8 @@ class _Module:
                 for i, phase in enumerate(self.phases)
                 if phase.before
             ],
-            "reductions": bool(self.scopes),
-            "sums_along": "axis" in self.scopes,
+            "reductions": any(to == "sum" for to, _ in self.reduced),
+            "sums_along": ("sum", "axis") in self.reduced,
         }
 
     def _hyper(self, hyper: Hyperparameter) -> dict[str, Any]:
@@ -251,8 +251,8 @@ class _Module:
             # The parameter comes last: `w` may be a view of it.
             ordered = sorted(enumerate(phase.statements), key=lambda pair: _is_result(pair[1]))
             lines = self._body([s for _, s in ordered], self._rate, sums=phase.sums)
-            if "axis" in self.scopes:
-                lines = ["if not parameter.size:  # a mean of no numbers must not be kept", "    return", *lines]
+            if any(over == "axis" for _, over in self.reduced):
+                lines = ["if not parameter.size:  # what no numbers give must not be kept", "    return", *lines]
             doc = "The formula." if self._method(i) == "update" else "What the tensors add to sums over all of them."
             yield {
                 "name": self._method(i),

@@ -128,7 +128,7 @@ class Signature:
 
 
 def _foreign(name: str) -> Argument:
-    return Argument(name, "float", "0.0", "not implemented yet")
+    return Argument(name, "float", "0.0", "what this file was generated without: only 0 is taken")
 
 
 def _bounds(hyper: Hyperparameter) -> str:

@@ -62,7 +62,7 @@ class IdiomPrinter(TensorPrinter):
         return super().operation(fn, arguments)
 
     def reduction(self, node: Reduce) -> str:
-        if node.over == "axis":
+        if node.to == "sum" and node.over == "axis":
             elements = type(self)(self.program, self.names, self.rate)
             return f"{elements.at(node.argument, Precedence.ATOM)}.sum({node.axis}, keepdim=True)"
         return super().reduction(node)

@@ -24,6 +24,7 @@ class Names:
     def __init__(self, peers: tuple[Peer, ...], hypers: tuple[str, ...]) -> None:
         self.peer = next((peer for peer in peers if peer.path.startswith("torch.")), None)
         self.hypers = hypers
+        self.machine_epsilon = self.peer.machine_epsilon if self.peer else ()
 
     def hyper(self, name: str) -> str:
         renamed = self.peer.names if self.peer else {}

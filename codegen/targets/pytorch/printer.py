@@ -135,6 +135,8 @@ class TensorPrinter(GroupPrinter):
         return not self.rate(condition).is_scalar and all(self.rate(branch).is_scalar for branch in branches)
 
     def reduction(self, node: Reduce) -> str:
+        if node.to == "largest":
+            return f"{self.at(node.argument, Precedence.ATOM)}.amax({node.axis}, keepdim=True)"
         argument = self.accumulated(node.argument)
         return f"_total_along({argument}, {node.axis}, w.dtype)" if node.over == "axis" else self.total.format(argument)
 

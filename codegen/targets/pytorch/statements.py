@@ -208,7 +208,7 @@ def sums(program: Program) -> bool:
 def sums_along(program: Program) -> bool:
     """Whether the formula sums along an axis."""
     nodes = (node for s in program.update.statements for node in walk(s.value))
-    return any(isinstance(node, Reduce) and node.over == "axis" for node in nodes)
+    return any(isinstance(node, Reduce) and (node.to, node.over) == ("sum", "axis") for node in nodes)
 
 
 def _under_guards(printer: GroupPrinter, parts: Iterable[Guarded]) -> list[str]:

@@ -90,6 +90,7 @@ class _Module:
             "optional_slots": any(slot.when != ALWAYS for slot in program.slots),
             "not_lazy": locality(program),
             "dialect": signature.dialect(),
+            "machine_epsilon": tuple(map(self.names.place, self.names.machine_epsilon)),
             "every": program.update.predicate.hyper if program.update.predicate else "",
             "scalars": scalar_lines(program, self.names, joined(program)),
             "every_call": every_call(program, self.names),

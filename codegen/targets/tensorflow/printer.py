@@ -144,6 +144,8 @@ class TensorPrinter(TensorFlowPrinter):
         elements, along = self.at_rate(per_tensor=False), ""
         if node.over == "axis":
             along = f", axis={node.axis}, keepdims=True"
+            if node.to == "largest":
+                return f"tf.reduce_max({self.print(node.argument)}{along})"
             if not self.per_tensor:
                 return f"tf.reduce_sum({self.print(node.argument)}{along})"
         match node.argument:

@@ -13,12 +13,14 @@ from typing import Literal as OneOf
 from optloom.spec.declarations import Peer
 from optloom.spec.guards import ALWAYS, Flag, Given, HasAxes, Is, atoms
 
+from ... import c_family
 from ...double_word import functions_for
 from ...ir.nodes import Choice, Hyperparameter, Kind, Literal, Op, Program, Ref, Region, SlotInfo, walk
 from ...passes.joined import joined
 from ...passes.locality import locality, whole_under
 from ...printing import UnsupportedOperation
-from ...target import Templates
+from ...target import Kernels, Templates
+from ..cpp.target import TARGET as CPP
 from . import statements
 from .formula import passes
 from .printer import DECISIONS, HELPERS, NESTINGS, TensorFlowPrinter, may_be_none
@@ -61,6 +63,7 @@ class TensorFlow:
     numerics: OneOf["strict", "fast"] = "fast"
     nestings = NESTINGS
     templates = Templates(Path(__file__).parent / "templates")
+    kernels = Kernels((CPP.name,), ("_fused.py", "_kernels.py", "_update.cpp"))
 
     def names(self, program: Program) -> Mapping[str, str]:
         """What Keras's users call what `program` declares: the peer's names of slots."""
@@ -74,6 +77,9 @@ class TensorFlow:
         return {
             file: self.templates.render("rule.py.jinja", _context(program)),
             "_support.py": self.templates.render("support.py.jinja", {"keras_arguments": KERAS_ARGUMENTS.values()}),
+            "_fused.py": self.templates.render("fused.py.jinja", {}),
+            "_kernels.py": c_family.loader(),
+            "_update.cpp": self.templates.render("update.cpp.jinja", {}),
         }
 
 

@@ -70,6 +70,28 @@ def test_named_shardings(kind: AxisType, doors: Doors) -> None:
     assert_close(new, expected(doors))
 
 
+STAGED = {
+    "global_clipnorm": 0.5, "loss_scale_factor": 2.0, "gradient_accumulation_steps": 3, "use_ema": True,
+    "ema_momentum": 0.5,
+}  # fmt: skip
+
+
+def test_accumulators_and_averages_lie_as_their_leaves(rendered: Callable[..., Doors]) -> None:
+    """After four calls there was one update, and one gradient waits."""
+    mesh, doors = jax.make_mesh((8,), ("x",)), rendered("adam")
+
+    def place(tree: Any) -> Any:
+        return {name: jax.device_put(w, NamedSharding(mesh, SPECS[name])) for name, w in tree.items()}
+
+    init, step = doors.step(0.1, weight_decay=0.01, **STAGED)
+    params = place(parameters())
+    new = run(jax.jit(step, donate_argnums=(2,)), params, init(params), place)
+    kept = [tree for part in new[1] for tree in part if isinstance(tree, dict)]
+    assert len(kept) == 4, "two moments, the accumulator, the average"
+    assert_lies_as((new[0], *kept), params)
+    assert_close(new, expected(doors, **STAGED))
+
+
 def assert_lies_as(state: Any, params: Any) -> None:
     """What is of a parameter's shape lies as it does."""
     for tree in state:

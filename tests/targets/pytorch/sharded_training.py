@@ -30,6 +30,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 STEPS = 3
 CLIPPED = {"global_clipnorm": 0.5}
+STAGED = CLIPPED | {
+    "loss_scale_factor": 2.0, "gradient_accumulation_steps": 2, "use_ema": True, "ema_momentum": 0.5,
+}  # fmt: skip
 SMALL = {"d_0", "first_step", "trust_coefficient"}
 """Where rules find their step size themselves: by default too small for three steps to show."""
 EXACT = {"rtol": 2e-6, "atol": 2e-7}
@@ -168,6 +171,8 @@ CHECKS: tuple[tuple[Callable[..., None], dict[str, Any]], ...] = (
     (beside_plain, {"foreach": True, **CLIPPED}),
     (low, {"capturable": True}),
     (checkpoint, {}),
+    (fsdp, STAGED),
+    (checkpoint, STAGED),
     (differentiable, {"differentiable": True}),
     (zero, {}),
     (zero, CLIPPED),
@@ -175,7 +180,8 @@ CHECKS: tuple[tuple[Callable[..., None], dict[str, Any]], ...] = (
 
 
 def name_of(check: Callable[..., None], options: dict[str, Any]) -> str:
-    return " ".join([check.__name__, *(f"{name}={value}" for name, value in options.items())])
+    named = ["staged"] if options is STAGED else [f"{name}={value}" for name, value in options.items()]
+    return " ".join([check.__name__, *named])
 
 
 def main(rank: int, folder: Path, rules: dict[str, str]) -> None:

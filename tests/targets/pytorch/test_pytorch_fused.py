@@ -251,6 +251,16 @@ def test_rows_columns_and_matrices(is_peers: bool, strict: Callable[[str], Any])
         assert not any(pair.fused.state[empty][slot].any() for slot in ("row_var", "col_var"))  # NaN is true
 
 
+def test_elements_that_read_rows_and_columns_in_one_pass_with_what_is_taken_along_them(
+    strict: Callable[[str], Any],
+) -> None:
+    """Also in calls that only accumulate: those go by elements alone."""
+    pair = Pair(strict("sm3"), [(3, 5), (2, 70, 300), (0, 3), (3, 0), (300,)], gradient_accumulation_steps=2)
+    for _ in range(6):
+        pair.step()
+    assert all(pair.fused.state[w]["r"].any() for w in pair.ws[:2])
+
+
 def test_an_operator_for_each_set_of_slots(strict: Callable[[str], Any]) -> None:
     """What torch.compile calls, here without it."""
     pair = Pair(strict("adafactor"), [(3, 5), (300,)])

@@ -84,6 +84,33 @@ def test_a_run_of_the_peer_is_continued(name: str, choice: dict[str, Any], rende
 
 
 @pytest.mark.parametrize("name", PEERS)
+def test_a_run_of_the_peers_defaults_is_continued(name: str, rendered: Callable[..., Any]) -> None:
+    """As they are, None among them; but for what it computes otherwise under any options."""
+    theirs, plain = taken(name, torch.float64), {key: 0.0 for key in PEERS[name].otherwise if key == "weight_decay"}
+    peer = class_of(name)(theirs, **plain)
+    train(peer, theirs, range(7))
+    ours = [torch.nn.Parameter(w.detach().clone()) for w in theirs]
+    optimizer = rendered(name)(ours)
+    optimizer.load_state_dict(through_a_file(peer.state_dict()))
+    train(peer, theirs, range(7, 20))
+    train(optimizer, ours, range(7, 20))
+    assert_rounded(name, ours, theirs)
+
+
+def test_none_for_the_machine_epsilon_asks_for_one_dtype(rendered: Callable[..., Any]) -> None:
+    name = next(name for name, peer in PEERS.items() if peer.machine_epsilon)
+    mixed = [torch.nn.Parameter(torch.ones(3, 4, dtype=dtype)) for dtype in (torch.float32, torch.bfloat16)]
+    saved = class_of(name)(mixed).state_dict()
+    optimizer = rendered(name)(mixed)
+    with pytest.raises(ValueError, match=r"the saved eps is None, which .* torch.bfloat16, torch.float32: one group"):
+        optimizer.load_state_dict(saved)
+    for w, each in zip(mixed, (torch.float32, torch.bfloat16), strict=True):
+        alone = rendered(name)([w])
+        alone.load_state_dict(class_of(name)([w]).state_dict())
+        assert alone.param_groups[0]["eps"][0] == torch.finfo(each).eps
+
+
+@pytest.mark.parametrize("name", PEERS)
 def test_with_its_conventions_a_class_is_its_peer_from_the_start(name: str, rendered: Callable[..., Any]) -> None:
     ours, theirs = taken(name, torch.float64), taken(name, torch.float64)
     known = inspect.signature(class_of(name)).parameters

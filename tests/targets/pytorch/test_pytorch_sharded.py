@@ -42,6 +42,7 @@ def results(rendered: Callable[..., Any], tmp_path_factory: pytest.TempPathFacto
 CHECKS = (
     "fsdp foreach=False", "fsdp foreach=True", "beside_plain foreach=True global_clipnorm=0.5", "low capturable=True",
     "differentiable differentiable=True", "checkpoint", "zero",
+    "fsdp staged", "checkpoint staged",
 )  # fmt: skip
 
 
