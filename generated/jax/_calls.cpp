@@ -5,6 +5,7 @@
 // the kernel takes, and calls it. Nothing is computed here.
 #include <dlfcn.h>
 
+#include <cfenv>
 #include <cstdint>
 #include <cstring>
 #include <map>
@@ -22,6 +23,16 @@ namespace ffi = xla::ffi;
 using Step = int (*)(int64_t options, int64_t rows, void *row, int64_t tensors, const void *tensor, double scale);
 
 constexpr int64_t nothing = -1;
+
+// While there is one, this thread computes as any other does: XLA has its own flush subnormal numbers.
+struct PlainArithmetic {
+    std::fenv_t before;
+    PlainArithmetic() {
+        std::fegetenv(&before);
+        std::fesetenv(FE_DFL_ENV);
+    }
+    ~PlainArithmetic() { std::fesetenv(&before); }
+};
 
 // The function of a library, which stays loaded; null if there is none.
 Step loaded(std::string_view file, std::string_view function) {
@@ -78,6 +89,7 @@ ffi::Error step(ffi::RemainingArgs arguments, ffi::RemainingRets results, std::s
         else if (kind == 'w') tensors[i] = reinterpret_cast<int64_t>(outputs[tensors[i]]);
         else tensors[i] = reinterpret_cast<int64_t>(arguments.get<ffi::AnyBuffer>(tensors[i])->untyped_data());
     }
+    const PlainArithmetic plain;
     const int status = kernel(options, 1, row.data(), int64_t(tensors.size() / columns.size()), tensors.data(), 1);
     if (status) return ffi::Error::Internal("the fused kernel refused its options");
 

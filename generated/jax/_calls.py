@@ -136,11 +136,10 @@ def _lengths(shape: Sequence[int]) -> dict[str, int]:
     }
 
 
-def _like(x: Array) -> jax.ShapeDtypeStruct:
-    """The result that takes the place of `x`, which varies over the same mesh axes inside shard_map."""
+def _like(x: Array) -> Any:
+    """The type of the result that takes the place of `x`."""
     aval: Any = jax.typeof(x)
-    varying = {"manual_axis_type": aval.mat} if hasattr(aval, "mat") else {"vma": aval.vma}
-    return jax.ShapeDtypeStruct(x.shape, x.dtype, **varying)  # type: ignore[no-untyped-call]
+    return aval.update(weak_type=False)
 
 
 def _target(may_build: bool) -> str:

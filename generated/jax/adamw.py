@@ -164,8 +164,7 @@ def adamw_step(
 ) -> _support.Step:
     """AdamW as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new
     parameters, written and rounded once, and the new state. A number is a float, a scalar array, or a
-    schedule: a callable of the number of updates made before. TypeError or ValueError for what is of
-    the wrong kind or out of bounds.
+    schedule: a callable of the number of updates made before. Raises TypeError or ValueError.
 
     Args:
         learning_rate: step size (at least 0).
@@ -188,8 +187,7 @@ def adamw_step(
         exclude_from_weight_decay: regular expressions: leaves have no weight_decay in whose path, joined by
             "/", one is found.
         sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do.
-        fused: write the parameters in one pass, by a kernel on the CPU; None: if it is there, True: build
-            it.
+        fused: write the parameters by a kernel, on the CPU; None if it is there, True also builds it.
         axis_name: mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too.
     """
     hypers = _support.checked(

@@ -162,8 +162,7 @@ def asgd_step(
 ) -> _support.Step:
     """ASGD as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new
     parameters, written and rounded once, and the new state. A number is a float, a scalar array, or a
-    schedule: a callable of the number of updates made before. TypeError or ValueError for what is of
-    the wrong kind or out of bounds.
+    schedule: a callable of the number of updates made before. Raises TypeError or ValueError.
 
     Args:
         learning_rate: step size (at least 0).
@@ -185,8 +184,7 @@ def asgd_step(
             "/", one is found.
         sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do
             (lazy has no meaning here, since `eta` is not of the parameter's shape).
-        fused: write the parameters in one pass, by a kernel on the CPU; None: if it is there, True: build
-            it.
+        fused: write the parameters by a kernel, on the CPU; None if it is there, True also builds it.
         axis_name: mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too.
     """
     hypers = _support.checked(

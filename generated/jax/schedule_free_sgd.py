@@ -154,8 +154,8 @@ def schedule_free_sgd_step(
 ) -> _support.Step:
     """ScheduleFreeSGD as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns
     the new parameters, written and rounded once, and the new state. A number is a float, a scalar
-    array, or a schedule: a callable of the number of updates made before. TypeError or ValueError for
-    what is of the wrong kind or out of bounds.
+    array, or a schedule: a callable of the number of updates made before. Raises TypeError or
+    ValueError.
 
     Args:
         learning_rate: step size (at least 0).
@@ -173,8 +173,7 @@ def schedule_free_sgd_step(
             least 1).
         sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do
             (lazy has no meaning here, since `weight_sum` is not of the parameter's shape).
-        fused: write the parameters in one pass, by a kernel on the CPU; None: if it is there, True: build
-            it.
+        fused: write the parameters by a kernel, on the CPU; None if it is there, True also builds it.
         axis_name: mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too.
     """
     hypers = _support.checked(

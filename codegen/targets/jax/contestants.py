@@ -47,6 +47,6 @@ def contestants(entry: Entry, start: list[Array]) -> Mapping[str, Contestant]:
 
     found = {"factory": Contestant(start, transformation.init, apply)}
     if entry.file:
-        init, step = entry.load("_step")(**entry.arguments)
+        init, step = entry.load("_step")(**entry.arguments, fused=False)
         found["step"] = Contestant(start, init, step)
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 # Before JAX is imported: the CPU, and one thread.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -19,16 +20,22 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ...compiler import program_for
-from ...conformance.protocol import Array, Episode, Job, Mode, Slots, Snapshot, load_module, rule_named
+from ...compiler import Settings, program_for, render
+from ...conformance.protocol import Array, Episode, Job, Mode, Skip, Slots, Snapshot, load_module, rule_named
+from ...printing import UnsupportedOperation
+from ..cpp.target import TARGET as KERNELS
 from .target import names_in_optax
 
 MODES = (
     Mode("step-eager"),  # one program per leaf: the inner jit of the formula
     Mode("step-jit", slow=True),
     Mode("factory", slow=True),
+    Mode("step-fused", slow=True, numerics=("strict",), follows_tree=True),
     Mode("step-op-by-op", dtypes=("float32", "float64"), numerics=("strict",), slow=True),
 )
+
+# Kernels that the suite builds are its own: an optimizer elsewhere that finds one would use it.
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "optloom" / "conformance"
 
 
 def run(job: Job) -> list[list[Snapshot]]:
@@ -37,6 +44,21 @@ def run(job: Job) -> list[list[Snapshot]]:
         names = _names(job.rule, job.source)
         init, call = _optimizer(load_module(job.file), job, names)
         return [_episode(episode, init, call, names) for episode in job.episodes]
+
+
+def _kernel_beside(job: Job) -> None:
+    """Writes the kernel of the job's rule where its optimizer looks for it."""
+    if shutil.which("g++") is None:
+        raise Skip("no g++")
+    os.environ["XDG_CACHE_HOME"] = str(CACHE)
+    try:
+        files = render(rule_named(job.rule, job.source), KERNELS.name, settings=Settings(conventions="all"))
+    except UnsupportedOperation as error:
+        raise Skip(str(error)) from error
+    (text,) = files.values()
+    place = Path(job.file).with_suffix(".cpp")
+    if not place.exists() or place.read_text() != text:
+        place.write_text(text)
 
 
 @cache
@@ -50,8 +72,10 @@ def _optimizer(module: ModuleType, job: Job, names: dict[str, str]) -> tuple[Cal
     arguments = {names[name]: value for name, value in {**job.hypers, **job.options}.items()}
     factory = Path(job.file).stem
     if job.mode != "factory":
-        init, step = getattr(module, f"{factory}_step")(**arguments)
-        return init, jax.jit(step) if job.mode == "step-jit" else step
+        if job.mode == "step-fused":
+            _kernel_beside(job)
+        init, step = getattr(module, f"{factory}_step")(**arguments, fused=job.mode == "step-fused")
+        return init, jax.jit(step) if job.mode in ("step-jit", "step-fused") else step
     transformation = getattr(module, factory)(**arguments)
 
     def call(params: Any, grads: Any, state: Any, **extra: Any) -> tuple[Any, Any]:

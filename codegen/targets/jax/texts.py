@@ -22,8 +22,7 @@ def summary(name: str) -> str:
     text = (
         f"{name} as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new "
         "parameters, written and rounded once, and the new state. A number is a float, a scalar array, or a schedule: "
-        "a callable of the number of updates made before. TypeError or ValueError for what is of the wrong kind or out "
-        "of bounds."
+        "a callable of the number of updates made before. Raises TypeError or ValueError."
     )
     return textwrap.fill(text, 103, subsequent_indent="    ")
 
@@ -71,7 +70,7 @@ FUSED = {
     "name": "fused",
     "type": "bool | None",
     "default": "None",
-    "doc": "write the parameters in one pass, by a kernel on the CPU; None: if it is there, True: build it",
+    "doc": "write the parameters by a kernel, on the CPU; None if it is there, True also builds it",
 }
 AXIS_NAME = {
     "name": "axis_name",

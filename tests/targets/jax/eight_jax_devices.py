@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,7 +16,7 @@ from jax import P
 from jax.sharding import AxisType, NamedSharding
 from jax_doors import RULES, Doors, avals
 from optax_tables import executed, without_tests
-from optloom.codegen.compiler import discover, program_for
+from optloom.codegen.compiler import discover, program_for, render
 from optloom.codegen.ir.nodes import Kind, Ref
 
 assert jax.device_count() == 8
@@ -176,3 +178,29 @@ def _is_left_out(test: str) -> bool:
 
 TESTS = executed("optax._src.sharding_test", {"OPTIMIZERS": _transformations()})
 ShardingTest = without_tests(TESTS["ShardingTest"], _is_left_out)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no g++")
+def test_fused_steps_under_shard_map(
+    rendered: Callable[..., Doors], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each device runs the kernel on its own parts: the bits of strict code. Whole leaves are not added up there."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    doors = rendered("adam", "strict")
+    Path(str(doors.module.__file__)).with_suffix(".cpp").write_text(render(discover()["adam"], "cpp")["cpp/adam.cpp"])
+    mesh = jax.make_mesh((8,), ("x",), axis_types=(AxisType.Auto,))
+
+    def place(path: Any, x: jax.Array) -> Any:
+        return SPECS[getattr(path[-1], "key", "number")]
+
+    def trained(fused: bool, **options: Any) -> Any:
+        init, step = doors.step(0.1, fused=fused, **options)
+        state = init(parameters())
+        places = jax.tree.map_with_path(place, (parameters(), state))
+        call = jax.shard_map(step, mesh=mesh, in_specs=(places[0], places[0], places[1]), out_specs=places)
+        return run(jax.jit(call, donate_argnums=(0, 2)), parameters(), state, lambda tree: tree)
+
+    for x, y in zip(jax.tree.leaves(trained(True)), jax.tree.leaves(trained(False)), strict=True):
+        np.testing.assert_array_equal(x, y)
+    with pytest.raises(ValueError, match="is split inside shard_map, and the step adds up whole leaves"):
+        trained(True, clipnorm=1.0, axis_name="x")
