@@ -56,8 +56,7 @@ struct FtrlRow {
     int64_t gradient_accumulation_steps;  // calls per update; None for one
     double loss_scale_factor;  // what the loss was multiplied by; None for nothing
     double ema_momentum;  // decay rate of the average of the weights, 0.99 by default
-    // updates after which the average overwrites the weights; None for never
-    int64_t ema_overwrite_frequency;
+    int64_t ema_overwrite_frequency;  // updates between overwritings by the average; None for never
     int64_t iterations;  // calls
     int64_t t;  // updates
     int64_t skipped;  // calls that changed nothing else, for a gradient that was not finite

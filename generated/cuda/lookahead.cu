@@ -67,7 +67,7 @@ struct LookaheadRow {
     int64 gradient_accumulation_steps;  // calls per update; None for one
     double loss_scale_factor;  // what the loss was multiplied by; None for nothing
     double ema_momentum;  // decay rate of the average of the weights, 0.99 by default
-    int64 ema_overwrite_frequency;  // updates after which the average overwrites the weights; None for never
+    int64 ema_overwrite_frequency;  // updates between overwritings by the average; None for never
     int64 iterations;  // calls
     int64 t;  // updates
     int64 skipped;  // calls that changed nothing else, for a gradient that was not finite

@@ -196,10 +196,8 @@ def adan_step(
         gradient_accumulation_steps: calls per update; None for one (at least 2).
         loss_scale_factor: what the loss was multiplied by; None for nothing (above 0).
         ema_momentum: decay rate of the average of the weights (at least 0, at most 1).
-        ema_overwrite_frequency: updates after which the average overwrites the weights; None for never (at
-            least 1).
-        exclude_from_weight_decay: regular expressions: leaves have no weight_decay in whose path, joined by
-            "/", one is found.
+        ema_overwrite_frequency: updates between overwritings by the average; None for never (at least 1).
+        exclude_from_weight_decay: paths, joined by "/", without weight_decay: patterns for `re.search`.
         sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do.
         fused: write the parameters by a kernel, on the CPU; None if it is there, True also builds it.
         axis_name: mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too.

@@ -163,8 +163,7 @@ def novograd_step(
         gradient_accumulation_steps: calls per update; None for one (at least 2).
         loss_scale_factor: what the loss was multiplied by; None for nothing (above 0).
         ema_momentum: decay rate of the average of the weights (at least 0, at most 1).
-        ema_overwrite_frequency: updates after which the average overwrites the weights; None for never (at
-            least 1).
+        ema_overwrite_frequency: updates between overwritings by the average; None for never (at least 1).
         sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do
             (lazy has no meaning here, since `nu` is not of the parameter's shape).
         fused: write the parameters by a kernel, on the CPU; None if it is there, True also builds it.

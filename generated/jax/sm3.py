@@ -150,10 +150,10 @@ def _scalars(h: Numbers, t: Array, *, on: On) -> Numbers:
 def sm3_step(
     learning_rate: Number = 0.1,
     momentum: Number | None = 0.9,
-    eps: Number = 1e-8,
     *,
     use_ema: bool = False,
     skip_nonfinite: bool = False,
+    eps: Number = 1e-8,
     weight_decay: Number | None = None,
     global_clipnorm: Number | None = None,
     clipnorm: Number | None = None,
@@ -174,9 +174,9 @@ def sm3_step(
     Args:
         learning_rate: step size (at least 0).
         momentum: decay rate of the mean of the scaled gradients (at least 0, below 1).
-        eps: added to the accumulator; where that is 0, so is the update (at least 0).
         use_ema: keep a moving average of the weights.
         skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
+        eps: added to the accumulator; where that is 0, so is the update (at least 0).
         weight_decay: share of the weights, times the learning rate, taken off; None for none (at least 0).
         global_clipnorm: largest norm of all gradients together; None for any (above 0).
         clipnorm: largest norm of a parameter's gradient; None for any (above 0).
@@ -184,10 +184,8 @@ def sm3_step(
         gradient_accumulation_steps: calls per update; None for one (at least 2).
         loss_scale_factor: what the loss was multiplied by; None for nothing (above 0).
         ema_momentum: decay rate of the average of the weights (at least 0, at most 1).
-        ema_overwrite_frequency: updates after which the average overwrites the weights; None for never (at
-            least 1).
-        exclude_from_weight_decay: regular expressions: leaves have no weight_decay in whose path, joined by
-            "/", one is found.
+        ema_overwrite_frequency: updates between overwritings by the average; None for never (at least 1).
+        exclude_from_weight_decay: paths, joined by "/", without weight_decay: patterns for `re.search`.
         sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do
             (lazy has no meaning here, since `r` is not of the parameter's shape).
         fused: write the parameters by a kernel, on the CPU; None if it is there, True also builds it.

@@ -40,7 +40,7 @@ class AdaBelief(_support.Optimizer):
         gradient_accumulation_steps: calls per update; None for one
         loss_scale_factor: what the loss was multiplied by; None for nothing
         ema_momentum: decay rate of the average of the weights
-        ema_overwrite_frequency: updates after which the average overwrites the weights; None for never
+        ema_overwrite_frequency: updates between overwritings by the average; None for never
         use_ema: keep a moving average of the weights
         skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted
         params, sparse, maximize, foreach, capturable, differentiable, fused, write_back_grad: as in

@@ -52,7 +52,7 @@ class Adafactor(_support.Optimizer):
         gradient_accumulation_steps: calls per update; None for one
         loss_scale_factor: what the loss was multiplied by; None for nothing
         ema_momentum: decay rate of the average of the weights
-        ema_overwrite_frequency: updates after which the average overwrites the weights; None for never
+        ema_overwrite_frequency: updates between overwritings by the average; None for never
         relative_step: let the learning rate fall as 1/sqrt(t)
         epsilon_as_floor: epsilon_1 is the least root and mean, instead of added
         use_ema: keep a moving average of the weights

@@ -41,7 +41,7 @@ class Adamax(_support.Optimizer):
         gradient_accumulation_steps: calls per update; None for one
         loss_scale_factor: what the loss was multiplied by; None for nothing
         ema_momentum: decay rate of the average of the weights
-        ema_overwrite_frequency: updates after which the average overwrites the weights; None for never
+        ema_overwrite_frequency: updates between overwritings by the average; None for never
         epsilon_in_maximum: epsilon is added to |g| before the maximum is taken
         decoupled_weight_decay: weights shrink by themselves; else weight_decay * w is added to the
             gradient; to be chosen by those who want it

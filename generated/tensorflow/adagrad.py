@@ -38,7 +38,7 @@ class Adagrad(_support.Optimizer):
         gradient_accumulation_steps: calls per update; None for one.
         loss_scale_factor: what the loss was multiplied by; None for nothing.
         ema_momentum: decay rate of the average of the weights.
-        ema_overwrite_frequency: updates after which the average overwrites the weights; None for never.
+        ema_overwrite_frequency: updates between overwritings by the average; None for never.
         use_ema: keep a moving average of the weights.
         skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
         sparse: "lazy" updates only the rows that an IndexedSlices names, "dense" all; None is lazy where it can be.

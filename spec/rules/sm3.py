@@ -22,7 +22,7 @@ class SM3(Rule):
     m = Slot("mean of the scaled gradients", when=momentum.given)
 
     peers = (Peer(
-        "optax.sm3", slots={"m": "nu"},
+        "optax.sm3", arguments=("learning_rate", "momentum"), slots={"m": "nu"},
         differs=("more than two axes are taken as matrices, whose rows and columns have accumulators, not each axis",),
     ),)  # fmt: skip
 

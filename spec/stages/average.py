@@ -11,7 +11,7 @@ class Average(Stage):
     use_ema = Option(False, doc="keep a moving average of the weights")
     ema_momentum = Hyper(0.99, ge=0, le=1, doc="decay rate of the average of the weights")
     ema_overwrite_frequency = Hyper(
-        None, ge=1, integer=True, doc="updates after which the average overwrites the weights; None for never"
+        None, ge=1, integer=True, doc="updates between overwritings by the average; None for never"
     )
     weight_average = Slot("moving average of the weights", when=use_ema, for_evaluation=True)
 

@@ -62,7 +62,7 @@ def option(option: Choice) -> dict[str, str]:
 
 
 def exempt(argument: str, name: str) -> dict[str, str]:
-    doc = f'regular expressions: leaves have no {name} in whose path, joined by "/", one is found'
+    doc = f'paths, joined by "/", without {name}: patterns for `re.search`'
     return {"name": argument, "type": "Patterns", "default": "()", "doc": doc}
 
 
