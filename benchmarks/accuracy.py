@@ -20,6 +20,9 @@ from optloom.codegen.conformance.oracle import Batch, step
 from optloom.codegen.conformance.pool import Skipped, Worker
 from optloom.codegen.conformance.protocol import Episode, Job, Mode, Snapshot, numpy_dtype
 from optloom.codegen.conformance.rendering import rendered
+from optloom.spec import Slot
+from optloom.spec.guards import ALWAYS
+from optloom.spec.rule import Composition
 from rich.console import Console
 from rich.table import Table
 
@@ -40,15 +43,8 @@ def inputs(dtype: str) -> peers.Request:
 
 def slot_values(name: str, request: peers.Request) -> dict[str, np.ndarray]:
     """Moments for the slots of a rule: a first moment may have any sign, what is divided by may not."""
-    slots = {slot.name for slot in composition_of(discover()[name]).of_kind(_slot_type())}
-    signed = {"m": request.m}
-    return {slot: signed.get(slot, request.v) for slot in slots if slot not in ("accumulated_gradient", "v_hat")}
-
-
-def _slot_type() -> type:
-    from optloom.spec import Slot
-
-    return Slot
+    slots = [slot.name for slot in Composition(discover()[name]).of_kind(Slot) if slot.when == ALWAYS]
+    return {slot: {"m": request.m}.get(slot, request.v) for slot in slots}
 
 
 def snapshots(worker: Worker, file: Path, name: str, mode: Mode, request: peers.Request) -> list[Snapshot]:

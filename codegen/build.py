@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .api import UnknownName, default_folder
+from .api import Progress, UnknownName, default_folder
 from .c_family import kernels
 from .c_family.native import bits_of, interface_of, switches_of
 
@@ -42,7 +42,9 @@ def kernel_file(rule: str, suffix: str = ".cpp") -> Path:
     return file
 
 
-def build(request: BuildRequest, to: Path | None = None, levels: Sequence[str] = ()) -> list[Path]:
+def build(
+    request: BuildRequest, to: Path | None = None, levels: Sequence[str] = (), *, progress: Progress | None = None
+) -> list[Path]:
     """Builds for each instruction set in `levels` into the folder `to`, where optimizers find it beside their kernel
     or by OPTLOOM_KERNEL_PATH; without `levels` for this machine, into the user's cache. Returns the files.
 
@@ -56,7 +58,9 @@ def build(request: BuildRequest, to: Path | None = None, levels: Sequence[str] =
     if not levels:
         return [kernels.library(source, variant).file]
     files = []
-    for level in levels:
+    for done, level in enumerate(levels):
+        if progress:
+            progress(done, len(levels), level)
         file = (to or source.file.parent) / kernels.file_name(source, variant, level)
         file.unlink(missing_ok=True)
         kernels.build(source, variant, file, (f"-march={level}",))

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from .common import progress_bar
+
 Rule = Annotated[str, typer.Argument(metavar="RULE", help="A rule, or the path of a generated .cpp or .cu file.")]
 To = Annotated[
     Path | None, typer.Option("--to", metavar="FOLDER", help="Where libraries go; beside the file if not given.")
@@ -44,7 +46,12 @@ def build(
 
     source = building.kernel_file(rule, ".cu" if cuda else ".cpp")
     request = building.BuildRequest(source, dtype, gradient, _names(on), _names(off))
-    for file in [building.build_for_devices(request, to)] if cuda else building.build(request, to, _names(sets)):
+    with progress_bar("build") as progress:
+        if cuda:
+            files = [building.build_for_devices(request, to)]
+        else:
+            files = building.build(request, to, _names(sets), progress=progress)
+    for file in files:
         typer.echo(f"built {file}")
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .common import complete_rule
+from .common import complete_rule, progress_bar
 
 Named = Annotated[
     list[str],
@@ -25,7 +25,8 @@ def write_pages(rules: Named, out: Folder = Path()) -> None:
     try:
         from ..pages.site import write
 
-        written = write(rules, out)
+        with progress_bar("page") as progress:
+            written = write(rules, out, progress=progress)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("optloom"):
             raise

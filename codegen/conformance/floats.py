@@ -74,6 +74,11 @@ def _answer(program: Program, question: Question, index: int) -> Snapshot:
         given.options, {name: np.longdouble(batch.slots[name][0][0]) for name in single},
     )  # fmt: skip
     running = FloatRun(program, state)
+    if program.gate and running.holds(program.gate.guard, 0) and not all(np.isfinite(x["g"]).all() for x in tensors):
+        return Snapshot(
+            [tensor["w"] for tensor in tensors], {name: [x[0] for x in arrays] for name, arrays in batch.slots.items()},
+            int(batch.updates[index]), skipped=1,
+        )  # fmt: skip
     for region in program.regions:
         stored = running.carry_out(region)
         for tensor, new in zip(tensors, stored, strict=True):

@@ -77,7 +77,7 @@ class Run:
         """For each tensor what `region` stores: "w" and slots (scalar slots are repeated)."""
         stored: list[dict[str, Any]] = [{} for _ in self.state.tensors]
         for statement in (*region.scalars, *region.statements):
-            alive = [i for i in range(len(stored)) if self._holds(statement.guard, i)]
+            alive = [i for i in range(len(stored)) if self.holds(statement.guard, i)]
             for i, value in zip(alive, self._value(statement.value, alive), strict=True):
                 if isinstance(statement, Let):
                     kinds = {"": Kind.LET, "w": Kind.PARAMETER, "g": Kind.GRADIENT}
@@ -94,7 +94,9 @@ class Run:
         before = self.state.tensors[tensor].get(store.slot)
         return value if before is None else np.broadcast_to(value, np.shape(before))
 
-    def _holds(self, guard: Guard, tensor: int) -> bool:
+    def holds(self, guard: Guard, tensor: int) -> bool:
+        """Whether `guard` holds for one of the tensors."""
+
         def atom(guard: Atom) -> bool:
             match guard:
                 case Flag(option):
@@ -117,7 +119,7 @@ class Run:
             case Ref():
                 return [self._reference(node, i) for i in alive]
             case Choose(guard, chosen, other):
-                return [self._value(chosen if self._holds(guard, i) else other, [i])[0] for i in alive]
+                return [self._value(chosen if self.holds(guard, i) else other, [i])[0] for i in alive]
             case Op(fn, arguments):
                 columns = [self._value(argument, alive) for argument in arguments]
                 return [OPERATIONS[fn](*values) for values in zip(*columns, strict=True)]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from optloom.spec.rule import Rule
 
-from ..api import RuleInfo, catalogue, rules_named
+from ..api import Progress, RuleInfo, catalogue, rules_named
 from ..discovery import target_names
 from ..output import OutputError, replace_files
 from ..show import RuleView, show
@@ -40,11 +40,11 @@ def documents(names: tuple[str, ...] = ()) -> dict[str, str]:
     return pages | dict(zip(TABLES, tables, strict=True))
 
 
-def write(names: Sequence[str], folder: Path) -> list[Path]:
+def write(names: Sequence[str], folder: Path, *, progress: Progress | None = None) -> list[Path]:
     """The pages of the rules named, as `<rule>.md` in `folder`: all or none. Raises OutputError, and as `documents`."""
     if not folder.is_dir():
         raise OutputError(f"the folder {folder} does not exist")
-    texts = texts_of(names)
+    texts = texts_of(names, progress)
     try:
         replace_files(folder, texts, ())
     except OSError as error:
@@ -52,10 +52,14 @@ def write(names: Sequence[str], folder: Path) -> list[Path]:
     return [folder / name for name in texts]
 
 
-def texts_of(names: Sequence[str]) -> dict[str, str]:
+def texts_of(names: Sequence[str], progress: Progress | None = None) -> dict[str, str]:
     """The pages of the rules named, by file name: `<rule>.md`. Raises as `documents`."""
-    rules = rules_named(names)
-    return {f"{info.name}.md": _document(rules[info.name], info.missing) for info in catalogue(names)}
+    rules, known, texts = rules_named(names), catalogue(names), {}
+    for done, info in enumerate(known):
+        if progress:
+            progress(done, len(known), info.name)
+        texts[f"{info.name}.md"] = _document(rules[info.name], info.missing)
+    return texts
 
 
 def document(name: str, missing: Mapping[str, str] | None = None) -> str:

@@ -44,7 +44,7 @@ PRODUCT = ctypes.CFUNCTYPE(
 )
 
 
-def product_of(dtype: torch.dtype, number: type) -> Any:
+def product_of(dtype: torch.dtype, number: Any) -> Any:
     """How kernels multiply matrices of `dtype`: as PyTorch does."""
 
     def matrix(address: int, rows: int, columns: int, is_transposed: int) -> Tensor:

@@ -12,8 +12,8 @@
 
 Adagrad with one accumulator for each row and column (Anil et al. 2019, algorithm SM3-II, with momentum).
 
-The cover of a tensor with more than two axes is the rows and columns of its matrices, the last two axes. With
-fewer, each element has its own accumulator, as in Adagrad.
+The cover of a tensor with more than two axes is the rows and columns of its matrices, the last two
+axes. With fewer, each element has its own accumulator, as in Adagrad.
 """
 
 from collections.abc import Iterator, Sequence

@@ -8,8 +8,8 @@ MATRICES = has_axes(2)
 class SM3(Rule):
     """Adagrad with one accumulator for each row and column (Anil et al. 2019, algorithm SM3-II, with momentum).
 
-    The cover of a tensor with more than two axes is the rows and columns of its matrices, the last two axes. With
-    fewer, each element has its own accumulator, as in Adagrad.
+    The cover of a tensor with more than two axes is the rows and columns of its matrices, the last two
+    axes. With fewer, each element has its own accumulator, as in Adagrad.
     """
 
     learning_rate = Hyper(0.1, ge=0)
