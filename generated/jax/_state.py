@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 Kind = TypeVar("Kind", bound=type[Any])
-IN_RULE = {"b1": "beta_1", "b2": "beta_2", "b3": "beta_3", "eps": "epsilon", "mu": "m", "nu": "v"}
+IN_RULE = {"b1": "beta_1", "b2": "beta_2", "b3": "beta_3", "eps": "epsilon"}
 """What rules call what is called otherwise here, if a rule says nothing else."""
 
 

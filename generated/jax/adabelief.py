@@ -35,7 +35,9 @@ class AdaBeliefExtras(NamedTuple):
     weight_average: Any = None  # moving average of the weights
 
 
-@_support.state(AdaBeliefExtras, in_rule={"nu": "s", "eps_root": "epsilon_root"}, averages="weight_average")
+@_support.state(
+    AdaBeliefExtras, in_rule={"mu": "m", "nu": "s", "eps_root": "epsilon_root"}, averages="weight_average"
+)
 class AdaBeliefState(NamedTuple):
     """What AdaBelief keeps between updates: the first part of its state."""
 

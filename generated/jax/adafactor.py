@@ -42,7 +42,7 @@ class AdafactorExtras(NamedTuple):
     weight_average: Any = None  # moving average of the weights
 
 
-@_support.state(AdafactorExtras, averages="weight_average")
+@_support.state(AdafactorExtras, in_rule={"nu": "v"}, averages="weight_average")
 class AdafactorState(NamedTuple):
     """What Adafactor keeps between updates: the first part of its state."""
 

@@ -40,7 +40,7 @@ class AdamExtras(NamedTuple):
     weight_average: Any = None  # moving average of the weights
 
 
-@_support.state(AdamExtras, in_rule={"nu_max": "v_hat"}, averages="weight_average")
+@_support.state(AdamExtras, in_rule={"mu": "m", "nu": "v", "nu_max": "v_hat"}, averages="weight_average")
 class AdamState(NamedTuple):
     """What Adam keeps between updates: the first part of its state."""
 

@@ -34,7 +34,7 @@ class AdamaxExtras(NamedTuple):
     weight_average: Any = None  # moving average of the weights
 
 
-@_support.state(AdamaxExtras, in_rule={"nu": "u"}, averages="weight_average")
+@_support.state(AdamaxExtras, in_rule={"mu": "m", "nu": "u"}, averages="weight_average")
 class AdamaxState(NamedTuple):
     """What Adamax keeps between updates: the first part of its state."""
 

@@ -38,7 +38,7 @@ class AdamWExtras(NamedTuple):
     weight_average: Any = None  # moving average of the weights
 
 
-@_support.state(AdamWExtras, in_rule={"nu_max": "v_hat"}, averages="weight_average")
+@_support.state(AdamWExtras, in_rule={"mu": "m", "nu": "v", "nu_max": "v_hat"}, averages="weight_average")
 class AdamWState(NamedTuple):
     """What AdamW keeps between updates: the first part of its state."""
 

@@ -36,7 +36,7 @@ class AdEMAMixExtras(NamedTuple):
 
 @_support.state(
     AdEMAMixExtras,
-    in_rule={"m1": "fast", "m2": "slow", "eps_root": "epsilon_root"},
+    in_rule={"m1": "fast", "m2": "slow", "nu": "v", "eps_root": "epsilon_root"},
     averages="weight_average",
 )
 class AdEMAMixState(NamedTuple):

@@ -36,7 +36,9 @@ class AdoptExtras(NamedTuple):
     weight_average: Any = None  # moving average of the weights
 
 
-@_support.state(AdoptExtras, in_rule={"use_clipping": "clipping"}, averages="weight_average")
+@_support.state(
+    AdoptExtras, in_rule={"mu": "m", "nu": "v", "use_clipping": "clipping"}, averages="weight_average"
+)
 class AdoptState(NamedTuple):
     """What Adopt keeps between updates: the first part of its state."""
 

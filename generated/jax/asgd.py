@@ -35,7 +35,7 @@ class ASGDExtras(NamedTuple):
     weight_average: Any = None  # moving average of the weights
 
 
-@_support.state(ASGDExtras, in_rule={"mu": "mu"}, scalars=("eta", "mu"), averages="weight_average")
+@_support.state(ASGDExtras, scalars=("eta", "mu"), averages="weight_average")
 class ASGDState(NamedTuple):
     """What ASGD keeps between updates: the first part of its state."""
 

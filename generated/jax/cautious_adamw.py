@@ -38,7 +38,7 @@ class CautiousAdamWExtras(NamedTuple):
     weight_average: Any = None  # moving average of the weights
 
 
-@_support.state(CautiousAdamWExtras, averages="weight_average")
+@_support.state(CautiousAdamWExtras, in_rule={"mu": "m", "nu": "v"}, averages="weight_average")
 class CautiousAdamWState(NamedTuple):
     """What CautiousAdamW keeps between updates: the first part of its state."""
 

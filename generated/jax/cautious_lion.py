@@ -35,7 +35,7 @@ class CautiousLionExtras(NamedTuple):
     weight_average: Any = None  # moving average of the weights
 
 
-@_support.state(CautiousLionExtras, averages="weight_average")
+@_support.state(CautiousLionExtras, in_rule={"mu": "m"}, averages="weight_average")
 class CautiousLionState(NamedTuple):
     """What CautiousLion keeps between updates: the first part of its state."""
 

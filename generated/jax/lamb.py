@@ -37,7 +37,7 @@ class LambExtras(NamedTuple):
     weight_average: Any = None  # moving average of the weights
 
 
-@_support.state(LambExtras, averages="weight_average")
+@_support.state(LambExtras, in_rule={"mu": "m", "nu": "v"}, averages="weight_average")
 class LambState(NamedTuple):
     """What Lamb keeps between updates: the first part of its state."""
 

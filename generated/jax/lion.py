@@ -33,7 +33,7 @@ class LionExtras(NamedTuple):
     weight_average: Any = None  # moving average of the weights
 
 
-@_support.state(LionExtras, averages="weight_average")
+@_support.state(LionExtras, in_rule={"mu": "m"}, averages="weight_average")
 class LionState(NamedTuple):
     """What Lion keeps between updates: the first part of its state."""
 

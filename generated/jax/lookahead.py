@@ -38,7 +38,7 @@ class LookaheadExtras(NamedTuple):
     weight_average: Any = None  # moving average of the weights
 
 
-@_support.state(LookaheadExtras, averages="weight_average")
+@_support.state(LookaheadExtras, in_rule={"mu": "m", "nu": "v"}, averages="weight_average")
 class LookaheadState(NamedTuple):
     """What Lookahead keeps between updates: the first part of its state."""
 

@@ -47,7 +47,7 @@ class MuonExtras(NamedTuple):
     weight_average: Any = None  # moving average of the weights
 
 
-@_support.state(MuonExtras, averages="weight_average")
+@_support.state(MuonExtras, in_rule={"mu": "m", "nu": "v"}, averages="weight_average")
 class MuonState(NamedTuple):
     """What Muon keeps between updates: the first part of its state."""
 

@@ -42,7 +42,7 @@ class NadamExtras(NamedTuple):
     product: Any = None  # product of the momenta so far
 
 
-@_support.state(NadamExtras, scalars=("product",), averages="weight_average")
+@_support.state(NadamExtras, in_rule={"mu": "m", "nu": "v"}, scalars=("product",), averages="weight_average")
 class NadamState(NamedTuple):
     """What Nadam keeps between updates: the first part of its state."""
 

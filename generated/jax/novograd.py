@@ -32,7 +32,7 @@ class NovoGradExtras(NamedTuple):
     weight_average: Any = None  # moving average of the weights
 
 
-@_support.state(NovoGradExtras, averages="weight_average")
+@_support.state(NovoGradExtras, in_rule={"mu": "m", "nu": "v"}, averages="weight_average")
 class NovoGradState(NamedTuple):
     """What NovoGrad keeps between updates: the first part of its state."""
 

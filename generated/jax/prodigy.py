@@ -37,7 +37,7 @@ class ProdigyExtras(NamedTuple):
     weight_average: Any = None  # moving average of the weights
 
 
-@_support.state(ProdigyExtras, scalars=("d", "r"), averages="weight_average")
+@_support.state(ProdigyExtras, in_rule={"mu": "m", "nu": "v"}, scalars=("d", "r"), averages="weight_average")
 class ProdigyState(NamedTuple):
     """What Prodigy keeps between updates: the first part of its state."""
 

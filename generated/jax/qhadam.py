@@ -33,7 +33,7 @@ class QHAdamExtras(NamedTuple):
     weight_average: Any = None  # moving average of the weights
 
 
-@_support.state(QHAdamExtras, averages="weight_average")
+@_support.state(QHAdamExtras, in_rule={"mu": "m", "nu": "v"}, averages="weight_average")
 class QHAdamState(NamedTuple):
     """What QHAdam keeps between updates: the first part of its state."""
 

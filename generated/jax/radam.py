@@ -40,7 +40,7 @@ class RAdamExtras(NamedTuple):
     weight_average: Any = None  # moving average of the weights
 
 
-@_support.state(RAdamExtras, averages="weight_average")
+@_support.state(RAdamExtras, in_rule={"mu": "m", "nu": "v"}, averages="weight_average")
 class RAdamState(NamedTuple):
     """What RAdam keeps between updates: the first part of its state."""
 

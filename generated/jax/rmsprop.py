@@ -41,7 +41,7 @@ class RMSpropExtras(NamedTuple):
 
 
 @_support.state(
-    RMSpropExtras, in_rule={"trace": "m", "mu": "mean", "decay": "rho"}, averages="weight_average"
+    RMSpropExtras, in_rule={"nu": "v", "trace": "m", "mu": "mean", "decay": "rho"}, averages="weight_average"
 )
 class RMSpropState(NamedTuple):
     """What RMSprop keeps between updates: the first part of its state."""

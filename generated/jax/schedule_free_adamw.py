@@ -39,7 +39,9 @@ class ScheduleFreeAdamWExtras(NamedTuple):
     weight_average: Any = None  # moving average of the weights
 
 
-@_support.state(ScheduleFreeAdamWExtras, scalars=("weight_sum",), averages="weight_average")
+@_support.state(
+    ScheduleFreeAdamWExtras, in_rule={"nu": "v"}, scalars=("weight_sum",), averages="weight_average"
+)
 class ScheduleFreeAdamWState(NamedTuple):
     """What ScheduleFreeAdamW keeps between updates: the first part of its state."""
 

@@ -33,7 +33,7 @@ class SophiaExtras(NamedTuple):
     weight_average: Any = None  # moving average of the weights
 
 
-@_support.state(SophiaExtras, in_rule={"h_": "h"}, in_optax={"h_": "h"}, averages="weight_average")
+@_support.state(SophiaExtras, in_rule={"mu": "m", "h_": "h"}, in_optax={"h_": "h"}, averages="weight_average")
 class SophiaState(NamedTuple):
     """What Sophia keeps between updates: the first part of its state."""
 

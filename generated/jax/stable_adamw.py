@@ -36,7 +36,7 @@ class StableAdamWExtras(NamedTuple):
     weight_average: Any = None  # moving average of the weights
 
 
-@_support.state(StableAdamWExtras, averages="weight_average")
+@_support.state(StableAdamWExtras, in_rule={"mu": "m", "nu": "v"}, averages="weight_average")
 class StableAdamWState(NamedTuple):
     """What StableAdamW keeps between updates: the first part of its state."""
 

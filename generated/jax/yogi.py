@@ -37,7 +37,7 @@ class YogiExtras(NamedTuple):
     weight_average: Any = None  # moving average of the weights
 
 
-@_support.state(YogiExtras, averages="weight_average")
+@_support.state(YogiExtras, in_rule={"mu": "m", "nu": "v"}, averages="weight_average")
 class YogiState(NamedTuple):
     """What Yogi keeps between updates: the first part of its state."""
 

@@ -15,7 +15,7 @@ SLOTS = {"m": "mu", "v": "nu"}
 """What optax calls what rules call otherwise; a rule's optax peer may say otherwise."""
 
 
-IN_RULE = {ours: rule for rule, ours in {**HYPERS, **SLOTS}.items()}
+IN_RULE = {ours: rule for rule, ours in HYPERS.items()}
 
 
 def summary(name: str) -> str:
