@@ -115,7 +115,7 @@ def part_of(
 
 def plans_of(optimizer: Any, parts: Sequence[Part]) -> list[Plan]:
     """A plan for all variables of one pair of dtypes. Raises Refused for what kernels do not take."""
-    owner = next(cls for cls in type(optimizer).__mro__ if "_RULES" in vars(cls))
+    owner: Any = next(cls for cls in type(optimizer).__mro__ if "_RULES" in vars(cls))
     if type(optimizer).update_step is not owner.update_step:
         raise Refused(f"{type(optimizer).__name__} has an `update_step` of its own; pass fused=False")
     source = _kernels.source_of(inspect.getfile(owner.update_step))

@@ -12,6 +12,7 @@ import numpy as np
 from kinds import of_each_kind
 from optloom.codegen.compiler import discover, program_for, render, targets
 from optloom.codegen.conformance.protocol import Array, Dtype, Episode, Job, Snapshot, numpy_dtype
+from optloom.codegen.ir.nodes import Fn, Op, walk
 from optloom.codegen.printing import UnsupportedOperation
 from optloom.spec.rule import Rule
 
@@ -32,6 +33,15 @@ def printed(target: str) -> tuple[str, ...]:
         return True
 
     return of_each_kind((name for name in discover() if is_printed(name)), target)
+
+
+def brings_nothing(target: str) -> tuple[str, ...]:
+    """Of `printed`, those that need nothing of the caller: the others multiply matrices by the caller's function."""
+    programs = {name: program_for(discover()[name], target) for name in printed(target)}
+    return tuple(
+        name for name, program in programs.items()
+        if not any(isinstance(n, Op) and n.fn is Fn.MATMUL for s in program.update.statements for n in walk(s.value))
+    )  # fmt: skip
 
 
 PROBE = next(iter(discover(Path(__file__).parent / "rules" / "probe.py").values()))

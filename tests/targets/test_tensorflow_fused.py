@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from kernels import printed
+from kernels import brings_nothing, printed
 from optloom.codegen.compiler import Settings, discover, render
 from optloom.codegen.conformance.protocol import load_module, numpy_dtype
 from tensorflow_cases import (
@@ -30,7 +30,7 @@ from tensorflow_cases import (
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no g++")
 SHAPES = ((4, 3), (5,), (), (2, 3, 4), (4099,), (0,))
-RULES = sorted(set(printed("cpp")) & set(PRINTED))
+RULES = sorted(set(brings_nothing("cpp")) & set(PRINTED))
 STAGES = {
     "weight_decay": 0.1, "gradient_accumulation_steps": 2, "global_clipnorm": 3.0, "loss_scale_factor": 4.0,
     "use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 2,
@@ -91,6 +91,13 @@ def assert_same_bits(
 @pytest.mark.parametrize("rule", RULES)
 def test_the_bits_of_strict_code(rule: str) -> None:
     assert_same_bits(rule, "function")
+
+
+@pytest.mark.parametrize("rule", sorted({*printed("cpp")} - {*brings_nothing("cpp")}))
+def test_a_kernel_that_multiplies_matrices_is_refused(rule: str) -> None:
+    optimizer = getattr(module(rule), discover()[rule].__name__)(fused=True)
+    with pytest.raises(Exception, match="takes a product function, which is not brought to it here"):
+        optimizer.apply([tf.ones([3, 4])], [variable(np.ones((3, 4)))])
 
 
 @pytest.mark.parametrize("mode", ["eager", "function"])

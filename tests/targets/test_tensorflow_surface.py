@@ -54,7 +54,7 @@ def test_arguments_are_keras_own(rule: str) -> None:
     of_keras = {p.name for p in expected}
     declared = (*PROGRAMS[rule].hypers, *PROGRAMS[rule].options)
     others = [item.name for item in declared if item.convention or (item.stage and item.name not in of_keras)]
-    assert by_name == ["sparse", *others]
+    assert by_name == ["sparse", "fused", *others]
 
 
 @pytest.mark.parametrize("rule", RULES)

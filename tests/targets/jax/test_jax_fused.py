@@ -12,14 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax_doors import EACH_KIND, Doors, assert_same, gradients, tree
-from kernels import printed
+from kernels import brings_nothing, printed
 from kinds import representatives
 from optloom.codegen.compiler import Settings, discover, program_for, render
 from optloom.codegen.conformance.protocol import load_module
 from optloom.codegen.ir.nodes import Fn, Op, Reduce, walk
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no g++")
-PRINTED = [name for name in EACH_KIND if name in printed("cpp") and name in representatives()]
+PRINTED = [name for name in EACH_KIND if name in brings_nothing("cpp") and name in representatives()]
 
 
 @pytest.fixture(scope="session")
@@ -163,6 +163,13 @@ def test_what_is_refused_before_anything_is_written(case: str, strict: Callable[
     with pytest.raises((ValueError, NotImplementedError), match=message):
         init, step = doors.step(fused=True)
         step(params, grads, init(params))
+
+
+@pytest.mark.parametrize("name", sorted({*printed("cpp")} - {*brings_nothing("cpp")}))
+def test_a_kernel_that_multiplies_matrices_is_refused(name: str, strict: Callable[[str], Doors]) -> None:
+    doors, params = strict(name), jnp.ones((3, 4))
+    with pytest.raises(Exception, match="takes a product function, which is not brought to it here"):
+        steps(doors, params, True, 1)
 
 
 def test_sparse_rows_are_refused(strict: Callable[[str], Doors]) -> None:
