@@ -33,12 +33,14 @@ class Share:
     """What is run of one variant: the cases of these names; a run of so many calls from the start, 0 for none.
 
     `apart`: whether adversarial tensors that need an optimizer of their own get it (see `corpus.grouped`).
+    `closed`: whether, of a gate, calls that it does not let through are asked for too.
     """
 
     variant: Variant
     cases: frozenset[str]
     run_calls: int
     apart: bool
+    closed: bool = True
 
 
 def shares(
@@ -63,7 +65,7 @@ def shares(
                 in_reach = is_first if dtype == "bfloat16" else dtype == "float32" and not mode.slow
                 if (plain or last) if whole else in_reach and (plain if numerics == "strict" else last):
                     apart = whole and plain and numerics == "strict"
-                    yield Share(variant, ONLY_OTHER, FEW_CALLS if calls else 0, apart)
+                    yield Share(variant, ONLY_OTHER, FEW_CALLS if calls else 0, apart, closed=False)
             case _ if is_first:
                 if dtype == "float32" or plain or all_stages or (ordinary and not variant.has_stages):
                     long = RUN_CALLS if plain or (ordinary and (all_stages or not variant.has_stages)) else 0

@@ -139,8 +139,8 @@ class RuleSuite:
         made = self._questions[key]
         if share.apart:
             return made
-        # Of a gate both sides are asked for: the first question whose calls it does not let through is one more.
-        return made[:1] + [q for q in made[1:] if "gate" in self.features(variant) and q.expected.is_skipped][:1]
+        is_gated = share.closed and "gate" in self.features(variant)
+        return made[:1] + [question for question in made[1:] if is_gated and question.expected.is_skipped][:1]
 
     def answers(self, question: Question, dtype: Dtype, run: Callable[[Job], list[list[Snapshot]]]) -> Answers:
         """`run` fills in its own file and mode."""

@@ -39,7 +39,7 @@ def all_finite(gradients: Any, axis_name: tuple[str, ...] | None) -> jax.Array:
         if jnp.issubdtype(jnp.result_type(g), jnp.inexact):  # not the indices of sparse rows
             found = jnp.any(~jnp.isfinite(g)).astype(jnp.float32)
             axes = _split_over(found, axis_name)
-            others = others + (lax.psum(found, axes) if axes else found)
+            others += lax.psum(found, axes) if axes else found  # type: ignore[no-untyped-call]
     return jnp.equal(others, 0)
 
 
