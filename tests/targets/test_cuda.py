@@ -161,7 +161,7 @@ def test_sizes_are_of_64_bits(sgd: Source) -> None:
     first, owner, scalars = np.array([-chunks, 1]), np.zeros(1, np.int32), HostMemory(256)
     places = (ctypes.addressof(tensors), first.ctypes.data, owner.ctypes.data)
     emulated = EmulatedDevice(built(sgd, Choice(0, "float32")))
-    state = sgd.state(ctypes.addressof(row), 0, 0, scalars.address)
+    state = sgd.state(row=ctypes.addressof(row), scalars=scalars.address)
     emulated.launch("sgd_prologue", 1, 256, (ctypes.c_int64(1), state), 0)
     emulated.launch("sgd_update_2", 1, 256, (sgd.table(1, *places), state), 0)
     assert w.tolist() == [-0.5, 0.5, 1.5, 2.5, 3.5, 5, 6, 7]
