@@ -14,12 +14,14 @@ import fcntl
 import functools
 import hashlib
 import json
+import math
 import os
 import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,6 +94,21 @@ class Source:
         self.digest = hashlib.sha256(text.encode()).hexdigest()
         self.interface: dict[str, Any] = json.loads(text.partition('_interface = R"(')[2].partition(')";')[0])
 
+    def scopes(self, options: int) -> frozenset[str]:
+        """What a step with these options adds up: a whole "tensor", all "tensors"."""
+        on = {switch["name"]: bool(options >> bit & 1) for bit, switch in enumerate(self.interface["switches"])}
+
+        def exists(total: Mapping[str, Any]) -> bool:
+            return all(on[name.lstrip("!")] != name.startswith("!") for name in total["when"])
+
+        return frozenset(total["over"] for total in self.interface["sums"] if exists(total))
+
+
+def lengths_of(shape: Sequence[int]) -> dict[str, int]:
+    """The numbers of a tensor's axes, matrices, rows and columns: 0 where it has none."""
+    matrices, rows, columns = (math.prod(shape[:-2]), *shape[-2:]) if len(shape) >= 2 else (0, 0, 0)
+    return {"axes": len(shape), "matrices": matrices, "rows": rows, "columns": columns}
+
 
 @functools.cache
 def source_of(module: str, brings: tuple[str, ...] = ()) -> Source:
@@ -141,19 +158,45 @@ def library(source: Source, variant: Variant) -> Library:
     found = find(source, variant)
     if found is not None:
         return found
-    if os.environ.get("OPTLOOM_COMPILE") == "0":
-        looked = ", ".join(str(place.parent) for place in _candidates(source, variant))
-        name = f"{source.name}-{variant.name}"
-        raise KernelError(f"no fused kernel {name} in {looked}, and OPTLOOM_COMPILE=0 forbids to build it")
     file = _cached(source, variant)
-    try:
+    looked = [place.parent for place in _candidates(source, variant)]
+    with _building(f"fused kernel {source.name}-{variant.name}", file, looked):
         build(source, variant, file, ("-march=native",))
+    return _loaded(file, source)
+
+
+def binding(source: Path, name: str, flags: tuple[str, ...], may_build: bool) -> Path:
+    """The library `name` of `source`, by which a framework calls kernels: found where they are, else built.
+
+    Raises KernelError where it can be neither.
+    """
+    places = [folder / name for folder in (*folders(source), cache_folder())]
+    found = next((place for place in places if place.exists()), None)
+    if found is None and not may_build:
+        raise KernelError("not built")
+    return found or build_binding(source, places[-1], flags)
+
+
+def build_binding(source: Path, file: Path, flags: tuple[str, ...]) -> Path:
+    """Builds `file` of `source`. Raises KernelError where that is forbidden, or cannot be."""
+    with _building(file.name, file, [*folders(source), cache_folder()]):
+        compiled(source, file, flags)
+    return file
+
+
+@contextmanager
+def _building(what: str, file: Path, looked: Iterable[Path]) -> Iterator[None]:
+    """Around what builds `file`, which is in none of the folders `looked` into."""
+    if os.environ.get("OPTLOOM_COMPILE") == "0":
+        folders_ = ", ".join(map(str, looked))
+        raise KernelError(f"no {what} in {folders_}, and OPTLOOM_COMPILE=0 forbids to build it")
+    try:
+        yield
     except OSError as error:
         raise KernelError(
             f"the cache of fused kernels, {file.parent}, cannot be written: {error.strerror or error}; "
             "set XDG_CACHE_HOME to a folder that can be, or OPTLOOM_KERNEL_PATH to one with built kernels"
         ) from error
-    return _loaded(file, source)
 
 
 def find(source: Source, variant: Variant) -> Library | None:

@@ -6,6 +6,7 @@ import json
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from typing import Literal as OneOf
@@ -46,15 +47,20 @@ class CTarget:
     def name(self) -> str:
         return self.dialect.target
 
+    @cached_property
+    def templates(self) -> Templates:
+        return Templates(self.folder / "templates", (TEMPLATES,))
+
     def render(self, program: Program) -> Mapping[str, str]:
         """`<rule>.<suffix>`. Raises UnsupportedOperation for what kernels do not hold."""
         stem = Path(program.source).stem
-        templates = Templates(self.folder / "templates", (TEMPLATES,))
         try:
             context = self.context(program, stem)
         except UnsupportedOperation as error:
             raise UnsupportedOperation(error.what, self.name, error.location) from error
-        return {f"{stem}{self.dialect.suffix}": fitted(templates.render(f"rule{self.dialect.suffix}.jinja", context))}
+        return {
+            f"{stem}{self.dialect.suffix}": fitted(self.templates.render(f"rule{self.dialect.suffix}.jinja", context))
+        }
 
     def context(self, program: Program, stem: str) -> dict[str, Any]:
         """What the templates read."""

@@ -8,8 +8,7 @@ import ctypes
 import functools
 import hashlib
 import math
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +23,6 @@ from ._kernels import KernelError, Source, Variant
 from ._leaves import compute_dtype
 from ._types import Array
 
-LENGTHS = ("axes", "matrices", "rows", "columns")
 LAST = 2**31 - 2  # the greatest count that another one follows
 FLAGS = ("-std=c++17", "-O2", "-w", "-shared", "-fPIC", "-ldl")
 COUNTERS = {"t": "count", "iterations": "iterations"}
@@ -123,17 +121,9 @@ class Call:
         part = self.parts[at]
         places = {name: 1 + at * len(part.read) + i for i, name in enumerate(part.read)}
         places |= {name: 1 + at * len(part.written) + i for i, name in enumerate(part.written)}
-        places |= _lengths(part.written["w"].shape)
+        shape = part.written["w"].shape
+        places |= {"size": math.prod(shape), **_kernels.lengths_of(shape)}
         return [places.get(name, 0) for name in columns]
-
-
-def _lengths(shape: Sequence[int]) -> dict[str, int]:
-    """The numbers of a leaf's elements, axes, matrices, rows and columns: 0 where it has none."""
-    matrices, rows, columns = (math.prod(shape[:-2]), *shape[-2:]) if len(shape) >= 2 else (0, 0, 0)
-    return {
-        "size": math.prod(shape),
-        **dict(zip(LENGTHS, (len(shape), matrices, rows, columns), strict=True)),
-    }
 
 
 def _like(x: Array) -> Any:
@@ -149,16 +139,8 @@ def _target(may_build: bool) -> str:
         raise KernelError(f"fused=True needs {source}")
     key = hashlib.sha256(source.read_bytes() + version("jaxlib").encode()).hexdigest()[:16]
     name = f"jax-calls-{key}.so"
-    places = [*(folder / name for folder in _kernels.folders(source)), _kernels.cache_folder() / name]
-    file = next((place for place in places if place.exists()), None)
-    if file is None:
-        if not may_build:
-            raise KernelError("not built")
-        if os.environ.get("OPTLOOM_COMPILE") == "0":
-            looked = ", ".join(str(place.parent) for place in places)
-            raise KernelError(f"no {name} in {looked}, and OPTLOOM_COMPILE=0 forbids to build it")
-        _kernels.compiled(source, file := places[-1], (*FLAGS, f"-I{jax.ffi.include_dir()}"))
-    return _registered(file)
+    flags = (*FLAGS, f"-I{jax.ffi.include_dir()}")
+    return _registered(_kernels.binding(source, name, flags, may_build))
 
 
 @functools.cache

@@ -104,7 +104,7 @@ def _parts(
         slots = {name: x for name, x in slots.items() if isinstance(x, jax.Array | np.ndarray | float | int)}
         given = dict(zip(tensors, beside[len(kind.slots_in_rule) :], strict=True))
         options = _bits(kind, source, switches, numbers)
-        scopes = _scopes(source, options)
+        scopes = source.scopes(options)
         read = {name: jnp.asarray(x) for name, x in {"g": g, **given}.items()}
         written = {name: jnp.asarray(x) for name, x in {"w": w, **slots}.items()}
         _check(path, read, written)
@@ -165,16 +165,6 @@ def _bits(kind: Any, source: Source, on: On, numbers: Mapping[str, Any]) -> int:
             is_on = chosen.get(switch["option"], defaults[switch["option"]]) == switch["value"]
         bits |= is_on << bit
     return bits
-
-
-def _scopes(source: Source, options: int) -> frozenset[str]:
-    """What the step adds up: a whole "tensor", all "tensors"."""
-    on = {switch["name"]: bool(options >> bit & 1) for bit, switch in enumerate(source.interface["switches"])}
-
-    def exists(total: Mapping[str, Any]) -> bool:
-        return all(on.get(name.lstrip("!"), True) != name.startswith("!") for name in total["when"])
-
-    return frozenset(total["over"] for total in source.interface["sums"] if exists(total))
 
 
 def _together(parts: Sequence[Part]) -> list[list[Part]]:

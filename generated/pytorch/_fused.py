@@ -7,7 +7,6 @@ import functools
 import hashlib
 import importlib
 import inspect
-import math
 from collections.abc import Mapping, Sequence
 from operator import is_, itemgetter
 from pathlib import Path
@@ -31,7 +30,6 @@ NAMES = {
 }
 OTHER_COUNTERS = 2
 ACROSS = "a sum over all tensors spans param groups, dtypes or slots here; pass fused=False"
-LENGTHS = ("axes", "matrices", "rows", "columns")
 FIELDS = {"float64": numpy.float64, "int64": numpy.int64}
 
 
@@ -130,7 +128,8 @@ def update_tensors(
     values = completed(source, {name: x if name in given.split(",") else None for name, x in known.items()})
     pairs = (pair.split("=") for pair in options.split(","))
     chosen: dict[str, Any] = {name: {"True": True, "False": False}.get(x, x) for name, x in pairs}
-    scopes = scopes_of(source, values, chosen)
+    bits = bits_of(source, values, chosen)
+    scopes = source.scopes(bits)
     names = ("step", *filter(None, slots.split(",")))
     parts = []
     for index, (w, g) in enumerate(zip(ws, gs, strict=True)):
@@ -141,7 +140,7 @@ def update_tensors(
     plans = plans_by_dtypes(source, parts)
     if "tensors" in scopes and len(plans) > 1:
         raise Refused(ACROSS)
-    bits, reading = bits_of(source, values, chosen), _kernels.NEGATED if chosen["maximize"] else 0
+    reading = _kernels.NEGATED if chosen["maximize"] else 0
     for plan in plans:
         plan.run(plan.library(bits, reading, True), values, 1.0, None, True)
 
@@ -177,7 +176,7 @@ class Plans:
             if w.grad is not None or optimizer.state.get(w, {}).get("pending")
         ]  # fmt: skip
         check_known(self.source, optimizer, group)
-        scopes = scopes_of(self.source, completed(self.source, values_of(optimizer, group)), group)
+        scopes = self.source.scopes(self._options(optimizer))
         parts = [
             Part(f"parameter {_name(group, index)}", w, w.grad, self.source, bool(scopes))
             for index, w in active
@@ -213,11 +212,14 @@ class Plans:
     def libraries(self, optimizer: Any) -> list[_kernels.Library]:
         """The kernels of the next step, one for each plan."""
         group = self.group
-        bits = bits_of(self.source, completed(self.source, values_of(optimizer, group)), group)
+        bits = self._options(optimizer)
         reading = _kernels.NEGATED if group["maximize"] else 0
         if getattr(optimizer, "grad_scale", None) is not None:
             reading |= _kernels.UNSCALED | (_kernels.WRITTEN_BACK if group["write_back_grad"] else 0)
         return [plan.library(bits, reading, self.may_build) for plan in self.plans]
+
+    def _options(self, optimizer: Any) -> int:
+        return bits_of(self.source, completed(self.source, values_of(optimizer, self.group)), self.group)
 
     def run(self, optimizer: Any) -> None:
         libraries = self.libraries(optimizer)
@@ -276,7 +278,7 @@ class Part:
                 "a gradient has its parameter's dtype, or float16 or bfloat16 for one of float32"
             )
         self.gradient_dtype = self.g.dtype
-        self.numbers_of_columns = {"size": real(self.own).numel(), **lengths_of(self.own.shape)}
+        self.numbers_of_columns = {"size": real(self.own).numel(), **_kernels.lengths_of(self.own.shape)}
         has_rows = "rows" in source.interface["tensor"]
         layout = torch.contiguous_format if has_rows else torch.preserve_format
         is_whole = self.own.is_contiguous() if has_rows else is_dense(self.own)
@@ -570,12 +572,6 @@ def _name(group: Mapping[str, Any], index: int) -> str:
     return repr(names[index]) if names else str(index)
 
 
-def lengths_of(shape: Sequence[int]) -> dict[str, int]:
-    """The numbers of a parameter's axes, matrices, rows and columns: 0 where it has none."""
-    matrices, rows, columns = (math.prod(shape[:-2]), *shape[-2:]) if len(shape) >= 2 else (0, 0, 0)
-    return dict(zip(LENGTHS, (len(shape), matrices, rows, columns), strict=True))
-
-
 def slots_of(optimizer: Any, group: dict[str, Any], w: Tensor) -> dict[str, str]:
     """The keys in the state of `w` of the rule's slots that it has."""
     has = optimizer._slots(group, w)
@@ -615,17 +611,6 @@ def completed(source: Source, values: Mapping[str, Any]) -> dict[str, Any]:
     return {
         hyper["name"]: values.get(hyper["name"], hyper["default"]) for hyper in source.interface["hypers"]
     }
-
-
-def scopes_of(source: Source, values: Mapping[str, Any], group: Mapping[str, Any]) -> set[str]:
-    """What the step of a group adds up: a whole "tensor", all "tensors"."""
-    bits = bits_of(source, values, group)
-    on = {switch["name"]: bool(bits >> bit & 1) for bit, switch in enumerate(source.interface["switches"])}
-
-    def exists(total: Mapping[str, Any]) -> bool:
-        return all(on[name.lstrip("!")] != name.startswith("!") for name in total["when"])
-
-    return {total["over"] for total in source.interface["sums"] if exists(total)}
 
 
 def bits_of(source: Source, values: Mapping[str, Any], group: Mapping[str, Any]) -> int:

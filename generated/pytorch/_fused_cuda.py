@@ -99,7 +99,7 @@ class Plans:
         _fused.check_known(self.whole, optimizer, group)
         kind = type("Part", (CudaPart,), {"devices": (context.kind,)})
         values = _fused.completed(self.whole, _fused.values_of(optimizer, group))
-        scopes = _fused.scopes_of(self.whole, values, group)
+        scopes = self.whole.scopes(_fused.bits_of(self.whole, values, group))
         parts = [
             kind(f"parameter {i}", w, w.grad, self.whole, bool(scopes)) for i, w in enumerate(self.params)
         ]

@@ -12,9 +12,8 @@ from __future__ import annotations
 import hashlib
 import inspect
 import math
-import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,6 @@ from ._kernels import KernelError, Library, Source, Variant
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 HALVES = ("float16", "bfloat16")
-LENGTHS = ("axes", "matrices", "rows", "columns")
 WAYS = ("sparse", "fused")
 SOURCE = Path(__file__).with_name("_update.cpp")
 FLAGS = ("-O2", "-w", "-shared", "-fPIC", "-Wl,--no-as-needed")
@@ -128,7 +126,7 @@ def plans_of(optimizer: Any, parts: Sequence[Part]) -> list[Plan]:
     for part in parts:
         together.setdefault((part.variable.dtype.name, part.gradient.dtype.name), []).append(part)
     plans = [Plan(optimizer, source, *dtypes, each) for dtypes, each in together.items()]
-    if len(plans) > 1 and any(total["over"] == "tensors" for total in plans[0].sums()):
+    if len(plans) > 1 and "tensors" in source.scopes(plans[0].bits):
         raise Refused("a sum over all variables spans dtypes here; pass fused=False")
     return plans
 
@@ -177,8 +175,7 @@ class Plan:
         self.interface = source.interface
         hypers = {hyper["name"]: hyper["default"] for hyper in self.interface["hypers"]}
         self.given = {name: getattr(optimizer, name, default) for name, default in hypers.items()}
-        self.switches = {switch["name"]: self._is_on(switch) for switch in self.interface["switches"]}
-        self.bits = sum(is_on << bit for bit, is_on in enumerate(self.switches.values()))
+        self.bits = sum(self._is_on(switch) << bit for bit, switch in enumerate(self.interface["switches"]))
         self.has_exceptions = self.given.get("weight_decay") is not None and not all(
             part.decays for part in parts
         )
@@ -190,12 +187,6 @@ class Plan:
         defaults = {option["name"]: option["default"] for option in self.interface["options"]}
         name = switch["option"]
         return bool(getattr(self.optimizer, name, defaults[name]) == switch["value"])
-
-    def sums(self) -> Iterable[Mapping[str, Any]]:
-        """The sums that are taken: over a "tensor", over all "tensors"."""
-        for total in self.interface["sums"]:
-            if all(self.switches[name.lstrip("!")] != name.startswith("!") for name in total["when"]):
-                yield total
 
     def library(self, may_build: bool) -> Library:
         """The kernel. Raises KernelError where there is none."""
@@ -246,7 +237,7 @@ class Plan:
         columns = self.interface["tensor"]
         table = np.zeros((len(self.parts), len(columns)), np.int64)
         for line, part in zip(table, self.parts, strict=True):
-            numbers = {"size": math.prod(part.variable.shape), **lengths_of(part.variable.shape)}
+            numbers = {"size": math.prod(part.variable.shape), **_kernels.lengths_of(part.variable.shape)}
             numbers["row"] = int(self.has_exceptions and not part.decays)
             for name, number in numbers.items():
                 if name in columns:
@@ -286,21 +277,12 @@ class Plan:
         return {name: getattr(self.optimizer, attribute)[dtype] for name, attribute in slots.items()}
 
 
-def lengths_of(shape: Sequence[int]) -> dict[str, int]:
-    """The numbers of a variable's axes, matrices, rows and columns: 0 where it has none."""
-    matrices, rows, columns = (math.prod(shape[:-2]), *shape[-2:]) if len(shape) >= 2 else (0, 0, 0)
-    return dict(zip(LENGTHS, (len(shape), matrices, rows, columns), strict=True))
-
-
 def operation(may_build: bool) -> Any:
     """The operation that runs kernels, as a function. Raises KernelError where there is none."""
     name = operation_name()
     if name not in sys.modules:  # TensorFlow takes an operation once, from whatever file
-        file = operation_file()
-        found = next((folder / file for folder in folders() if (folder / file).exists()), None)
-        if found is None and not may_build:
-            raise KernelError("not built")
-        sys.modules[name] = tf.load_op_library(str(found or build(_kernels.cache_folder())))
+        file = _kernels.binding(SOURCE, operation_file(), flags(), may_build)
+        sys.modules[name] = tf.load_op_library(str(file))
     module = sys.modules[name]
     return getattr(module, next(each for each in vars(module) if each.startswith("optloom_")))
 
@@ -315,26 +297,12 @@ def operation_file() -> str:
     return f"{operation_name()}-tensorflow-{tf.__version__}.so"
 
 
-def folders() -> list[Path]:
-    """Where the library of the operation is looked for, in this order."""
-    return [*_kernels.folders(SOURCE), _kernels.cache_folder()]
+def flags() -> tuple[str, ...]:
+    """Against the headers of the installed TensorFlow."""
+    installed = (*tf.sysconfig.get_compile_flags(), *tf.sysconfig.get_link_flags())
+    return (*FLAGS, *installed, f'-DOPTLOOM_OPERATION="{operation_name()}"')
 
 
 def build(folder: Path) -> Path:
-    """Builds the operation into `folder`, against the headers of the installed TensorFlow. Returns the file.
-
-    Raises KernelError with the compiler's words, without a compiler, or where OPTLOOM_COMPILE=0 forbids it.
-    """
-    file = folder / operation_file()
-    if os.environ.get("OPTLOOM_COMPILE") == "0":
-        looked = ", ".join(map(str, folders()))
-        raise KernelError(f"no {file.name} in {looked}, and OPTLOOM_COMPILE=0 forbids to build it")
-    flags = [*FLAGS, *tf.sysconfig.get_compile_flags(), *tf.sysconfig.get_link_flags()]
-    try:
-        _kernels.compiled(SOURCE, file, (*flags, f'-DOPTLOOM_OPERATION="{operation_name()}"'))
-    except OSError as error:
-        raise KernelError(
-            f"the cache of fused kernels, {folder}, cannot be written: {error.strerror or error}; set XDG_CACHE_HOME "
-            f"to a folder that can be, or OPTLOOM_KERNEL_PATH to one with {file.name}"
-        ) from error
-    return file
+    """Builds the operation into `folder`, and returns the file. Raises KernelError where it cannot be built."""
+    return _kernels.build_binding(SOURCE, folder / operation_file(), flags())
