@@ -178,8 +178,12 @@ def optimizer(
         chained: how many states the optax function of the same name chains.
     """
     check_sparse(sparse, not_lazy)
+    if fused is not None:
+        check_choice("fused", fused, (False, True))
     if fused and gate:
-        raise NotImplementedError("fused=True with skip_nonfinite=True is not implemented yet")
+        raise NotImplementedError(
+            "fused=True is not implemented yet for steps that skip calls: pass fused=False"
+        )
     kernels = None if fused is False or gate else fused_steps(is_asked_for=bool(fused))
     hypers, on = on.hypers, on.with_(axis_name=check_axis_name(axis_name))
     slots: dict[str, Any] = {name: starts.get(name, 0) for name in kind.slots_in_rule}

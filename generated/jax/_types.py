@@ -44,13 +44,17 @@ class On:
     """What is on when a step is compiled: options by name, whether each number of the `hypers` that is optional is
     given, and the names of mesh axes.
 
+    `named`: the options whose choices have names; the others are bools.
+
     Raises:
-        ValueError: an option without names for its choices is no bool.
+        ValueError: an option that must be a bool is none.
     """
 
-    def __init__(self, hypers: Mapping[str, Hyper] = {}, **options: Any) -> None:
+    def __init__(
+        self, hypers: Mapping[str, Hyper] = {}, named: Sequence[str] = (), /, **options: Any
+    ) -> None:
         for name, value in options.items():
-            if type(value) not in (bool, str):
+            if name not in named and not isinstance(value, bool):
                 raise ValueError(f"{name} must be one of False, True, not {value!r}")
         self.hypers = hypers
         self.values = {name: hyper.is_on for name, hyper in hypers.items() if hyper.optional} | options

@@ -191,6 +191,9 @@ class Optimizer(torch.optim.Optimizer):
                 self.param_groups.append(apart)
 
     def _checked(self, group: dict[str, Any]) -> None:
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            if isinstance(parameter.default, bool):
+                check_choice(name, group[name], (False, True))
         check_ways(group, self._not_lazy, self._strict)
         if group["fused"]:
             Optimizer._fused = fused()

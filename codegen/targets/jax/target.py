@@ -136,6 +136,7 @@ class _Module:
             "hypers": list(self._hypers()),
             "checks": list(self._checks()),
             "on": [f"{option.name}={option.name}" for option in program.options],
+            "named": [option.name for option in program.options if option.choices],
             "sums_over_leaves": bool(axis_name),
             "gate": self.printer.guard(program.gate.guard) if program.gate else "",
             "params_needed": self._params_needed(),

@@ -22,6 +22,7 @@ from jax_doors import Doors
         ({"b2": "0.9"}, TypeError, "b2 must be a number or a schedule, not '0.9'"),
         ({"b2": None}, TypeError, "b2 must be a number or a schedule, not None"),
         ({"amsgrad": 1}, ValueError, "amsgrad must be one of False, True, not 1"),
+        ({"skip_nonfinite": "yes"}, ValueError, "skip_nonfinite must be one of False, True, not 'yes'"),
         ({"weight_decay": -1}, ValueError, "weight_decay must be >= 0, got -1"),
         ({"gradient_accumulation_steps": 1}, ValueError, "gradient_accumulation_steps must be an integer >= 2, got 1"),
         (

@@ -69,6 +69,8 @@ def test_files_are_well_formed(name: str, numerics: str) -> None:
         ),
         ({"sparse": "rows"}, ValueError, "sparse must be 'lazy' or 'dense', got 'rows'"),
         ({"fused": "yes"}, ValueError, "fused must be None or False or True, got 'yes'"),
+        ({"skip_nonfinite": "yes"}, ValueError, "skip_nonfinite must be False or True, got 'yes'"),
+        ({"amsgrad": None}, ValueError, "amsgrad must be False or True, got None"),
     ],
 )
 def test_wrong_arguments_are_named_with_their_value(
