@@ -1,8 +1,9 @@
 """The newcomer's path, as `docs/first-steps.md` has it: its commands one after the other, each timed.
 
 In a new environment, into which pip puts a wheel of this checkout; the frameworks are those of the interpreter that
-runs this. Run: `python benchmarks/first_steps.py`; it prints what a terminal shows, and its exit status is 1 if a
-command fails, or if all together take longer, or more lines are written by hand, than promised.
+runs this, or with --install are installed as well. Run: `python benchmarks/first_steps.py [--install]`; it prints what
+a terminal shows, and its exit status is 1 if a command fails, or if all together take longer, or more lines are written
+by hand, than promised.
 """
 
 from __future__ import annotations
@@ -74,18 +75,20 @@ def lend_frameworks(environment: Path) -> None:
     (packages / "frameworks.pth").write_text(sysconfig.get_path("purelib") + "\n")
 
 
-def main() -> int:
+def main(installs: bool) -> int:
     took: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as name:
         project, variables = Path(name) / "project", environment(Path(name))
         project.mkdir()
 
         def run(command: str) -> None:
+            if installs:
+                command = command.replace("optloom[conform]", "optloom[conform,pytorch,tensorflow,jax]")
             print(f"$ {command}", flush=True)
             start = time.perf_counter()
             subprocess.run(command, shell=True, check=True, cwd=project, env=variables)
             took[command] = time.perf_counter() - start
-            if command.startswith("pip "):
+            if command.startswith("pip ") and not installs:
                 lend_frameworks(Path(name) / "venv")
 
         lines = walk(project, run)
@@ -97,4 +100,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("--install" in sys.argv[1:]))

@@ -6,11 +6,11 @@
 // The cover of a tensor with more than two axes is the rows and columns of its matrices, the last two
 // axes. With fewer, each element has its own accumulator, as in Adagrad.
 //
-//     nu = (minimum(r, c) if at least 2 axes else v) + g**2
-//     r = largest(nu, over=axis -1)
-//     c = largest(nu, over=axis -2)
-//     v = nu
-//     direction = where(0 < nu, g / sqrt(nu + epsilon), 0)
+//     bound = (minimum(r, c) if at least 2 axes else v) + g**2
+//     r = largest(bound, over=axis -1)
+//     c = largest(bound, over=axis -2)
+//     v = bound
+//     direction = where(0 < bound, g / sqrt(bound + epsilon), 0)
 //     m = momentum * m + (1 - momentum) * direction
 //     w = w - learning_rate * (m if momentum given else direction)
 //
@@ -536,13 +536,13 @@ __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
     if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
-    const C nu = (at_least_2_axes ? minimum(r, c) : v) + square(g);
+    const C bound = (at_least_2_axes ? minimum(r, c) : v) + square(g);
     if constexpr (at_least_2_axes) {
-        term[r_largest] = Float64(nu);
-        term[c_largest] = Float64(nu);
+        term[r_largest] = Float64(bound);
+        term[c_largest] = Float64(bound);
     }
-    if constexpr (!at_least_2_axes) v = nu;
-    const C direction = C(0) < nu ? g / sqrt(nu + k.epsilon) : C(0);
+    if constexpr (!at_least_2_axes) v = bound;
+    const C direction = C(0) < bound ? g / sqrt(bound + k.epsilon) : C(0);
     if constexpr (momentum) m = k.momentum * m + k.one_minus_momentum * direction;
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     w = w - k.learning_rate * (momentum ? m : direction);

@@ -105,7 +105,7 @@ def _leaf(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on:
         r = k.one_minus_fresh * r + k.fresh * (jnp.sum(squares, axis=-1, keepdims=True) / length_of_w)
         length_of_w_2 = w.shape[-2]
         c = k.one_minus_fresh * c + k.fresh * (jnp.sum(squares, axis=-2, keepdims=True) / length_of_w_2)
-    if not w.ndim >= 2:
+    if w.ndim < 2:
         nu = k.one_minus_fresh * nu + k.fresh * squares
     if w.ndim >= 2:
         level = jnp.sum(r, axis=-2, keepdims=True) / r.shape[-2]
@@ -241,7 +241,7 @@ def adafactor_step(
         [Pass(_sums, _after_sums, when=on.global_clipnorm), Pass(_leaf)],
         when={"accumulated_gradient": on.gradient_accumulation_steps, "weight_average": on.use_ema},
         shapes={"r": "rows", "c": "columns"},
-        exists={"r": lambda w: w.ndim >= 2, "c": lambda w: w.ndim >= 2, "nu": lambda w: not w.ndim >= 2},
+        exists={"r": lambda w: w.ndim >= 2, "c": lambda w: w.ndim >= 2, "nu": lambda w: w.ndim < 2},
         every={"is_update": gradient_accumulation_steps},
         gate=on.skip_nonfinite,
         reads_params=True,

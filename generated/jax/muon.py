@@ -102,10 +102,10 @@ def _leaf(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on:
     if on.weight_decay:
         step = k.weight_decay_times_learning_rate * w
         w, update = w - step, update - step
-    mu = k.momentum * mu + g if w.ndim >= 2 and not w.ndim >= 3 else k.b1 * mu + k.one_minus_b1 * g
-    if not (w.ndim >= 2 and not w.ndim >= 3):
+    mu = k.momentum * mu + g if w.ndim >= 2 and w.ndim < 3 else k.b1 * mu + k.one_minus_b1 * g
+    if not (w.ndim >= 2 and w.ndim < 3):
         nu = k.b2 * nu + k.one_minus_b2 * g**2
-    if w.ndim >= 2 and not w.ndim >= 3:
+    if w.ndim >= 2 and w.ndim < 3:
         ahead = g + k.momentum * mu if on.nesterov else mu
         with jax.enable_x64(True):
             size = jnp.sqrt(_support.squares(ahead, on.axis_name)) + k.eps
@@ -133,7 +133,7 @@ def _leaf(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on:
     if on.gradient_accumulation_steps:
         accumulated_gradient = jnp.zeros_like(accumulated_gradient)
     step = k.learning_rate * (
-        scale * x_6 if w.ndim >= 2 and not w.ndim >= 3 else k.alpha * mu / (jnp.sqrt(nu) + k.eps)
+        scale * x_6 if w.ndim >= 2 and w.ndim < 3 else k.alpha * mu / (jnp.sqrt(nu) + k.eps)
     )
     w, update = w - step, update - step
     if on.use_ema:
@@ -249,7 +249,7 @@ def muon_step(
         _scalars,
         [Pass(_sums, _after_sums, when=on.global_clipnorm), Pass(_leaf)],
         when={"accumulated_gradient": on.gradient_accumulation_steps, "weight_average": on.use_ema},
-        exists={"nu": lambda w: not (w.ndim >= 2 and not w.ndim >= 3)},
+        exists={"nu": lambda w: not (w.ndim >= 2 and w.ndim < 3)},
         every={"is_update": gradient_accumulation_steps},
         gate=on.skip_nonfinite,
         reads_params=on.weight_decay or on.use_ema,

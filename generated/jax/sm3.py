@@ -8,11 +8,11 @@ axes. With fewer, each element has its own accumulator, as in Adagrad.
 
 One step of a leaf `w` with gradient `g`, the t-th:
 
-    nu__ = (minimum(r, c) if at least 2 axes else nu) + g**2
-    r = largest(nu__, over=axis -1)
-    c = largest(nu__, over=axis -2)
-    nu = nu__
-    direction = where(0 < nu__, g / sqrt(nu__ + eps), 0)
+    bound = (minimum(r, c) if at least 2 axes else nu) + g**2
+    r = largest(bound, over=axis -1)
+    c = largest(bound, over=axis -2)
+    nu = bound
+    direction = where(0 < bound, g / sqrt(bound + eps), 0)
     nu_ = momentum * nu_ + (1 - momentum) * direction
     w = w - learning_rate * (nu_ if momentum given else direction)
 
@@ -98,14 +98,14 @@ def _leaf(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on:
     if on.weight_decay:
         step = k.weight_decay_times_learning_rate * w
         w, update = w - step, update - step
-    nu__ = (jnp.minimum(r, c) if w.ndim >= 2 else nu) + g**2
+    bound = (jnp.minimum(r, c) if w.ndim >= 2 else nu) + g**2
     if w.ndim >= 2:
         _support.check_whole(w, on.axis_name)
-        r = jnp.max(nu__, axis=-1, keepdims=True, initial=-jnp.inf)
-        c = jnp.max(nu__, axis=-2, keepdims=True, initial=-jnp.inf)
-    if not w.ndim >= 2:
-        nu = nu__
-    direction = jnp.where(nu__ > 0, g / jnp.sqrt(nu__ + k.eps), 0)
+        r = jnp.max(bound, axis=-1, keepdims=True, initial=-jnp.inf)
+        c = jnp.max(bound, axis=-2, keepdims=True, initial=-jnp.inf)
+    if w.ndim < 2:
+        nu = bound
+    direction = jnp.where(bound > 0, g / jnp.sqrt(bound + k.eps), 0)
     if on.momentum:
         nu_ = k.momentum * nu_ + k.one_minus_momentum * direction
     if on.gradient_accumulation_steps:
@@ -218,7 +218,7 @@ def sm3_step(
             "weight_average": on.use_ema,
         },
         shapes={"r": "rows", "c": "columns"},
-        exists={"r": lambda w: w.ndim >= 2, "c": lambda w: w.ndim >= 2, "nu": lambda w: not w.ndim >= 2},
+        exists={"r": lambda w: w.ndim >= 2, "c": lambda w: w.ndim >= 2, "nu": lambda w: w.ndim < 2},
         every={"is_update": gradient_accumulation_steps},
         gate=on.skip_nonfinite,
         reads_params=on.weight_decay or on.use_ema,

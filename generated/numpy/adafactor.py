@@ -146,7 +146,7 @@ class Adafactor:
         slots = SimpleNamespace()
         slots.r = np.zeros((*w.shape[:-1], 1), dtype) if w.ndim >= 2 else None
         slots.c = np.zeros((*w.shape[:-2], 1, w.shape[-1]), dtype) if w.ndim >= 2 else None
-        slots.v = np.zeros(w.shape, dtype) if not (w.ndim >= 2) else None
+        slots.v = np.zeros(w.shape, dtype) if w.ndim < 2 else None
         slots.accumulated_gradient = (
             np.zeros(w.shape, dtype) if self.gradient_accumulation_steps is not None else None
         )
@@ -324,7 +324,7 @@ class Adafactor:
             slots.c = k.one_minus_fresh * slots.c + k.fresh * (
                 _total_along(squares, -2, dtype) / dtype(length_of_w_2)
             )
-        if not (w.ndim >= 2):
+        if w.ndim < 2:
             slots.v = k.one_minus_fresh * slots.v + k.fresh * squares
         if w.ndim >= 2:
             level = _total_along(slots.r, -2, dtype) / slots.r.shape[-2]

@@ -156,7 +156,7 @@ class Muon:
         dtype = _compute_dtype(w)
         slots = SimpleNamespace()
         slots.m = np.zeros(w.shape, dtype)
-        slots.v = np.zeros(w.shape, dtype) if not (w.ndim >= 2 and not (w.ndim >= 3)) else None
+        slots.v = np.zeros(w.shape, dtype) if not (w.ndim >= 2 and w.ndim < 3) else None
         slots.accumulated_gradient = (
             np.zeros(w.shape, dtype) if self.gradient_accumulation_steps is not None else None
         )
@@ -321,12 +321,12 @@ class Muon:
             w = w - k.weight_decay_times_learning_rate * w
         slots.m = (
             k.momentum * slots.m + g
-            if w.ndim >= 2 and not (w.ndim >= 3)
+            if w.ndim >= 2 and w.ndim < 3
             else k.beta_1 * slots.m + k.one_minus_beta_1 * g
         )
-        if not (w.ndim >= 2 and not (w.ndim >= 3)):
+        if not (w.ndim >= 2 and w.ndim < 3):
             slots.v = k.beta_2 * slots.v + k.one_minus_beta_2 * np.square(g)
-        if w.ndim >= 2 and not (w.ndim >= 3):
+        if w.ndim >= 2 and w.ndim < 3:
             ahead = g + k.momentum * slots.m if self.nesterov else slots.m
             size = np.sqrt(_total(np.square(ahead, dtype=np.float64))) + k.epsilon
             x = ahead / dtype(size)
@@ -345,7 +345,7 @@ class Muon:
             slots.accumulated_gradient = np.full_like(slots.accumulated_gradient, 0)
         w = w - k.learning_rate * (
             dtype(scale) * x_6
-            if w.ndim >= 2 and not (w.ndim >= 3)
+            if w.ndim >= 2 and w.ndim < 3
             else k.alpha * slots.m / (np.sqrt(slots.v) + k.epsilon)
         )
         if self.use_ema:

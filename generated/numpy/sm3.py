@@ -19,11 +19,11 @@ class SM3:
 
     One step of a parameter `w` with gradient `g`, the `t`-th:
 
-        nu = (minimum(r, c) if at least 2 axes else v) + g**2
-        r = largest(nu, over=axis -1)
-        c = largest(nu, over=axis -2)
-        v = nu
-        direction = where(0 < nu, g / sqrt(nu + epsilon), 0)
+        bound = (minimum(r, c) if at least 2 axes else v) + g**2
+        r = largest(bound, over=axis -1)
+        c = largest(bound, over=axis -2)
+        v = bound
+        direction = where(0 < bound, g / sqrt(bound + epsilon), 0)
         m = momentum * m + (1 - momentum) * direction
         w = w - learning_rate * (m if momentum given else direction)
 
@@ -131,7 +131,7 @@ class SM3:
         slots = SimpleNamespace()
         slots.r = np.zeros((*w.shape[:-1], 1), dtype) if w.ndim >= 2 else None
         slots.c = np.zeros((*w.shape[:-2], 1, w.shape[-1]), dtype) if w.ndim >= 2 else None
-        slots.v = np.zeros(w.shape, dtype) if not (w.ndim >= 2) else None
+        slots.v = np.zeros(w.shape, dtype) if w.ndim < 2 else None
         slots.m = np.zeros(w.shape, dtype) if self.momentum != 0 else None
         slots.accumulated_gradient = (
             np.zeros(w.shape, dtype) if self.gradient_accumulation_steps is not None else None
@@ -292,13 +292,13 @@ class SM3:
             g = g * dtype(k.global_scale)
         if self.weight_decay is not None:
             w = w - k.weight_decay_times_learning_rate * w
-        nu = (np.minimum(slots.r, slots.c) if w.ndim >= 2 else slots.v) + np.square(g)
+        bound = (np.minimum(slots.r, slots.c) if w.ndim >= 2 else slots.v) + np.square(g)
         if w.ndim >= 2:
-            slots.r = np.max(nu, axis=-1, keepdims=True)
-            slots.c = np.max(nu, axis=-2, keepdims=True)
-        if not (w.ndim >= 2):
-            slots.v = nu
-        direction = np.where(0 < nu, g / np.sqrt(nu + k.epsilon), 0)
+            slots.r = np.max(bound, axis=-1, keepdims=True)
+            slots.c = np.max(bound, axis=-2, keepdims=True)
+        if w.ndim < 2:
+            slots.v = bound
+        direction = np.where(0 < bound, g / np.sqrt(bound + k.epsilon), 0)
         if self.momentum != 0:
             slots.m = k.momentum * slots.m + k.one_minus_momentum * direction
         if self.gradient_accumulation_steps is not None:

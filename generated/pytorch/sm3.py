@@ -19,11 +19,11 @@ class SM3(_support.Optimizer):
 
     One step of a parameter `w` with gradient `g`, its `t`-th:
 
-        nu = (minimum(r, c) if at least 2 axes else v) + g**2
-        r = largest(nu, over=axis -1)
-        c = largest(nu, over=axis -2)
-        v = nu
-        direction = where(0 < nu, g / sqrt(nu + eps), 0)
+        bound = (minimum(r, c) if at least 2 axes else v) + g**2
+        r = largest(bound, over=axis -1)
+        c = largest(bound, over=axis -2)
+        v = bound
+        direction = where(0 < bound, g / sqrt(bound + eps), 0)
         m = momentum * m + (1 - momentum) * direction
         w = w - lr * (m if momentum given else direction)
 
@@ -115,13 +115,13 @@ class SM3(_support.Optimizer):
             g = g * k.global_scale.to(w.dtype)
         if _support.is_set(group["weight_decay"]):
             w.add_(w, alpha=-k.weight_decay_times_learning_rate)
-        nu = g.square().add_(c.minimum(r) if w.dim() >= 2 else v)
+        bound = g.square().add_(c.minimum(r) if w.dim() >= 2 else v)
         if w.dim() >= 2:
-            r.copy_(nu.amax(-1, keepdim=True))
-            c.copy_(nu.amax(-2, keepdim=True))
+            r.copy_(bound.amax(-1, keepdim=True))
+            c.copy_(bound.amax(-2, keepdim=True))
         if w.dim() < 2:
-            v.copy_(nu)
-        direction = _support.where(nu > 0, g / (nu + k.eps).sqrt_(), 0)
+            v.copy_(bound)
+        direction = _support.where(bound > 0, g / (bound + k.eps).sqrt_(), 0)
         if _support.is_set(group["momentum"]):
             m.mul_(k.momentum).add_(direction, alpha=k.one_minus_momentum)
         if group["gradient_accumulation_steps"] is not None:

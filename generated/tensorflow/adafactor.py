@@ -137,7 +137,7 @@ class Adafactor(_support.Optimizer):
         if len(variable.shape) >= 2:
             r = _support.read(self._r[i])
             c = _support.read(self._c[i])
-        if not (len(variable.shape) >= 2):
+        if len(variable.shape) < 2:
             v = _support.read(self._v[i])
         if self.gradient_accumulation_steps is not None:
             accumulated_gradient = _support.read(self._accumulated_gradients[i])
@@ -174,7 +174,7 @@ class Adafactor(_support.Optimizer):
             c = k.one_minus_fresh * c + k.fresh * (
                 tf.reduce_sum(squares, axis=-2, keepdims=True) / tf.cast(length_of_w_2, k.dtype)
             )
-        if not (len(variable.shape) >= 2):
+        if len(variable.shape) < 2:
             v = k.one_minus_fresh * v + k.fresh * squares
         if len(variable.shape) >= 2:
             level = tf.reduce_sum(tf.cast(r, tf.float64), axis=-2, keepdims=True) / tf.cast(
@@ -206,7 +206,7 @@ class Adafactor(_support.Optimizer):
         if len(variable.shape) >= 2:
             _support.store(self._r[i], r, where=where)
             _support.store(self._c[i], c, where=where)
-        if not (len(variable.shape) >= 2):
+        if len(variable.shape) < 2:
             _support.store(self._v[i], v, where=where)
         if self.gradient_accumulation_steps is not None:
             _support.store(self._accumulated_gradients[i], accumulated_gradient, where=where)
@@ -306,4 +306,4 @@ class Adafactor(_support.Optimizer):
         for variable in variables:
             self._r.append(self._slot(variable, "r", shape="rows") if len(variable.shape) >= 2 else None)
             self._c.append(self._slot(variable, "c", shape="columns") if len(variable.shape) >= 2 else None)
-            self._v.append(self._slot(variable, "velocity") if not (len(variable.shape) >= 2) else None)
+            self._v.append(self._slot(variable, "velocity") if len(variable.shape) < 2 else None)

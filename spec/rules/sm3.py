@@ -28,10 +28,10 @@ class SM3(Rule):
 
     def step(self, w: Value, g: Value, t: Value) -> Value:
         known = self.branch(MATRICES, lambda: minimum(self.r, self.c), lambda: self.v)
-        self.nu = known + g**2
-        self.r = largest(self.nu, axis=-1)
-        self.c = largest(self.nu, axis=-2)
-        self.v = self.nu
-        self.direction = where(self.nu > 0, g / sqrt(self.nu + self.epsilon), 0)
+        self.bound = known + g**2
+        self.r = largest(self.bound, axis=-1)
+        self.c = largest(self.bound, axis=-2)
+        self.v = self.bound
+        self.direction = where(self.bound > 0, g / sqrt(self.bound + self.epsilon), 0)
         self.m = self.momentum * self.m + (1 - self.momentum) * self.direction
         return w - self.learning_rate * where(self.momentum.given, self.m, self.direction)

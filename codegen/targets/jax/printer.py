@@ -27,6 +27,8 @@ class JaxPrinter(Printer):
                 return f"on.{hyper}"
             case HasAxes(count):
                 return f"w.ndim >= {count}"
+            case Not(HasAxes(count)):
+                return f"w.ndim < {count}"
             case Not(And()):
                 return f"not ({self.guard(guard.guard)})"
             case Not(inner):

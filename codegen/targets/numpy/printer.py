@@ -33,6 +33,8 @@ class NumpyGuards(Printer):
                 return f"self.{hyper} is not None" if off is None else f"self.{hyper} != {off:g}"
             case HasAxes(count):
                 return f"w.ndim >= {count}"
+            case Not(HasAxes(count)):
+                return f"w.ndim < {count}"
             case Not(inner):
                 return f"not ({self.guard(inner)})"
             case And(parts):

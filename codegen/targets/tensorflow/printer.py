@@ -79,6 +79,8 @@ class TensorFlowPrinter(Printer):
                 return self._given(hyper)
             case HasAxes(count):
                 return f"len(variable.shape) >= {count}"
+            case Not(HasAxes(count)):
+                return f"len(variable.shape) < {count}"
             case And() if (exact := exact_axes(guard)) is not None:
                 return f"len(variable.shape) == {exact}"
             case Not(And() as inner) if (exact := exact_axes(inner)) is not None:
