@@ -160,7 +160,11 @@ class _Module:
     def _about(self, averages: str) -> dict[str, str]:
         """What is said of the state's fields, where it is not plain."""
         kept = tuple(slot.name for slot in self.program.slots if slot.shape == "scalar")
-        words = {"in_rule": self.in_rule, "in_optax": self.slots_in_optax, "scalars": kept, "averages": averages}
+        along = {slot.shape: slot.name for slot in self.program.slots if slot.shape in ("rows", "columns")}
+        words = {
+            "in_rule": self.in_rule, "in_optax": self.slots_in_optax, "scalars": kept, "averages": averages,
+            "along": (along["rows"], along["columns"]) if len(along) == 2 else (),
+        }  # fmt: skip
         return {word: repr(value) for word, value in words.items() if value}
 
     def _may_be_off(self, name: str) -> bool:
