@@ -465,7 +465,6 @@ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &w, C g, C &
     if constexpr (use_ema) weight_average = k.kept_average * weight_average
         + k.one_minus_kept_average * moved;
     w = use_ema && ema_overwrite_frequency ? (k.is_overwrite ? weight_average : moved) : moved;
-    w = w;
 }
 
 // At most block_size elements of one tensor: what a thread takes at a time.

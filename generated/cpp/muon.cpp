@@ -553,7 +553,6 @@ inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, C &w, C g, C &
         * (at_least_2_axes && !at_least_3_axes ? n.scale * x_6 : k.alpha * m / (sqrt(v) + k.epsilon));
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
-    w = w;
 }
 
 // One element of a matrix `x`.

@@ -530,7 +530,6 @@ __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &
     if constexpr (use_ema) weight_average = k.kept_average * weight_average
         + k.one_minus_kept_average * moved;
     w = use_ema && ema_overwrite_frequency ? (k.is_overwrite ? weight_average : moved) : moved;
-    w = w;
 }
 
 // How gradients are read, and of which dtypes all are.

@@ -583,7 +583,6 @@ __device__ inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, C &
     w = w - k.learning_rate_times_distance_over_root_of_squares_plus_epsilon * g;
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
-    w = w;
 }
 
 // How gradients are read, and of which dtypes all are.
