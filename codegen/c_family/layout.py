@@ -24,6 +24,7 @@ from optloom.spec.guards import (
     negation,
 )
 
+from ..arguments import refused
 from ..ir.nodes import Choose, Expression, Program, walk
 from ..printing import UnsupportedOperation
 
@@ -179,7 +180,7 @@ def guards_of(value: Expression) -> tuple[Guard, ...]:
 
 
 def _guards(program: Program) -> list[Guard]:
-    found = [slot.when for slot in program.slots]
+    found = [slot.when for slot in program.slots] + [each.guard for each in refused(program)]
     for region in program.regions:
         found.append(region.guard)
         for statement in (*region.scalars, *region.statements):

@@ -1375,7 +1375,7 @@ template <typename Table> __device__ inline void before_update_2(const Table &ta
 
 template <bool at_least_2_axes, bool at_least_3_axes,
         typename Table> __device__ inline void update_2_chunk_of(const Table &table, const MuonState &state) {
-    if constexpr (!((at_least_2_axes && !at_least_3_axes))) return;
+    if constexpr (!(at_least_2_axes && !at_least_3_axes)) return;
     if (state.is_skipped()) return;
     const Chunk chunk = table.chunk(blockIdx.x);
     const MuonTensor x = table.at(chunk.tensor);

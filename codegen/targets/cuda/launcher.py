@@ -16,7 +16,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from .products import Multiplication, Product, Products
+from .products import Multiplication, Product, Products, holds
 
 CHUNK, BLOCK, THREADS, TILE = 16384, 4096, 256, 32
 ARGUMENT_BYTES = 4096 - 256
@@ -186,8 +186,12 @@ class Launcher:
         rows: param groups. row: address of as many `source.row` on the device. tensors: a ctypes array of
         `source.tensor`. gradient_scale, found_inf: addresses of float32 numbers on the device; 0 for none.
         by_value: the tensors travel with the launches, as a graph wants it, in groups of `source.capacity`; None
-        chooses so if one launch takes all.
+        chooses so if one launch takes all. Raises ValueError for a tensor that the formula does not take, TypeError
+        for one that a step has no input for.
         """
+        self._check_axes(tensors)
+        if part == "step":
+            self._check_inputs(tensors)
         if by_value is None:
             by_value = len(tensors) <= self.source.capacity
         first = self._first_chunks(tensors)
@@ -210,6 +214,19 @@ class Launcher:
                 blocks = chunks if launch["grid"] == "chunk" else count
                 self.device.launch(kernel, blocks, threads, (table, state), stream)
 
+    def _check_axes(self, tensors: ctypes.Array[Any]) -> None:
+        for each in self.source.interface.get("refused", ()):
+            for index, x in enumerate(tensors):
+                has = {axis["name"] for axis in self.source.interface["axes"] if x.axes >= axis["count"]}
+                if all(holds(name, self._chosen | has) for name in each["when"]):
+                    raise ValueError(f"{each['takes']}, and parameter {index} has {x.axes}")
+
+    def _check_inputs(self, tensors: ctypes.Array[Any]) -> None:
+        for name in (each["name"] for each in self.source.interface["inputs"] if each["shape"] == "parameter"):
+            for index, x in enumerate(tensors):
+                if x.size and not getattr(x, name):
+                    raise TypeError(f"a step needs `{name}`, and parameter {index} has none")
+
     @cached_property
     def _chosen(self) -> frozenset[str]:
         """The switches that are set."""
@@ -218,10 +235,7 @@ class Launcher:
 
     def _is_wanted(self, launch: Mapping[str, Any]) -> bool:
         """Whether the options chosen call for a kernel."""
-        return not launch["when"] or any(
-            all((name.lstrip("!") in self._chosen) != name.startswith("!") for name in names)
-            for names in launch["when"]
-        )
+        return not launch["when"] or any(all(holds(name, self._chosen) for name in names) for names in launch["when"])
 
     @staticmethod
     def _first_chunks(tensors: ctypes.Array[Any]) -> list[int]:

@@ -56,6 +56,13 @@ class Multiplication(ctypes.Structure):
         return cls(c.count, c.rows, c.columns, a.columns, *turns, a.address, b.address, c.address)
 
 
+def holds(name: str | list[str], chosen: frozenset[str]) -> bool:
+    """Whether a switch, or one of several, is as `name` says: set, or behind a "!" not."""
+    if isinstance(name, list):
+        return any(holds(each, chosen) for each in name)
+    return (name.lstrip("!") in chosen) != name.startswith("!")
+
+
 @dataclass(frozen=True)
 class Products:
     """What one build multiplies. `plans`: as the file describes them. `switches`: those that are set. `axes`: the
@@ -86,7 +93,7 @@ class Products:
 
     def _are_for(self, plan: Mapping[str, Any], x: Any) -> bool:
         held = self.switches | {name for name, count in self.axes.items() if x.axes >= count}
-        return bool(x.size) and all((name.lstrip("!") in held) != name.startswith("!") for name in plan["of"])
+        return bool(x.size) and all(holds(name, held) for name in plan["of"])
 
     def _begins(self, shapes: Iterable[Sequence[str]], x: Any) -> list[int]:
         """Where places of these shapes begin for a tensor, and where the last one ends, in bytes."""

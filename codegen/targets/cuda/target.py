@@ -99,9 +99,6 @@ def _products(stem: str, each: Pass, switches: Switches) -> dict[str, Any]:
     first those of the tensors in turn, then what is kept of each. `of`: the tensors, as launches are told when."""
     asked = each.products
     assert asked is not None
-    of = switches.conjuncts(asked.guard)
-    if any(isinstance(name, list) for name in of):
-        raise UnsupportedOperation("matrix products under one of several conditions", "cuda")
     number = {name: at for at, (name, _) in enumerate((*asked.working, *asked.kept))}
     steps: list[dict[str, Any]] = []
     for step in asked.steps:
@@ -113,7 +110,7 @@ def _products(stem: str, each: Pass, switches: Switches) -> dict[str, Any]:
             steps.append({"left": left, "right": right, "to": number[step.to]})
     places = {"working": [asked.shapes[name] for name, _ in asked.working]}
     places["kept"] = [asked.shapes[name] for name, _ in asked.kept]
-    return {"launch": f"{stem}_{each.name}_products", "of": of, **places, "steps": steps}
+    return {"launch": f"{stem}_{each.name}_products", "of": switches.conjuncts(asked.guard), **places, "steps": steps}
 
 
 def _launch(

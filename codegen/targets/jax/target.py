@@ -12,6 +12,7 @@ from optloom.spec.declarations import Peer
 from optloom.spec.guards import ALWAYS, And, Flag, Guard, HasAxes, atoms, conjunction
 
 from ... import c_family
+from ...arguments import refused
 from ...ir import nodes
 from ...ir.nodes import Fn, Hyperparameter, Kind, Length, Program, Reduce, Ref, SlotInfo, walk
 from ...passes.hoist import without_axes
@@ -151,6 +152,7 @@ class _Module:
             "strict": any(EXACT in part.lines + part.after for part in passes),
             "shapes": {slot.name: slot.shape for slot in tensors(program) if slot.shape != "parameter"},
             "exists": {slot.name: self._exists(slot) for slot in tensors(program) if _asks_for_axes(slot.when)},
+            "refused": {each.takes: self.printer.guard(each.guard) for each in refused(program)},
             "inputs": {source.name: source.shape for source in program.inputs},
             "tensor_inputs": [source.name for source in program.inputs if source.shape == "parameter"],
             "not_lazy": self.not_lazy,
