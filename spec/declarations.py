@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, overload
 
 from .errors import Location, SpecError, author_location
-from .guards import ALWAYS, Flag, Given, Guard, Is
+from .guards import ALWAYS, Flag, Given, Guard, Is, conjunction
 
 if TYPE_CHECKING:
     from .rule import Layer
@@ -194,13 +194,27 @@ class Option(Declaration):
             )
 
 
+Condition: TypeAlias = Guard | Deferred | Option
+"""A guard, as a class body writes it."""
+
+
+def _resolved(condition: Condition) -> Guard:
+    match condition:
+        case Deferred(resolve):
+            return resolve()
+        case Option(name=name):
+            return Flag(name)
+        case guard:
+            return guard
+
+
 Shape = Literal["parameter", "rows", "columns", "tensor", "scalar"]
 
 
 class Slot(Declaration):
     """State kept per parameter, of the parameter's shape unless said otherwise.
 
-    `init`: a number, a hyperparameter, or "parameter" (a copy of it). `when`: the guard under which the slot exists.
+    `init`: a number, a hyperparameter, or "parameter" (a copy of it). `when`: the guards under which the slot exists.
     `shape`: "rows" keeps all axes but the last, "columns" all but the last but one (each kept with length 1, so that
     they broadcast), "tensor" is one number for each parameter, "scalar" one for the whole optimizer.
     `for_evaluation`: it holds what the parameter is to be when the model is evaluated.
@@ -211,27 +225,21 @@ class Slot(Declaration):
         doc: str,
         *,
         init: float | Hyper | Literal["parameter"] = 0,
-        when: Guard | Deferred | Option | None = None,
+        when: Condition | tuple[Condition, ...] | None = None,
         shape: Shape = "parameter",
         for_evaluation: bool = False,
     ) -> None:
         super().__init__()
         self.doc, self.init, self.shape, self.for_evaluation = doc, init, shape, for_evaluation
-        self._when = when
-        if not isinstance(when, Deferred | Option | Guard | None):
-            raise SpecError(f"{when!r} is no guard", self.location, "write when=option, option.is_(...), hyper.given")
+        self._when = () if when is None else when if isinstance(when, tuple) else (when,)
+        for each in self._when:
+            if not isinstance(each, Deferred | Option | Guard):
+                hint = "write when=option, option.is_(...), hyper.given"
+                raise SpecError(f"{each!r} is no guard", self.location, hint)
 
     @property
     def when(self) -> Guard:
-        match self._when:
-            case None:
-                return ALWAYS
-            case Deferred(resolve):
-                return resolve()
-            case Option(name=name):
-                return Flag(name)
-            case guard:
-                return guard
+        return conjunction(*map(_resolved, self._when))
 
     @overload
     def __get__(self, layer: None, owner: type) -> Slot: ...

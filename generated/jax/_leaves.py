@@ -35,6 +35,11 @@ def compute_dtype(leaf: Any) -> jnp.dtype:
     return np.finfo(dtype).dtype if dtype.itemsize >= 4 else jnp.dtype(jnp.float32)
 
 
+def is_narrow(leaf: Any) -> bool:
+    """Whether a leaf's dtype is narrower than that of its arithmetic."""
+    return jnp.result_type(leaf).itemsize < compute_dtype(leaf).itemsize
+
+
 def slot_shape(shape: str, w: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of a slot, for a leaf of shape `w`: see `optimizer`."""
     return {"rows": (*w[:-1], 1), "columns": (*w[:-2], 1, *w[-1:]), "tensor": ()}.get(shape, w)
@@ -50,10 +55,10 @@ def slot(
 
     def made(w: Any) -> Any:
         dtype = compute_dtype(w)
-        if is_complex(w) and (exists is not None or shape in AXES):
-            raise NotImplementedError("a formula that depends on a leaf's axes takes no complex leaves yet")
         if exists is not None and not exists(jnp.asarray(w) if not hasattr(w, "ndim") else w):
             return optax.MaskedNode()
+        if is_complex(w) and (exists is not None or shape in AXES):
+            raise NotImplementedError("a formula that depends on a leaf's axes takes no complex leaves yet")
         if shape != "parameter":
             sums = partial(jnp.sum, axis=AXES.get(shape), keepdims=shape in AXES)
             return jnp.full_like(

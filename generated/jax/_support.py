@@ -29,7 +29,7 @@ from ._checks import (
     numbers_of_step,
 )
 from ._double import apart, doubles
-from ._leaves import COPY, Leaves, SparseRows, cast, compute_dtype, select, slot
+from ._leaves import COPY, Leaves, SparseRows, cast, compute_dtype, is_narrow, select, slot
 from ._shards import all_finite, check_whole, product, size, squares, total
 from ._state import adopt_state, averaged_params, export_state, import_state, state
 from ._types import Numbers, On, Returned

@@ -33,6 +33,7 @@ class ASGDExtras(NamedTuple):
     skipped: Array | None = None  # calls that changed nothing else, as int32
     accumulated_gradient: Any = None  # sum of the gradients since the last update
     weight_average: Any = None  # moving average of the weights
+    master_weight: Any = None  # the weights, unrounded
 
 
 @_support.state(ASGDExtras, scalars=("eta", "mu"), averages="weight_average")
@@ -48,7 +49,7 @@ class ASGDState(NamedTuple):
 @_support.compiled
 def _sums(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on: On, write: bool) -> Sums:
     """What a leaf adds to sums over all leaves."""
-    _, accumulated_gradient, _ = slots
+    _, accumulated_gradient, _, _ = slots
     sums: Sums = {}
     if on.loss_scale_factor:
         g = g * k.inverse_loss_scale_factor
@@ -71,13 +72,13 @@ def _after_sums(k: Numbers, sums: Sums, *, on: On) -> Numbers:
 @_support.compiled
 def _leaf(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on: On, write: bool) -> Moved:
     """The formula. `update` is what w moves by, returned unless w is written."""
-    average, accumulated_gradient, weight_average = slots
+    average, accumulated_gradient, weight_average, master_weight = slots
     update = jnp.zeros_like(w)
     if on.loss_scale_factor:
         g = g * k.inverse_loss_scale_factor
     if on.gradient_accumulation_steps:
         new_accumulated_gradient = accumulated_gradient + _double.exact(g, k.zero)
-        before = w, update, average, new_accumulated_gradient, weight_average
+        before = w, update, average, new_accumulated_gradient, weight_average, master_weight
         g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
     if on.clipvalue:
         g = jnp.minimum(jnp.maximum(g, k.minus_clipvalue), k.clipvalue)
@@ -88,6 +89,8 @@ def _leaf(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on:
         g = g * clip_scale.astype(w.dtype)
     if on.global_clipnorm:
         g = g * k.global_scale
+    if master_weight is not None:
+        w, update = master_weight, update + (master_weight - w)
     if on.weight_decay:
         step = k.weight_decay_times_learning_rate * w
         w, update = w - step, update - step
@@ -101,13 +104,14 @@ def _leaf(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on:
         moved = jnp.where(k.is_overwrite, weight_average, moved_)
         w, update = moved, update + (moved - w)
     else:
-        moved = moved_
-        w, update = moved, update + (moved - w)
+        w, update = moved_, update + (moved_ - w)
+    if master_weight is not None:
+        master_weight = w
     if on.gradient_accumulation_steps:
-        w, update, average, accumulated_gradient, weight_average = _support.select(
-            is_update, (w, update, average, accumulated_gradient, weight_average), before
+        w, update, average, accumulated_gradient, weight_average, master_weight = _support.select(
+            is_update, (w, update, average, accumulated_gradient, weight_average, master_weight), before
         )
-    return w if write else update, (average, accumulated_gradient, weight_average)
+    return w if write else update, (average, accumulated_gradient, weight_average, master_weight)
 
 
 @_support.compiled
@@ -146,6 +150,7 @@ def asgd_step(
     t_0: Number = 1000000.0,
     *,
     use_ema: bool = False,
+    master_weights: bool = False,
     skip_nonfinite: bool = False,
     weight_decay: Number | None = None,
     global_clipnorm: Number | None = None,
@@ -170,6 +175,7 @@ def asgd_step(
         alpha: exponent of the rate's decay (at least 0).
         t_0: step at which averaging starts (at least 0).
         use_ema: keep a moving average of the weights.
+        master_weights: keep float32 weights of float16 and bfloat16 parameters, which are their copies.
         skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
         weight_decay: share of the weights, times the learning rate, taken off; None for none (at least 0).
         global_clipnorm: largest norm of all gradients together; None for any (above 0).
@@ -201,14 +207,19 @@ def asgd_step(
     )
     _support.check_one(clipvalue=clipvalue, clipnorm=clipnorm, global_clipnorm=global_clipnorm)
     _support.check_needs("ema_overwrite_frequency", ema_overwrite_frequency, "use_ema", use_ema)
-    on = _support.On(hypers, use_ema=use_ema, skip_nonfinite=skip_nonfinite)
+    on = _support.On(hypers, use_ema=use_ema, master_weights=master_weights, skip_nonfinite=skip_nonfinite)
     return _support.optimizer(
         ASGDState,
         on,
         _scalars,
         [Pass(_sums, _after_sums, when=on.global_clipnorm), Pass(_leaf)],
-        starts={"eta": learning_rate, "mu": 1},
-        when={"accumulated_gradient": on.gradient_accumulation_steps, "weight_average": on.use_ema},
+        starts={"eta": learning_rate, "mu": 1, "master_weight": _support.COPY},
+        when={
+            "accumulated_gradient": on.gradient_accumulation_steps,
+            "weight_average": on.use_ema,
+            "master_weight": on.master_weights,
+        },
+        exists={"master_weight": lambda w: _support.is_narrow(w)},
         every={"is_update": gradient_accumulation_steps},
         gate=on.skip_nonfinite,
         reads_params=True,

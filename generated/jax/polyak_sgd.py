@@ -31,6 +31,7 @@ class PolyakSGDExtras(NamedTuple):
     skipped: Array | None = None  # calls that changed nothing else, as int32
     accumulated_gradient: Any = None  # sum of the gradients since the last update
     weight_average: Any = None  # moving average of the weights
+    master_weight: Any = None  # the weights, unrounded
 
 
 @_support.state(PolyakSGDExtras, in_rule={"max_learning_rate": "learning_rate"}, averages="weight_average")
@@ -43,7 +44,7 @@ class PolyakSGDState(NamedTuple):
 @_support.compiled
 def _sums_1(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on: On, write: bool) -> Sums:
     """What a leaf adds to sums over all leaves."""
-    accumulated_gradient, _ = slots
+    accumulated_gradient, _, _ = slots
     sums: Sums = {}
     if on.loss_scale_factor:
         g = g * k.inverse_value_scale_factor
@@ -66,7 +67,7 @@ def _after_sums_1(k: Numbers, sums: Sums, *, on: On) -> Numbers:
 @_support.compiled
 def _sums_2(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on: On, write: bool) -> Sums:
     """What a leaf adds to sums over all leaves."""
-    accumulated_gradient, _ = slots
+    accumulated_gradient, _, _ = slots
     sums: Sums = {}
     if on.loss_scale_factor:
         g = g * k.inverse_value_scale_factor
@@ -99,13 +100,13 @@ def _after_sums_2(k: Numbers, sums: Sums, *, on: On) -> Numbers:
 @_support.compiled
 def _leaf(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on: On, write: bool) -> Moved:
     """The formula. `update` is what w moves by, returned unless w is written."""
-    accumulated_gradient, weight_average = slots
+    accumulated_gradient, weight_average, master_weight = slots
     update = jnp.zeros_like(w)
     if on.loss_scale_factor:
         g = g * k.inverse_value_scale_factor
     if on.gradient_accumulation_steps:
         new_accumulated_gradient = accumulated_gradient + _double.exact(g, k.zero)
-        before = w, update, new_accumulated_gradient, weight_average
+        before = w, update, new_accumulated_gradient, weight_average, master_weight
         g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
     if on.clipvalue:
         g = jnp.minimum(jnp.maximum(g, k.minus_clipvalue), k.clipvalue)
@@ -116,6 +117,8 @@ def _leaf(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on:
         g = g * clip_scale.astype(w.dtype)
     if on.global_clipnorm:
         g = g * k.global_scale
+    if master_weight is not None:
+        w, update = master_weight, update + (master_weight - w)
     if on.weight_decay:
         step = k.weight_decay_times_max_learning_rate * w
         w, update = w - step, update - step
@@ -128,11 +131,13 @@ def _leaf(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on:
     if on.use_ema and on.ema_overwrite_frequency:
         moved = jnp.where(k.is_overwrite, weight_average, w)
         w, update = moved, update + (moved - w)
+    if master_weight is not None:
+        master_weight = w
     if on.gradient_accumulation_steps:
-        w, update, accumulated_gradient, weight_average = _support.select(
-            is_update, (w, update, accumulated_gradient, weight_average), before
+        w, update, accumulated_gradient, weight_average, master_weight = _support.select(
+            is_update, (w, update, accumulated_gradient, weight_average, master_weight), before
         )
-    return w if write else update, (accumulated_gradient, weight_average)
+    return w if write else update, (accumulated_gradient, weight_average, master_weight)
 
 
 @_support.compiled
@@ -164,6 +169,7 @@ def polyak_sgd_step(
     eps: Number = 0.0,
     *,
     use_ema: bool = False,
+    master_weights: bool = False,
     skip_nonfinite: bool = False,
     weight_decay: Number | None = None,
     global_clipnorm: Number | None = None,
@@ -188,6 +194,7 @@ def polyak_sgd_step(
         f_min: the least that the loss can be.
         eps: added to the gradient's squared norm (at least 0).
         use_ema: keep a moving average of the weights.
+        master_weights: keep float32 weights of float16 and bfloat16 parameters, which are their copies.
         skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
         weight_decay: share of the weights, times the learning rate, taken off; None for none (at least 0).
         global_clipnorm: largest norm of all gradients together; None for any (above 0).
@@ -218,17 +225,23 @@ def polyak_sgd_step(
     )
     _support.check_one(clipvalue=clipvalue, clipnorm=clipnorm, global_clipnorm=global_clipnorm)
     _support.check_needs("ema_overwrite_frequency", ema_overwrite_frequency, "use_ema", use_ema)
-    on = _support.On(hypers, use_ema=use_ema, skip_nonfinite=skip_nonfinite)
+    on = _support.On(hypers, use_ema=use_ema, master_weights=master_weights, skip_nonfinite=skip_nonfinite)
     return _support.optimizer(
         PolyakSGDState,
         on,
         _scalars,
         [Pass(_sums_1, _after_sums_1, when=on.global_clipnorm), Pass(_sums_2, _after_sums_2), Pass(_leaf)],
-        when={"accumulated_gradient": on.gradient_accumulation_steps, "weight_average": on.use_ema},
+        starts={"master_weight": _support.COPY},
+        when={
+            "accumulated_gradient": on.gradient_accumulation_steps,
+            "weight_average": on.use_ema,
+            "master_weight": on.master_weights,
+        },
+        exists={"master_weight": lambda w: _support.is_narrow(w)},
         inputs={"value": "scalar"},
         every={"is_update": gradient_accumulation_steps},
         gate=on.skip_nonfinite,
-        reads_params=on.weight_decay or on.use_ema,
+        reads_params=on.master_weights or on.weight_decay or on.use_ema,
         axis_name=axis_name,
         sparse=sparse,
         fused=fused,

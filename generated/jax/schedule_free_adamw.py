@@ -37,6 +37,7 @@ class ScheduleFreeAdamWExtras(NamedTuple):
     skipped: Array | None = None  # calls that changed nothing else, as int32
     accumulated_gradient: Any = None  # sum of the gradients since the last update
     weight_average: Any = None  # moving average of the weights
+    master_weight: Any = None  # the weights, unrounded
 
 
 @_support.state(
@@ -54,7 +55,7 @@ class ScheduleFreeAdamWState(NamedTuple):
 @_support.compiled
 def _sums(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on: On, write: bool) -> Sums:
     """What a leaf adds to sums over all leaves."""
-    _, _, accumulated_gradient, _ = slots
+    _, _, accumulated_gradient, _, _ = slots
     sums: Sums = {}
     if on.loss_scale_factor:
         g = g * k.inverse_loss_scale_factor
@@ -77,13 +78,13 @@ def _after_sums(k: Numbers, sums: Sums, *, on: On) -> Numbers:
 @_support.compiled
 def _leaf(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on: On, write: bool) -> Moved:
     """The formula. `update` is what w moves by, returned unless w is written."""
-    z, nu, accumulated_gradient, weight_average = slots
+    z, nu, accumulated_gradient, weight_average, master_weight = slots
     update = jnp.zeros_like(w)
     if on.loss_scale_factor:
         g = g * k.inverse_loss_scale_factor
     if on.gradient_accumulation_steps:
         new_accumulated_gradient = accumulated_gradient + _double.exact(g, k.zero)
-        before = w, update, z, nu, new_accumulated_gradient, weight_average
+        before = w, update, z, nu, new_accumulated_gradient, weight_average, master_weight
         g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
     if on.clipvalue:
         g = jnp.minimum(jnp.maximum(g, k.minus_clipvalue), k.clipvalue)
@@ -94,6 +95,8 @@ def _leaf(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on:
         g = g * clip_scale.astype(w.dtype)
     if on.global_clipnorm:
         g = g * k.global_scale
+    if master_weight is not None:
+        w, update = master_weight, update + (master_weight - w)
     x = (w - k.one_minus_b1 * z) * k.inverse_b1
     nu = k.b2 * nu + k.one_minus_b2 * g**2
     direction = g / (jnp.sqrt(nu * k.inverse_one_minus_power_of_b2) + k.eps) + k.weight_decay * w
@@ -108,11 +111,13 @@ def _leaf(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on:
     if on.use_ema and on.ema_overwrite_frequency:
         moved = jnp.where(k.is_overwrite, weight_average, w)
         w, update = moved, update + (moved - w)
+    if master_weight is not None:
+        master_weight = w
     if on.gradient_accumulation_steps:
-        w, update, z, nu, accumulated_gradient, weight_average = _support.select(
-            is_update, (w, update, z, nu, accumulated_gradient, weight_average), before
+        w, update, z, nu, accumulated_gradient, weight_average, master_weight = _support.select(
+            is_update, (w, update, z, nu, accumulated_gradient, weight_average, master_weight), before
         )
-    return w if write else update, (z, nu, accumulated_gradient, weight_average)
+    return w if write else update, (z, nu, accumulated_gradient, weight_average, master_weight)
 
 
 @_support.compiled
@@ -151,6 +156,7 @@ def schedule_free_adamw_step(
     weight_decay: Number = 0.0,
     *,
     use_ema: bool = False,
+    master_weights: bool = False,
     skip_nonfinite: bool = False,
     global_clipnorm: Number | None = None,
     clipnorm: Number | None = None,
@@ -175,6 +181,7 @@ def schedule_free_adamw_step(
         eps: added to the root of the corrected second moment (at least 0).
         weight_decay: decay at y, within the step of z (at least 0).
         use_ema: keep a moving average of the weights.
+        master_weights: keep float32 weights of float16 and bfloat16 parameters, which are their copies.
         skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
         global_clipnorm: largest norm of all gradients together; None for any (above 0).
         clipnorm: largest norm of a parameter's gradient; None for any (above 0).
@@ -204,14 +211,19 @@ def schedule_free_adamw_step(
     )
     _support.check_one(clipvalue=clipvalue, clipnorm=clipnorm, global_clipnorm=global_clipnorm)
     _support.check_needs("ema_overwrite_frequency", ema_overwrite_frequency, "use_ema", use_ema)
-    on = _support.On(hypers, use_ema=use_ema, skip_nonfinite=skip_nonfinite)
+    on = _support.On(hypers, use_ema=use_ema, master_weights=master_weights, skip_nonfinite=skip_nonfinite)
     return _support.optimizer(
         ScheduleFreeAdamWState,
         on,
         _scalars,
         [Pass(_sums, _after_sums, when=on.global_clipnorm), Pass(_leaf)],
-        starts={"z": _support.COPY},
-        when={"accumulated_gradient": on.gradient_accumulation_steps, "weight_average": on.use_ema},
+        starts={"z": _support.COPY, "master_weight": _support.COPY},
+        when={
+            "accumulated_gradient": on.gradient_accumulation_steps,
+            "weight_average": on.use_ema,
+            "master_weight": on.master_weights,
+        },
+        exists={"master_weight": lambda w: _support.is_narrow(w)},
         every={"is_update": gradient_accumulation_steps},
         gate=on.skip_nonfinite,
         reads_params=True,

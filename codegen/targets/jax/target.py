@@ -9,12 +9,11 @@ from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from optloom.spec.declarations import Peer
-from optloom.spec.guards import ALWAYS, And, Flag, Guard, HasAxes, atoms, conjunction
+from optloom.spec.guards import ALWAYS, And, Flag, asks_tensors, before_tensors, of_tensors
 
 from ... import c_family
 from ...ir import nodes
 from ...ir.nodes import Fn, Hyperparameter, Kind, Length, Program, Reduce, Ref, SlotInfo, walk
-from ...passes.hoist import without_axes
 from ...passes.legalise import Nestings, gradient_apart
 from ...passes.locality import locality, whole_under
 from ...target import Kernels, Templates
@@ -148,7 +147,7 @@ class _Module:
             "sums": any("Sums" in part.returns for part in passes),
             "strict": any(EXACT in part.lines + part.after for part in passes),
             "shapes": {slot.name: slot.shape for slot in tensors(program) if slot.shape != "parameter"},
-            "exists": {slot.name: self._exists(slot) for slot in tensors(program) if _asks_for_axes(slot.when)},
+            "exists": {slot.name: self._exists(slot) for slot in tensors(program) if asks_tensors(slot.when)},
             "inputs": {source.name: source.shape for source in program.inputs},
             "tensor_inputs": [source.name for source in program.inputs if source.shape == "parameter"],
             "not_lazy": self.not_lazy,
@@ -205,13 +204,12 @@ class _Module:
 
     def _when(self, slot: SlotInfo) -> str:
         """The condition under which there is a slot; empty for always."""
-        always = without_axes(slot.when)
+        always = before_tensors(slot.when)
         return "" if always == ALWAYS else self.printer.guard(always)
 
     def _exists(self, slot: SlotInfo) -> str:
         """The condition on a leaf `w` under which it has the slot."""
-        parts = slot.when.guards if isinstance(slot.when, And) else (slot.when,)
-        return self.printer.guard(conjunction(*(part for part in parts if _asks_for_axes(part))))
+        return self.printer.guard(of_tensors(slot.when))
 
     def _sums(self) -> bool:
         """Whether an element of the formula is made of others of its tensor, or of all, or waits for them."""
@@ -235,11 +233,11 @@ class _Module:
 
     def _params_needed(self) -> str:
         """The condition under which an update needs the parameters, also where it does not write them."""
-        found = list(dict.fromkeys(guards_of_reads(self.program)))
+        found = list(dict.fromkeys(map(before_tensors, guards_of_reads(self.program))))
         guards = [g for g in found if not (isinstance(g, And) and any(part in found for part in g.guards))]
         texts = [self.printer.guard(guard) for guard in guards]
         conditions = [f"({text})" if " and " in text and len(texts) > 1 else text for text in texts]
-        return "True" if any(without_axes(guard) == ALWAYS for guard in guards) else " or ".join(conditions) or "False"
+        return "True" if ALWAYS in guards else " or ".join(conditions) or "False"
 
 
 def _start(slot: SlotInfo) -> str:
@@ -250,10 +248,6 @@ def _start(slot: SlotInfo) -> str:
             return "_support.COPY"
         case Ref(_, name):
             return name
-
-
-def _asks_for_axes(guard: Guard) -> bool:
-    return any(isinstance(atom, HasAxes) for atom in atoms(guard))
 
 
 def _peers(program: Program) -> Iterator[Peer]:
