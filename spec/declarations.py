@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, overload
 
 from .errors import Location, SpecError, author_location
-from .guards import ALWAYS, Flag, Given, Guard, Is, conjunction
+from .guards import Flag, Given, Guard, Is, conjunction
 
 if TYPE_CHECKING:
     from .rule import Layer

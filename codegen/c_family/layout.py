@@ -30,7 +30,6 @@ from optloom.spec.guards import (
 from ..ir.nodes import Choose, Expression, Program, walk
 from ..printing import UnsupportedOperation
 
-
 NARROW = "narrow"
 """The constant that says that a parameter's dtype is narrower than that of its arithmetic."""
 

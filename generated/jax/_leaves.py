@@ -35,11 +35,6 @@ def compute_dtype(leaf: Any) -> jnp.dtype:
     return np.finfo(dtype).dtype if dtype.itemsize >= 4 else jnp.dtype(jnp.float32)
 
 
-def is_narrow(leaf: Any) -> bool:
-    """Whether a leaf's dtype is narrower than that of its arithmetic."""
-    return jnp.result_type(leaf).itemsize < compute_dtype(leaf).itemsize
-
-
 def slot_shape(shape: str, w: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of a slot, for a leaf of shape `w`: see `optimizer`."""
     return {"rows": (*w[:-1], 1), "columns": (*w[:-2], 1, *w[-1:]), "tensor": ()}.get(shape, w)

@@ -109,9 +109,9 @@ def _leaf(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on:
     if master_weight is not None:
         master_weight = w
     if on.gradient_accumulation_steps:
-        w, update, trace, accumulated_gradient, weight_average, master_weight = _support.select(
-            is_update, (w, update, trace, accumulated_gradient, weight_average, master_weight), before
-        )
+        after = w, update, trace, accumulated_gradient, weight_average, master_weight
+        after = _support.select(is_update, after, before)
+        w, update, trace, accumulated_gradient, weight_average, master_weight = after
     return w if write else update, (trace, accumulated_gradient, weight_average, master_weight)
 
 
@@ -163,7 +163,7 @@ def lars_step(
         learning_rate: step size (at least 0).
         weight_decay: decay, a part of the gradient whose norm is taken (at least 0).
         use_ema: keep a moving average of the weights.
-        master_weights: keep float32 weights of float16 and bfloat16 parameters, which are their copies.
+        master_weights: keep float32 weights, of which float16 and bfloat16 parameters are copies.
         skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
         momentum: decay rate of the velocity (at least 0, below 1).
         trust_coefficient: length of a step, in lengths of the weights (at least 0).
@@ -175,12 +175,9 @@ def lars_step(
         loss_scale_factor: what the loss was multiplied by; None for nothing (above 0).
         ema_momentum: decay rate of the average of the weights (at least 0, at most 1).
         ema_overwrite_frequency: updates between overwritings by the average; None for never (at least 1).
-        sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do
-            (lazy has no meaning here, since `w_norm` is taken from the whole tensor).
-        fused: write the parameters by a kernel, on the CPU; None if it is there, True also builds it.
-        axis_name: mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too.
+        sparse, fused, axis_name: as in `_support.Ways`.
     """
-    hypers = _support.checked(
+    on = _support.On(
         learning_rate=Hyper(learning_rate, ge=0),
         momentum=Hyper(momentum, ge=0, lt=1),
         weight_decay=Hyper(weight_decay, ge=0),
@@ -192,11 +189,12 @@ def lars_step(
         gradient_accumulation_steps=Hyper(gradient_accumulation_steps, ge=2, optional=True, integer=True),
         loss_scale_factor=Hyper(loss_scale_factor, gt=0, optional=True),
         ema_momentum=Hyper(ema_momentum, ge=0, le=1, when=use_ema),
-        ema_overwrite_frequency=Hyper(ema_overwrite_frequency, ge=1, optional=True, integer=True),
+        ema_overwrite_frequency=Hyper(ema_overwrite_frequency, ge=1, integer=True, on="use_ema"),
+        use_ema=use_ema,
+        master_weights=master_weights,
+        skip_nonfinite=skip_nonfinite,
     )
     _support.check_one(clipvalue=clipvalue, clipnorm=clipnorm, global_clipnorm=global_clipnorm)
-    _support.check_needs("ema_overwrite_frequency", ema_overwrite_frequency, "use_ema", use_ema)
-    on = _support.On(hypers, use_ema=use_ema, master_weights=master_weights, skip_nonfinite=skip_nonfinite)
     return _support.optimizer(
         LarsState,
         on,
@@ -206,15 +204,12 @@ def lars_step(
         when={
             "accumulated_gradient": on.gradient_accumulation_steps,
             "weight_average": on.use_ema,
-            "master_weight": on.master_weights,
+            "master_weight": on.master_weights and _support.is_narrow,
         },
-        exists={"master_weight": lambda w: _support.is_narrow(w)},
         every={"is_update": gradient_accumulation_steps},
         gate=on.skip_nonfinite,
         reads_params=True,
-        axis_name=axis_name,
-        sparse=sparse,
-        fused=fused,
+        ways=_support.Ways(sparse, fused, axis_name),
         not_lazy="`w_norm` is taken from the whole tensor",
     )
 

@@ -103,9 +103,9 @@ def _leaf(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on:
     if master_weight is not None:
         master_weight = w
     if on.gradient_accumulation_steps:
-        w, update, mu, nu, accumulated_gradient, weight_average, master_weight = _support.select(
-            is_update, (w, update, mu, nu, accumulated_gradient, weight_average, master_weight), before
-        )
+        after = w, update, mu, nu, accumulated_gradient, weight_average, master_weight
+        after = _support.select(is_update, after, before)
+        w, update, mu, nu, accumulated_gradient, weight_average, master_weight = after
     return w if write else update, (mu, nu, accumulated_gradient, weight_average, master_weight)
 
 
@@ -161,7 +161,7 @@ def novograd_step(
         b2: decay rate of the squared norm (at least 0, below 1).
         eps: added to the root of the squared norm (at least 0).
         use_ema: keep a moving average of the weights.
-        master_weights: keep float32 weights of float16 and bfloat16 parameters, which are their copies.
+        master_weights: keep float32 weights, of which float16 and bfloat16 parameters are copies.
         skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
         weight_decay: decay, a part of what the momentum sums up (at least 0).
         global_clipnorm: largest norm of all gradients together; None for any (above 0).
@@ -171,12 +171,9 @@ def novograd_step(
         loss_scale_factor: what the loss was multiplied by; None for nothing (above 0).
         ema_momentum: decay rate of the average of the weights (at least 0, at most 1).
         ema_overwrite_frequency: updates between overwritings by the average; None for never (at least 1).
-        sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do
-            (lazy has no meaning here, since `nu` is not of the parameter's shape).
-        fused: write the parameters by a kernel, on the CPU; None if it is there, True also builds it.
-        axis_name: mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too.
+        sparse, fused, axis_name: as in `_support.Ways`.
     """
-    hypers = _support.checked(
+    on = _support.On(
         learning_rate=Hyper(learning_rate, ge=0),
         b1=Hyper(b1, ge=0, lt=1),
         b2=Hyper(b2, ge=0, lt=1),
@@ -188,11 +185,12 @@ def novograd_step(
         gradient_accumulation_steps=Hyper(gradient_accumulation_steps, ge=2, optional=True, integer=True),
         loss_scale_factor=Hyper(loss_scale_factor, gt=0, optional=True),
         ema_momentum=Hyper(ema_momentum, ge=0, le=1, when=use_ema),
-        ema_overwrite_frequency=Hyper(ema_overwrite_frequency, ge=1, optional=True, integer=True),
+        ema_overwrite_frequency=Hyper(ema_overwrite_frequency, ge=1, integer=True, on="use_ema"),
+        use_ema=use_ema,
+        master_weights=master_weights,
+        skip_nonfinite=skip_nonfinite,
     )
     _support.check_one(clipvalue=clipvalue, clipnorm=clipnorm, global_clipnorm=global_clipnorm)
-    _support.check_needs("ema_overwrite_frequency", ema_overwrite_frequency, "use_ema", use_ema)
-    on = _support.On(hypers, use_ema=use_ema, master_weights=master_weights, skip_nonfinite=skip_nonfinite)
     return _support.optimizer(
         NovoGradState,
         on,
@@ -202,16 +200,13 @@ def novograd_step(
         when={
             "accumulated_gradient": on.gradient_accumulation_steps,
             "weight_average": on.use_ema,
-            "master_weight": on.master_weights,
+            "master_weight": on.master_weights and _support.is_narrow,
         },
         shapes={"nu": "tensor"},
-        exists={"master_weight": lambda w: _support.is_narrow(w)},
         every={"is_update": gradient_accumulation_steps},
         gate=on.skip_nonfinite,
         reads_params=True,
-        axis_name=axis_name,
-        sparse=sparse,
-        fused=fused,
+        ways=_support.Ways(sparse, fused, axis_name),
         not_lazy="`nu` is not of the parameter's shape",
     )
 

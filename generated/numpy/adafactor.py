@@ -49,7 +49,7 @@ class Adafactor:
         ema_overwrite_frequency: updates between overwritings by the average; None for never
         relative_step: let the learning rate fall as 1/sqrt(t)
         use_ema: keep a moving average of the weights
-        master_weights: keep float32 weights of float16 and bfloat16 parameters, which are their copies
+        master_weights: keep float32 weights, of which float16 and bfloat16 parameters are copies
         skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted
 
     Raises:

@@ -36,7 +36,7 @@ class SGD:
         ema_overwrite_frequency: updates between overwritings by the average; None for never
         nesterov: step ahead along the velocity
         use_ema: keep a moving average of the weights
-        master_weights: keep float32 weights of float16 and bfloat16 parameters, which are their copies
+        master_weights: keep float32 weights, of which float16 and bfloat16 parameters are copies
         skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted
 
     Raises:

@@ -56,7 +56,7 @@ class Adafactor(_support.Optimizer):
         relative_step: let the learning rate fall as 1/sqrt(t)
         epsilon_as_floor: epsilon_1 is the least root and mean, instead of added
         use_ema: keep a moving average of the weights
-        master_weights: keep float32 weights of float16 and bfloat16 parameters, which are their copies
+        master_weights: keep float32 weights, of which float16 and bfloat16 parameters are copies
         skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted
         params, sparse, maximize, foreach, capturable, differentiable, fused, write_back_grad: as in
             _support.Optimizer

@@ -47,7 +47,7 @@ class ASGD(_support.Optimizer):
         decoupled_weight_decay: weights shrink by themselves; else weight_decay * w is added to the
             gradient; to be chosen by those who want it
         use_ema: keep a moving average of the weights
-        master_weights: keep float32 weights of float16 and bfloat16 parameters, which are their copies
+        master_weights: keep float32 weights, of which float16 and bfloat16 parameters are copies
         skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted
         params, sparse, maximize, foreach, capturable, differentiable, fused, write_back_grad: as in
             _support.Optimizer

@@ -10,7 +10,7 @@ class MasterWeights(Stage):
     updates work on (Micikevicius et al. 2018, section 3.1). Others are their own.
     """
 
-    master_weights = Option(False, doc="keep float32 weights of float16 and bfloat16 parameters, which are their copies")
+    master_weights = Option(False, doc="keep float32 weights, of which float16 and bfloat16 parameters are copies")
     master_weight = Slot("the weights, unrounded", init="parameter", when=(master_weights, NARROW))
 
     name = "master"

@@ -42,7 +42,7 @@ PARAMETER = Ref(Kind.PARAMETER, "w")
 LONGEST = 116  # of a line that chooses
 EXACT = "exact = partial(_double.exact, zero=k.zero)"
 LOCALS = frozenset(
-    f"{MOVED} k h t on number moved step before write sums exact is_update hypers jax jnp lax optax partial Hyper "
+    f"{MOVED} k h t on number moved step after before write sums exact is_update jax jnp lax optax partial Hyper "
     "count iterations skipped slots sparse fused axis_name exclude_from_weight_decay Any Array Moved NamedTuple Number "
     "Numbers On Slots Sums zero".split()
 )
@@ -172,8 +172,12 @@ class Formula:
                 yield from self._statement(statement, writes)
         if chooses and region.predicate is not None:
             new = ", ".join(names)
-            chosen = f"({new})" if len(names) > 1 else new
-            yield Block(region.guard, [f"{new} = _support.select({region.predicate.name}, {chosen}, before)"])
+            chosen = f"_support.select({region.predicate.name}, {f'({new})' if len(names) > 1 else new}, before)"
+            lines = [f"{new} = {chosen}"]
+            if 2 * len(new) > LONGEST:
+                select = f"_support.select({region.predicate.name}, after, before)"
+                lines = [f"after = {new}", f"after = {select}", f"{new} = after"]
+            yield Block(region.guard, lines)
 
     def _statement(self, statement: Statement, writes: bool) -> Iterator[Block]:
         name = statement.defines

@@ -24,6 +24,7 @@ from optloom.spec.guards import (
 from ...ir.nodes import Choose, Expression, Fn, Kind, Length, Literal, Op, Reduce, Ref, transform, walk
 from ...printing import Precedence, Printer, UnsupportedOperation
 
+IS_NARROW = "_support.is_narrow(w)"
 FLIPPED = {Fn.LESS: ">", Fn.LESS_EQUAL: ">="}
 
 
@@ -43,7 +44,7 @@ class JaxPrinter(Printer):
             case HasAxes(count):
                 return f"w.ndim >= {count}"
             case Narrow():
-                return "_support.is_narrow(w)"
+                return IS_NARROW
             case Not(HasAxes(count)):
                 return f"w.ndim < {count}"
             case Not(And()):
