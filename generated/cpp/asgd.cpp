@@ -478,7 +478,6 @@ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &w, C g, C &
         + k.one_minus_kept_average * moved;
     w = use_ema && ema_overwrite_frequency ? (k.is_overwrite ? weight_average : moved) : moved;
     if constexpr (master_weights && narrow) master_weight = w;
-    w = w;
 }
 
 // At most block_size elements of one tensor: what a thread takes at a time.

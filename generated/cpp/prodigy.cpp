@@ -502,7 +502,6 @@ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &w, C g, C &
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
     if constexpr (master_weights && narrow) master_weight = w;
-    w = w;
 }
 
 // Completes what all elements of a row share, from the sums of earlier passes over all tensors.

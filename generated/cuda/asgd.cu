@@ -543,7 +543,6 @@ __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &
         + k.one_minus_kept_average * moved;
     w = use_ema && ema_overwrite_frequency ? (k.is_overwrite ? weight_average : moved) : moved;
     if constexpr (master_weights && narrow) master_weight = w;
-    w = w;
 }
 
 // How gradients are read, and of which dtypes all are.

@@ -546,7 +546,6 @@ __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
     if constexpr (master_weights && narrow) master_weight = w;
-    w = w;
 }
 
 // How gradients are read, and of which dtypes all are.
