@@ -1,4 +1,4 @@
-"""What a rule declares: hyperparameters, options, slots, inputs, peers.
+"""What a rule declares: hyperparameters, options, slots, inputs, the shapes that it takes, peers.
 
 The declarations are descriptors. On a rule's class they are themselves; inside `step` they give the value that the
 running interpreter has for them (a traced expression, or a number of the oracle).
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, overload
 
 from .errors import Location, SpecError, author_location
-from .guards import Flag, Given, Guard, Is, conjunction
+from .guards import Flag, Given, Guard, HasAxes, Is, atoms, conjunction
 
 if TYPE_CHECKING:
     from .rule import Layer
@@ -196,6 +196,15 @@ class Option(Declaration):
 
 Condition: TypeAlias = Guard | Deferred | Option
 """A guard, as a class body writes it."""
+When: TypeAlias = Condition | tuple[Condition, ...] | None
+
+
+def _checked_when(when: When, location: Location | None) -> tuple[Condition, ...]:
+    conditions = () if when is None else when if isinstance(when, tuple) else (when,)
+    for each in conditions:
+        if not isinstance(each, Deferred | Option | Guard):
+            raise SpecError(f"{each!r} is no guard", location, "write when=option, option.is_(...), hyper.given")
+    return conditions
 
 
 def _resolved(condition: Condition) -> Guard:
@@ -206,6 +215,24 @@ def _resolved(condition: Condition) -> Guard:
             return Flag(name)
         case guard:
             return guard
+
+
+class Takes(Declaration):
+    """Which parameters a rule can be used on: where `when` holds, those with the axes that the guard `axes` asks for.
+
+    The rule may then read along these axes without a guard, and optimizers refuse other parameters when they are made.
+    """
+
+    def __init__(self, axes: Guard, *, when: When = None) -> None:
+        super().__init__()
+        if not isinstance(axes, Guard) or not all(isinstance(atom, HasAxes) for atom in atoms(axes)):
+            raise SpecError(f"{axes!r} does not say how many axes", self.location, "write Takes(has_axes(2))")
+        self.axes = axes
+        self._when = _checked_when(when, self.location)
+
+    @property
+    def when(self) -> Guard:
+        return conjunction(*map(_resolved, self._when))
 
 
 Shape = Literal["parameter", "rows", "columns", "tensor", "scalar"]
@@ -225,17 +252,13 @@ class Slot(Declaration):
         doc: str,
         *,
         init: float | Hyper | Literal["parameter"] = 0,
-        when: Condition | tuple[Condition, ...] | None = None,
+        when: When = None,
         shape: Shape = "parameter",
         for_evaluation: bool = False,
     ) -> None:
         super().__init__()
         self.doc, self.init, self.shape, self.for_evaluation = doc, init, shape, for_evaluation
-        self._when = () if when is None else when if isinstance(when, tuple) else (when,)
-        for each in self._when:
-            if not isinstance(each, Deferred | Option | Guard):
-                hint = "write when=option, option.is_(...), hyper.given"
-                raise SpecError(f"{each!r} is no guard", self.location, hint)
+        self._when = _checked_when(when, self.location)
 
     @property
     def when(self) -> Guard:
@@ -276,6 +299,8 @@ class Peer:
     `differs`: one sentence per difference in meaning, for the docstring of the generated class.
     `defaults`: the peer's defaults where they are not ours.
     `dialect`: the options under which the rule is this peer's, where they are not the defaults.
+    `settings`: the peer's own arguments under which it is the rule, where those are not its defaults.
+    `in_float32`: it computes numbers of a step in float32, whatever the parameters' dtype.
     `machine_epsilon`: our hyperparameters that it takes None for: the machine epsilon of the parameter's dtype.
     `otherwise`: what the peer computes otherwise under any options: for a hyperparameter or option of ours, or for the
     whole "step", in a clause. Where it says nothing parity is claimed, and tested.
@@ -288,6 +313,8 @@ class Peer:
     differs: tuple[str, ...] = ()
     defaults: Mapping[str, float] = field(default_factory=dict)
     dialect: Mapping[str, bool | str] = field(default_factory=dict)
+    settings: Mapping[str, bool | int] = field(default_factory=dict)
+    in_float32: bool = False
     machine_epsilon: tuple[str, ...] = ()
     otherwise: Mapping[str, str] = field(default_factory=dict)
 

@@ -27,6 +27,7 @@ from optloom.spec.guards import (
     negation,
 )
 
+from ..arguments import refused
 from ..ir.nodes import Choose, Expression, Program, walk
 from ..printing import UnsupportedOperation
 
@@ -38,8 +39,7 @@ NARROW = "narrow"
 class Dialect:
     """What C++ and CUDA spell differently: a function's head, the names of numbers, and literals of float64.
 
-    `brings_scratch`: a tensor comes with the memory that sums along its axes take. `multiplies`: it has
-    matrix products.
+    `brings_scratch`: a tensor comes with the memory that sums along its axes take, and matrices.
     """
 
     target: str
@@ -53,7 +53,6 @@ class Dialect:
     uint32: str
     uint16: str
     brings_scratch: bool = False
-    multiplies: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +179,7 @@ def guards_of(value: Expression) -> tuple[Guard, ...]:
 
 
 def _guards(program: Program) -> list[Guard]:
-    found = [slot.when for slot in program.slots]
+    found = [slot.when for slot in program.slots] + [each.guard for each in refused(program)]
     for region in program.regions:
         found.append(region.guard)
         for statement in (*region.scalars, *region.statements):
