@@ -196,15 +196,15 @@ class Option(Declaration):
 
 Condition: TypeAlias = Guard | Deferred | Option
 """A guard, as a class body writes it."""
+When: TypeAlias = Condition | tuple[Condition, ...] | None
 
 
-def _checked(conditions: Condition | tuple[Condition, ...] | None, location: Location | None) -> tuple[Condition, ...]:
-    """All of them. Raises SpecError for what is no guard."""
-    checked = () if conditions is None else conditions if isinstance(conditions, tuple) else (conditions,)
-    for each in checked:
+def _checked_when(when: When, location: Location | None) -> tuple[Condition, ...]:
+    conditions = () if when is None else when if isinstance(when, tuple) else (when,)
+    for each in conditions:
         if not isinstance(each, Deferred | Option | Guard):
             raise SpecError(f"{each!r} is no guard", location, "write when=option, option.is_(...), hyper.given")
-    return checked
+    return conditions
 
 
 def _resolved(condition: Condition) -> Guard:
@@ -223,12 +223,12 @@ class Takes(Declaration):
     The rule may then read along these axes without a guard, and optimizers refuse other parameters when they are made.
     """
 
-    def __init__(self, axes: Guard, *, when: Condition | None = None) -> None:
+    def __init__(self, axes: Guard, *, when: When = None) -> None:
         super().__init__()
         if not isinstance(axes, Guard) or not all(isinstance(atom, HasAxes) for atom in atoms(axes)):
             raise SpecError(f"{axes!r} does not say how many axes", self.location, "write Takes(has_axes(2))")
         self.axes = axes
-        self._when = _checked(when, self.location)
+        self._when = _checked_when(when, self.location)
 
     @property
     def when(self) -> Guard:
@@ -252,13 +252,13 @@ class Slot(Declaration):
         doc: str,
         *,
         init: float | Hyper | Literal["parameter"] = 0,
-        when: Condition | tuple[Condition, ...] | None = None,
+        when: When = None,
         shape: Shape = "parameter",
         for_evaluation: bool = False,
     ) -> None:
         super().__init__()
         self.doc, self.init, self.shape, self.for_evaluation = doc, init, shape, for_evaluation
-        self._when = _checked(when, self.location)
+        self._when = _checked_when(when, self.location)
 
     @property
     def when(self) -> Guard:

@@ -441,6 +441,10 @@ class Tracer:
         return traced.expression
 
 
+def _read(statement: Statement) -> set[str]:
+    return {symbol.reference for symbol in statement.value.free_symbols}
+
+
 def _asks_for_axes(guard: Guard) -> bool:
     return any(isinstance(atom, HasAxes) for atom in atoms(guard))
 
@@ -453,10 +457,6 @@ def _axes_of_slot(slot: Slot) -> Guard:
 def _needs_of(slot: Slot) -> Guard:
     """Under what a slot exists."""
     return conjunction(slot.when, _axes_of_slot(slot))
-
-
-def _read(statement: Statement) -> set[str]:
-    return {symbol.reference for symbol in statement.value.free_symbols}
 
 
 def trace(composition: Composition) -> Trace:

@@ -193,7 +193,8 @@ def prodigy_step(
 ) -> _support.Step:
     """Prodigy as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new
     parameters, written and rounded once, and the new state. A number is a float, a scalar array, or a
-    schedule: a callable of the number of updates made before. Raises TypeError or ValueError.
+    schedule: a callable of the number of updates made before. `_support.Ways` explains
+    exclude_from_weight_decay, sparse, fused, axis_name.
 
     Args:
         learning_rate: factor on the estimated step size (at least 0).
@@ -212,7 +213,6 @@ def prodigy_step(
         loss_scale_factor: what the loss was multiplied by; None for nothing (above 0).
         ema_momentum: decay rate of the average of the weights (at least 0, at most 1).
         ema_overwrite_frequency: updates between overwritings by the average; None for never (at least 1).
-        exclude_from_weight_decay, sparse, fused, axis_name: as in `_support.Ways`.
     """
     on = _support.On(
         learning_rate=Hyper(learning_rate, ge=0),

@@ -18,11 +18,11 @@ SLOTS = {"m": "mu", "v": "nu"}
 IN_RULE = {ours: rule for rule, ours in HYPERS.items()}
 
 
-def summary(name: str) -> str:
+def summary(name: str, ways: Sequence[str]) -> str:
     text = (
         f"{name} as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new "
         "parameters, written and rounded once, and the new state. A number is a float, a scalar array, or a schedule: "
-        "a callable of the number of updates made before. Raises TypeError or ValueError."
+        f"a callable of the number of updates made before. `_support.Ways` explains {', '.join(ways)}."
     )
     return textwrap.fill(text, 103, subsequent_indent="    ")
 
@@ -67,10 +67,6 @@ def exempt(argument: str) -> dict[str, str]:
 
 FUSED = {"name": "fused", "type": "bool | None", "default": "None"}
 AXIS_NAME = {"name": "axis_name", "type": "str | tuple[str, ...] | None", "default": "None"}
-
-
-def ways(names: Sequence[str]) -> str:
-    return f"{', '.join(names)}: as in `_support.Ways`."
 
 
 def differences(program: Program, peers: Sequence[Peer]) -> Iterator[str]:
