@@ -297,6 +297,8 @@ class Peer:
     `differs`: one sentence per difference in meaning, for the docstring of the generated class.
     `defaults`: the peer's defaults where they are not ours.
     `dialect`: the options under which the rule is this peer's, where they are not the defaults.
+    `settings`: the peer's own arguments under which it is the rule, where those are not its defaults.
+    `in_float32`: it computes numbers of a step in float32, whatever the parameters' dtype.
     `machine_epsilon`: our hyperparameters that it takes None for: the machine epsilon of the parameter's dtype.
     `otherwise`: what the peer computes otherwise under any options: for a hyperparameter or option of ours, or for the
     whole "step", in a clause. Where it says nothing parity is claimed, and tested.
@@ -309,6 +311,8 @@ class Peer:
     differs: tuple[str, ...] = ()
     defaults: Mapping[str, float] = field(default_factory=dict)
     dialect: Mapping[str, bool | str] = field(default_factory=dict)
+    settings: Mapping[str, bool | int] = field(default_factory=dict)
+    in_float32: bool = False
     machine_epsilon: tuple[str, ...] = ()
     otherwise: Mapping[str, str] = field(default_factory=dict)
 

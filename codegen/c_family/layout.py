@@ -33,8 +33,7 @@ from ..printing import UnsupportedOperation
 class Dialect:
     """What C++ and CUDA spell differently: a function's head, the names of numbers, and literals of float64.
 
-    `brings_scratch`: a tensor comes with the memory that sums along its axes take. `multiplies`: it has
-    matrix products.
+    `brings_scratch`: a tensor comes with the memory that sums along its axes take, and matrices.
     """
 
     target: str
@@ -48,7 +47,6 @@ class Dialect:
     uint32: str
     uint16: str
     brings_scratch: bool = False
-    multiplies: bool = False
 
 
 @dataclass(frozen=True, slots=True)

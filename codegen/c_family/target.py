@@ -166,6 +166,7 @@ def _interface(
         "tensor": [
             *("size", "row", *lengths, "w", "g", "copy", "step"),
             *(("scratch",) if lengths and dialect.brings_scratch else ()),
+            *(("kept",) if callbacks and dialect.brings_scratch else ()),
             *(slot.name for shape in SHAPES for slot in program.slots if slot.shape == shape),
             *(source.name for source in program.inputs if source.shape == "parameter"),
         ],

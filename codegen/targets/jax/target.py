@@ -18,6 +18,7 @@ from ...ir.nodes import Fn, Hyperparameter, Kind, Length, Program, Reduce, Ref, 
 from ...passes.hoist import without_axes
 from ...passes.legalise import Nestings, gradient_apart
 from ...passes.locality import locality, whole_under
+from ...stages import GATES
 from ...target import Kernels, Templates
 from ..cpp.target import TARGET as CPP
 from . import texts
@@ -63,7 +64,8 @@ class JaxTarget:
         program = program if program.strict else gradient_apart(program, self.nestings)
         rule = TEMPLATES.render("rule.py.jinja", _Module(program, names).context())
         shared = {f"_{name}.py": f"{name}.py.jinja" for name in SUPPORT} | {"_calls.cpp": "calls.cpp.jinja"}
-        made = {path: TEMPLATES.render(template, {"in_rule": texts.IN_RULE}) for path, template in shared.items()}
+        known = {"in_rule": texts.IN_RULE, "gates": GATES}
+        made = {path: TEMPLATES.render(template, known) for path, template in shared.items()}
         return {program.source: rule, **made, "_kernels.py": c_family.loader()}
 
 
@@ -162,7 +164,11 @@ class _Module:
     def _about(self, averages: str) -> dict[str, str]:
         """What is said of the state's fields, where it is not plain."""
         kept = tuple(slot.name for slot in self.program.slots if slot.shape == "scalar")
-        words = {"in_rule": self.in_rule, "in_optax": self.slots_in_optax, "scalars": kept, "averages": averages}
+        along = {slot.shape: slot.name for slot in self.program.slots if slot.shape in ("rows", "columns")}
+        words = {
+            "in_rule": self.in_rule, "in_optax": self.slots_in_optax, "scalars": kept, "averages": averages,
+            "along": (along["rows"], along["columns"]) if len(along) == 2 else (),
+        }  # fmt: skip
         return {word: repr(value) for word, value in words.items() if value}
 
     def _may_be_off(self, name: str) -> bool:
