@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, overload
 
 from .errors import Location, SpecError, author_location
-from .guards import ALWAYS, Flag, Given, Guard, HasAxes, Is, atoms
+from .guards import Flag, Given, Guard, HasAxes, Is, atoms, conjunction
 
 if TYPE_CHECKING:
     from .rule import Layer
@@ -194,19 +194,21 @@ class Option(Declaration):
             )
 
 
-When: TypeAlias = Guard | Deferred | Option | None
+Condition: TypeAlias = Guard | Deferred | Option
+"""A guard, as a class body writes it."""
 
 
-def _checked_when(when: When, location: Location | None) -> When:
-    if not isinstance(when, Deferred | Option | Guard | None):
-        raise SpecError(f"{when!r} is no guard", location, "write when=option, option.is_(...), hyper.given")
-    return when
+def _checked(conditions: Condition | tuple[Condition, ...] | None, location: Location | None) -> tuple[Condition, ...]:
+    """All of them. Raises SpecError for what is no guard."""
+    checked = () if conditions is None else conditions if isinstance(conditions, tuple) else (conditions,)
+    for each in checked:
+        if not isinstance(each, Deferred | Option | Guard):
+            raise SpecError(f"{each!r} is no guard", location, "write when=option, option.is_(...), hyper.given")
+    return checked
 
 
-def _resolved(when: When) -> Guard:
-    match when:
-        case None:
-            return ALWAYS
+def _resolved(condition: Condition) -> Guard:
+    match condition:
         case Deferred(resolve):
             return resolve()
         case Option(name=name):
@@ -221,16 +223,16 @@ class Takes(Declaration):
     The rule may then read along these axes without a guard, and optimizers refuse other parameters when they are made.
     """
 
-    def __init__(self, axes: Guard, *, when: When = None) -> None:
+    def __init__(self, axes: Guard, *, when: Condition | None = None) -> None:
         super().__init__()
         if not isinstance(axes, Guard) or not all(isinstance(atom, HasAxes) for atom in atoms(axes)):
             raise SpecError(f"{axes!r} does not say how many axes", self.location, "write Takes(has_axes(2))")
         self.axes = axes
-        self._when = _checked_when(when, self.location)
+        self._when = _checked(when, self.location)
 
     @property
     def when(self) -> Guard:
-        return _resolved(self._when)
+        return conjunction(*map(_resolved, self._when))
 
 
 Shape = Literal["parameter", "rows", "columns", "tensor", "scalar"]
@@ -239,7 +241,7 @@ Shape = Literal["parameter", "rows", "columns", "tensor", "scalar"]
 class Slot(Declaration):
     """State kept per parameter, of the parameter's shape unless said otherwise.
 
-    `init`: a number, a hyperparameter, or "parameter" (a copy of it). `when`: the guard under which the slot exists.
+    `init`: a number, a hyperparameter, or "parameter" (a copy of it). `when`: the guards under which the slot exists.
     `shape`: "rows" keeps all axes but the last, "columns" all but the last but one (each kept with length 1, so that
     they broadcast), "tensor" is one number for each parameter, "scalar" one for the whole optimizer.
     `for_evaluation`: it holds what the parameter is to be when the model is evaluated.
@@ -250,17 +252,17 @@ class Slot(Declaration):
         doc: str,
         *,
         init: float | Hyper | Literal["parameter"] = 0,
-        when: When = None,
+        when: Condition | tuple[Condition, ...] | None = None,
         shape: Shape = "parameter",
         for_evaluation: bool = False,
     ) -> None:
         super().__init__()
         self.doc, self.init, self.shape, self.for_evaluation = doc, init, shape, for_evaluation
-        self._when = _checked_when(when, self.location)
+        self._when = _checked(when, self.location)
 
     @property
     def when(self) -> Guard:
-        return _resolved(self._when)
+        return conjunction(*map(_resolved, self._when))
 
     @overload
     def __get__(self, layer: None, owner: type) -> Slot: ...

@@ -61,23 +61,16 @@ def option(option: Choice) -> dict[str, str]:
     }
 
 
-def exempt(argument: str, name: str) -> dict[str, str]:
-    doc = f'paths, joined by "/", without {name}: patterns for `re.search`'
-    return {"name": argument, "type": "Patterns", "default": "()", "doc": doc}
+def exempt(argument: str) -> dict[str, str]:
+    return {"name": argument, "type": "Patterns", "default": "()"}
 
 
-FUSED = {
-    "name": "fused",
-    "type": "bool | None",
-    "default": "None",
-    "doc": "write the parameters by a kernel, on the CPU; None if it is there, True also builds it",
-}
-AXIS_NAME = {
-    "name": "axis_name",
-    "type": "str | tuple[str, ...] | None",
-    "default": "None",
-    "doc": "mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too",
-}
+FUSED = {"name": "fused", "type": "bool | None", "default": "None"}
+AXIS_NAME = {"name": "axis_name", "type": "str | tuple[str, ...] | None", "default": "None"}
+
+
+def ways(names: Sequence[str]) -> str:
+    return f"{', '.join(names)}: as in `_support.Ways`."
 
 
 def differences(program: Program, peers: Sequence[Peer]) -> Iterator[str]:

@@ -187,7 +187,7 @@ class _Module:
                 start = f"dtype({float(value)!r})"
             case Ref(_, name):
                 start = self._full(slot, shapes, f"self.{name}") if like == "w" else f"dtype(self.{name})"
-        guard = TensorPrinter(self.program, self._rate).guard(slot.when)
+        guard = _StartPrinter(self.program, self._rate).guard(slot.when)
         return {"name": slot.name, "start": start if slot.when == ALWAYS else f"{start} if {guard} else None"}
 
     @staticmethod
@@ -301,6 +301,12 @@ class _Module:
                 line = f"{slot} = k.{statement.slot} = type({slot})({value})"
             guarded.append((statement.guard, [line]))
         return _guarded(printer, guarded)
+
+
+class _StartPrinter(TensorPrinter):
+    """Guards where slots are made."""
+
+    parameter = "w"
 
 
 def _kinds(statement: Statement) -> set[Kind]:
