@@ -18,6 +18,7 @@ from .functions import (
     remainder,
     sign,
     sqrt,
+    stochastically_rounded,
     tanh,
     total,
     transpose,
@@ -29,5 +30,6 @@ from .rule import AllFinite, Composition, Every, Rule, Stage
 __all__ = [
     "AllFinite", "Composition", "Every", "Hyper", "Input", "Location", "Option", "Peer", "Rule", "Slot", "SpecError",
     "Stage", "Value", "both", "equal", "exp", "has_axes", "largest", "length", "log", "matmul", "maximum", "mean",
-    "minimum", "negation", "norm", "old", "remainder", "sign", "sqrt", "tanh", "total", "transpose", "where",
+    "minimum", "negation", "norm", "old", "remainder", "sign", "sqrt", "stochastically_rounded", "tanh", "total",
+    "transpose", "where",
 ]  # fmt: skip

@@ -79,13 +79,6 @@ class Hyper:
 HOLDS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
 
 
-def checked(**hypers: Hyper) -> dict[str, Hyper]:
-    """The hyperparameters by name, each checked as `Hyper.check` says."""
-    for name, hyper in hypers.items():
-        hyper.check(name)
-    return hypers
-
-
 def numbers_of_step(hypers: Mapping[str, Hyper], given: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers that a step is made of. One that is `given` to this step takes the place of what it was.
 

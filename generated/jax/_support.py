@@ -25,14 +25,13 @@ from ._checks import (
     check_patterns,
     check_sparse,
     check_state,
-    checked,
     numbers_of_step,
 )
 from ._double import apart, doubles
 from ._leaves import COPY, Leaves, SparseRows, cast, compute_dtype, select, slot
 from ._shards import all_finite, check_whole, product, size, squares, total
 from ._state import adopt_state, averaged_params, export_state, import_state, state
-from ._types import Numbers, On, Returned
+from ._types import Numbers, On, Returned, moved
 
 __all__ = [
     "COPY",
@@ -46,9 +45,9 @@ __all__ = [
     "check_needs",
     "check_one",
     "check_whole",
-    "checked",
     "export_state",
     "import_state",
+    "moved",
     "product",
     "select",
     "size",
@@ -170,11 +169,11 @@ def optimizer(
         gate: whether a call with a gradient that is not finite changes nothing but `skipped`; None where it never may.
         reads_params: whether the parameters are needed where they are not written.
         axis_name: the mesh axes that sums over leaves go over, inside `jax.shard_map`.
-        sparse: "lazy" or "dense".
+        sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do.
         not_lazy: why it cannot be lazy, if so.
         whole_under: what gives a leaf state that changes in all rows, so that a step cannot be lazy.
-        exempt: of what is on, the patterns of leaves that it is off for.
-        fused: whether kernels write the parameters; None for where they are there.
+        exempt: of what is on, the leaves that it is off for: patterns that `re.search` finds in paths joined by "/".
+        fused: whether kernels write the parameters, on the CPU; None for where they are there, True also builds them.
         chained: how many states the optax function of the same name chains.
     """
     check_sparse(sparse, not_lazy)
@@ -196,7 +195,6 @@ def optimizer(
         name: check_patterns(f"exclude_from_{name}", given, name, getattr(on, name))
         for name, given in exempt.items()
     }
-
     gates = {} if gate is None else {"skipped": gate}
 
     def init(params: Any) -> tuple[Any, ...]:
@@ -255,7 +253,8 @@ def optimizer(
                 if not is_needed:
                     continue
                 walked = Leaves(grads, params, moved_slots, beside, shapes)
-                run = [partial(leaf, on=one, write=write) for one in walked.exempted(on, patterns)]
+                stored = walked.stored(walked.exempted(on, patterns), write)
+                run = [partial(leaf, on=one, write=write) for one in stored]
                 of_leaf = partial(_apart, k, count) if after else partial(_together, k)
                 moved, sums, made = walked.map(
                     run, of_leaf, tuple(holds.values()), write, sparse == "lazy", whole

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, TypeAlias
 
@@ -42,22 +42,42 @@ jax.tree_util.register_pytree_node(
 
 class On:
     """What is on when a step is compiled: options by name, whether each number of the `hypers` that is optional is
-    given, and the names of mesh axes.
+    given, the names of mesh axes, and of a leaf its dtype (`stored`), and whether the step writes it (`writes`).
 
-    `named`: the options whose choices have names; the others are bools.
+    Arguments that optimizers take beside their rule's own:
+        skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
+        stochastic_rounding: round float16 and bfloat16 weights up or down by chance, repeatably.
+        use_ema: keep a moving average of the weights.
+        ema_momentum: decay rate of the average of the weights (at least 0, at most 1).
+        ema_overwrite_frequency: updates between overwritings by the average; None for never (at least 1).
+        loss_scale_factor: what the loss was multiplied by; None for nothing (above 0).
+        gradient_accumulation_steps: calls per update; None for one (at least 2).
+        clipvalue: largest size of a gradient's element; None for any (above 0).
+        clipnorm: largest norm of a parameter's gradient; None for any (above 0).
+        global_clipnorm: largest norm of all gradients together; None for any (above 0).
+        weight_decay: share of the weights, times the learning rate, taken off; None for none (at least 0).
+        exclude_from_weight_decay: paths, joined by "/", without weight_decay: patterns for `re.search`.
+        sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do.
+        fused: write the parameters by a kernel, on the CPU; None if it is there, True also builds it.
+        axis_name: mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too.
 
-    Raises:
-        ValueError: an option that must be a bool is none.
+    Raises what `Hyper.check` does.
     """
 
-    def __init__(
-        self, hypers: Mapping[str, Hyper] = {}, named: Sequence[str] = (), /, **options: Any
-    ) -> None:
+    def __init__(self, **hypers: Hyper) -> None:
+        for name, hyper in hypers.items():
+            hyper.check(name)
+        self.hypers = hypers
+        self.values: dict[str, Any] = {name: hyper.is_on for name, hyper in hypers.items() if hyper.optional}
+
+    def options(self, named: Sequence[str] = (), /, **options: Any) -> On:
+        """The same with these options, of which those that are `named` have choices with names. Raises ValueError for
+        another that is no bool."""
         for name, value in options.items():
             if name not in named and not isinstance(value, bool):
                 raise ValueError(f"{name} must be one of False, True, not {value!r}")
-        self.hypers = hypers
-        self.values = {name: hyper.is_on for name, hyper in hypers.items() if hyper.optional} | options
+        self.values |= options
+        return self
 
     def with_(self, **values: Any) -> On:
         """The same but for these `values`, and without the numbers themselves."""
@@ -85,3 +105,8 @@ def parted(made: Returned) -> tuple[Moved | None, Sums]:
     second: Any
     first, second = made
     return (first, second) if isinstance(second, dict) else ((first, second), {})
+
+
+def moved(w: jax.Array, update: jax.Array, new: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """`new`, and what the `update` that led to `w` is then."""
+    return new, update + (new - w)

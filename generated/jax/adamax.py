@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from . import _double, _support
+from . import _double, _rounding, _support
 from ._support import Hyper, Pass, SparseRows, adopt_state, averaged_params, export_state, import_state
 from ._types import Array, Moved, Number, Numbers, On, Patterns, Slots, Sums
 
@@ -98,8 +98,9 @@ def _leaf(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on:
     if on.use_ema:
         weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w
     if on.use_ema and on.ema_overwrite_frequency:
-        moved = jnp.where(k.is_overwrite, weight_average, w)
-        w, update = moved, update + (moved - w)
+        w, update = _support.moved(w, update, jnp.where(k.is_overwrite, weight_average, w))
+    if on.stochastic_rounding:
+        w, update = _support.moved(w, update, _rounding.stochastically_rounded(w, k.rounding_key, on))
     if on.gradient_accumulation_steps:
         w, update, mu, nu, accumulated_gradient, weight_average = _support.select(
             is_update, (w, update, mu, nu, accumulated_gradient, weight_average), before
@@ -127,6 +128,8 @@ def _scalars(h: Numbers, t: Array, *, on: On) -> Numbers:
         k.one_minus_kept_average = (1 - kept_average).hi
     if on.use_ema and on.ema_overwrite_frequency:
         k.is_overwrite = _double.equal(_double.remainder(t, h.ema_overwrite_frequency), 0)
+    if on.stochastic_rounding:
+        k.rounding_key = _rounding.rounding_key(t)
     return _double.computed_once(k, h.learning_rate)
 
 
@@ -138,6 +141,7 @@ def adamax_step(
     *,
     epsilon_in_maximum: bool = False,
     use_ema: bool = False,
+    stochastic_rounding: bool = False,
     skip_nonfinite: bool = False,
     weight_decay: Number | None = None,
     global_clipnorm: Number | None = None,
@@ -162,22 +166,11 @@ def adamax_step(
         b2: decay rate of the infinity norm (at least 0, below 1).
         eps: added to the infinity norm (at least 0).
         epsilon_in_maximum: epsilon is added to |g| before the maximum is taken.
-        use_ema: keep a moving average of the weights.
-        skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
-        weight_decay: share of the weights, times the learning rate, taken off; None for none (at least 0).
-        global_clipnorm: largest norm of all gradients together; None for any (above 0).
-        clipnorm: largest norm of a parameter's gradient; None for any (above 0).
-        clipvalue: largest size of a gradient's element; None for any (above 0).
-        gradient_accumulation_steps: calls per update; None for one (at least 2).
-        loss_scale_factor: what the loss was multiplied by; None for nothing (above 0).
-        ema_momentum: decay rate of the average of the weights (at least 0, at most 1).
-        ema_overwrite_frequency: updates between overwritings by the average; None for never (at least 1).
-        exclude_from_weight_decay: paths, joined by "/", without weight_decay: patterns for `re.search`.
-        sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do.
-        fused: write the parameters by a kernel, on the CPU; None if it is there, True also builds it.
-        axis_name: mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too.
+        use_ema, stochastic_rounding, skip_nonfinite, weight_decay, global_clipnorm, clipnorm, clipvalue,
+            gradient_accumulation_steps, loss_scale_factor, ema_momentum, ema_overwrite_frequency,
+            exclude_from_weight_decay, sparse, fused, axis_name: as in `_types.On`.
     """
-    hypers = _support.checked(
+    on = _support.On(
         learning_rate=Hyper(learning_rate, ge=0),
         b1=Hyper(b1, ge=0, lt=1),
         b2=Hyper(b2, ge=0, lt=1),
@@ -190,12 +183,14 @@ def adamax_step(
         loss_scale_factor=Hyper(loss_scale_factor, gt=0, optional=True),
         ema_momentum=Hyper(ema_momentum, ge=0, le=1, when=use_ema),
         ema_overwrite_frequency=Hyper(ema_overwrite_frequency, ge=1, optional=True, integer=True),
+    ).options(
+        epsilon_in_maximum=epsilon_in_maximum,
+        use_ema=use_ema,
+        stochastic_rounding=stochastic_rounding,
+        skip_nonfinite=skip_nonfinite,
     )
     _support.check_one(clipvalue=clipvalue, clipnorm=clipnorm, global_clipnorm=global_clipnorm)
     _support.check_needs("ema_overwrite_frequency", ema_overwrite_frequency, "use_ema", use_ema)
-    on = _support.On(
-        hypers, epsilon_in_maximum=epsilon_in_maximum, use_ema=use_ema, skip_nonfinite=skip_nonfinite
-    )
     return _support.optimizer(
         AdamaxState,
         on,
@@ -204,11 +199,11 @@ def adamax_step(
         when={"accumulated_gradient": on.gradient_accumulation_steps, "weight_average": on.use_ema},
         every={"is_update": gradient_accumulation_steps},
         gate=on.skip_nonfinite,
-        reads_params=on.weight_decay or on.use_ema,
+        reads_params=on.weight_decay or on.use_ema or on.stochastic_rounding,
         axis_name=axis_name,
         sparse=sparse,
         fused=fused,
-        whole_under=("use_ema", "gradient_accumulation_steps"),
+        whole_under=("use_ema", "gradient_accumulation_steps", "stochastic_rounding"),
         exempt={"weight_decay": exclude_from_weight_decay},
     )
 

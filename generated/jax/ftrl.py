@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from . import _double, _support
+from . import _double, _rounding, _support
 from ._support import Hyper, Pass, SparseRows, adopt_state, averaged_params, export_state, import_state
 from ._types import Array, Moved, Number, Numbers, On, Patterns, Slots, Sums
 
@@ -110,16 +110,21 @@ def _leaf(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on:
     quadratic = size_now * k.inverse_learning_rate + k.two_times_l2
     if on.gradient_accumulation_steps:
         accumulated_gradient = jnp.zeros_like(accumulated_gradient)
-    moved = (
-        jnp.maximum(jnp.minimum(linear, k.l1_regularization_strength), k.minus_l1_regularization_strength)
-        - linear
-    ) / quadratic
-    w, update = moved, update + (moved - w)
+    w, update = _support.moved(
+        w,
+        update,
+        (
+            jnp.maximum(jnp.minimum(linear, k.l1_regularization_strength), k.minus_l1_regularization_strength)
+            - linear
+        )
+        / quadratic,
+    )
     if on.use_ema:
         weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w
     if on.use_ema and on.ema_overwrite_frequency:
-        moved = jnp.where(k.is_overwrite, weight_average, w)
-        w, update = moved, update + (moved - w)
+        w, update = _support.moved(w, update, jnp.where(k.is_overwrite, weight_average, w))
+    if on.stochastic_rounding:
+        w, update = _support.moved(w, update, _rounding.stochastically_rounded(w, k.rounding_key, on))
     if on.gradient_accumulation_steps:
         w, update, accumulator, linear, accumulated_gradient, weight_average = _support.select(
             is_update, (w, update, accumulator, linear, accumulated_gradient, weight_average), before
@@ -152,6 +157,8 @@ def _scalars(h: Numbers, t: Array, *, on: On) -> Numbers:
         k.one_minus_kept_average = (1 - kept_average).hi
     if on.use_ema and on.ema_overwrite_frequency:
         k.is_overwrite = _double.equal(_double.remainder(t, h.ema_overwrite_frequency), 0)
+    if on.stochastic_rounding:
+        k.rounding_key = _rounding.rounding_key(t)
     return _double.computed_once(k, h.learning_rate)
 
 
@@ -165,6 +172,7 @@ def ftrl_step(
     beta: Number = 0.0,
     *,
     use_ema: bool = False,
+    stochastic_rounding: bool = False,
     skip_nonfinite: bool = False,
     weight_decay: Number | None = None,
     global_clipnorm: Number | None = None,
@@ -191,22 +199,11 @@ def ftrl_step(
         l2_regularization_strength: penalty on squared weights (at least 0).
         l2_shrinkage_regularization_strength: the same penalty, on the gradient alone (at least 0).
         beta: added to the root of the sum of squares (at least 0).
-        use_ema: keep a moving average of the weights.
-        skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
-        weight_decay: share of the weights, times the learning rate, taken off; None for none (at least 0).
-        global_clipnorm: largest norm of all gradients together; None for any (above 0).
-        clipnorm: largest norm of a parameter's gradient; None for any (above 0).
-        clipvalue: largest size of a gradient's element; None for any (above 0).
-        gradient_accumulation_steps: calls per update; None for one (at least 2).
-        loss_scale_factor: what the loss was multiplied by; None for nothing (above 0).
-        ema_momentum: decay rate of the average of the weights (at least 0, at most 1).
-        ema_overwrite_frequency: updates between overwritings by the average; None for never (at least 1).
-        exclude_from_weight_decay: paths, joined by "/", without weight_decay: patterns for `re.search`.
-        sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do.
-        fused: write the parameters by a kernel, on the CPU; None if it is there, True also builds it.
-        axis_name: mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too.
+        use_ema, stochastic_rounding, skip_nonfinite, weight_decay, global_clipnorm, clipnorm, clipvalue,
+            gradient_accumulation_steps, loss_scale_factor, ema_momentum, ema_overwrite_frequency,
+            exclude_from_weight_decay, sparse, fused, axis_name: as in `_types.On`.
     """
-    hypers = _support.checked(
+    on = _support.On(
         learning_rate=Hyper(learning_rate, gt=0),
         learning_rate_power=Hyper(learning_rate_power, le=0, off=-0.5, optional=True),
         initial_accumulator_value=Hyper(initial_accumulator_value, ge=0, schedule=False, of_step=False),
@@ -222,10 +219,9 @@ def ftrl_step(
         loss_scale_factor=Hyper(loss_scale_factor, gt=0, optional=True),
         ema_momentum=Hyper(ema_momentum, ge=0, le=1, when=use_ema),
         ema_overwrite_frequency=Hyper(ema_overwrite_frequency, ge=1, optional=True, integer=True),
-    )
+    ).options(use_ema=use_ema, stochastic_rounding=stochastic_rounding, skip_nonfinite=skip_nonfinite)
     _support.check_one(clipvalue=clipvalue, clipnorm=clipnorm, global_clipnorm=global_clipnorm)
     _support.check_needs("ema_overwrite_frequency", ema_overwrite_frequency, "use_ema", use_ema)
-    on = _support.On(hypers, use_ema=use_ema, skip_nonfinite=skip_nonfinite)
     return _support.optimizer(
         FtrlState,
         on,
@@ -239,7 +235,7 @@ def ftrl_step(
         axis_name=axis_name,
         sparse=sparse,
         fused=fused,
-        whole_under=("use_ema", "gradient_accumulation_steps"),
+        whole_under=("use_ema", "gradient_accumulation_steps", "stochastic_rounding"),
         exempt={"weight_decay": exclude_from_weight_decay},
     )
 

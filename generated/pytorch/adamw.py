@@ -47,6 +47,7 @@ class AdamW(_support.Optimizer):
         ema_overwrite_frequency: updates between overwritings by the average; None for never
         epsilon_hat: epsilon is added before the moment's bias is corrected
         use_ema: keep a moving average of the weights
+        stochastic_rounding: round float16 and bfloat16 weights up or down by chance, repeatably
         skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted
         params, sparse, maximize, foreach, capturable, differentiable, fused, write_back_grad: as in
             _support.Optimizer
@@ -128,6 +129,8 @@ class AdamW(_support.Optimizer):
             weight_average.mul_(k.kept_average).add_(w, alpha=k.one_minus_kept_average)
         if group["use_ema"] and group["ema_overwrite_frequency"] is not None:
             w.copy_(_support.where(k.is_overwrite, weight_average, w))
+        if group["stochastic_rounding"]:
+            w.copy_(_support.stochastically_rounded(w, k.rounding_key, k.stored))
 
     @staticmethod
     def _every_call(
@@ -191,6 +194,8 @@ class AdamW(_support.Optimizer):
             k.one_minus_kept_average = 1 - kept_average
         if group["use_ema"] and group["ema_overwrite_frequency"] is not None:
             k.is_overwrite = t % _support.number(group["ema_overwrite_frequency"], t) == 0
+        if group["stochastic_rounding"]:
+            k.rounding_key = _support.rounding_key(t)
         return k
 
     def __init__(
@@ -211,6 +216,7 @@ class AdamW(_support.Optimizer):
         ema_overwrite_frequency: int | None = None,
         epsilon_hat: bool = True,
         use_ema: bool = False,
+        stochastic_rounding: bool = False,
         skip_nonfinite: bool = False,
         sparse: str = "lazy",
         maximize: bool = False,
@@ -235,6 +241,7 @@ class AdamW(_support.Optimizer):
             "ema_overwrite_frequency": ema_overwrite_frequency,
             "epsilon_hat": epsilon_hat,
             "use_ema": use_ema,
+            "stochastic_rounding": stochastic_rounding,
             "skip_nonfinite": skip_nonfinite,
             "sparse": sparse,
             "maximize": maximize,
@@ -273,6 +280,7 @@ class AdamW(_support.Optimizer):
     _every = "gradient_accumulation_steps"
     _of_optimizer = (
         "skip_nonfinite",
+        "stochastic_rounding",
         "use_ema",
         "ema_momentum",
         "ema_overwrite_frequency",
@@ -280,7 +288,8 @@ class AdamW(_support.Optimizer):
         "gradient_accumulation_steps",
         "global_clipnorm",
     )
-    _whole_under = ("use_ema", "gradient_accumulation_steps")
+    _whole_under = ("use_ema", "gradient_accumulation_steps", "stochastic_rounding")
+    _not_fused = ("stochastic_rounding",)
     _sums_under = ("global_clipnorm",)
     _gate = "skip_nonfinite"
     _averages = "weight_average"

@@ -40,6 +40,7 @@ class ASGD(_support.Optimizer):
         ema_momentum: decay rate of the average of the weights.
         ema_overwrite_frequency: updates between overwritings by the average; None for never.
         use_ema: keep a moving average of the weights.
+        stochastic_rounding: round float16 and bfloat16 weights up or down by chance, repeatably.
         skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
         sparse: "dense", as None: an IndexedSlices is made dense.
         fused: True updates all variables by one kernel in C++, built where there is none; None if it was built before.
@@ -60,12 +61,13 @@ class ASGD(_support.Optimizer):
     ema_momentum = _support.Number(ge=0, le=1)
     ema_overwrite_frequency = _support.Number(ge=1, integer=True, optional=True)
     use_ema = _support.Option(False, True, decides_slots=True)
+    stochastic_rounding = _support.Option(False, True)
     skip_nonfinite = _support.Option(False, True, decides_slots=True)
     sparse = _support.Sparse("`eta` is not of the parameter's shape")
     _ALTERNATIVES = (("clipvalue", "clipnorm", "global_clipnorm"),)
     _NEEDS = (("ema_overwrite_frequency", "use_ema"),)
     _GATE = "skip_nonfinite"
-    _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
+    _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps", "stochastic_rounding")
 
     _RULES = ("ASGD",)
     _SLOTS = _support.fixed(
@@ -155,6 +157,8 @@ class ASGD(_support.Optimizer):
             if self.use_ema and self.ema_overwrite_frequency is not None
             else moved
         )
+        if self.stochastic_rounding:
+            w = _support.stochastically_rounded(w, k.rounding_key, variable.dtype)
 
         where = self._every(self.gradient_accumulation_steps)
         _support.store(self._average[i], average, where=where)
@@ -204,6 +208,8 @@ class ASGD(_support.Optimizer):
             k.one_minus_kept_average = tf.cast(1 - kept_average, dtype)
         if self.use_ema and self.ema_overwrite_frequency is not None:
             k.is_overwrite = tf.equal(tf.math.floormod(t, self._value("ema_overwrite_frequency")), 0)
+        if self.stochastic_rounding:
+            k.rounding_key = _support.rounding_key(t)
         return k
 
     def __init__(
@@ -225,6 +231,7 @@ class ASGD(_support.Optimizer):
         *,
         sparse: str | None = None,
         fused: bool | None = None,
+        stochastic_rounding: bool = False,
         skip_nonfinite: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -247,6 +254,7 @@ class ASGD(_support.Optimizer):
         self.decay = decay
         self.alpha = alpha
         self.t_0 = t_0
+        self.stochastic_rounding = stochastic_rounding
         self.skip_nonfinite = skip_nonfinite
 
     def _add_slots(self, variables: Sequence[_support.Variable]) -> None:

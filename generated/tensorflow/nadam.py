@@ -49,6 +49,7 @@ class Nadam(_support.Optimizer):
         ema_momentum: decay rate of the average of the weights.
         ema_overwrite_frequency: updates between overwritings by the average; None for never.
         use_ema: keep a moving average of the weights.
+        stochastic_rounding: round float16 and bfloat16 weights up or down by chance, repeatably.
         skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
         sparse: "dense", as None: an IndexedSlices is made dense.
         fused: True updates all variables by one kernel in C++, built where there is none; None if it was built before.
@@ -69,12 +70,13 @@ class Nadam(_support.Optimizer):
     ema_momentum = _support.Number(ge=0, le=1)
     ema_overwrite_frequency = _support.Number(ge=1, integer=True, optional=True)
     use_ema = _support.Option(False, True, decides_slots=True)
+    stochastic_rounding = _support.Option(False, True)
     skip_nonfinite = _support.Option(False, True, decides_slots=True)
     sparse = _support.Sparse("`product` is not of the parameter's shape")
     _ALTERNATIVES = (("clipvalue", "clipnorm", "global_clipnorm"),)
     _NEEDS = (("ema_overwrite_frequency", "use_ema"),)
     _GATE = "skip_nonfinite"
-    _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
+    _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps", "stochastic_rounding")
 
     _RULES = ("Nadam",)
     _SLOTS = _support.fixed(
@@ -168,6 +170,8 @@ class Nadam(_support.Optimizer):
             weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w
         if self.use_ema and self.ema_overwrite_frequency is not None:
             w = tf.where(k.is_overwrite, weight_average, w)
+        if self.stochastic_rounding:
+            w = _support.stochastically_rounded(w, k.rounding_key, variable.dtype)
 
         where = self._every(self.gradient_accumulation_steps)
         _support.store(self._m[i], m, where=where)
@@ -225,6 +229,8 @@ class Nadam(_support.Optimizer):
             k.one_minus_kept_average = tf.cast(1 - kept_average, dtype)
         if self.use_ema and self.ema_overwrite_frequency is not None:
             k.is_overwrite = tf.equal(tf.math.floormod(t, self._value("ema_overwrite_frequency")), 0)
+        if self.stochastic_rounding:
+            k.rounding_key = _support.rounding_key(t)
         return k
 
     def __init__(
@@ -246,6 +252,7 @@ class Nadam(_support.Optimizer):
         *,
         sparse: str | None = None,
         fused: bool | None = None,
+        stochastic_rounding: bool = False,
         skip_nonfinite: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -268,6 +275,7 @@ class Nadam(_support.Optimizer):
         self.beta_1 = beta_1
         self.beta_2 = beta_2
         self.epsilon = epsilon
+        self.stochastic_rounding = stochastic_rounding
         self.skip_nonfinite = skip_nonfinite
 
     def _add_slots(self, variables: Sequence[_support.Variable]) -> None:

@@ -201,7 +201,7 @@ class Formula:
         increment = parameter_moved(value, Ref(Kind.LET, MOVED))
         if increment is not None:
             return [f"w, {MOVED} = {self.printer.print(value)}, {self.printer.print(increment)}"]
-        return [*self._assigned("moved", value), f"w, {MOVED} = moved, {MOVED} + (moved - w)"]
+        return [f"w, {MOVED} = _support.moved(w, {MOVED}, {self.printer.print(value)})"]
 
     def _branches(
         self, branches: list[tuple[Guard, Expression]], lines: Callable[[Expression], list[str]]

@@ -29,7 +29,7 @@ TEMPLATES = Templates(Path(__file__).parent / "templates")
 EXEMPT = {"exclude_from_weight_decay": "weight_decay"}
 """The arguments that say which leaves a stage is off for, and the number that turns it on."""
 
-SUPPORT = ("support", "checks", "double", "leaves", "shards", "state", "types", "calls", "fused")
+SUPPORT = ("support", "checks", "double", "leaves", "rounding", "shards", "state", "types", "calls", "fused")
 """The modules that all files of the folder share."""
 CHAINS = dict(
     line.split() for line in (Path(__file__).parent / "chains.txt").read_text().splitlines() if line[0] != "#"
@@ -62,7 +62,8 @@ class JaxTarget:
         program = program if program.strict else gradient_apart(program, self.nestings)
         rule = TEMPLATES.render("rule.py.jinja", _Module(program, names).context())
         shared = {f"_{name}.py": f"{name}.py.jinja" for name in SUPPORT} | {"_calls.cpp": "calls.cpp.jinja"}
-        made = {path: TEMPLATES.render(template, {"in_rule": texts.IN_RULE}) for path, template in shared.items()}
+        given = {"in_rule": texts.IN_RULE, "stages": texts.of_stages()}
+        made = {path: TEMPLATES.render(template, given) for path, template in shared.items()}
         return {program.source: rule, **made, "_kernels.py": c_family.loader()}
 
 
@@ -121,7 +122,7 @@ class _Module:
             "keywords": [
                 *map(texts.option, program.options),
                 *(texts.hyper(given) for given in program.hypers if given not in positional),
-                *(texts.exempt(argument, name) for argument, name in exempt.items()),
+                *map(texts.exempt, exempt),
                 self._sparse(),
                 texts.FUSED,
                 *axis_name,
@@ -140,6 +141,7 @@ class _Module:
             "sums_over_leaves": bool(axis_name),
             "gate": self.printer.guard(program.gate.guard) if program.gate else "",
             "params_needed": self._params_needed(),
+            "rounds": any(_is_rounding(n) for s in program.update.statements for n in walk(s.value)),
             "uses_step": scalars.uses_step,
             "beside": scalars.beside,
             "scalars": scalars.lines(),
@@ -222,9 +224,7 @@ class _Module:
 
     def _sparse(self) -> dict[str, str]:
         default = "dense" if self.not_lazy else "lazy"
-        doc = 'what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do'
-        doc += f" (lazy has no meaning here, since {self.not_lazy})" if self.not_lazy else ""
-        return {"name": "sparse", "type": "str", "default": f'"{default}"', "doc": doc}
+        return {"name": "sparse", "type": "str", "default": f'"{default}"', "doc": ""}
 
     def _predicates(self) -> Iterator[dict[str, str]]:
         """The predicates of regions: what they are called, under which flag they hold at all, every how many calls."""
@@ -250,6 +250,10 @@ def _start(slot: SlotInfo) -> str:
             return "_support.COPY"
         case Ref(_, name):
             return name
+
+
+def _is_rounding(node: nodes.Expression) -> bool:
+    return isinstance(node, nodes.Op) and node.fn is Fn.STOCHASTICALLY_ROUNDED
 
 
 def _asks_for_axes(guard: Guard) -> bool:

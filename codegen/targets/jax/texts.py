@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from optloom.spec.declarations import Peer
+from optloom.spec.declarations import Hyper, Option, Peer
+from optloom.spec.rule import declarations_of
+from optloom.spec.stages import PIPELINE
 
 from ...formatting import LINE_LENGTH
 from ...ir.nodes import Choice, Hyperparameter, Program
@@ -41,14 +43,25 @@ def number(value: float | None) -> str:
     return repr(value).replace("e-0", "e-")
 
 
-def hyper(given: Hyperparameter) -> dict[str, str]:
+def of_stages() -> list[tuple[str, str]]:
+    """The arguments that stages have, whatever the rule, and what they say."""
+    declared = [d for stage in PIPELINE for d in declarations_of(stage) if isinstance(d, Hyper | Option)]
+    told = [d for d in declared if not d.convention]
+    return [(d.name, _with_bounds(d.doc, d.bounds.items()) if isinstance(d, Hyper) else d.doc) for d in told]
+
+
+def _with_bounds(doc: str, given: Iterable[tuple[str, float]]) -> str:
     words = {">=": "at least", ">": "above", "<=": "at most", "<": "below"}
-    bounds = ", ".join(f"{words[sign]} {bound:g}" for sign, bound in given.bounds)
+    bounds = ", ".join(f"{words[sign]} {bound:g}" for sign, bound in given)
+    return f"{doc}{f' ({bounds})' if bounds else ''}"
+
+
+def hyper(given: Hyperparameter) -> dict[str, str]:
     return {
         "name": given.name,
         "type": ("int" if given.integer else "Number") + (" | None" if given.optional else ""),
         "default": number(given.default),
-        "doc": f"{given.doc or 'step size'}{f' ({bounds})' if bounds else ''}",
+        "doc": "" if given.stage and not given.convention else _with_bounds(given.doc or "step size", given.bounds),
     }
 
 
@@ -57,26 +70,25 @@ def option(option: Choice) -> dict[str, str]:
         "name": option.name,
         "type": "str" if option.choices else "bool",
         "default": f'"{option.default}"' if option.choices else repr(option.default),
-        "doc": option.doc,
+        "doc": "" if option.stage and not option.convention else option.doc,
     }
 
 
-def exempt(argument: str, name: str) -> dict[str, str]:
-    doc = f'paths, joined by "/", without {name}: patterns for `re.search`'
-    return {"name": argument, "type": "Patterns", "default": "()", "doc": doc}
+def exempt(argument: str) -> dict[str, str]:
+    return {"name": argument, "type": "Patterns", "default": "()", "doc": ""}
 
 
 FUSED = {
     "name": "fused",
     "type": "bool | None",
     "default": "None",
-    "doc": "write the parameters by a kernel, on the CPU; None if it is there, True also builds it",
+    "doc": "",
 }
 AXIS_NAME = {
     "name": "axis_name",
     "type": "str | tuple[str, ...] | None",
     "default": "None",
-    "doc": "mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too",
+    "doc": "",
 }
 
 
