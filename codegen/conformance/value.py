@@ -30,7 +30,8 @@ Parts: TypeAlias = list[Part | None]
 
 @dataclass(frozen=True)
 class Engine:
-    """What all values of one run share. `holds`: the truth of a guard for the tensor of that index. `storage`: the format of the parameters."""
+    """What all values of one run share. `holds`: the truth of a guard for the tensor of that index.
+    `storage`: the format of the parameters."""
 
     arithmetic: Arithmetic
     tensors: int
@@ -66,8 +67,8 @@ class Condition:
 
 @dataclass(frozen=True, eq=False)
 class Exact:
-    """A number of the oracle, for every element of every tensor. `slot`: the slot that it was read from. `is_stored`: it has been
-    rounded to the parameters' format."""
+    """A number of the oracle, for every element of every tensor. `slot`: the slot that it was read from.
+    `is_stored`: it has been rounded to the parameters' format."""
 
     engine: Engine
     parts: Parts
