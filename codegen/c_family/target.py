@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 from typing import Literal as OneOf
 
+from optloom.spec.guards import Guard
+
 from ..dialects import EVERY
 from ..double_word import functions_for
 from ..ir.nodes import Hyperparameter, Length, Literal, Program, Reduce, Ref, walk
@@ -96,7 +98,7 @@ def _context(program: Program, dialect: Dialect, prefix: str) -> dict[str, Any]:
         "scalar_inputs": tuple(source for source in program.inputs if source.shape == "scalar"),
         "tensor_inputs": tuple(source for source in program.inputs if source.shape == "parameter"),
         "switches": tuple(switches.all.values()),
-        "interface": _interface(program, switches, reductions, lengths, dialect, callbacks),
+        "interface": _interface(program, switches, reductions, passes.places(), lengths, dialect, callbacks),
         "scalars": replace(computed, fields=(*computed.fields, *of_rows)), "scalar_helpers": scalar_helpers,
         "double_words": functions_for(scalar for region in program.regions for scalar in region.scalars),
         "helpers": helpers,
@@ -144,8 +146,8 @@ def _start(init: Literal | Ref) -> float | str:
 
 
 def _interface(
-    program: Program, switches: Switches, sums: tuple[Sum, ...], lengths: tuple[str, ...], dialect: Dialect,
-    callbacks: tuple[str, ...],
+    program: Program, switches: Switches, sums: tuple[Sum, ...], places: tuple[Guard, ...], lengths: tuple[str, ...],
+    dialect: Dialect, callbacks: tuple[str, ...],
 ) -> str:  # fmt: skip
     """The file's interface as JSON, a line for each part."""
 
@@ -169,6 +171,7 @@ def _interface(
         "inputs": [{"name": source.name, "shape": source.shape} for source in program.inputs],
         "axes": [{"name": name, "count": atom.count} for atom, name in switches.axes.items()],
         "sums": [{"name": s.name, "over": s.over, "when": switches.conjuncts(before_tensors(s.guard))} for s in sums],
+        "places": [{"when": switches.conjuncts(before_tensors(guard))} for guard in places],
         "scalar_slots": [
             {"name": s.name, "when": switches.conjuncts(s.when), "start": _start(s.init)}
             for s in program.slots if s.shape == "scalar"
