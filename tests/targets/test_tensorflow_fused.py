@@ -105,6 +105,11 @@ def test_all_stages(mode: str) -> None:
     assert_same_bits("adam", mode, amsgrad=True, **STAGES)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_stochastic_rounding(dtype: str) -> None:
+    assert_same_bits("adam", "function", dtype, stochastic_rounding=True)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
 def test_dtypes(dtype: str) -> None:
     assert_same_bits("adam", "function", dtype)
