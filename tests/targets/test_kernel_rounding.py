@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -99,6 +100,27 @@ def test_bits_are_those_of_plain_integers(dtype: Dtype, target: str, folder: Pat
                 assert np.array_equal(after.parameters[1], w)
                 found = [Fraction(float(x)) for x in after.parameters[0]]
                 assert found == [rounded(x, dtype, word(t, i)) for i, x in enumerate(exact)]
+
+
+@pytest.mark.parametrize("target", ["cpp"])
+def test_elements_are_counted_in_64_bits(target: str, folder: Path) -> None:
+    """Beyond what memory holds here: by the function itself."""
+    file = Path(rendered("sgd", target, folder))
+    called = file.with_name("called.cpp")
+    called.write_text(f"""#include "{file}"
+extern "C" float called(float x, uint32_t high, uint32_t low, int64_t t) {{
+    return stochastically_rounded(x, Element<bfloat16>{{high, low}}, rounding_key(t));
+}}""")
+    function = ctypes.CDLL(str(native.compiled(called, f"g++ {cpp.FLAGS}".split()))).called
+    function.restype, function.argtypes = (
+        ctypes.c_float,
+        (ctypes.c_float, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_int64),
+    )
+    x = 1 + 2.0**-8
+    for index in (5, 2**32 + 5, 2**40 - 1, 3 * 2**33 + 12345):
+        for t in (1, 7, 2**32 + 1):
+            expected = rounded(Fraction(x), "bfloat16", word(t, index))
+            assert function(x, index >> 32, index % 2**32, t) == expected
 
 
 @pytest.mark.parametrize("target", WAYS)
