@@ -295,7 +295,6 @@ class AdEMAMix(_support.Optimizer):
         "global_clipnorm",
     )
     _whole_under = ("use_ema", "gradient_accumulation_steps", "stochastic_rounding")
-    _not_fused = ("stochastic_rounding",)
     _sums_under = ("global_clipnorm",)
     _gate = "skip_nonfinite"
     _averages = "weight_average"

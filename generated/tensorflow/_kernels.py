@@ -98,14 +98,17 @@ class Source:
 
     def scopes(self, options: int) -> frozenset[str]:
         """What a step with these options adds up: a whole "tensor", all "tensors"."""
+        return frozenset(total["over"] for total in self.interface["sums"] if self._exists(total, options))
+
+    def needs_places(self, options: int) -> bool:
+        """Whether a step with these options asks where elements lie in their tensors, counted in the order of rows."""
+        return any(self._exists(place, options) for place in self.interface["places"])
+
+    def _exists(self, part: Mapping[str, Any], options: int) -> bool:
         on = {
             switch["name"]: bool(options >> bit & 1) for bit, switch in enumerate(self.interface["switches"])
         }
-
-        def exists(total: Mapping[str, Any]) -> bool:
-            return all(on[name.lstrip("!")] != name.startswith("!") for name in total["when"])
-
-        return frozenset(total["over"] for total in self.interface["sums"] if exists(total))
+        return all(on[name.lstrip("!")] != name.startswith("!") for name in part["when"])
 
 
 def lengths_of(shape: Sequence[int]) -> dict[str, int]:

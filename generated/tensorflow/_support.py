@@ -216,13 +216,12 @@ class Sparse(Hyperparameter):
 
     def is_lazy(self, optimizer: Optimizer) -> bool:
         """Whether sparse gradients update their rows only. Raises ValueError where that was asked for in vain."""
-        whole = next(
-            (name for name in optimizer._WHOLE_UNDER if getattr(optimizer, name) not in (None, False)), ""
-        )
+        given = {
+            name: getattr(optimizer, name, None) for name in optimizer._WHOLE_UNDER
+        }  # None: not yet, see `build`
+        whole = next((name for name, value in given.items() if value not in (None, False)), "")
         if optimizer.sparse == "lazy" and whole:
-            raise ValueError(
-                f"sparse='lazy' has no meaning with {whole}, which changes all rows; pass 'dense'"
-            )
+            raise ValueError(f"sparse='lazy' has no meaning with {whole}, which takes all rows; pass 'dense'")
         return optimizer.sparse != "dense" and not self.never_lazy and not whole
 
 
