@@ -36,7 +36,8 @@ class Lines:
     def _statement(self, statement: Statement) -> list[Guarded]:
         value = self.printer.print(statement.value)
         if isinstance(statement, Store):
-            return [(statement.guard, f"{local(statement.slot)} = {value};")]
+            name = local(statement.slot)
+            return [] if value == name else [(statement.guard, f"{name} = {value};")]
         name = local(statement.name)
         if statement.rebinds:
             return [(statement.guard, f"{name} = {value};")]

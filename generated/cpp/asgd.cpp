@@ -512,7 +512,6 @@ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, [[maybe_unused
         + k.one_minus_kept_average * moved;
     w = use_ema && ema_overwrite_frequency ? (k.is_overwrite ? weight_average : moved) : moved;
     if constexpr (stochastic_rounding) w = stochastically_rounded(w, at, k.rounding_key);
-    w = w;
 }
 
 // At most block_size elements of one tensor: what a thread takes at a time.

@@ -577,7 +577,6 @@ __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, [[m
         + k.one_minus_kept_average * moved;
     w = use_ema && ema_overwrite_frequency ? (k.is_overwrite ? weight_average : moved) : moved;
     if constexpr (stochastic_rounding) w = stochastically_rounded(w, at, k.rounding_key);
-    w = w;
 }
 
 // How gradients are read, and of which dtypes all are.

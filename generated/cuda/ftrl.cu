@@ -586,7 +586,6 @@ __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, [[m
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
     if constexpr (stochastic_rounding) w = stochastically_rounded(w, at, k.rounding_key);
-    w = w;
 }
 
 // How gradients are read, and of which dtypes all are.
