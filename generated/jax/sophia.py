@@ -31,6 +31,7 @@ class SophiaExtras(NamedTuple):
     skipped: Array | None = None  # calls that changed nothing else, as int32
     accumulated_gradient: Any = None  # sum of the gradients since the last update
     weight_average: Any = None  # moving average of the weights
+    master_weight: Any = None  # the weights, unrounded
 
 
 @_support.state(SophiaExtras, in_rule={"mu": "m", "h_": "h"}, in_optax={"h_": "h"}, averages="weight_average")
@@ -47,7 +48,7 @@ def _sums(
     w: Array, g: Array, slots: Slots, hessian: Array, k: Numbers, is_update: Array, *, on: On, write: bool
 ) -> Sums:
     """What a leaf adds to sums over all leaves."""
-    _, _, accumulated_gradient, _ = slots
+    _, _, accumulated_gradient, _, _ = slots
     sums: Sums = {}
     if on.loss_scale_factor:
         g = g * k.inverse_loss_scale_factor
@@ -72,13 +73,13 @@ def _leaf(
     w: Array, g: Array, slots: Slots, hessian: Array, k: Numbers, is_update: Array, *, on: On, write: bool
 ) -> Moved:
     """The formula. `update` is what w moves by, returned unless w is written."""
-    mu, h_, accumulated_gradient, weight_average = slots
+    mu, h_, accumulated_gradient, weight_average, master_weight = slots
     update = jnp.zeros_like(w)
     if on.loss_scale_factor:
         g = g * k.inverse_loss_scale_factor
     if on.gradient_accumulation_steps:
         new_accumulated_gradient = accumulated_gradient + _double.exact(g, k.zero)
-        before = w, update, mu, h_, new_accumulated_gradient, weight_average
+        before = w, update, mu, h_, new_accumulated_gradient, weight_average, master_weight
         g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
     if on.clipvalue:
         g = jnp.minimum(jnp.maximum(g, k.minus_clipvalue), k.clipvalue)
@@ -89,6 +90,8 @@ def _leaf(
         g = g * clip_scale.astype(w.dtype)
     if on.global_clipnorm:
         g = g * k.global_scale
+    if master_weight is not None:
+        w, update = _support.moved(w, update, master_weight)
     if on.weight_decay:
         step = k.weight_decay_times_learning_rate * w
         w, update = w - step, update - step
@@ -103,13 +106,15 @@ def _leaf(
         weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w
     if on.use_ema and on.ema_overwrite_frequency:
         w, update = _support.moved(w, update, jnp.where(k.is_overwrite, weight_average, w))
+    if master_weight is not None:
+        master_weight = w
     if on.stochastic_rounding:
         w, update = _support.moved(w, update, _rounding.stochastically_rounded(w, k.rounding_key, on))
     if on.gradient_accumulation_steps:
-        w, update, mu, h_, accumulated_gradient, weight_average = _support.select(
-            is_update, (w, update, mu, h_, accumulated_gradient, weight_average), before
-        )
-    return w if write else update, (mu, h_, accumulated_gradient, weight_average)
+        after = w, update, mu, h_, accumulated_gradient, weight_average, master_weight
+        after = _support.select(is_update, after, before)
+        w, update, mu, h_, accumulated_gradient, weight_average, master_weight = after
+    return w if write else update, (mu, h_, accumulated_gradient, weight_average, master_weight)
 
 
 @_support.compiled
@@ -147,6 +152,7 @@ def sophia_step(
     update_interval: int = 10,
     *,
     use_ema: bool = False,
+    master_weights: bool = False,
     stochastic_rounding: bool = False,
     skip_nonfinite: bool = False,
     weight_decay: Number | None = None,
@@ -173,9 +179,10 @@ def sophia_step(
         gamma: factor on the Hessian diagonal; how many elements are clipped (above 0).
         eps: least size of the scaled Hessian diagonal (above 0).
         update_interval: steps from one Hessian diagonal that counts to the next (at least 2).
-        use_ema, stochastic_rounding, skip_nonfinite, weight_decay, global_clipnorm, clipnorm, clipvalue,
-            gradient_accumulation_steps, loss_scale_factor, ema_momentum, ema_overwrite_frequency,
-            exclude_from_weight_decay, sparse, fused, axis_name: as in `_types.On`.
+        use_ema, master_weights, stochastic_rounding, skip_nonfinite, weight_decay, global_clipnorm,
+            clipnorm, clipvalue, gradient_accumulation_steps, loss_scale_factor, ema_momentum,
+            ema_overwrite_frequency, exclude_from_weight_decay, sparse, fused, axis_name: as in
+            `_types.Ways`.
     """
     on = _support.On(
         learning_rate=Hyper(learning_rate, ge=0),
@@ -191,25 +198,30 @@ def sophia_step(
         gradient_accumulation_steps=Hyper(gradient_accumulation_steps, ge=2, optional=True, integer=True),
         loss_scale_factor=Hyper(loss_scale_factor, gt=0, optional=True),
         ema_momentum=Hyper(ema_momentum, ge=0, le=1, when=use_ema),
-        ema_overwrite_frequency=Hyper(ema_overwrite_frequency, ge=1, optional=True, integer=True),
-    ).options(use_ema=use_ema, stochastic_rounding=stochastic_rounding, skip_nonfinite=skip_nonfinite)
+        ema_overwrite_frequency=Hyper(ema_overwrite_frequency, ge=1, integer=True, on="use_ema"),
+        use_ema=use_ema,
+        master_weights=master_weights,
+        stochastic_rounding=stochastic_rounding,
+        skip_nonfinite=skip_nonfinite,
+    )
     _support.check_one(clipvalue=clipvalue, clipnorm=clipnorm, global_clipnorm=global_clipnorm)
-    _support.check_needs("ema_overwrite_frequency", ema_overwrite_frequency, "use_ema", use_ema)
     return _support.optimizer(
         SophiaState,
         on,
         _scalars,
         [Pass(_sums, _after_sums, when=on.global_clipnorm), Pass(_leaf)],
-        when={"accumulated_gradient": on.gradient_accumulation_steps, "weight_average": on.use_ema},
+        starts={"master_weight": _support.COPY},
+        when={
+            "accumulated_gradient": on.gradient_accumulation_steps,
+            "weight_average": on.use_ema,
+            "master_weight": on.master_weights and _support.is_narrow,
+        },
         inputs={"hessian": "parameter"},
         every={"is_update": gradient_accumulation_steps},
         gate=on.skip_nonfinite,
-        reads_params=on.weight_decay or on.use_ema or on.stochastic_rounding,
-        axis_name=axis_name,
-        sparse=sparse,
-        fused=fused,
+        reads_params=on.master_weights or on.weight_decay or on.use_ema or on.stochastic_rounding,
+        ways=_support.Ways(sparse, fused, axis_name, exempt={"weight_decay": exclude_from_weight_decay}),
         whole_under=("use_ema", "gradient_accumulation_steps", "stochastic_rounding"),
-        exempt={"weight_decay": exclude_from_weight_decay},
     )
 
 

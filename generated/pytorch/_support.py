@@ -90,6 +90,12 @@ class Optimizer(torch.optim.Optimizer):
         self._checked({**self.defaults, **param_group})
         super().add_param_group(param_group)
         first, new = self.param_groups[0], self.param_groups[-1]
+        for index, w in enumerate(new["params"]):
+            if takes := self._takes(new, w):
+                before = sum(len(group["params"]) for group in self.param_groups[:-1])
+                name = new["param_names"][index] if "param_names" in new else before + index
+                del self.param_groups[-1]
+                raise ValueError(f"{takes}, and parameter {name} has shape {tuple(w.shape)}")
         for name in self._of_optimizer:
             if new[name] != first[name]:
                 del self.param_groups[-1]
@@ -189,6 +195,11 @@ class Optimizer(torch.optim.Optimizer):
                     group[key] = [x for x, is_out in zip(values, out, strict=True) if not is_out]
                     apart[key] = [x for x, is_out in zip(values, out, strict=True) if is_out]
                 self.param_groups.append(apart)
+
+    @staticmethod
+    def _takes(group: dict[str, Any], w: Tensor) -> str:
+        """What the formula takes, if it does not take the parameter `w`; empty if it does."""
+        return ""
 
     def _checked(self, group: dict[str, Any]) -> None:
         for name, parameter in inspect.signature(type(self)).parameters.items():
@@ -622,6 +633,11 @@ def compute_dtype(w: Tensor) -> torch.dtype:
             f"parameters must be float16 to float64, complex64 or complex128, got one of {w.dtype}"
         )
     return torch.float64 if w.dtype in (torch.float64, torch.complex128) else torch.float32
+
+
+def is_narrow(w: Tensor) -> bool:
+    """Whether a parameter's dtype is narrower than that of its arithmetic."""
+    return w.dtype in WIDENED
 
 
 def slot_dtype(w: Tensor) -> torch.dtype:
@@ -1405,6 +1421,8 @@ def _fitting(
     if of_peer:
         state.setdefault("step", 1)  # a peer that counts no steps has made one
     slots = optimizer._slots(group, w)
+    if of_peer:
+        state |= {name: w.detach() for name, start in slots.items() if start is COPY and name not in state}
     if missing := [name for name in ("step", *slots) if name not in state]:
         raise ValueError(
             f"the state of parameter {key} has no '{missing[0]}', only {', '.join(map(repr, state))}"

@@ -333,6 +333,11 @@ def _path(variable: Variable) -> str:
     return str(getattr(variable, "path", None) or variable.name.partition(":")[0])
 
 
+def is_narrow(variable: Variable) -> bool:
+    """Whether a variable's dtype is narrower than that of its arithmetic."""
+    return bool(tf.as_dtype(variable.dtype) != _compute_dtype(variable))
+
+
 def _compute_dtype(variable: Variable) -> tf.DType:
     return tf.float64 if variable.dtype == tf.float64 else tf.float32
 
@@ -571,7 +576,8 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         """Creates the slots of `variables`, once.
 
         Raises:
-            ValueError: a variable is not of a floating dtype, or the optimizer was built for others.
+            ValueError: a variable is not of a floating dtype, or of a shape that the formula does not take, or the
+                optimizer was built for others.
             NotImplementedError: a variable is to be overwritten with its gradient.
         """
         if self.built:
@@ -579,6 +585,10 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             return
         for variable in variables:
             _checked_variable(variable)
+            if takes := self._takes(variable):
+                raise ValueError(
+                    f"{takes}, and parameter {_path(variable)} has shape {tuple(variable.shape)}"
+                )
         type(self).sparse.is_lazy(self)
         super().build(variables)
         self._add_slots(variables)
@@ -586,6 +596,10 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             self.skipped = self.add_variable(
                 (), dtype="int64", name="skipped", aggregation="only_first_replica"
             )
+
+    def _takes(self, variable: Variable) -> str:
+        """What the formula takes, if it does not take `variable`; empty if it does."""
+        return ""
 
     def _is_gated(self) -> bool:
         return bool(self._GATE) and bool(getattr(self, self._GATE))
@@ -609,24 +623,20 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         shape: str = "parameter",
         initializer: str | Initializer = "zeros",
     ) -> keras.Variable:
-        """A slot of one variable, of its shape, or of that of its "rows", its "columns" or one number for the "tensor".
-
-        Raises ValueError if the variable has no rows and columns.
-        """
+        """A slot of one variable, of its shape, or of that of its "rows", its "columns" or one number for the "tensor"."""
         if shape == "parameter":
             return self.add_variable_from_reference(variable, name=name, initializer=initializer)
         whole = tuple(variable.shape)
-        if shape != "tensor" and len(whole) < 2:
-            raise ValueError(
-                f"{self._RULES[0]} keeps `{name}` of {shape}, and variable {_path(variable)} of shape {whole} has none"
-            )
         shapes = {"rows": (*whole[:-1], 1), "columns": (*whole[:-2], 1, *whole[-1:]), "tensor": ()}
         name = f"{_path(variable).replace('/', '_')}_{name}"
         with self._distribution_strategy.extended.colocate_vars_with(_native(variable)):
             return self.add_variable(shapes[shape], initializer, variable.dtype, name=name)
 
-    def _copies(self, variables: Sequence[Variable], name: str) -> list[keras.Variable]:
-        """A slot of each variable that starts as its copy, in the dtype that it is computed with."""
+    def _copies(
+        self, variables: Sequence[Variable], name: str, exists: Callable[[Variable], bool] = lambda _: True
+    ) -> list[keras.Variable | None]:
+        """A slot of each variable that starts as its copy, in the dtype that it is computed with; None for those for
+        which there `exists` none."""
 
         def copy_of(variable: Variable) -> Initializer:
             def copied(shape: Sequence[int], dtype: str) -> tf.Tensor:
@@ -639,6 +649,8 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
 
         return [
             self.add_variable_from_reference(variable, name=name, initializer=copy_of(variable))
+            if exists(variable)
+            else None
             for variable in variables
         ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from optloom.spec.declarations import Hyper, Option, Peer
 from optloom.spec.rule import declarations_of
@@ -43,6 +43,39 @@ def number(value: float | None) -> str:
     return repr(value).replace("e-0", "e-")
 
 
+def hyper(given: Hyperparameter) -> dict[str, str]:
+    return {
+        "name": given.name,
+        "type": ("int" if given.integer else "Number") + (" | None" if given.optional else ""),
+        "default": number(given.default),
+        "doc": _with_bounds(given.doc or "step size", given.bounds),
+    }
+
+
+def option(option: Choice) -> dict[str, str]:
+    return {
+        "name": option.name,
+        "type": "str" if option.choices else "bool",
+        "default": f'"{option.default}"' if option.choices else repr(option.default),
+        "doc": option.doc,
+    }
+
+
+def exempt(argument: str) -> dict[str, str]:
+    return {"name": argument, "type": "Patterns", "default": "()"}
+
+
+FUSED = {"name": "fused", "type": "bool | None", "default": "None"}
+AXIS_NAME = {"name": "axis_name", "type": "str | tuple[str, ...] | None", "default": "None"}
+
+
+def ways(stages: Sequence[Choice | Hyperparameter], given: Sequence[Mapping[str, str]]) -> str:
+    """What is said of the arguments that all optimizers have."""
+    names = [*(one.name for one in stages), *(way["name"] for way in given)]
+    text = f"{', '.join(names)}: as in `_types.Ways`."
+    return textwrap.fill(text, 100, subsequent_indent=" " * 12)
+
+
 def of_stages() -> list[tuple[str, str]]:
     """The arguments that stages have, whatever the rule, and what they say."""
     declared = [d for stage in PIPELINE for d in declarations_of(stage) if isinstance(d, Hyper | Option)]
@@ -54,42 +87,6 @@ def _with_bounds(doc: str, given: Iterable[tuple[str, float]]) -> str:
     words = {">=": "at least", ">": "above", "<=": "at most", "<": "below"}
     bounds = ", ".join(f"{words[sign]} {bound:g}" for sign, bound in given)
     return f"{doc}{f' ({bounds})' if bounds else ''}"
-
-
-def hyper(given: Hyperparameter) -> dict[str, str]:
-    return {
-        "name": given.name,
-        "type": ("int" if given.integer else "Number") + (" | None" if given.optional else ""),
-        "default": number(given.default),
-        "doc": "" if given.stage and not given.convention else _with_bounds(given.doc or "step size", given.bounds),
-    }
-
-
-def option(option: Choice) -> dict[str, str]:
-    return {
-        "name": option.name,
-        "type": "str" if option.choices else "bool",
-        "default": f'"{option.default}"' if option.choices else repr(option.default),
-        "doc": "" if option.stage and not option.convention else option.doc,
-    }
-
-
-def exempt(argument: str) -> dict[str, str]:
-    return {"name": argument, "type": "Patterns", "default": "()", "doc": ""}
-
-
-FUSED = {
-    "name": "fused",
-    "type": "bool | None",
-    "default": "None",
-    "doc": "",
-}
-AXIS_NAME = {
-    "name": "axis_name",
-    "type": "str | tuple[str, ...] | None",
-    "default": "None",
-    "doc": "",
-}
 
 
 def differences(program: Program, peers: Sequence[Peer]) -> Iterator[str]:
