@@ -18,6 +18,7 @@ from .functions import (
     remainder,
     sign,
     sqrt,
+    stochastically_rounded,
     tanh,
     total,
     transpose,
@@ -29,6 +30,6 @@ from .rule import AllFinite, Composition, Every, Rule, Stage
 __all__ = [
     "AllFinite", "Composition", "Every", "Hyper", "Input", "Location", "Narrow", "Option", "Peer", "Rule", "Slot",
     "SpecError", "Stage", "Takes", "Value", "both", "equal", "exp", "has_axes", "largest", "length", "log", "matmul",
-    "maximum",
-    "mean", "minimum", "negation", "norm", "old", "remainder", "sign", "sqrt", "tanh", "total", "transpose", "where",
+    "maximum", "mean", "minimum", "negation", "norm", "old", "remainder", "sign", "sqrt", "stochastically_rounded",
+    "tanh", "total", "transpose", "where",
 ]  # fmt: skip

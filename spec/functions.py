@@ -70,6 +70,15 @@ def remainder(t: Value, k: Value | float) -> Value:
     return _call("remainder", t, k)  # type: ignore[no-any-return]
 
 
+def stochastically_rounded(x: Value, t: Value) -> Value:
+    """`x` rounded to the parameter's dtype: to one of the two numbers beside it, by a chance that makes the mean `x`.
+
+    The chance is drawn from a counter: update `t`, a whole number, and the element's row-major index in its tensor. Of
+    float32 and float64 parameters, whose arithmetic is their own dtype, it is `x` itself.
+    """
+    return _call("stochastically_rounded", x, t)  # type: ignore[no-any-return]
+
+
 def where(condition: Guard | OptionView | Value, a: Value | float, b: Value | float) -> Value:
     """`a` where `condition` holds, else `b`.
 

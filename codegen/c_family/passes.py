@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from optloom.spec.guards import ALWAYS, Guard, before_tensors
 
-from ..ir.nodes import Kind, Let, Program, Ref, Statement, Store, references
+from ..ir.nodes import Fn, Kind, Let, Op, Program, Ref, Statement, Store, references, walk
 from ..passes.fission import phases
 from ..passes.joined import joined
 from ..passes.traffic import Phase, Sum
@@ -31,7 +31,8 @@ class Pass:
     holds; `condition` says so, empty for always; `of_tensors` says which tensors alone it is for, by their axes.
     `numbers`: slots of other shapes that it starts, as (name, value, condition, count). `axes`: what elements ask of
     the number of axes, as (switch, count). `along`: what is computed for each matrix, row and column before it.
-    `row_sums` and `column_sums`: those along axes. `products`: of matrices, before it."""
+    `row_sums` and `column_sums`: those along axes. `products`: of matrices, before it. `is_random`:
+    elements are told where they lie, for what is rounded by chance."""
 
     name: str
     doc: str
@@ -55,6 +56,7 @@ class Pass:
     row_sums: tuple[str, ...] = ()
     column_sums: tuple[str, ...] = ()
     products: Matrices | None = None
+    is_random: bool = False
 
     @property
     def buffers(self) -> tuple[Operand, ...]:
@@ -172,6 +174,10 @@ class PassBuilder:
         last = max((index for index, each in enumerate(made) if each.reads_gradient), default=None)
         return tuple(replace(each, writes_back=index == last) for index, each in enumerate(made))
 
+    def places(self) -> tuple[Guard, ...]:
+        """When elements are told where they lie in their tensors."""
+        return tuple(statement.guard for statement in self.program.update.statements if _is_random(statement))
+
     def _prelude(self) -> tuple[Statement, ...]:
         earlier = self.program.regions[:-1]
         if any(region.predicate is not None for region in earlier):
@@ -249,7 +255,7 @@ class PassBuilder:
             name, doc, given, switches, operands, lines, tuple(s.name for s in sums if s.over != "axis"),
             reductions=sums, condition=self.switches.any(runs), of_tensors=self._of_tensors(runs), guards=runs,
             row_sums=along[0], column_sums=along[1],
-            axes=self.switches.asked_of_tensors(switches), reads=refs,
+            axes=self.switches.asked_of_tensors(switches), reads=refs, is_random=any(map(_is_random, statements)),
         )  # fmt: skip
 
     def _operands(self, statements: tuple[Statement, ...], reads: set[str], refs: frozenset[Ref]) -> Iterable[Operand]:
@@ -280,6 +286,12 @@ def _buffers(asked: Products, read: frozenset[Ref], made: str = "") -> Iterator[
     for name in asked.shapes:
         if name == made or Ref(Kind.LET, name) in read:
             yield Operand(local(name), name, "C", "", name != made, name == made, is_buffer=True)
+
+
+def _is_random(statement: Statement) -> bool:
+    """Whether it rounds by chance."""
+    nodes = walk(statement.value)
+    return any(isinstance(node, Op) and node.fn is Fn.STOCHASTICALLY_ROUNDED for node in nodes)
 
 
 def _read(statements: tuple[Statement, ...]) -> set[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from typing import Literal as OneOf
 
-from optloom.spec.guards import before_tensors
+from optloom.spec.guards import Guard, before_tensors
 
 from ..arguments import Refused, refused
 from ..dialects import EVERY
@@ -101,7 +101,7 @@ def _context(program: Program, dialect: Dialect, prefix: str) -> dict[str, Any]:
         "tensor_inputs": tuple(source for source in program.inputs if source.shape == "parameter"),
         "switches": tuple(switches.all.values()), "asks_narrow": switches.asks_narrow,
         "refused": tuple(switches.of_tensor(each.guard, "tensor[i].axes") for each in not_taken),
-        "interface": _interface(program, switches, reductions, lengths, dialect, callbacks, not_taken),
+        "interface": _interface(program, switches, reductions, passes.places(), lengths, dialect, callbacks, not_taken),
         "scalars": replace(computed, fields=(*computed.fields, *of_rows)), "scalar_helpers": scalar_helpers,
         "double_words": functions_for(scalar for region in program.regions for scalar in region.scalars),
         "helpers": helpers,
@@ -149,8 +149,8 @@ def _start(init: Literal | Ref) -> float | str:
 
 
 def _interface(
-    program: Program, switches: Switches, sums: tuple[Sum, ...], lengths: tuple[str, ...], dialect: Dialect,
-    callbacks: tuple[str, ...], not_taken: tuple[Refused, ...],
+    program: Program, switches: Switches, sums: tuple[Sum, ...], places: tuple[Guard, ...], lengths: tuple[str, ...],
+    dialect: Dialect, callbacks: tuple[str, ...], not_taken: tuple[Refused, ...],
 ) -> str:  # fmt: skip
     """The file's interface as JSON, a line for each part."""
 
@@ -176,6 +176,7 @@ def _interface(
         "axes": [{"name": name, "count": atom.count} for atom, name in switches.axes.items()],
         "narrow": [{"name": NARROW}] if switches.asks_narrow else [],
         "sums": [{"name": s.name, "over": s.over, "when": switches.conjuncts(before_tensors(s.guard))} for s in sums],
+        "places": [{"when": switches.conjuncts(before_tensors(guard))} for guard in places],
         "scalar_slots": [
             {"name": s.name, "when": switches.conjuncts(s.when), "start": _start(s.init)}
             for s in program.slots if s.shape == "scalar"

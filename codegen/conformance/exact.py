@@ -170,6 +170,12 @@ class Arithmetic:
         flags = np.where(infinite | border, part.flags | OVERFLOWED, part.flags)
         return Part(part.value, near, _settled(near, np.where(border, np.inf, error)), flags)
 
+    def kept(self, part: Part) -> Part:
+        """`part`, whose numbers are of this format, stored."""
+        size = np.abs(part.near)
+        lost = np.where(size < self.format.tiny, size, 0) if self.flushes else 0
+        return Part(part.value, part.near, part.error + lost, part.flags)
+
     def exactly_representable(self, part: Part) -> Mask:
         """Which known numbers this format holds without rounding."""
         limit = power_of_two(self.format.digits)

@@ -10,7 +10,7 @@ import numpy as np
 from optloom.spec.errors import SpecError, author_location
 from optloom.spec.guards import Guard, asks_tensors
 
-from . import decisions, reductions
+from . import chance, decisions, reductions
 from .exact import Arithmetic, Part, Truth, made, number, of_numbers
 from .value import Condition, Engine, Exact, Parts, aligned, compared, lockstep, pairwise
 
@@ -57,6 +57,15 @@ def _remainder(t: Exact, k: Exact) -> Exact:
         pairwise(lambda x, y: made(modulo(x.value, y.value), x.near % y.near, 0, x, y), t.parts, k.parts),
         True,
     )
+
+
+def _stochastically_rounded(x: Exact, t: Exact) -> Exact:
+    x, form = x.rounded(), x.engine.storage
+    if form == x.engine.arithmetic.format:
+        return x
+    (step,) = t.parts
+    parts = [part and step and chance.rounded(part, step.value, form) for part in x.parts]
+    return Exact(x.engine, parts, is_stored=True)
 
 
 def _where(condition: Condition, a: Exact, b: Exact) -> Exact:
@@ -173,6 +182,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "equal": lambda a, b: compared("equal", a, b),
     "both": _both,
     "remainder": _remainder,
+    "stochastically_rounded": _stochastically_rounded,
     "where": _where,
     "choose": _choose,
     "total": _total,

@@ -161,7 +161,10 @@ class _Running:
     def __init__(self, configuration: Configuration, batch: Batch, arithmetic: Arithmetic, storage: Arithmetic) -> None:
         self.configuration, self.batch, self.arithmetic, self.storage = configuration, batch, arithmetic, storage
         self.shapes = [parameter.shape[1:] for parameter in batch.parameters]
-        self.engine = Engine(self.arithmetic, len(self.shapes), self._holds, lambda name: self.found[name])
+        self.engine = Engine(
+            self.arithmetic, len(self.shapes), self._holds, lambda name: self.found[name],
+            self.storage.format,
+        )  # fmt: skip
         self.slots = {slot.name: self._given_slot(slot) for slot in configuration.composition.of_kind(Slot)}
         self.found = dict(self.slots)
         self.names: dict[str, Exact | Condition] = {}
@@ -288,7 +291,7 @@ class _Running:
         last = new.rounded() if self.active else w
         parts = [self._spread(last, index, shape) for index, shape in enumerate(self.shapes)]
         if self.active and self.storage.format != self.arithmetic.format:
-            return [self.storage.rounded(part) for part in parts]
+            return [self.storage.kept(part) if new.is_stored else self.storage.rounded(part) for part in parts]
         return parts
 
 

@@ -30,7 +30,9 @@ KINDS = {
     Traced.GRADIENT: Kind.GRADIENT,
     Traced.STEP: Kind.STEP,
 }
-FUNCTIONS = {fn.value: fn for fn in Fn if fn not in (Fn.EXACT, Fn.POWER, Fn.ONE_MINUS_POWER, Fn.SQUARE)}
+FUNCTIONS = {
+    fn.value: fn for fn in Fn if fn not in (Fn.EXACT, Fn.POWER, Fn.ONE_MINUS_POWER, Fn.SQUARE, Fn.ROUNDING_KEY)
+}
 
 
 def freeze(trace: Trace) -> Program:
@@ -166,4 +168,7 @@ def _call(call: Call, go: object) -> Expression:
             return Op(Fn.SQRT, (Reduce(Op(Fn.SQUARE, arguments), over, axis),))
         sum_ = Reduce(arguments[0], over, axis)
         return sum_ if name == "total" else Op(Fn.DIV, (sum_, size))
+    if name == "stochastically_rounded":
+        value, step = arguments
+        return Op(Fn.STOCHASTICALLY_ROUNDED, (value, Op(Fn.ROUNDING_KEY, (step,))))
     return Op(FUNCTIONS[name], arguments)

@@ -44,6 +44,8 @@ class Fn(StrEnum):
     BOTH = "both"
     REMAINDER = "remainder"
     WHERE = "where"
+    STOCHASTICALLY_ROUNDED = "stochastically_rounded"  # to the parameter's dtype, by a key and the element's index
+    ROUNDING_KEY = "rounding_key"  # the word of 32 bits that keys a step's random bits
     MATMUL = "matmul"
     TRANSPOSE = "transpose"
     EXACT = "exact"  # its argument, rounded: what a compiler may not contract or regroup

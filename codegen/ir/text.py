@@ -18,6 +18,7 @@ class TextPrinter(Printer):
         Fn.EXP: "exp({0})", Fn.LOG: "log({0})", Fn.TANH: "tanh({0})", Fn.WHERE: "where({0}, {1}, {2})",
         Fn.BOTH: "both({0}, {1})", Fn.REMAINDER: "remainder({0}, {1})", Fn.ABS: "|{0}|", Fn.EXACT: "exact({0})",
         Fn.TRANSPOSE: "transpose({0})", Fn.MATMUL: "matmul({0}, {1})",
+        Fn.STOCHASTICALLY_ROUNDED: "stochastically_rounded({0}, {1})", Fn.ROUNDING_KEY: "rounding_key({0})",
     }  # fmt: skip
 
     def operation(self, fn: Fn, arguments: tuple) -> tuple[str, Precedence]:  # type: ignore[type-arg]

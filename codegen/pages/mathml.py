@@ -19,7 +19,7 @@ SIGNS = {
 }  # fmt: skip
 NAMED = {
     Fn.SIGN: "sign", Fn.EXP: "exp", Fn.LOG: "ln", Fn.TANH: "tanh", Fn.MAXIMUM: "max", Fn.MINIMUM: "min",
-    Fn.REMAINDER: "mod",
+    Fn.REMAINDER: "mod", Fn.STOCHASTICALLY_ROUNDED: "round", Fn.ROUNDING_KEY: "key",
 }  # fmt: skip
 SCOPES = {"tensor": "tensor", "tensors": "all tensors"}
 

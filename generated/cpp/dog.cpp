@@ -82,7 +82,8 @@ enum DoGOption {
     DOG_WEIGHT_DECAY = 128,
     DOG_DECOUPLED_WEIGHT_DECAY = 256,
     DOG_EMA_OVERWRITE_FREQUENCY = 512,
-    DOG_SKIP_NONFINITE = 1024,
+    DOG_STOCHASTIC_ROUNDING = 1024,
+    DOG_SKIP_NONFINITE = 2048,
 };
 
 // The same for bindings.
@@ -109,6 +110,7 @@ extern "C" const char *const dog_interface = R"({
     {"name": "decoupled_weight_decay", "default": true},
     {"name": "use_ema", "default": false},
     {"name": "master_weights", "default": false},
+    {"name": "stochastic_rounding", "default": false},
     {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
@@ -122,6 +124,7 @@ extern "C" const char *const dog_interface = R"({
     {"name": "weight_decay", "given": "weight_decay", "off": null},
     {"name": "decoupled_weight_decay", "option": "decoupled_weight_decay", "value": true},
     {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null},
+    {"name": "stochastic_rounding", "option": "stochastic_rounding", "value": true},
     {"name": "skip_nonfinite", "option": "skip_nonfinite", "value": true}
   ],
   "slots": [
@@ -156,6 +159,9 @@ extern "C" const char *const dog_interface = R"({
     {"name": "gone_sum", "over": "tensors", "when": []},
     {"name": "squares_sum", "over": "tensors", "when": []}
   ],
+  "places": [
+    {"when": ["stochastic_rounding"]}
+  ],
   "scalar_slots": [
     {"name": "distance", "when": [], "start": 0.0},
     {"name": "squares", "when": [], "start": 0.0}
@@ -185,6 +191,7 @@ constexpr bool global_clipnorm = chosen_options & DOG_GLOBAL_CLIPNORM;
 constexpr bool weight_decay = chosen_options & DOG_WEIGHT_DECAY;
 constexpr bool decoupled_weight_decay = chosen_options & DOG_DECOUPLED_WEIGHT_DECAY;
 constexpr bool ema_overwrite_frequency = chosen_options & DOG_EMA_OVERWRITE_FREQUENCY;
+constexpr bool stochastic_rounding = chosen_options & DOG_STOCHASTIC_ROUNDING;
 constexpr bool skip_nonfinite = chosen_options & DOG_SKIP_NONFINITE;
 
 using std::sqrt;
@@ -261,6 +268,43 @@ template <typename C, typename G> inline C gradient(const G &x, [[maybe_unused]]
 // The dtype of a parameter's copy if it has none.
 struct Nothing {};
 template <typename L> constexpr bool copies = !std::is_same_v<L, Nothing>;
+
+// Where an element lies: its row-major index in its tensor, in two words. T: the dtype that it is stored in.
+template <typename T> struct Element {
+    uint32_t high, low;
+};
+// How many bits of a float32 a store in T drops.
+template <typename T> constexpr int dropped = 0;
+template <> constexpr int dropped<float16> = 13;
+template <> constexpr int dropped<bfloat16> = 16;
+
+// Stochastic rounding. The random bits are those of a counter: the update's number and the element's index, mixed
+// by lowbias32 (Wellons 2018, "Prospecting for hash functions"). So each run has the same.
+inline uint32_t mixed(uint32_t x) {
+    x = (x ^ (x >> 16)) * 0x7feb352du;
+    x = (x ^ (x >> 15)) * 0x846ca68bu;
+    return x ^ (x >> 16);
+}
+
+// The word that keys update t.
+inline uint32_t rounding_key(int64_t t) { return mixed(mixed(uint32_t(t)) + uint32_t(t >> 32)); }
+
+// `x` rounded to one of the two numbers of T beside it, by a chance that makes the mean `x`: a store of it is exact.
+// From the greatest number of T on, it is left to be rounded to nearest. So is what is of T already.
+template <typename T, typename C> inline C stochastically_rounded(C x, Element<T> at, uint32_t key) {
+    if constexpr (dropped<T> == 0) {
+        return x;
+    } else {
+        // Added to small numbers, 2**-14 makes float16's subnormal ones as far apart as those from 2**-14 on.
+        constexpr uint32_t least = dropped<T> == 13 ? 0x38800000u : 0u;
+        constexpr uint32_t largest = dropped<T> == 13 ? 0x477fe000u : 0x7f7f0000u;
+        const uint32_t bits = bits_of(x), size = bits & 0x7fffffffu;
+        const uint32_t chance = mixed(at.low ^ mixed(key + at.high)) >> (32 - dropped<T>);
+        const C added = from_bits(size < least ? least : 0u);
+        const uint32_t near = (bits_of(from_bits(size) + added) + chance) >> dropped<T> << dropped<T>;
+        return from_bits(size < largest ? bits_of(from_bits(near) - added) | (bits ^ size) : bits);
+    }
+}
 
 template <typename C> inline bool is_finite(C x) { return x - x == C(0); }
 
@@ -344,6 +388,7 @@ template <typename C> struct Scalars {
     C kept_average;
     C one_minus_kept_average;
     bool is_overwrite;
+    uint32_t rounding_key;
     C global_scale;
     C learning_rate_times_distance_over_root_of_squares_plus_epsilon;
 };
@@ -392,6 +437,7 @@ template <typename C> inline Scalars<C> advance(DoGRow &row, int64_t options) {
     k.one_minus_kept_average = rounded((options & DOG_USE_EMA) ? pair<C>(1) - kept_average : pair<C>(0));
     k.is_overwrite = (options & DOG_USE_EMA) && (options & DOG_EMA_OVERWRITE_FREQUENCY)
         ? pair<C>(double(row.t % row.ema_overwrite_frequency)) == pair<C>(0) : false;
+    k.rounding_key = (options & DOG_STOCHASTIC_ROUNDING) ? rounding_key(row.t) : 0;
     return k;
 }
 
@@ -499,9 +545,9 @@ inline PerTensor3<C> per_tensor_3(const Scalars<C> &k, const double *sum) {
 // One element, in a call that updates: pass 3 of 3.
 template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool loss_scale_factor,
     bool clipvalue, bool clipnorm, bool global_clipnorm, bool weight_decay, bool decoupled_weight_decay,
-    bool ema_overwrite_frequency, bool narrow, typename C>
-inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, C &w, C g, C &accumulated_gradient,
-        C &weight_average, C &master_weight) {
+    bool ema_overwrite_frequency, bool stochastic_rounding, bool narrow, typename C, typename T>
+inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, [[maybe_unused]] Element<T> at, C &w, C g,
+        C &accumulated_gradient, C &weight_average, C &master_weight) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -519,6 +565,7 @@ inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, C &w, C g, C &
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
     if constexpr (master_weights && narrow) master_weight = w;
+    if constexpr (stochastic_rounding) w = stochastically_rounded(w, at, k.rounding_key);
 }
 
 // At most block_size elements of one tensor: what a thread takes at a time.
@@ -698,8 +745,9 @@ void update_3_block(const Scalars<Compute<T>> &k,
         C master_weight = {};
         if constexpr (master_weights && narrow) master_weight = load(master_weight_[i]);
         update_3<gradient_accumulation_steps, use_ema, master_weights, loss_scale_factor, clipvalue, clipnorm,
-            global_clipnorm, weight_decay, decoupled_weight_decay, ema_overwrite_frequency, narrow>(k, n, w,
-            g, accumulated_gradient, weight_average, master_weight);
+            global_clipnorm, weight_decay, decoupled_weight_decay, ema_overwrite_frequency,
+            stochastic_rounding, narrow>(k, n, Element<T>{uint32_t(block.begin >> 32),
+            uint32_t(block.begin + i)}, w, g, accumulated_gradient, weight_average, master_weight);
         store(w_[i], w);
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
         if constexpr (use_ema) store(weight_average_[i], weight_average);

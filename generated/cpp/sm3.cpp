@@ -91,7 +91,8 @@ enum SM3Option {
     SM3_GLOBAL_CLIPNORM = 128,
     SM3_WEIGHT_DECAY = 256,
     SM3_EMA_OVERWRITE_FREQUENCY = 512,
-    SM3_SKIP_NONFINITE = 1024,
+    SM3_STOCHASTIC_ROUNDING = 1024,
+    SM3_SKIP_NONFINITE = 2048,
 };
 
 // The same for bindings.
@@ -117,6 +118,7 @@ extern "C" const char *const sm3_interface = R"({
   "options": [
     {"name": "use_ema", "default": false},
     {"name": "master_weights", "default": false},
+    {"name": "stochastic_rounding", "default": false},
     {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
@@ -130,6 +132,7 @@ extern "C" const char *const sm3_interface = R"({
     {"name": "global_clipnorm", "given": "global_clipnorm", "off": null},
     {"name": "weight_decay", "given": "weight_decay", "off": null},
     {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null},
+    {"name": "stochastic_rounding", "option": "stochastic_rounding", "value": true},
     {"name": "skip_nonfinite", "option": "skip_nonfinite", "value": true}
   ],
   "slots": [
@@ -173,6 +176,9 @@ extern "C" const char *const sm3_interface = R"({
     {"name": "r_largest", "over": "axis", "when": []},
     {"name": "c_largest", "over": "axis", "when": []}
   ],
+  "places": [
+    {"when": ["stochastic_rounding"]}
+  ],
   "scalar_slots": []
 })";
 
@@ -199,6 +205,7 @@ constexpr bool clipnorm = chosen_options & SM3_CLIPNORM;
 constexpr bool global_clipnorm = chosen_options & SM3_GLOBAL_CLIPNORM;
 constexpr bool weight_decay = chosen_options & SM3_WEIGHT_DECAY;
 constexpr bool ema_overwrite_frequency = chosen_options & SM3_EMA_OVERWRITE_FREQUENCY;
+constexpr bool stochastic_rounding = chosen_options & SM3_STOCHASTIC_ROUNDING;
 constexpr bool skip_nonfinite = chosen_options & SM3_SKIP_NONFINITE;
 
 using std::sqrt;
@@ -275,6 +282,43 @@ template <typename C, typename G> inline C gradient(const G &x, [[maybe_unused]]
 // The dtype of a parameter's copy if it has none.
 struct Nothing {};
 template <typename L> constexpr bool copies = !std::is_same_v<L, Nothing>;
+
+// Where an element lies: its row-major index in its tensor, in two words. T: the dtype that it is stored in.
+template <typename T> struct Element {
+    uint32_t high, low;
+};
+// How many bits of a float32 a store in T drops.
+template <typename T> constexpr int dropped = 0;
+template <> constexpr int dropped<float16> = 13;
+template <> constexpr int dropped<bfloat16> = 16;
+
+// Stochastic rounding. The random bits are those of a counter: the update's number and the element's index, mixed
+// by lowbias32 (Wellons 2018, "Prospecting for hash functions"). So each run has the same.
+inline uint32_t mixed(uint32_t x) {
+    x = (x ^ (x >> 16)) * 0x7feb352du;
+    x = (x ^ (x >> 15)) * 0x846ca68bu;
+    return x ^ (x >> 16);
+}
+
+// The word that keys update t.
+inline uint32_t rounding_key(int64_t t) { return mixed(mixed(uint32_t(t)) + uint32_t(t >> 32)); }
+
+// `x` rounded to one of the two numbers of T beside it, by a chance that makes the mean `x`: a store of it is exact.
+// From the greatest number of T on, it is left to be rounded to nearest. So is what is of T already.
+template <typename T, typename C> inline C stochastically_rounded(C x, Element<T> at, uint32_t key) {
+    if constexpr (dropped<T> == 0) {
+        return x;
+    } else {
+        // Added to small numbers, 2**-14 makes float16's subnormal ones as far apart as those from 2**-14 on.
+        constexpr uint32_t least = dropped<T> == 13 ? 0x38800000u : 0u;
+        constexpr uint32_t largest = dropped<T> == 13 ? 0x477fe000u : 0x7f7f0000u;
+        const uint32_t bits = bits_of(x), size = bits & 0x7fffffffu;
+        const uint32_t chance = mixed(at.low ^ mixed(key + at.high)) >> (32 - dropped<T>);
+        const C added = from_bits(size < least ? least : 0u);
+        const uint32_t near = (bits_of(from_bits(size) + added) + chance) >> dropped<T> << dropped<T>;
+        return from_bits(size < largest ? bits_of(from_bits(near) - added) | (bits ^ size) : bits);
+    }
+}
 
 template <typename C> inline bool is_finite(C x) { return x - x == C(0); }
 
@@ -356,6 +400,7 @@ template <typename C> struct Scalars {
     C kept_average;
     C one_minus_kept_average;
     bool is_overwrite;
+    uint32_t rounding_key;
     C global_scale;
 };
 
@@ -398,6 +443,7 @@ template <typename C> inline Scalars<C> advance(SM3Row &row, int64_t options) {
     k.one_minus_kept_average = rounded((options & SM3_USE_EMA) ? pair<C>(1) - kept_average : pair<C>(0));
     k.is_overwrite = (options & SM3_USE_EMA) && (options & SM3_EMA_OVERWRITE_FREQUENCY)
         ? pair<C>(double(row.t % row.ema_overwrite_frequency)) == pair<C>(0) : false;
+    k.rounding_key = (options & SM3_STOCHASTIC_ROUNDING) ? rounding_key(row.t) : 0;
     return k;
 }
 
@@ -457,9 +503,11 @@ inline PerTensor2<C> per_tensor_2(const Scalars<C> &k, const double *sum) {
 // One element, in a call that updates: pass 2 of 3.
 template <bool momentum, bool gradient_accumulation_steps, bool use_ema, bool master_weights,
     bool loss_scale_factor, bool clipvalue, bool clipnorm, bool global_clipnorm, bool weight_decay,
-    bool ema_overwrite_frequency, bool at_least_2_axes, bool narrow, typename C>
-inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &w, C g, C &v, C &m,
-        C &accumulated_gradient, C &weight_average, C &master_weight, C r, C c, double (&term)[sums]) {
+    bool ema_overwrite_frequency, bool stochastic_rounding, bool at_least_2_axes, bool narrow, typename C,
+    typename T>
+inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, [[maybe_unused]] Element<T> at, C &w, C g,
+        C &v, C &m, C &accumulated_gradient, C &weight_average, C &master_weight, C r, C c,
+        double (&term)[sums]) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -484,6 +532,7 @@ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &w, C g, C &
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
     if constexpr (master_weights && narrow) master_weight = w;
+    if constexpr (stochastic_rounding) w = stochastically_rounded(w, at, k.rounding_key);
 }
 
 // One row, from sums of earlier passes.
@@ -632,8 +681,9 @@ const int64_t first = tile.number * tile_rows, rows = std::min(tile_rows, x.rows
                 double term[sums] = {};
                 update_2<momentum, gradient_accumulation_steps, use_ema, master_weights, loss_scale_factor,
                     clipvalue, clipnorm, global_clipnorm, weight_decay, ema_overwrite_frequency,
-                    at_least_2_axes, narrow>(k, n, w, g, v, m, accumulated_gradient, weight_average,
-                    master_weight, r, c, term);
+                    stochastic_rounding, at_least_2_axes, narrow>(k, n,
+                    Element<T>{uint32_t((block.begin + i) >> 32), uint32_t(block.begin + i)}, w, g, v, m,
+                    accumulated_gradient, weight_average, master_weight, r, c, term);
                 store(w_[i], w);
                 if constexpr (!at_least_2_axes) store(v_[i], v);
                 if constexpr (momentum) store(m_[i], m);
@@ -793,7 +843,8 @@ void update_2_block(const Scalars<Compute<T>> &k,
         if constexpr (at_least_2_axes) c = load(c_[i]);
         double term[sums] = {};
         update_2<momentum, gradient_accumulation_steps, use_ema, master_weights, loss_scale_factor, clipvalue,
-            clipnorm, global_clipnorm, weight_decay, ema_overwrite_frequency, at_least_2_axes, narrow>(k, n,
+            clipnorm, global_clipnorm, weight_decay, ema_overwrite_frequency, stochastic_rounding,
+            at_least_2_axes, narrow>(k, n, Element<T>{uint32_t(block.begin >> 32), uint32_t(block.begin + i)},
             w, g, v, m, accumulated_gradient, weight_average, master_weight, r, c, term);
         store(w_[i], w);
         if constexpr (!at_least_2_axes) store(v_[i], v);

@@ -84,7 +84,8 @@ enum YogiOption {
     YOGI_GLOBAL_CLIPNORM = 64,
     YOGI_WEIGHT_DECAY = 128,
     YOGI_EMA_OVERWRITE_FREQUENCY = 256,
-    YOGI_SKIP_NONFINITE = 512,
+    YOGI_STOCHASTIC_ROUNDING = 512,
+    YOGI_SKIP_NONFINITE = 1024,
 };
 
 // The same for bindings.
@@ -112,6 +113,7 @@ extern "C" const char *const yogi_interface = R"({
   "options": [
     {"name": "use_ema", "default": false},
     {"name": "master_weights", "default": false},
+    {"name": "stochastic_rounding", "default": false},
     {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
@@ -124,6 +126,7 @@ extern "C" const char *const yogi_interface = R"({
     {"name": "global_clipnorm", "given": "global_clipnorm", "off": null},
     {"name": "weight_decay", "given": "weight_decay", "off": null},
     {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null},
+    {"name": "stochastic_rounding", "option": "stochastic_rounding", "value": true},
     {"name": "skip_nonfinite", "option": "skip_nonfinite", "value": true}
   ],
   "slots": [
@@ -155,6 +158,9 @@ extern "C" const char *const yogi_interface = R"({
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]}
   ],
+  "places": [
+    {"when": ["stochastic_rounding"]}
+  ],
   "scalar_slots": []
 })";
 
@@ -180,6 +186,7 @@ constexpr bool clipnorm = chosen_options & YOGI_CLIPNORM;
 constexpr bool global_clipnorm = chosen_options & YOGI_GLOBAL_CLIPNORM;
 constexpr bool weight_decay = chosen_options & YOGI_WEIGHT_DECAY;
 constexpr bool ema_overwrite_frequency = chosen_options & YOGI_EMA_OVERWRITE_FREQUENCY;
+constexpr bool stochastic_rounding = chosen_options & YOGI_STOCHASTIC_ROUNDING;
 constexpr bool skip_nonfinite = chosen_options & YOGI_SKIP_NONFINITE;
 
 using std::sqrt;
@@ -256,6 +263,43 @@ template <typename C, typename G> inline C gradient(const G &x, [[maybe_unused]]
 // The dtype of a parameter's copy if it has none.
 struct Nothing {};
 template <typename L> constexpr bool copies = !std::is_same_v<L, Nothing>;
+
+// Where an element lies: its row-major index in its tensor, in two words. T: the dtype that it is stored in.
+template <typename T> struct Element {
+    uint32_t high, low;
+};
+// How many bits of a float32 a store in T drops.
+template <typename T> constexpr int dropped = 0;
+template <> constexpr int dropped<float16> = 13;
+template <> constexpr int dropped<bfloat16> = 16;
+
+// Stochastic rounding. The random bits are those of a counter: the update's number and the element's index, mixed
+// by lowbias32 (Wellons 2018, "Prospecting for hash functions"). So each run has the same.
+inline uint32_t mixed(uint32_t x) {
+    x = (x ^ (x >> 16)) * 0x7feb352du;
+    x = (x ^ (x >> 15)) * 0x846ca68bu;
+    return x ^ (x >> 16);
+}
+
+// The word that keys update t.
+inline uint32_t rounding_key(int64_t t) { return mixed(mixed(uint32_t(t)) + uint32_t(t >> 32)); }
+
+// `x` rounded to one of the two numbers of T beside it, by a chance that makes the mean `x`: a store of it is exact.
+// From the greatest number of T on, it is left to be rounded to nearest. So is what is of T already.
+template <typename T, typename C> inline C stochastically_rounded(C x, Element<T> at, uint32_t key) {
+    if constexpr (dropped<T> == 0) {
+        return x;
+    } else {
+        // Added to small numbers, 2**-14 makes float16's subnormal ones as far apart as those from 2**-14 on.
+        constexpr uint32_t least = dropped<T> == 13 ? 0x38800000u : 0u;
+        constexpr uint32_t largest = dropped<T> == 13 ? 0x477fe000u : 0x7f7f0000u;
+        const uint32_t bits = bits_of(x), size = bits & 0x7fffffffu;
+        const uint32_t chance = mixed(at.low ^ mixed(key + at.high)) >> (32 - dropped<T>);
+        const C added = from_bits(size < least ? least : 0u);
+        const uint32_t near = (bits_of(from_bits(size) + added) + chance) >> dropped<T> << dropped<T>;
+        return from_bits(size < largest ? bits_of(from_bits(near) - added) | (bits ^ size) : bits);
+    }
+}
 
 template <typename C> inline bool is_finite(C x) { return x - x == C(0); }
 
@@ -352,6 +396,7 @@ template <typename C> struct Scalars {
     C kept_average;
     C one_minus_kept_average;
     bool is_overwrite;
+    uint32_t rounding_key;
     C global_scale;
 };
 
@@ -398,6 +443,7 @@ template <typename C> inline Scalars<C> advance(YogiRow &row, int64_t options) {
     k.one_minus_kept_average = rounded((options & YOGI_USE_EMA) ? pair<C>(1) - kept_average : pair<C>(0));
     k.is_overwrite = (options & YOGI_USE_EMA) && (options & YOGI_EMA_OVERWRITE_FREQUENCY)
         ? pair<C>(double(row.t % row.ema_overwrite_frequency)) == pair<C>(0) : false;
+    k.rounding_key = (options & YOGI_STOCHASTIC_ROUNDING) ? rounding_key(row.t) : 0;
     return k;
 }
 
@@ -457,9 +503,9 @@ inline PerTensor2<C> per_tensor_2(const Scalars<C> &k, const double *sum) {
 // One element, in a call that updates: pass 2 of 2.
 template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool loss_scale_factor,
     bool clipvalue, bool clipnorm, bool global_clipnorm, bool weight_decay, bool ema_overwrite_frequency,
-    bool narrow, typename C>
-inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &w, C g, C &m, C &v,
-        C &accumulated_gradient, C &weight_average, C &master_weight) {
+    bool stochastic_rounding, bool narrow, typename C, typename T>
+inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, [[maybe_unused]] Element<T> at, C &w, C g,
+        C &m, C &v, C &accumulated_gradient, C &weight_average, C &master_weight) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -481,6 +527,7 @@ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &w, C g, C &
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
     if constexpr (master_weights && narrow) master_weight = w;
+    if constexpr (stochastic_rounding) w = stochastically_rounded(w, at, k.rounding_key);
 }
 
 // At most block_size elements of one tensor: what a thread takes at a time.
@@ -619,7 +666,8 @@ void update_2_block(const Scalars<Compute<T>> &k,
         C master_weight = {};
         if constexpr (master_weights && narrow) master_weight = load(master_weight_[i]);
         update_2<gradient_accumulation_steps, use_ema, master_weights, loss_scale_factor, clipvalue, clipnorm,
-            global_clipnorm, weight_decay, ema_overwrite_frequency, narrow>(k, n, w, g, m, v,
+            global_clipnorm, weight_decay, ema_overwrite_frequency, stochastic_rounding, narrow>(k, n,
+            Element<T>{uint32_t(block.begin >> 32), uint32_t(block.begin + i)}, w, g, m, v,
             accumulated_gradient, weight_average, master_weight);
         store(w_[i], w);
         store(m_[i], m);

@@ -97,7 +97,8 @@ enum AdaBeliefOption {
     ADABELIEF_WEIGHT_DECAY = 128,
     ADABELIEF_NESTEROV = 256,
     ADABELIEF_EMA_OVERWRITE_FREQUENCY = 512,
-    ADABELIEF_SKIP_NONFINITE = 1024,
+    ADABELIEF_STOCHASTIC_ROUNDING = 1024,
+    ADABELIEF_SKIP_NONFINITE = 2048,
 };
 
 // The same for bindings.
@@ -126,6 +127,7 @@ extern "C" const char *const adabelief_interface = R"({
     {"name": "nesterov", "default": false},
     {"name": "use_ema", "default": false},
     {"name": "master_weights", "default": false},
+    {"name": "stochastic_rounding", "default": false},
     {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
@@ -139,6 +141,7 @@ extern "C" const char *const adabelief_interface = R"({
     {"name": "weight_decay", "given": "weight_decay", "off": null},
     {"name": "nesterov", "option": "nesterov", "value": true},
     {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null},
+    {"name": "stochastic_rounding", "option": "stochastic_rounding", "value": true},
     {"name": "skip_nonfinite", "option": "skip_nonfinite", "value": true}
   ],
   "slots": [
@@ -169,6 +172,9 @@ extern "C" const char *const adabelief_interface = R"({
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]}
+  ],
+  "places": [
+    {"when": ["stochastic_rounding"]}
   ],
   "scalar_slots": []
 })";
@@ -204,7 +210,7 @@ extern "C" const char *const adabelief_launches = R"({
   ],
   "buffers": [
     {"name": "is_closed", "per": "call", "words": 1},
-    {"name": "scalars", "per": "row", "words": 23},
+    {"name": "scalars", "per": "row", "words": 24},
     {"name": "block_sums", "per": "block", "words": 2},
     {"name": "tensor_sums", "per": "tensor", "words": 2},
     {"name": "total_sums", "per": "call", "words": 2},
@@ -227,6 +233,7 @@ constexpr bool global_clipnorm = options & ADABELIEF_GLOBAL_CLIPNORM;
 constexpr bool weight_decay = options & ADABELIEF_WEIGHT_DECAY;
 constexpr bool nesterov = options & ADABELIEF_NESTEROV;
 constexpr bool ema_overwrite_frequency = options & ADABELIEF_EMA_OVERWRITE_FREQUENCY;
+constexpr bool stochastic_rounding = options & ADABELIEF_STOCHASTIC_ROUNDING;
 constexpr bool skip_nonfinite = options & ADABELIEF_SKIP_NONFINITE;
 
 // Numbers whose every operation says that it rounds to nearest: no flag fuses or approximates it.
@@ -319,6 +326,43 @@ __device__ inline void store(float16 &x, Float32 value) {
 // The dtype of a parameter's copy if it has none.
 struct Nothing {};
 template <typename X> __device__ inline void store(Nothing &, X) {}
+
+// Where an element lies: its row-major index in its tensor, in two words. T: the dtype that it is stored in.
+template <typename T> struct Element {
+    uint32 high, low;
+};
+// How many bits of a float32 a store in T drops.
+template <typename T> constexpr int dropped = 0;
+template <> constexpr int dropped<float16> = 13;
+template <> constexpr int dropped<bfloat16> = 16;
+
+// Stochastic rounding. The random bits are those of a counter: the update's number and the element's index, mixed
+// by lowbias32 (Wellons 2018, "Prospecting for hash functions"). So each run has the same.
+__device__ inline uint32 mixed(uint32 x) {
+    x = (x ^ (x >> 16)) * 0x7feb352du;
+    x = (x ^ (x >> 15)) * 0x846ca68bu;
+    return x ^ (x >> 16);
+}
+
+// The word that keys update t.
+__device__ inline uint32 rounding_key(int64 t) { return mixed(mixed(uint32(t)) + uint32(t >> 32)); }
+
+// `x` rounded to one of the two numbers of T beside it, by a chance that makes the mean `x`: a store of it is exact.
+// From the greatest number of T on, it is left to be rounded to nearest. So is what is of T already.
+template <typename T, typename C> __device__ inline C stochastically_rounded(C x, Element<T> at, uint32 key) {
+    if constexpr (dropped<T> == 0) {
+        return x;
+    } else {
+        // Added to small numbers, 2**-14 makes float16's subnormal ones as far apart as those from 2**-14 on.
+        constexpr uint32 least = dropped<T> == 13 ? 0x38800000u : 0u;
+        constexpr uint32 largest = dropped<T> == 13 ? 0x477fe000u : 0x7f7f0000u;
+        const uint32 bits = bits_of(x), size = bits & 0x7fffffffu;
+        const uint32 chance = mixed(at.low ^ mixed(key + at.high)) >> (32 - dropped<T>);
+        const C added = from_bits(size < least ? least : 0u);
+        const uint32 near = (bits_of(from_bits(size) + added) + chance) >> dropped<T> << dropped<T>;
+        return from_bits(size < largest ? bits_of(from_bits(near) - added) | (bits ^ size) : bits);
+    }
+}
 
 template <typename C> __device__ inline bool is_finite(C x) { return x - x == C(0); }
 
@@ -416,6 +460,7 @@ template <typename C> struct Scalars {
     C kept_average;
     C one_minus_kept_average;
     bool is_overwrite;
+    uint32 rounding_key;
     C global_scale;
 };
 
@@ -473,6 +518,7 @@ template <typename C> __device__ inline Scalars<C> advance(AdaBeliefRow &row, in
         rounded((options & ADABELIEF_USE_EMA) ? pair<C>(1) - kept_average : pair<C>(0));
     k.is_overwrite = (options & ADABELIEF_USE_EMA) && (options & ADABELIEF_EMA_OVERWRITE_FREQUENCY)
         ? pair<C>(double(row.t % row.ema_overwrite_frequency)) == pair<C>(0) : false;
+    k.rounding_key = (options & ADABELIEF_STOCHASTIC_ROUNDING) ? rounding_key(row.t) : 0;
     return k;
 }
 
@@ -532,9 +578,9 @@ __device__ inline PerTensor2<C> per_tensor_2(const Scalars<C> &k, const Float64 
 // One element, in a call that updates: pass 2 of 2.
 template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool loss_scale_factor,
     bool clipvalue, bool clipnorm, bool global_clipnorm, bool weight_decay, bool nesterov,
-    bool ema_overwrite_frequency, bool narrow, typename C>
-__device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &w, C g, C &m, C &s,
-        C &accumulated_gradient, C &weight_average, C &master_weight) {
+    bool ema_overwrite_frequency, bool stochastic_rounding, bool narrow, typename C, typename T>
+__device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, [[maybe_unused]] Element<T> at,
+        C &w, C g, C &m, C &s, C &accumulated_gradient, C &weight_average, C &master_weight) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -556,6 +602,7 @@ __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
     if constexpr (master_weights && narrow) master_weight = w;
+    if constexpr (stochastic_rounding) w = stochastically_rounded(w, at, k.rounding_key);
 }
 
 // How gradients are read, and of which dtypes all are.
@@ -784,8 +831,9 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
         C weight_average = load(weight_average_.x[j]);
         C master_weight = load(master_weight_.x[j]);
         update_2<gradient_accumulation_steps, use_ema, master_weights, loss_scale_factor, clipvalue, clipnorm,
-            global_clipnorm, weight_decay, nesterov, ema_overwrite_frequency, narrow>(k, n, w, g, m, s,
-            accumulated_gradient, weight_average, master_weight);
+            global_clipnorm, weight_decay, nesterov, ema_overwrite_frequency, stochastic_rounding, narrow>(k,
+            n, Element<T>{uint32(i >> 32), uint32(i) + uint32(j)}, w, g, m, s, accumulated_gradient,
+            weight_average, master_weight);
         store(w_.x[j], w);
         store(m_.x[j], m);
         store(s_.x[j], s);

@@ -123,8 +123,9 @@ enum AdafactorOption {
     ADAFACTOR_WEIGHT_DECAY = 128,
     ADAFACTOR_RELATIVE_STEP = 256,
     ADAFACTOR_EMA_OVERWRITE_FREQUENCY = 512,
-    ADAFACTOR_EPSILON_AS_FLOOR = 1024,
-    ADAFACTOR_SKIP_NONFINITE = 2048,
+    ADAFACTOR_STOCHASTIC_ROUNDING = 1024,
+    ADAFACTOR_EPSILON_AS_FLOOR = 2048,
+    ADAFACTOR_SKIP_NONFINITE = 4096,
 };
 
 // The same for bindings.
@@ -154,6 +155,7 @@ extern "C" const char *const adafactor_interface = R"({
     {"name": "epsilon_as_floor", "default": false},
     {"name": "use_ema", "default": false},
     {"name": "master_weights", "default": false},
+    {"name": "stochastic_rounding", "default": false},
     {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
@@ -167,6 +169,7 @@ extern "C" const char *const adafactor_interface = R"({
     {"name": "weight_decay", "given": "weight_decay", "off": null},
     {"name": "relative_step", "option": "relative_step", "value": true},
     {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null},
+    {"name": "stochastic_rounding", "option": "stochastic_rounding", "value": true},
     {"name": "epsilon_as_floor", "option": "epsilon_as_floor", "value": true},
     {"name": "skip_nonfinite", "option": "skip_nonfinite", "value": true}
   ],
@@ -211,6 +214,9 @@ extern "C" const char *const adafactor_interface = R"({
     {"name": "c_sum", "over": "axis", "when": []},
     {"name": "excess_sum", "over": "tensor", "when": []},
     {"name": "size_sum", "over": "tensor", "when": []}
+  ],
+  "places": [
+    {"when": ["stochastic_rounding"]}
   ],
   "scalar_slots": []
 })";
@@ -264,7 +270,7 @@ extern "C" const char *const adafactor_launches = R"({
   ],
   "buffers": [
     {"name": "is_closed", "per": "call", "words": 1},
-    {"name": "scalars", "per": "row", "words": 18},
+    {"name": "scalars", "per": "row", "words": 19},
     {"name": "block_sums", "per": "block", "words": 7},
     {"name": "tensor_sums", "per": "tensor", "words": 7},
     {"name": "total_sums", "per": "call", "words": 7},
@@ -295,6 +301,7 @@ constexpr bool global_clipnorm = options & ADAFACTOR_GLOBAL_CLIPNORM;
 constexpr bool weight_decay = options & ADAFACTOR_WEIGHT_DECAY;
 constexpr bool relative_step = options & ADAFACTOR_RELATIVE_STEP;
 constexpr bool ema_overwrite_frequency = options & ADAFACTOR_EMA_OVERWRITE_FREQUENCY;
+constexpr bool stochastic_rounding = options & ADAFACTOR_STOCHASTIC_ROUNDING;
 constexpr bool epsilon_as_floor = options & ADAFACTOR_EPSILON_AS_FLOOR;
 constexpr bool skip_nonfinite = options & ADAFACTOR_SKIP_NONFINITE;
 
@@ -388,6 +395,43 @@ __device__ inline void store(float16 &x, Float32 value) {
 // The dtype of a parameter's copy if it has none.
 struct Nothing {};
 template <typename X> __device__ inline void store(Nothing &, X) {}
+
+// Where an element lies: its row-major index in its tensor, in two words. T: the dtype that it is stored in.
+template <typename T> struct Element {
+    uint32 high, low;
+};
+// How many bits of a float32 a store in T drops.
+template <typename T> constexpr int dropped = 0;
+template <> constexpr int dropped<float16> = 13;
+template <> constexpr int dropped<bfloat16> = 16;
+
+// Stochastic rounding. The random bits are those of a counter: the update's number and the element's index, mixed
+// by lowbias32 (Wellons 2018, "Prospecting for hash functions"). So each run has the same.
+__device__ inline uint32 mixed(uint32 x) {
+    x = (x ^ (x >> 16)) * 0x7feb352du;
+    x = (x ^ (x >> 15)) * 0x846ca68bu;
+    return x ^ (x >> 16);
+}
+
+// The word that keys update t.
+__device__ inline uint32 rounding_key(int64 t) { return mixed(mixed(uint32(t)) + uint32(t >> 32)); }
+
+// `x` rounded to one of the two numbers of T beside it, by a chance that makes the mean `x`: a store of it is exact.
+// From the greatest number of T on, it is left to be rounded to nearest. So is what is of T already.
+template <typename T, typename C> __device__ inline C stochastically_rounded(C x, Element<T> at, uint32 key) {
+    if constexpr (dropped<T> == 0) {
+        return x;
+    } else {
+        // Added to small numbers, 2**-14 makes float16's subnormal ones as far apart as those from 2**-14 on.
+        constexpr uint32 least = dropped<T> == 13 ? 0x38800000u : 0u;
+        constexpr uint32 largest = dropped<T> == 13 ? 0x477fe000u : 0x7f7f0000u;
+        const uint32 bits = bits_of(x), size = bits & 0x7fffffffu;
+        const uint32 chance = mixed(at.low ^ mixed(key + at.high)) >> (32 - dropped<T>);
+        const C added = from_bits(size < least ? least : 0u);
+        const uint32 near = (bits_of(from_bits(size) + added) + chance) >> dropped<T> << dropped<T>;
+        return from_bits(size < largest ? bits_of(from_bits(near) - added) | (bits ^ size) : bits);
+    }
+}
 
 template <typename C> __device__ inline bool is_finite(C x) { return x - x == C(0); }
 
@@ -484,6 +528,7 @@ template <typename C> struct Scalars {
     C kept_average;
     C one_minus_kept_average;
     bool is_overwrite;
+    uint32 rounding_key;
     C global_scale;
 };
 
@@ -534,6 +579,7 @@ template <typename C> __device__ inline Scalars<C> advance(AdafactorRow &row, in
         rounded((options & ADAFACTOR_USE_EMA) ? pair<C>(1) - kept_average : pair<C>(0));
     k.is_overwrite = (options & ADAFACTOR_USE_EMA) && (options & ADAFACTOR_EMA_OVERWRITE_FREQUENCY)
         ? pair<C>(double(row.t % row.ema_overwrite_frequency)) == pair<C>(0) : false;
+    k.rounding_key = (options & ADAFACTOR_STOCHASTIC_ROUNDING) ? rounding_key(row.t) : 0;
     return k;
 }
 
@@ -700,9 +746,10 @@ __device__ inline PerTensor5<C> per_tensor_5(const Scalars<C> &k, int64 size, co
 // One element, in a call that updates: pass 5 of 5.
 template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool loss_scale_factor,
     bool clipvalue, bool clipnorm, bool global_clipnorm, bool weight_decay, bool ema_overwrite_frequency,
-    bool epsilon_as_floor, bool at_least_2_axes, bool narrow, typename C>
-__device__ inline void update_5(const Scalars<C> &k, const PerTensor5<C> &n, C &w, C g, C v,
-        C &accumulated_gradient, C &weight_average, C &master_weight, C r, C c, C floored) {
+    bool stochastic_rounding, bool epsilon_as_floor, bool at_least_2_axes, bool narrow, typename C,
+    typename T>
+__device__ inline void update_5(const Scalars<C> &k, const PerTensor5<C> &n, [[maybe_unused]] Element<T> at,
+        C &w, C g, C v, C &accumulated_gradient, C &weight_average, C &master_weight, C r, C c, C floored) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -721,6 +768,7 @@ __device__ inline void update_5(const Scalars<C> &k, const PerTensor5<C> &n, C &
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
     if constexpr (master_weights && narrow) master_weight = w;
+    if constexpr (stochastic_rounding) w = stochastically_rounded(w, at, k.rounding_key);
 }
 
 // How gradients are read, and of which dtypes all are.
@@ -1083,8 +1131,9 @@ __device__ inline void update_5_elements(const Scalars<C> &k, const PerTensor5<C
         if constexpr (at_least_2_axes) floored = C(Float64(x.scratch[place_of_floored(x) + place.matrix]));
         place.advance(x);
         update_5<gradient_accumulation_steps, use_ema, master_weights, loss_scale_factor, clipvalue, clipnorm,
-            global_clipnorm, weight_decay, ema_overwrite_frequency, epsilon_as_floor, at_least_2_axes,
-            narrow>(k, n, w, g, v, accumulated_gradient, weight_average, master_weight, r, c, floored);
+            global_clipnorm, weight_decay, ema_overwrite_frequency, stochastic_rounding, epsilon_as_floor,
+            at_least_2_axes, narrow>(k, n, Element<T>{uint32(i >> 32), uint32(i) + uint32(j)}, w, g, v,
+            accumulated_gradient, weight_average, master_weight, r, c, floored);
         store(w_.x[j], w);
         store(accumulated_gradient_.x[j], accumulated_gradient);
         store(weight_average_.x[j], weight_average);

@@ -100,7 +100,8 @@ enum LambOption {
     LAMB_GLOBAL_CLIPNORM = 64,
     LAMB_WEIGHT_DECAY = 128,
     LAMB_EMA_OVERWRITE_FREQUENCY = 256,
-    LAMB_SKIP_NONFINITE = 512,
+    LAMB_STOCHASTIC_ROUNDING = 512,
+    LAMB_SKIP_NONFINITE = 1024,
 };
 
 // The same for bindings.
@@ -127,6 +128,7 @@ extern "C" const char *const lamb_interface = R"({
   "options": [
     {"name": "use_ema", "default": false},
     {"name": "master_weights", "default": false},
+    {"name": "stochastic_rounding", "default": false},
     {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
@@ -139,6 +141,7 @@ extern "C" const char *const lamb_interface = R"({
     {"name": "global_clipnorm", "given": "global_clipnorm", "off": null},
     {"name": "weight_decay", "given": "weight_decay", "off": null},
     {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null},
+    {"name": "stochastic_rounding", "option": "stochastic_rounding", "value": true},
     {"name": "skip_nonfinite", "option": "skip_nonfinite", "value": true}
   ],
   "slots": [
@@ -171,6 +174,9 @@ extern "C" const char *const lamb_interface = R"({
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]},
     {"name": "w_norm_sum", "over": "tensor", "when": []},
     {"name": "direction_norm_sum", "over": "tensor", "when": []}
+  ],
+  "places": [
+    {"when": ["stochastic_rounding"]}
   ],
   "scalar_slots": []
 })";
@@ -212,7 +218,7 @@ extern "C" const char *const lamb_launches = R"({
   ],
   "buffers": [
     {"name": "is_closed", "per": "call", "words": 1},
-    {"name": "scalars", "per": "row", "words": 20},
+    {"name": "scalars", "per": "row", "words": 21},
     {"name": "block_sums", "per": "block", "words": 4},
     {"name": "tensor_sums", "per": "tensor", "words": 4},
     {"name": "total_sums", "per": "call", "words": 4},
@@ -235,6 +241,7 @@ constexpr bool clipnorm = options & LAMB_CLIPNORM;
 constexpr bool global_clipnorm = options & LAMB_GLOBAL_CLIPNORM;
 constexpr bool weight_decay = options & LAMB_WEIGHT_DECAY;
 constexpr bool ema_overwrite_frequency = options & LAMB_EMA_OVERWRITE_FREQUENCY;
+constexpr bool stochastic_rounding = options & LAMB_STOCHASTIC_ROUNDING;
 constexpr bool skip_nonfinite = options & LAMB_SKIP_NONFINITE;
 
 // Numbers whose every operation says that it rounds to nearest: no flag fuses or approximates it.
@@ -327,6 +334,43 @@ __device__ inline void store(float16 &x, Float32 value) {
 // The dtype of a parameter's copy if it has none.
 struct Nothing {};
 template <typename X> __device__ inline void store(Nothing &, X) {}
+
+// Where an element lies: its row-major index in its tensor, in two words. T: the dtype that it is stored in.
+template <typename T> struct Element {
+    uint32 high, low;
+};
+// How many bits of a float32 a store in T drops.
+template <typename T> constexpr int dropped = 0;
+template <> constexpr int dropped<float16> = 13;
+template <> constexpr int dropped<bfloat16> = 16;
+
+// Stochastic rounding. The random bits are those of a counter: the update's number and the element's index, mixed
+// by lowbias32 (Wellons 2018, "Prospecting for hash functions"). So each run has the same.
+__device__ inline uint32 mixed(uint32 x) {
+    x = (x ^ (x >> 16)) * 0x7feb352du;
+    x = (x ^ (x >> 15)) * 0x846ca68bu;
+    return x ^ (x >> 16);
+}
+
+// The word that keys update t.
+__device__ inline uint32 rounding_key(int64 t) { return mixed(mixed(uint32(t)) + uint32(t >> 32)); }
+
+// `x` rounded to one of the two numbers of T beside it, by a chance that makes the mean `x`: a store of it is exact.
+// From the greatest number of T on, it is left to be rounded to nearest. So is what is of T already.
+template <typename T, typename C> __device__ inline C stochastically_rounded(C x, Element<T> at, uint32 key) {
+    if constexpr (dropped<T> == 0) {
+        return x;
+    } else {
+        // Added to small numbers, 2**-14 makes float16's subnormal ones as far apart as those from 2**-14 on.
+        constexpr uint32 least = dropped<T> == 13 ? 0x38800000u : 0u;
+        constexpr uint32 largest = dropped<T> == 13 ? 0x477fe000u : 0x7f7f0000u;
+        const uint32 bits = bits_of(x), size = bits & 0x7fffffffu;
+        const uint32 chance = mixed(at.low ^ mixed(key + at.high)) >> (32 - dropped<T>);
+        const C added = from_bits(size < least ? least : 0u);
+        const uint32 near = (bits_of(from_bits(size) + added) + chance) >> dropped<T> << dropped<T>;
+        return from_bits(size < largest ? bits_of(from_bits(near) - added) | (bits ^ size) : bits);
+    }
+}
 
 template <typename C> __device__ inline bool is_finite(C x) { return x - x == C(0); }
 
@@ -421,6 +465,7 @@ template <typename C> struct Scalars {
     C kept_average;
     C one_minus_kept_average;
     bool is_overwrite;
+    uint32 rounding_key;
     C global_scale;
 };
 
@@ -468,6 +513,7 @@ template <typename C> __device__ inline Scalars<C> advance(LambRow &row, int64 o
     k.one_minus_kept_average = rounded((options & LAMB_USE_EMA) ? pair<C>(1) - kept_average : pair<C>(0));
     k.is_overwrite = (options & LAMB_USE_EMA) && (options & LAMB_EMA_OVERWRITE_FREQUENCY)
         ? pair<C>(double(row.t % row.ema_overwrite_frequency)) == pair<C>(0) : false;
+    k.rounding_key = (options & LAMB_STOCHASTIC_ROUNDING) ? rounding_key(row.t) : 0;
     return k;
 }
 
@@ -564,10 +610,10 @@ __device__ inline PerTensor3<C> per_tensor_3(const Scalars<C> &k, const Float64 
 }
 
 // One element, in a call that updates: pass 3 of 3.
-template <bool use_ema, bool master_weights, bool weight_decay, bool ema_overwrite_frequency, bool narrow,
-    typename C>
-__device__ inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, C &w, C m, C v,
-        C &weight_average, C &master_weight) {
+template <bool use_ema, bool master_weights, bool weight_decay, bool ema_overwrite_frequency,
+    bool stochastic_rounding, bool narrow, typename C, typename T>
+__device__ inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, [[maybe_unused]] Element<T> at,
+        C &w, C m, C v, C &weight_average, C &master_weight) {
     if constexpr (master_weights && narrow) w = master_weight;
     if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     const C direction = m * k.inverse_one_minus_power_of_beta_1
@@ -576,6 +622,7 @@ __device__ inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, C &
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
     if constexpr (master_weights && narrow) master_weight = w;
+    if constexpr (stochastic_rounding) w = stochastically_rounded(w, at, k.rounding_key);
 }
 
 // How gradients are read, and of which dtypes all are.
@@ -836,8 +883,9 @@ __device__ inline void update_3_elements(const Scalars<C> &k, const PerTensor3<C
         C v = load(v_.x[j]);
         C weight_average = load(weight_average_.x[j]);
         C master_weight = load(master_weight_.x[j]);
-        update_3<use_ema, master_weights, weight_decay, ema_overwrite_frequency, narrow>(k, n, w, m, v,
-            weight_average, master_weight);
+        update_3<use_ema, master_weights, weight_decay, ema_overwrite_frequency, stochastic_rounding,
+            narrow>(k, n, Element<T>{uint32(i >> 32), uint32(i) + uint32(j)}, w, m, v, weight_average,
+            master_weight);
         store(w_.x[j], w);
         store(weight_average_.x[j], weight_average);
         store(master_weight_.x[j], master_weight);

@@ -95,7 +95,8 @@ enum NovoGradOption {
     NOVOGRAD_CLIPNORM = 32,
     NOVOGRAD_GLOBAL_CLIPNORM = 64,
     NOVOGRAD_EMA_OVERWRITE_FREQUENCY = 128,
-    NOVOGRAD_SKIP_NONFINITE = 256,
+    NOVOGRAD_STOCHASTIC_ROUNDING = 256,
+    NOVOGRAD_SKIP_NONFINITE = 512,
 };
 
 // The same for bindings.
@@ -122,6 +123,7 @@ extern "C" const char *const novograd_interface = R"({
   "options": [
     {"name": "use_ema", "default": false},
     {"name": "master_weights", "default": false},
+    {"name": "stochastic_rounding", "default": false},
     {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
@@ -133,6 +135,7 @@ extern "C" const char *const novograd_interface = R"({
     {"name": "clipnorm", "given": "clipnorm", "off": null},
     {"name": "global_clipnorm", "given": "global_clipnorm", "off": null},
     {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null},
+    {"name": "stochastic_rounding", "option": "stochastic_rounding", "value": true},
     {"name": "skip_nonfinite", "option": "skip_nonfinite", "value": true}
   ],
   "slots": [
@@ -164,6 +167,9 @@ extern "C" const char *const novograd_interface = R"({
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]},
     {"name": "v_sum", "over": "tensor", "when": []}
+  ],
+  "places": [
+    {"when": ["stochastic_rounding"]}
   ],
   "scalar_slots": []
 })";
@@ -205,7 +211,7 @@ extern "C" const char *const novograd_launches = R"({
   ],
   "buffers": [
     {"name": "is_closed", "per": "call", "words": 1},
-    {"name": "scalars", "per": "row", "words": 17},
+    {"name": "scalars", "per": "row", "words": 18},
     {"name": "block_sums", "per": "block", "words": 3},
     {"name": "tensor_sums", "per": "tensor", "words": 3},
     {"name": "total_sums", "per": "call", "words": 3},
@@ -227,6 +233,7 @@ constexpr bool clipvalue = options & NOVOGRAD_CLIPVALUE;
 constexpr bool clipnorm = options & NOVOGRAD_CLIPNORM;
 constexpr bool global_clipnorm = options & NOVOGRAD_GLOBAL_CLIPNORM;
 constexpr bool ema_overwrite_frequency = options & NOVOGRAD_EMA_OVERWRITE_FREQUENCY;
+constexpr bool stochastic_rounding = options & NOVOGRAD_STOCHASTIC_ROUNDING;
 constexpr bool skip_nonfinite = options & NOVOGRAD_SKIP_NONFINITE;
 
 // Numbers whose every operation says that it rounds to nearest: no flag fuses or approximates it.
@@ -320,6 +327,43 @@ __device__ inline void store(float16 &x, Float32 value) {
 struct Nothing {};
 template <typename X> __device__ inline void store(Nothing &, X) {}
 
+// Where an element lies: its row-major index in its tensor, in two words. T: the dtype that it is stored in.
+template <typename T> struct Element {
+    uint32 high, low;
+};
+// How many bits of a float32 a store in T drops.
+template <typename T> constexpr int dropped = 0;
+template <> constexpr int dropped<float16> = 13;
+template <> constexpr int dropped<bfloat16> = 16;
+
+// Stochastic rounding. The random bits are those of a counter: the update's number and the element's index, mixed
+// by lowbias32 (Wellons 2018, "Prospecting for hash functions"). So each run has the same.
+__device__ inline uint32 mixed(uint32 x) {
+    x = (x ^ (x >> 16)) * 0x7feb352du;
+    x = (x ^ (x >> 15)) * 0x846ca68bu;
+    return x ^ (x >> 16);
+}
+
+// The word that keys update t.
+__device__ inline uint32 rounding_key(int64 t) { return mixed(mixed(uint32(t)) + uint32(t >> 32)); }
+
+// `x` rounded to one of the two numbers of T beside it, by a chance that makes the mean `x`: a store of it is exact.
+// From the greatest number of T on, it is left to be rounded to nearest. So is what is of T already.
+template <typename T, typename C> __device__ inline C stochastically_rounded(C x, Element<T> at, uint32 key) {
+    if constexpr (dropped<T> == 0) {
+        return x;
+    } else {
+        // Added to small numbers, 2**-14 makes float16's subnormal ones as far apart as those from 2**-14 on.
+        constexpr uint32 least = dropped<T> == 13 ? 0x38800000u : 0u;
+        constexpr uint32 largest = dropped<T> == 13 ? 0x477fe000u : 0x7f7f0000u;
+        const uint32 bits = bits_of(x), size = bits & 0x7fffffffu;
+        const uint32 chance = mixed(at.low ^ mixed(key + at.high)) >> (32 - dropped<T>);
+        const C added = from_bits(size < least ? least : 0u);
+        const uint32 near = (bits_of(from_bits(size) + added) + chance) >> dropped<T> << dropped<T>;
+        return from_bits(size < largest ? bits_of(from_bits(near) - added) | (bits ^ size) : bits);
+    }
+}
+
 template <typename C> __device__ inline bool is_finite(C x) { return x - x == C(0); }
 
 template <typename X> __device__ inline X square(X x) { return x * x; }
@@ -397,6 +441,7 @@ template <typename C> struct Scalars {
     C kept_average;
     C one_minus_kept_average;
     bool is_overwrite;
+    uint32 rounding_key;
     C global_scale;
 };
 
@@ -440,6 +485,7 @@ template <typename C> __device__ inline Scalars<C> advance(NovoGradRow &row, int
     k.one_minus_kept_average = rounded((options & NOVOGRAD_USE_EMA) ? pair<C>(1) - kept_average : pair<C>(0));
     k.is_overwrite = (options & NOVOGRAD_USE_EMA) && (options & NOVOGRAD_EMA_OVERWRITE_FREQUENCY)
         ? pair<C>(double(row.t % row.ema_overwrite_frequency)) == pair<C>(0) : false;
+    k.rounding_key = (options & NOVOGRAD_STOCHASTIC_ROUNDING) ? rounding_key(row.t) : 0;
     return k;
 }
 
@@ -529,10 +575,10 @@ __device__ inline PerTensor3<C> per_tensor_3(const Scalars<C> &k, const Float64 
 
 // One element, in a call that updates: pass 3 of 3.
 template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool loss_scale_factor,
-    bool clipvalue, bool clipnorm, bool global_clipnorm, bool ema_overwrite_frequency, bool narrow,
-    typename C>
-__device__ inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, C &w, C g, C &m,
-        C &accumulated_gradient, C &weight_average, C &master_weight) {
+    bool clipvalue, bool clipnorm, bool global_clipnorm, bool ema_overwrite_frequency,
+    bool stochastic_rounding, bool narrow, typename C, typename T>
+__device__ inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, [[maybe_unused]] Element<T> at,
+        C &w, C g, C &m, C &accumulated_gradient, C &weight_average, C &master_weight) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -549,6 +595,7 @@ __device__ inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, C &
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
     if constexpr (master_weights && narrow) master_weight = w;
+    if constexpr (stochastic_rounding) w = stochastically_rounded(w, at, k.rounding_key);
 }
 
 // How gradients are read, and of which dtypes all are.
@@ -791,8 +838,9 @@ __device__ inline void update_3_elements(const Scalars<C> &k, const PerTensor3<C
         C weight_average = load(weight_average_.x[j]);
         C master_weight = load(master_weight_.x[j]);
         update_3<gradient_accumulation_steps, use_ema, master_weights, loss_scale_factor, clipvalue, clipnorm,
-            global_clipnorm, ema_overwrite_frequency, narrow>(k, n, w, g, m, accumulated_gradient,
-            weight_average, master_weight);
+            global_clipnorm, ema_overwrite_frequency, stochastic_rounding, narrow>(k, n,
+            Element<T>{uint32(i >> 32), uint32(i) + uint32(j)}, w, g, m, accumulated_gradient, weight_average,
+            master_weight);
         store(w_.x[j], w);
         store(m_.x[j], m);
         store(accumulated_gradient_.x[j], accumulated_gradient);

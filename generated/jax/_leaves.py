@@ -139,10 +139,14 @@ class Leaves:
         ]
         return [on.with_(**dict.fromkeys(names, False)) for names in off]
 
+    def stored(self, on: Sequence[On], write: bool) -> list[On]:
+        """What is `on` for each leaf, with what a formula that rounds leaves itself asks."""
+        dtypes = (jnp.result_type(w).name for w in self.params)
+        return [one.with_(stored=dtype, writes=write) for one, dtype in zip(on, dtypes, strict=True)]
+
     def paths(self) -> list[str]:
         """The path of each leaf."""
-        numbered = self.structure.unflatten(range(len(self.grads)))
-        found = jax.tree.leaves_with_path(numbered)
+        found = jax.tree.leaves_with_path(self.structure.unflatten(range(len(self.grads))))
         return [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in found]
 
     def map(
@@ -199,7 +203,6 @@ class Leaves:
 
 
 def is_absent(x: Any) -> bool:
-    """Whether x stands where there is no gradient or slot."""
     return x is None or isinstance(x, optax.MaskedNode)
 
 

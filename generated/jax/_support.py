@@ -31,7 +31,7 @@ from ._double import apart, doubles
 from ._leaves import COPY, Leaves, SparseRows, cast, compute_dtype, select, slot
 from ._shards import all_finite, check_whole, product, size, squares, total
 from ._state import adopt_state, averaged_params, export_state, import_state, state
-from ._types import Numbers, On, Returned, Ways
+from ._types import Numbers, On, Returned, Ways, moved
 
 __all__ = [
     "COPY",
@@ -48,6 +48,7 @@ __all__ = [
     "export_state",
     "import_state",
     "is_narrow",
+    "moved",
     "product",
     "select",
     "size",
@@ -250,7 +251,8 @@ def optimizer(
                 if not is_needed:
                     continue
                 walked = Leaves(grads, params, moved_slots, beside, shapes)
-                run = [partial(leaf, on=one, write=write) for one in walked.exempted(on, patterns)]
+                stored = walked.stored(walked.exempted(on, patterns), write)
+                run = [partial(leaf, on=one, write=write) for one in stored]
                 of_leaf = partial(_apart, k, count) if after else partial(_together, k)
                 moved, sums, made = walked.map(
                     run, of_leaf, tuple(holds.values()), write, sparse == "lazy", whole

@@ -41,8 +41,8 @@ jax.tree_util.register_pytree_node(
 
 
 class On:
-    """What is on when a step is compiled: options by name, whether each number that is optional is given, and the names
-    of mesh axes.
+    """What is on when a step is compiled: options by name, whether each number that is optional is given, the names of
+    mesh axes, and of a leaf its dtype (`stored`), and whether the step writes it (`writes`).
 
     `given`: options, and hyperparameters, each checked as `Hyper.check` says. `named`: the options whose choices have
     names; the others are bools.
@@ -91,6 +91,20 @@ class Ways(NamedTuple):
     the parameters by a kernel, on the CPU; None if it is there, True also builds it. `axis_name`: mesh axes that leaves
     are split over inside `jax.shard_map`: sums go over them too. `exempt`: of what is on, the leaves that it is off
     for, an argument `exclude_from_<its name>`: patterns for `re.search` in their paths, joined by "/".
+
+    Those of the stages around a rule:
+        skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
+        stochastic_rounding: round float16 and bfloat16 weights up or down by chance, repeatably.
+        master_weights: keep float32 weights, of which float16 and bfloat16 parameters are copies.
+        use_ema: keep a moving average of the weights.
+        ema_momentum: decay rate of the average of the weights (at least 0, at most 1).
+        ema_overwrite_frequency: updates between overwritings by the average; None for never (at least 1).
+        loss_scale_factor: what the loss was multiplied by; None for nothing (above 0).
+        gradient_accumulation_steps: calls per update; None for one (at least 2).
+        clipvalue: largest size of a gradient's element; None for any (above 0).
+        clipnorm: largest norm of a parameter's gradient; None for any (above 0).
+        global_clipnorm: largest norm of all gradients together; None for any (above 0).
+        weight_decay: share of the weights, times the learning rate, taken off; None for none (at least 0).
     """
 
     sparse: str
@@ -107,3 +121,8 @@ def parted(made: Returned) -> tuple[Moved | None, Sums]:
     second: Any
     first, second = made
     return (first, second) if isinstance(second, dict) else ((first, second), {})
+
+
+def moved(w: jax.Array, update: jax.Array, new: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """`new`, and what the `update` that led to `w` is then."""
+    return new, update + (new - w)

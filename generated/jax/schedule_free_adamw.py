@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from . import _double, _support
+from . import _double, _rounding, _support
 from ._support import Hyper, Pass, SparseRows, adopt_state, averaged_params, export_state, import_state
 from ._types import Array, Moved, Number, Numbers, On, Slots, Sums
 
@@ -96,7 +96,7 @@ def _leaf(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on:
     if on.global_clipnorm:
         g = g * k.global_scale
     if master_weight is not None:
-        w, update = master_weight, update + (master_weight - w)
+        w, update = _support.moved(w, update, master_weight)
     x = (w - k.one_minus_b1 * z) * k.inverse_b1
     nu = k.b2 * nu + k.one_minus_b2 * g**2
     direction = g / (jnp.sqrt(nu * k.inverse_one_minus_power_of_b2) + k.eps) + k.weight_decay * w
@@ -104,15 +104,15 @@ def _leaf(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on:
     average = k.one_minus_share * x + k.share * z
     if on.gradient_accumulation_steps:
         accumulated_gradient = jnp.zeros_like(accumulated_gradient)
-    moved = k.one_minus_b1 * z + k.b1 * average
-    w, update = moved, update + (moved - w)
+    w, update = _support.moved(w, update, k.one_minus_b1 * z + k.b1 * average)
     if on.use_ema:
         weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w
     if on.use_ema and on.ema_overwrite_frequency:
-        moved = jnp.where(k.is_overwrite, weight_average, w)
-        w, update = moved, update + (moved - w)
+        w, update = _support.moved(w, update, jnp.where(k.is_overwrite, weight_average, w))
     if master_weight is not None:
         master_weight = w
+    if on.stochastic_rounding:
+        w, update = _support.moved(w, update, _rounding.stochastically_rounded(w, k.rounding_key, on))
     if on.gradient_accumulation_steps:
         after = w, update, z, nu, accumulated_gradient, weight_average, master_weight
         after = _support.select(is_update, after, before)
@@ -145,6 +145,8 @@ def _scalars(h: Numbers, t: Array, *, on: On) -> Numbers:
         k.one_minus_kept_average = (1 - kept_average).hi
     if on.use_ema and on.ema_overwrite_frequency:
         k.is_overwrite = _double.equal(_double.remainder(t, h.ema_overwrite_frequency), 0)
+    if on.stochastic_rounding:
+        k.rounding_key = _rounding.rounding_key(t)
     return _double.computed_once(k, h.learning_rate)
 
 
@@ -157,6 +159,7 @@ def schedule_free_adamw_step(
     *,
     use_ema: bool = False,
     master_weights: bool = False,
+    stochastic_rounding: bool = False,
     skip_nonfinite: bool = False,
     global_clipnorm: Number | None = None,
     clipnorm: Number | None = None,
@@ -171,8 +174,8 @@ def schedule_free_adamw_step(
 ) -> _support.Step:
     """ScheduleFreeAdamW as two pure functions: `init(params)`, and `step(params, grads, state)`, which
     returns the new parameters, written and rounded once, and the new state. A number is a float, a
-    scalar array, or a schedule: a callable of the number of updates made before. `_support.Ways`
-    explains sparse, fused, axis_name.
+    scalar array, or a schedule: a callable of the number of updates made before. Raises TypeError or
+    ValueError.
 
     Args:
         learning_rate: step size (at least 0).
@@ -180,16 +183,9 @@ def schedule_free_adamw_step(
         b2: decay rate of the second moment (at least 0, below 1).
         eps: added to the root of the corrected second moment (at least 0).
         weight_decay: decay at y, within the step of z (at least 0).
-        use_ema: keep a moving average of the weights.
-        master_weights: keep float32 weights, of which float16 and bfloat16 parameters are copies.
-        skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
-        global_clipnorm: largest norm of all gradients together; None for any (above 0).
-        clipnorm: largest norm of a parameter's gradient; None for any (above 0).
-        clipvalue: largest size of a gradient's element; None for any (above 0).
-        gradient_accumulation_steps: calls per update; None for one (at least 2).
-        loss_scale_factor: what the loss was multiplied by; None for nothing (above 0).
-        ema_momentum: decay rate of the average of the weights (at least 0, at most 1).
-        ema_overwrite_frequency: updates between overwritings by the average; None for never (at least 1).
+        use_ema, master_weights, stochastic_rounding, skip_nonfinite, global_clipnorm, clipnorm, clipvalue,
+            gradient_accumulation_steps, loss_scale_factor, ema_momentum, ema_overwrite_frequency,
+            sparse, fused, axis_name: as in `_support.Ways`.
     """
     on = _support.On(
         learning_rate=Hyper(learning_rate, ge=0),
@@ -206,6 +202,7 @@ def schedule_free_adamw_step(
         ema_overwrite_frequency=Hyper(ema_overwrite_frequency, ge=1, integer=True, on="use_ema"),
         use_ema=use_ema,
         master_weights=master_weights,
+        stochastic_rounding=stochastic_rounding,
         skip_nonfinite=skip_nonfinite,
     )
     _support.check_one(clipvalue=clipvalue, clipnorm=clipnorm, global_clipnorm=global_clipnorm)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from . import _double, _support
+from . import _double, _rounding, _support
 from ._support import Hyper, Pass, SparseRows, adopt_state, averaged_params, export_state, import_state
 from ._types import Array, Moved, Number, Numbers, On, Patterns, Slots, Sums
 
@@ -83,7 +83,7 @@ def _leaf(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on:
     if on.global_clipnorm:
         g = g * k.global_scale
     if master_weight is not None:
-        w, update = master_weight, update + (master_weight - w)
+        w, update = _support.moved(w, update, master_weight)
     if on.weight_decay:
         step = k.weight_decay_times_learning_rate * w
         w, update = w - step, update - step
@@ -95,10 +95,11 @@ def _leaf(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on:
     if on.use_ema:
         weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w
     if on.use_ema and on.ema_overwrite_frequency:
-        moved = jnp.where(k.is_overwrite, weight_average, w)
-        w, update = moved, update + (moved - w)
+        w, update = _support.moved(w, update, jnp.where(k.is_overwrite, weight_average, w))
     if master_weight is not None:
         master_weight = w
+    if on.stochastic_rounding:
+        w, update = _support.moved(w, update, _rounding.stochastically_rounded(w, k.rounding_key, on))
     if on.gradient_accumulation_steps:
         after = w, update, ema, accumulated_gradient, weight_average, master_weight
         after = _support.select(is_update, after, before)
@@ -125,6 +126,8 @@ def _scalars(h: Numbers, t: Array, *, on: On) -> Numbers:
         k.one_minus_kept_average = (1 - kept_average).hi
     if on.use_ema and on.ema_overwrite_frequency:
         k.is_overwrite = _double.equal(_double.remainder(t, h.ema_overwrite_frequency), 0)
+    if on.stochastic_rounding:
+        k.rounding_key = _rounding.rounding_key(t)
     return _double.computed_once(k, h.learning_rate)
 
 
@@ -134,6 +137,7 @@ def signum_step(
     *,
     use_ema: bool = False,
     master_weights: bool = False,
+    stochastic_rounding: bool = False,
     skip_nonfinite: bool = False,
     weight_decay: Number | None = None,
     global_clipnorm: Number | None = None,
@@ -150,23 +154,15 @@ def signum_step(
 ) -> _support.Step:
     """Signum as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new
     parameters, written and rounded once, and the new state. A number is a float, a scalar array, or a
-    schedule: a callable of the number of updates made before. `_support.Ways` explains
-    exclude_from_weight_decay, sparse, fused, axis_name.
+    schedule: a callable of the number of updates made before. Raises TypeError or ValueError.
 
     Args:
         learning_rate: step size (at least 0).
         beta: decay rate of the momentum (at least 0, below 1).
-        use_ema: keep a moving average of the weights.
-        master_weights: keep float32 weights, of which float16 and bfloat16 parameters are copies.
-        skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
-        weight_decay: share of the weights, times the learning rate, taken off; None for none (at least 0).
-        global_clipnorm: largest norm of all gradients together; None for any (above 0).
-        clipnorm: largest norm of a parameter's gradient; None for any (above 0).
-        clipvalue: largest size of a gradient's element; None for any (above 0).
-        gradient_accumulation_steps: calls per update; None for one (at least 2).
-        loss_scale_factor: what the loss was multiplied by; None for nothing (above 0).
-        ema_momentum: decay rate of the average of the weights (at least 0, at most 1).
-        ema_overwrite_frequency: updates between overwritings by the average; None for never (at least 1).
+        use_ema, master_weights, stochastic_rounding, skip_nonfinite, weight_decay, global_clipnorm,
+            clipnorm, clipvalue, gradient_accumulation_steps, loss_scale_factor, ema_momentum,
+            ema_overwrite_frequency, exclude_from_weight_decay, sparse, fused, axis_name: as in
+            `_support.Ways`.
     """
     on = _support.On(
         learning_rate=Hyper(learning_rate, ge=0),
@@ -181,6 +177,7 @@ def signum_step(
         ema_overwrite_frequency=Hyper(ema_overwrite_frequency, ge=1, integer=True, on="use_ema"),
         use_ema=use_ema,
         master_weights=master_weights,
+        stochastic_rounding=stochastic_rounding,
         skip_nonfinite=skip_nonfinite,
     )
     _support.check_one(clipvalue=clipvalue, clipnorm=clipnorm, global_clipnorm=global_clipnorm)
@@ -197,9 +194,9 @@ def signum_step(
         },
         every={"is_update": gradient_accumulation_steps},
         gate=on.skip_nonfinite,
-        reads_params=on.master_weights or on.weight_decay or on.use_ema,
+        reads_params=on.master_weights or on.weight_decay or on.use_ema or on.stochastic_rounding,
         ways=_support.Ways(sparse, fused, axis_name, exempt={"weight_decay": exclude_from_weight_decay}),
-        whole_under=("use_ema", "gradient_accumulation_steps"),
+        whole_under=("use_ema", "gradient_accumulation_steps", "stochastic_rounding"),
     )
 
 

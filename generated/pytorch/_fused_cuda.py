@@ -119,10 +119,9 @@ class Plans:
         _fused.check_known(self.whole, optimizer, group)
         kind = type("Part", (CudaPart,), {"devices": (context.kind,)})
         values = _fused.completed(self.whole, _fused.values_of(optimizer, group))
-        scopes = self.whole.scopes(_fused.bits_of(self.whole, values, group))
-        parts = [
-            kind(f"parameter {i}", w, w.grad, self.whole, bool(scopes)) for i, w in enumerate(self.params)
-        ]
+        bits = _fused.bits_of(self.whole, values, group)
+        scopes = self.whole.scopes(bits)
+        parts = [kind(f"parameter {i}", w, w.grad, self.whole, bits) for i, w in enumerate(self.params)]
         for part in parts:
             part.put_slots(optimizer._state_of(part.w, group), _fused.slots_of(optimizer, group, part.w))
         _fused.check_overlaps(parts, bool(group["write_back_grad"]))

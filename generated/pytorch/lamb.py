@@ -43,6 +43,7 @@ class Lamb(_support.Optimizer):
         ema_overwrite_frequency: updates between overwritings by the average; None for never
         use_ema: keep a moving average of the weights
         master_weights: keep float32 weights, of which float16 and bfloat16 parameters are copies
+        stochastic_rounding: round float16 and bfloat16 weights up or down by chance, repeatably
         skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted
         params, sparse, maximize, foreach, capturable, differentiable, fused, write_back_grad: as in
             _support.Optimizer
@@ -131,6 +132,8 @@ class Lamb(_support.Optimizer):
             w.copy_(_support.where(k.is_overwrite, weight_average, w))
         if master_weight is not None:
             master_weight.copy_(w)
+        if group["stochastic_rounding"]:
+            w.copy_(_support.stochastically_rounded(w, k.rounding_key, k.stored))
 
     @staticmethod
     def _every_call(
@@ -195,6 +198,8 @@ class Lamb(_support.Optimizer):
             k.one_minus_kept_average = 1 - kept_average
         if group["use_ema"] and group["ema_overwrite_frequency"] is not None:
             k.is_overwrite = t % _support.number(group["ema_overwrite_frequency"], t) == 0
+        if group["stochastic_rounding"]:
+            k.rounding_key = _support.rounding_key(t)
         return k
 
     def __init__(
@@ -214,6 +219,7 @@ class Lamb(_support.Optimizer):
         ema_overwrite_frequency: int | None = None,
         use_ema: bool = False,
         master_weights: bool = False,
+        stochastic_rounding: bool = False,
         skip_nonfinite: bool = False,
         sparse: str = "dense",
         maximize: bool = False,
@@ -237,6 +243,7 @@ class Lamb(_support.Optimizer):
             "ema_overwrite_frequency": ema_overwrite_frequency,
             "use_ema": use_ema,
             "master_weights": master_weights,
+            "stochastic_rounding": stochastic_rounding,
             "skip_nonfinite": skip_nonfinite,
             "sparse": sparse,
             "maximize": maximize,
@@ -275,6 +282,7 @@ class Lamb(_support.Optimizer):
     _every = "gradient_accumulation_steps"
     _of_optimizer = (
         "skip_nonfinite",
+        "stochastic_rounding",
         "master_weights",
         "use_ema",
         "ema_momentum",
@@ -283,7 +291,7 @@ class Lamb(_support.Optimizer):
         "gradient_accumulation_steps",
         "global_clipnorm",
     )
-    _whole_under = ("use_ema", "gradient_accumulation_steps")
+    _whole_under = ("use_ema", "gradient_accumulation_steps", "stochastic_rounding")
     _sums_under = ("global_clipnorm",)
     _gate = "skip_nonfinite"
     _averages = "weight_average"

@@ -216,13 +216,12 @@ class Sparse(Hyperparameter):
 
     def is_lazy(self, optimizer: Optimizer) -> bool:
         """Whether sparse gradients update their rows only. Raises ValueError where that was asked for in vain."""
-        whole = next(
-            (name for name in optimizer._WHOLE_UNDER if getattr(optimizer, name) not in (None, False)), ""
-        )
+        given = {
+            name: getattr(optimizer, name, None) for name in optimizer._WHOLE_UNDER
+        }  # None: not yet, see `build`
+        whole = next((name for name, value in given.items() if value not in (None, False)), "")
         if optimizer.sparse == "lazy" and whole:
-            raise ValueError(
-                f"sparse='lazy' has no meaning with {whole}, which changes all rows; pass 'dense'"
-            )
+            raise ValueError(f"sparse='lazy' has no meaning with {whole}, which takes all rows; pass 'dense'")
         return optimizer.sparse != "dense" and not self.never_lazy and not whole
 
 
@@ -429,6 +428,56 @@ class _OncePerStep:
             values[key] = compute()
         value: _T = values[key]
         return value
+
+
+_WORD = 2**32 - 1
+
+
+def _mixed(x: tf.Tensor) -> tf.Tensor:
+    """Words of 32 bits, in int64, each of whose bits hangs on all bits of the word in `x`.
+
+    lowbias32 (Wellons 2018, "Prospecting for hash functions"). No product is out of int64's range.
+    """
+    x = ((x ^ tf.bitwise.right_shift(x, 16)) * 0x7FEB352D) & _WORD
+    x = ((x ^ tf.bitwise.right_shift(x, 15)) * (0x846CA68B - 2**32)) & _WORD
+    return x ^ tf.bitwise.right_shift(x, 16)
+
+
+def rounding_key(t: tf.Tensor) -> tf.Tensor:
+    """The word that keys the random bits of update `t`."""
+    t = tf.cast(t, tf.int64)
+    return _mixed((_mixed(t & _WORD) + tf.bitwise.right_shift(t, 32)) & _WORD)
+
+
+def stochastically_rounded(x: tf.Tensor, key: tf.Tensor, dtype: tf.DType | str) -> tf.Tensor:
+    """`x`, each number rounded to one of the two of `dtype` beside it, by a chance that makes the mean `x`.
+
+    The random bits are those of a counter: `key`, and the element's row-major index in its variable; so each run has
+    the same. From the greatest number of `dtype` on, x is left to be rounded to nearest; and where `dtype` is no float16
+    or bfloat16, always.
+    """
+    # How many bits of a float32 are dropped, and the greatest number.
+    parts = {tf.float16: (13, 65504.0), tf.bfloat16: (16, 2.0**128 - 2.0**120)}
+    if tf.as_dtype(dtype) not in parts:
+        return x
+    dropped, largest = parts[tf.as_dtype(dtype)]
+    index = tf.reshape(tf.range(tf.size(x, tf.int64)), tf.shape(x))
+    of_block = _mixed((key + tf.bitwise.right_shift(index, 32)) & _WORD)
+    chance = tf.bitwise.right_shift(_mixed((index & _WORD) ^ of_block), 32 - dropped)
+    chance = tf.cast(chance, tf.int32)
+    size = tf.abs(x)
+    if dropped == 16:
+        near = _cut(size, chance, dropped)
+    else:  # what is added to small numbers makes the last place that is kept that of subnormal ones
+        base = tf.where(size < 2.0**-14, 2.0**-14, 0.0)
+        near = _cut(size + base, chance, dropped) - base
+    signed = tf.bitcast(tf.bitcast(near, tf.int32) | (tf.bitcast(x, tf.int32) & -(2**31)), tf.float32)
+    return tf.where(size < largest, signed, x)
+
+
+def _cut(x: tf.Tensor, chance: tf.Tensor, dropped: int) -> tf.Tensor:
+    """Without the last bits, which `chance` is added to before."""
+    return tf.bitcast((tf.bitcast(x, tf.int32) + chance) & -(2**dropped), tf.float32)
 
 
 Sums: TypeAlias = dict[str, tf.Tensor]

@@ -37,6 +37,7 @@ class NovoGrad(_support.Optimizer):
         ema_overwrite_frequency: updates between overwritings by the average; None for never.
         use_ema: keep a moving average of the weights.
         master_weights: keep float32 weights, of which float16 and bfloat16 parameters are copies.
+        stochastic_rounding: round float16 and bfloat16 weights up or down by chance, repeatably.
         skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
         sparse: "dense", as None: an IndexedSlices is made dense.
         fused: True updates all variables by one kernel in C++, built where there is none; None if it was built before.
@@ -58,12 +59,13 @@ class NovoGrad(_support.Optimizer):
     ema_overwrite_frequency = _support.Number(ge=1, integer=True, optional=True)
     use_ema = _support.Option(False, True, decides_slots=True)
     master_weights = _support.Option(False, True, decides_slots=True)
+    stochastic_rounding = _support.Option(False, True)
     skip_nonfinite = _support.Option(False, True, decides_slots=True)
     sparse = _support.Sparse("`v` is not of the parameter's shape")
     _ALTERNATIVES = (("clipvalue", "clipnorm", "global_clipnorm"),)
     _NEEDS = (("ema_overwrite_frequency", "use_ema"),)
     _GATE = "skip_nonfinite"
-    _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
+    _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps", "stochastic_rounding")
 
     _RULES = ("NovoGrad",)
     _SLOTS = _support.fixed(
@@ -163,6 +165,8 @@ class NovoGrad(_support.Optimizer):
             w = tf.where(k.is_overwrite, weight_average, w)
         if self.master_weights and _support.is_narrow(variable):
             master_weight = w
+        if self.stochastic_rounding:
+            w = _support.stochastically_rounded(w, k.rounding_key, variable.dtype)
 
         where = self._every(self.gradient_accumulation_steps)
         _support.store(self._v[i], v, where=where)
@@ -207,6 +211,8 @@ class NovoGrad(_support.Optimizer):
             k.one_minus_kept_average = tf.cast(1 - kept_average, dtype)
         if self.use_ema and self.ema_overwrite_frequency is not None:
             k.is_overwrite = tf.equal(tf.math.floormod(t, self._value("ema_overwrite_frequency")), 0)
+        if self.stochastic_rounding:
+            k.rounding_key = _support.rounding_key(t)
         return k
 
     def __init__(
@@ -229,6 +235,7 @@ class NovoGrad(_support.Optimizer):
         sparse: str | None = None,
         fused: bool | None = None,
         master_weights: bool = False,
+        stochastic_rounding: bool = False,
         skip_nonfinite: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -253,6 +260,7 @@ class NovoGrad(_support.Optimizer):
         self.epsilon = epsilon
         self.weight_decay = weight_decay
         self.master_weights = master_weights
+        self.stochastic_rounding = stochastic_rounding
         self.skip_nonfinite = skip_nonfinite
 
     def _add_slots(self, variables: Sequence[_support.Variable]) -> None:

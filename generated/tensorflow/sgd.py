@@ -41,6 +41,7 @@ class SGD(_support.Optimizer):
         ema_overwrite_frequency: updates between overwritings by the average; None for never.
         use_ema: keep a moving average of the weights.
         master_weights: keep float32 weights, of which float16 and bfloat16 parameters are copies.
+        stochastic_rounding: round float16 and bfloat16 weights up or down by chance, repeatably.
         skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
         sparse: "lazy" updates only the rows that an IndexedSlices names, "dense" all; None is lazy where it can be.
         fused: True updates all variables by one kernel in C++, built where there is none; None if it was built before.
@@ -61,11 +62,12 @@ class SGD(_support.Optimizer):
     nesterov = _support.Option(False, True)
     use_ema = _support.Option(False, True, decides_slots=True)
     master_weights = _support.Option(False, True, decides_slots=True)
+    stochastic_rounding = _support.Option(False, True)
     skip_nonfinite = _support.Option(False, True, decides_slots=True)
     _ALTERNATIVES = (("clipvalue", "clipnorm", "global_clipnorm"),)
     _NEEDS = (("ema_overwrite_frequency", "use_ema"),)
     _GATE = "skip_nonfinite"
-    _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
+    _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps", "stochastic_rounding")
 
     _RULES = ("SGD",)
     _SLOTS = _support.fixed(
@@ -164,6 +166,8 @@ class SGD(_support.Optimizer):
             w = tf.where(k.is_overwrite, weight_average, w)
         if self.master_weights and _support.is_narrow(variable):
             master_weight = w
+        if self.stochastic_rounding:
+            w = _support.stochastically_rounded(w, k.rounding_key, variable.dtype)
 
         where = self._every(self.gradient_accumulation_steps)
         if _support.given(self.momentum, off=0):
@@ -206,6 +210,8 @@ class SGD(_support.Optimizer):
             k.one_minus_kept_average = tf.cast(1 - kept_average, dtype)
         if self.use_ema and self.ema_overwrite_frequency is not None:
             k.is_overwrite = tf.equal(tf.math.floormod(t, self._value("ema_overwrite_frequency")), 0)
+        if self.stochastic_rounding:
+            k.rounding_key = _support.rounding_key(t)
         return k
 
     def __init__(
@@ -227,6 +233,7 @@ class SGD(_support.Optimizer):
         sparse: str | None = None,
         fused: bool | None = None,
         master_weights: bool = False,
+        stochastic_rounding: bool = False,
         skip_nonfinite: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -249,6 +256,7 @@ class SGD(_support.Optimizer):
         self.momentum = momentum
         self.nesterov = nesterov
         self.master_weights = master_weights
+        self.stochastic_rounding = stochastic_rounding
         self.skip_nonfinite = skip_nonfinite
 
     def _add_slots(self, variables: Sequence[_support.Variable]) -> None:

@@ -8,9 +8,11 @@ from .average import Average
 from .clip import ClipByGlobalNorm, ClipByNorm, ClipByValue
 from .decay import Decay
 from .master import MasterWeights
+from .rounding import StochasticRounding
 from .skip import SkipNonfinite
 from .unscale import Unscale
 
 PIPELINE = (
-    SkipNonfinite, MasterWeights, Average, Unscale, Accumulate, ClipByValue, ClipByNorm, ClipByGlobalNorm, Decay,
+    SkipNonfinite, StochasticRounding, MasterWeights, Average, Unscale, Accumulate, ClipByValue, ClipByNorm,
+    ClipByGlobalNorm, Decay,
 )  # fmt: skip

@@ -205,9 +205,7 @@ class Formula:
         increment = parameter_moved(value, Ref(Kind.LET, MOVED))
         if increment is not None:
             return [f"w, {MOVED} = {self.printer.print(value)}, {self.printer.print(increment)}"]
-        moved = self.printer.print(value) if isinstance(value, Ref) else "moved"
-        made = [] if isinstance(value, Ref) else self._assigned(moved, value)
-        return [*made, f"w, {MOVED} = {moved}, {MOVED} + ({moved} - w)"]
+        return [f"w, {MOVED} = _support.moved(w, {MOVED}, {self.printer.print(value)})"]
 
     def _branches(
         self, branches: list[tuple[Guard, Expression]], lines: Callable[[Expression], list[str]]

@@ -72,6 +72,7 @@ class TensorPrinter(JaxPrinter):
         Fn.BOTH: "jnp.logical_and({0}, {1})", Fn.EQUAL: "jnp.equal({0}, {1})",
         Fn.MATMUL: "_support.product({0}, {1})",
         Fn.TRANSPOSE: "jnp.matrix_transpose({0})", Fn.POW: "jnp.power({0}, {1})",
+        Fn.STOCHASTICALLY_ROUNDED: "_rounding.stochastically_rounded({0}, {1}, on)",
     }  # fmt: skip
 
     def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
@@ -165,6 +166,10 @@ class ScalarPrinter(JaxPrinter):
             if not isinstance(arguments[0], Ref) or arguments[0].kind is not Kind.STEP:
                 raise UnsupportedOperation("a remainder of other than the step's number", self.target)
             return f"_double.remainder(t, {self.print(arguments[1])})", Precedence.ATOM
+        if fn is Fn.ROUNDING_KEY:
+            if not isinstance(arguments[0], Ref) or arguments[0].kind is not Kind.STEP:
+                raise UnsupportedOperation("a key of rounding that is not made of the step's number", self.target)
+            return "_rounding.rounding_key(t)", Precedence.ATOM
         if fn is Fn.EQUAL and isinstance(arguments[1], Literal) and arguments[0] == Ref(Kind.STEP, "t"):
             return f"t == {self.print(arguments[1])}", Precedence.COMPARISON
         if fn in self.calls:
@@ -202,8 +207,10 @@ class ScalarPrinter(JaxPrinter):
         return super().guard(guard)
 
 
-def is_condition(node: Expression) -> bool:
-    return isinstance(node, Op) and node.fn in (Fn.LESS, Fn.LESS_EQUAL, Fn.EQUAL, Fn.BOTH)
+def is_number(node: Expression) -> bool:
+    """Whether a step's scalar is a double word: no condition, and no word of bits."""
+    others = (Fn.LESS, Fn.LESS_EQUAL, Fn.EQUAL, Fn.BOTH, Fn.ROUNDING_KEY)
+    return not (isinstance(node, Op) and node.fn in others)
 
 
 def alternatives(node: Expression, guard: Guard = ALWAYS) -> Iterator[tuple[Guard, Expression]]:

@@ -30,7 +30,7 @@ TEMPLATES = Templates(Path(__file__).parent / "templates")
 EXEMPT = {"exclude_from_weight_decay": "weight_decay"}
 """The arguments that say which leaves a stage is off for, and the number that turns it on."""
 
-SUPPORT = ("support", "checks", "double", "leaves", "shards", "state", "types", "calls", "fused")
+SUPPORT = ("support", "checks", "double", "leaves", "rounding", "shards", "state", "types", "calls", "fused")
 """The modules that all files of the folder share."""
 CHAINS = dict(
     line.split() for line in (Path(__file__).parent / "chains.txt").read_text().splitlines() if line[0] != "#"
@@ -64,7 +64,9 @@ class JaxTarget:
         rule = TEMPLATES.render("rule.py.jinja", _Module(program, names).context())
         shared = {f"_{name}.py": f"{name}.py.jinja" for name in SUPPORT} | {"_calls.cpp": "calls.cpp.jinja"}
         known = {"in_rule": texts.IN_RULE, "gates": GATES}
-        made = {path: TEMPLATES.render(template, known) for path, template in shared.items()}
+        made = {
+            path: TEMPLATES.render(template, known | {"stages": texts.of_stages()}) for path, template in shared.items()
+        }
         return {program.source: rule, **made, "_kernels.py": c_family.loader()}
 
 
@@ -116,7 +118,7 @@ class _Module:
             "source": program.source,
             "doc": program.doc,
             "formula": program.formula,
-            "summary": texts.summary(program.name, [way["name"] for way in ways]),
+            "summary": texts.summary(program.name),
             "public": texts.public(factory, bool(averages)),
             "uses_jax": any(re.search(r"\bjax\.", line) for part in passes for line in part.lines + part.after),
             "differences": list(texts.differences(program, list(_peers(program)))),
@@ -127,9 +129,10 @@ class _Module:
                 *ways,
             ],
             "documented": [
-                *map(texts.option, program.options),
-                *(texts.hyper(given) for given in program.hypers if given not in positional),
+                *(texts.option(one) for one in program.options if not _is_of_stage(one)),
+                *(texts.hyper(one) for one in program.hypers if one not in positional and not _is_of_stage(one)),
             ],
+            "ways": texts.ways([*filter(_is_of_stage, program.options), *filter(_is_of_stage, program.hypers)], ways),
             "slots": [self._slot(slot) for slot in tensors(program)],
             "kept": [self._slot(slot) for slot in program.slots if slot.shape == "scalar"],
             "starts": {slot.name: start for slot in program.slots if (start := _start(slot)) != "0"},
@@ -144,6 +147,7 @@ class _Module:
             "sums_over_leaves": bool(axis_name),
             "gate": self.printer.guard(program.gate.guard) if program.gate else "",
             "params_needed": self._params_needed(),
+            "rounds": any(_is_rounding(n) for s in program.update.statements for n in walk(s.value)),
             "uses_step": scalars.uses_step,
             "beside": scalars.beside,
             "scalars": scalars.lines(),
@@ -260,6 +264,15 @@ def _start(slot: SlotInfo) -> str:
             return "_support.COPY"
         case Ref(_, name):
             return name
+
+
+def _is_of_stage(one: Hyperparameter | nodes.Choice) -> bool:
+    """Whether an argument is a stage's, and means the same whatever the rule."""
+    return bool(one.stage) and not one.convention
+
+
+def _is_rounding(node: nodes.Expression) -> bool:
+    return isinstance(node, nodes.Op) and node.fn is Fn.STOCHASTICALLY_ROUNDED
 
 
 def _peers(program: Program) -> Iterator[Peer]:

@@ -54,6 +54,7 @@ class TensorPrinter(NumpyGuards):
         Fn.LOG: "np.log({0})", Fn.TANH: "np.tanh({0})", Fn.WHERE: "np.where({0}, {1}, {2})",
         Fn.BOTH: "np.logical_and({0}, {1})", Fn.MATMUL: "np.matmul({0}, {1})",
         Fn.TRANSPOSE: "np.swapaxes({0}, -1, -2)", Fn.EXACT: "{0}", Fn.POW: "np.power({0}, {1})",
+        Fn.STOCHASTICALLY_ROUNDED: "stochastically_rounded({0}, {1}, parameter.dtype)",
     }  # fmt: skip
 
     def __init__(self, program: Program, rate: Callable[[Expression], Rate], per_tensor: bool = False) -> None:
@@ -117,6 +118,8 @@ class ScalarPrinter(NumpyGuards):
     def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
         if fn in (Fn.POWER, Fn.ONE_MINUS_POWER):
             return self.calls[fn].format(self.print(arguments[0]), self._whole(arguments[1])), Precedence.ATOM
+        if fn is Fn.ROUNDING_KEY:
+            return f"rounding_key({self._whole(arguments[0])})", Precedence.ATOM
         if fn is Fn.REMAINDER:
             return f"pair({self._whole(arguments[0])} % {self._whole(arguments[1])}, dtype)", Precedence.ATOM
         return super().operation(fn, arguments)
@@ -141,5 +144,7 @@ class ScalarPrinter(NumpyGuards):
         return f"pair({super().literal(value)}, dtype)"
 
 
-def is_boolean(node: Expression) -> bool:
-    return isinstance(node, Op) and node.fn in (Fn.LESS, Fn.LESS_EQUAL, Fn.EQUAL, Fn.BOTH)
+def is_pair(node: Expression) -> bool:
+    """Whether a step's scalar is a number, no condition and no word of bits."""
+    others = (Fn.LESS, Fn.LESS_EQUAL, Fn.EQUAL, Fn.BOTH, Fn.ROUNDING_KEY)
+    return not (isinstance(node, Op) and node.fn in others)

@@ -40,7 +40,7 @@ from ...passes.rates import environment, rate_of
 from ...passes.traffic import Phase, Sum
 from ...printing import Precedence, Printer, UnsupportedOperation
 from ...target import Templates
-from .printer import NumpyGuards, ScalarPrinter, TensorPrinter, is_boolean
+from .printer import NumpyGuards, ScalarPrinter, TensorPrinter, is_pair
 
 ARRAYS = {"w": "parameter", "g": "gradient"}
 """What formulas call the arrays of a tensor, and what a method gets."""
@@ -73,6 +73,7 @@ class _Module:
         self.phases = phases(program, self.update, cuts=frozenset({"tensors"}))
         nodes = [node for region in program.regions for s in region.statements for node in walk(s.value)]
         self.reduced = {(node.to, node.over) for node in nodes if isinstance(node, Reduce)}
+        self.operations = {node.fn for node in nodes if isinstance(node, Op)}
         self.globals = [total.name for phase in self.phases for total in phase.sums]
         self.rates |= {(Kind.SUM, name): Rate.STEP | Rate.TENSORS for name in self.globals}
 
@@ -115,6 +116,7 @@ class _Module:
             ],
             "reductions": any(to == "sum" for to, _ in self.reduced),
             "sums_along": ("sum", "axis") in self.reduced,
+            "rounds_by_chance": Fn.STOCHASTICALLY_ROUNDED in self.operations,
         }
 
     def _hyper(self, hyper: Hyperparameter) -> dict[str, Any]:
@@ -241,7 +243,7 @@ class _Module:
             return [*lines, f"k.{scalar.slot} = slots.{scalar.slot}"] if scalar.slot in exported else lines
         if scalar.name not in exported:
             return [f"{scalar.name} = {value}"]
-        rounded = "" if is_boolean(scalar.value) else "[0]"
+        rounded = "[0]" if is_pair(scalar.value) else ""
         if scalar.name in inner:
             return [f"{scalar.name} = {value}", f"k.{scalar.name} = {scalar.name}{rounded}"]
         return [f"k.{scalar.name} = {whole}{rounded}"]
@@ -314,10 +316,10 @@ def _kinds(statement: Statement) -> set[Kind]:
 
 
 def _in_pairs(node: Expression) -> Iterable[Ref]:
-    """What is read as pairs: a remainder is one of whole numbers."""
+    """What is read as pairs: a remainder is one of whole numbers, a key of rounding is made of one."""
     if isinstance(node, Ref):
         yield node
-    elif not (isinstance(node, Op) and node.fn is Fn.REMAINDER):
+    elif not (isinstance(node, Op) and node.fn in (Fn.REMAINDER, Fn.ROUNDING_KEY)):
         for child in children(node):
             yield from _in_pairs(child)
 
