@@ -1,9 +1,9 @@
 """Fused kernels: where they are found, and how they are built. Importing this does nothing.
 
-A kernel is a C++ file of this folder, or of the folder `cpp` beside it. It is built for one choice of options and
-dtypes, in a second, by the system's compiler ($CXX, g++, clang++ or c++). A library is looked for beside the C++
-file, then in the folders of OPTLOOM_KERNEL_PATH, then in the user's cache ($XDG_CACHE_HOME or ~/.cache,
-optloom/kernels); then it is built into the cache, unless OPTLOOM_COMPILE=0.
+A kernel is a C++ file of this folder, or of the folder `cpp` beside it. It is built for one choice of
+options and dtypes, in a second, by the system's compiler ($CXX, g++, clang++ or c++). A library is looked for
+beside the C++ file, then in the folders of OPTLOOM_KERNEL_PATH, then in the user's cache ($XDG_CACHE_HOME or
+~/.cache, optloom/kernels); then it is built into the cache, unless OPTLOOM_COMPILE=0.
 """
 
 from __future__ import annotations
@@ -255,13 +255,12 @@ def processor() -> tuple[str, frozenset[str]]:
     return f"{platform.machine()} {fields.get('model name', '')} {flags}", frozenset(flags.split())
 
 
-def build(source: Source, variant: Variant, file: Path, target: tuple[str, ...]) -> None:
-    """Compiles `source` into `file`, with further flags `target`; of several processes one compiles, the others wait.
+def build(source: Source, variant: Variant, file: Path, flags: tuple[str, ...]) -> None:
+    """Compiles `source` into `file` with further flags; of several processes one compiles, the others wait.
 
     Raises KernelError with the compiler's messages, OSError where the folder cannot be written.
     """
-    digest = f'-DOPTLOOM_DIGEST="{source.digest}"'
-    compiled(source.file, file, (*FLAGS, *target, *variant.macros, digest))
+    compiled(source.file, file, (*FLAGS, *flags, *variant.macros, f'-DOPTLOOM_DIGEST="{source.digest}"'))
 
 
 def compiled(source: Path, file: Path, flags: tuple[str, ...]) -> None:
