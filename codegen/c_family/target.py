@@ -99,7 +99,7 @@ def _context(program: Program, dialect: Dialect, prefix: str) -> dict[str, Any]:
         "interface": _interface(program, switches, reductions, lengths, dialect, callbacks),
         "scalars": replace(computed, fields=(*computed.fields, *of_rows)), "scalar_helpers": scalar_helpers,
         "double_words": functions_for(scalar for region in program.regions for scalar in region.scalars),
-        "helpers": helpers,
+        "helpers": helpers, "narrow": tuple(slot.name for slot in program.slots if slot.storage == "parameter"),
         "gate": switches.constant(program.gate.guard) if program.gate else "",
         "start": start, "every_call": every_call, "updates": updates,
         "passes": tuple(each for each in (start, every_call, *updates, *of_matrices) if each),
@@ -122,8 +122,6 @@ def _check(program: Program) -> None:
     for slot in program.slots:
         if slot.shape not in SHAPES:
             raise UnsupportedOperation(f"state of shape '{slot.shape}'", "c")
-        if slot.storage != "compute":
-            raise UnsupportedOperation("slots of the parameter's dtype", "c")
 
 
 def _note(hyper: Hyperparameter) -> str:
@@ -158,6 +156,7 @@ def _interface(
         "switches": [switch.describe(program) for switch in switches.all.values()],
         "slots": [
             {"name": s.name, "shape": s.shape, "when": switches.conjuncts(s.when)}
+            | ({"storage": s.storage} if s.storage != "compute" else {})
             for s in program.slots if s.shape != "scalar"
         ],
         "tensor": [

@@ -30,7 +30,7 @@ KINDS = {
     Traced.GRADIENT: Kind.GRADIENT,
     Traced.STEP: Kind.STEP,
 }
-FUNCTIONS = {fn.value: fn for fn in Fn if fn not in (Fn.EXACT, Fn.POWER, Fn.ONE_MINUS_POWER, Fn.SQUARE)}
+FUNCTIONS = {fn.value: fn for fn in Fn if fn not in (Fn.EXACT, Fn.STORED, Fn.POWER, Fn.ONE_MINUS_POWER, Fn.SQUARE)}
 
 
 def freeze(trace: Trace) -> Program:

@@ -26,7 +26,7 @@ from .nodes import (
 from .text import statement_text
 
 ARITY = {Fn.WHERE: 3} | dict.fromkeys(
-    (Fn.NEG, Fn.SQUARE, Fn.ABS, Fn.SQRT, Fn.SIGN, Fn.EXP, Fn.LOG, Fn.TANH, Fn.TRANSPOSE, Fn.EXACT), 1
+    (Fn.NEG, Fn.SQUARE, Fn.ABS, Fn.SQRT, Fn.SIGN, Fn.EXP, Fn.LOG, Fn.TANH, Fn.TRANSPOSE, Fn.EXACT, Fn.STORED), 1
 )
 
 

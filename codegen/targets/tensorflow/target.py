@@ -93,7 +93,7 @@ def _refuse(program: Program) -> None:
         "a copy of variables of some shapes alone": any(
             _is_copy(slot) and _asks_for_axes(slot) for slot in program.slots
         ),
-        "a slot of the parameter's own dtype": any(slot.storage != "compute" for slot in program.slots),
+        "slots of the parameter's dtype": any(slot.storage != "compute" for slot in program.slots),
         "a stage that recurs by its own clock": any(
             region.predicate and region.predicate.hyper != "gradient_accumulation_steps" for region in program.regions
         ),
