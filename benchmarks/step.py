@@ -196,7 +196,9 @@ def picture(found: list[dict[str, Any]], file: Path) -> None:
     from matplotlib import pyplot
 
     sizes = list(dict.fromkeys((row["tensors"], row["elements"]) for row in found))
-    figure, axes = pyplot.subplots(1, len(sizes), figsize=(5 * len(sizes), 4.2), layout="constrained", squeeze=False)
+    figure, axes = pyplot.subplots(
+        1, len(sizes), figsize=(5 * len(sizes), 4.2), layout="constrained", squeeze=False, sharey=True
+    )
     for axis, (count, size) in zip(axes[0], sizes, strict=True):
         shown = [row for row in found if (row["tensors"], row["elements"]) == (count, size)]
         for place, row in enumerate(shown):
@@ -206,8 +208,12 @@ def picture(found: list[dict[str, Any]], file: Path) -> None:
                 axis.plot([row["to_limit"] * ratio], [place], marker, color="tab:orange", label=label)
         axis.axvline(1, color="gray", linewidth=1)
         axis.set(xscale="log", title=f"{count} of {size:,}", xlabel="time over the memory's limit")
+        farthest = axis.get_xlim()[1]
+        ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 200) if tick < farthest]
+        axis.set_xticks(ticks, map(str, ticks))
+        axis.minorticks_off()
         axis.set_yticks(range(len(shown)), [row["work"] for row in shown])
-        axis.invert_yaxis()
+    axes[0][0].invert_yaxis()
     handles: dict[str, Any] = {}
     for axis in axes[0]:
         handles |= {label: handle for handle, label in zip(*axis.get_legend_handles_labels(), strict=True) if label}

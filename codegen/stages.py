@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from optloom.spec.rule import Stage
+from optloom.spec.rule import AllFinite, Stage
 from optloom.spec.stages import PIPELINE
 
 NAMES = tuple(sorted({stage.called() for stage in PIPELINE}))
 """What stages are called where they are chosen. Those that exclude each other have one name together; what turns one
 of them on (`clipnorm`) names it alone."""
+GATES = tuple(stage.when for stage in PIPELINE if isinstance(stage.region, AllFinite))
+"""The options under which a call changes nothing, which bindings of kernels see to."""
 
 
 def chosen(names: Sequence[str] | None) -> tuple[type[Stage], ...]:

@@ -50,7 +50,8 @@ Step loaded(std::string_view file, std::string_view function) {
 // Arguments: the row's fields as float64, then arrays. Results: the fields after the step, then the arrays that it
 // writes, of which `written` says which arguments they were.
 //
-// `fields`: a letter for each field of the row: f for float64, i for int64. `columns`: a letter for each column of the
+// `fields`: a letter for each field of the row: f for float64, i for int64, and in the end p for whether the step is
+// made at all, which the kernel does not know. `columns`: a letter for each column of the
 // table of tensors: n for a number, r for an argument that is read, w for a result. `table`: these numbers, or places
 // among arguments or results, or -1 for none; one tensor after the other.
 ffi::Error step(ffi::RemainingArgs arguments, ffi::RemainingRets results, std::string_view file,
@@ -76,6 +77,10 @@ ffi::Error step(ffi::RemainingArgs arguments, ffi::RemainingRets results, std::s
             std::memcpy(outputs[i + 1], source->untyped_data(), source->size_bytes());
     }
 
+    if (fields.back() == 'p' && given[fields.size() - 1] == 0) {
+        std::memcpy(made, given, before->size_bytes());
+        return ffi::Error::Success();
+    }
     std::vector<int64_t> row(fields.size());
     for (size_t i = 0; i < fields.size(); ++i) {
         if (fields[i] == 'i') row[i] = int64_t(given[i]);

@@ -25,6 +25,7 @@ from ._types import Array
 
 LAST = 2**31 - 2  # the greatest count that another one follows
 FLAGS = ("-std=c++17", "-O2", "-w", "-shared", "-fPIC", "-ldl")
+PASSED = "passed"  # the field of a row that says whether the step is made
 COUNTERS = {"t": "count", "iterations": "iterations"}
 """What a kernel counts, and what the state calls it."""
 
@@ -61,13 +62,17 @@ class Call:
         self.file, self.target = str(library.file), _target(may_build)
 
     def __call__(
-        self, values: Mapping[str, Any], counts: Mapping[str, Array], kept: Mapping[str, Mapping[str, Array]]
+        self,
+        values: Mapping[str, Any],
+        counts: Mapping[str, Array],
+        kept: Mapping[str, Mapping[str, Array]],
+        passed: Array | None,
     ) -> tuple[dict[str, Array], list[list[Array]]]:
         """The numbers that are kept, by name, and what is written of each leaf."""
         columns = self.source.interface["tensor"]
         read = [x for part in self.parts for x in part.read.values()]
         written = [x for part in self.parts for x in part.written.values()]
-        fields, row = self._row(values, counts, kept)
+        fields, row = self._row(values, counts, kept, passed)
         with jax.enable_x64(True):
             call = jax.ffi.ffi_call(
                 self.target,
@@ -96,7 +101,11 @@ class Call:
         return numbers, [arrays[at : at + width] for at in range(0, len(arrays), width)]
 
     def _row(
-        self, values: Mapping[str, Any], counts: Mapping[str, Array], kept: Mapping[str, Mapping[str, Array]]
+        self,
+        values: Mapping[str, Any],
+        counts: Mapping[str, Array],
+        kept: Mapping[str, Mapping[str, Array]],
+        passed: Array | None,
     ) -> tuple[list[tuple[str, str]], Array]:
         """The names and letters of the row's fields, and their values as float64."""
         interface = self.source.interface
@@ -107,6 +116,9 @@ class Call:
         fields += [(each["name"], "i") for each in interface["counters"]]
         fields += [(each["name"], "f") for each in interface["scalar_slots"]]
         fields += [(each["name"], "f") for each in interface["inputs"] if each["shape"] == "scalar"]
+        if passed is not None:
+            fields.append((PASSED, "p"))
+            known[PASSED] = passed
         absent = {each["name"]: each["default"] or 0 for each in interface["hypers"]}
         with jax.enable_x64(True):
             numbers = [known.get(name, absent.get(name, 0)) for name, _ in fields]

@@ -20,6 +20,7 @@ from ._shards import varies_over
 from ._types import Array, On
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
+GATES = ("skip_nonfinite",)  # what is seen to here, for all leaves at once
 MOST = 64
 """The leaves of one call, if nothing is summed over all."""
 
@@ -36,6 +37,7 @@ def step(
     counts: Mapping[str, Array],
     kept: Mapping[str, Mapping[str, Array]],
     inputs: Mapping[str, Any],
+    passed: Array | None,
     *,
     is_asked_for: bool,
 ) -> tuple[Any, dict[str, Any], dict[str, dict[str, Array]]] | None:
@@ -50,6 +52,7 @@ def step(
         counts: `count` and, where calls are counted, `iterations`: before the step.
         kept: numbers that are kept, by name and dtype.
         inputs: numbers that the step is given.
+        passed: whether the step is made: otherwise all stays as it is. None for always.
 
     Raises:
         Refused, KernelError: there is no fused step of these leaves here. Nothing was written.
@@ -74,7 +77,7 @@ def step(
     new_kept: dict[str, dict[str, Array]] = {name: {} for name in kept}
     ours = {"w": "w", **{rule: name for name, rule in kind.slots_in_rule.items()}}
     for call in calls:
-        after, written = call(values, counts, kept)
+        after, written = call(values, counts, kept, passed)
         for part, arrays in zip(call.parts, written, strict=True):
             for rule, array in zip(part.written, arrays, strict=True):
                 made[ours[rule]][part.place] = array
@@ -154,7 +157,7 @@ def _check(path: str, read: Mapping[str, Array], written: Mapping[str, Array]) -
 
 def _bits(kind: Any, source: Source, on: On, numbers: Mapping[str, Any]) -> int:
     """What is on, as the sum of the kernel's bits."""
-    chosen = {kind.in_rule.get(name, name): x for name, x in on.values.items()}
+    chosen = {kind.in_rule.get(name, name): x for name, x in on.values.items() if name not in GATES}
     given = {kind.in_rule.get(name, name) for name in numbers}
     defaults = {option["name"]: option["default"] for option in source.interface["options"]}
     bits = 0

@@ -37,7 +37,8 @@ def all_finite(gradients: Any, axis_name: tuple[str, ...] | None) -> jax.Array:
     others: Any = 0
     for g in jax.tree.leaves(gradients):
         if jnp.issubdtype(jnp.result_type(g), jnp.inexact):  # not the indices of sparse rows
-            found = jnp.any(~jnp.isfinite(g)).astype(jnp.float32)
+            # XLA keeps an array of truths of the gradient's length for `any`, and nothing for a sum of zeros and NaN.
+            found = jnp.isnan(jnp.sum(g * 0)).astype(jnp.float32)
             axes = _split_over(found, axis_name)
             others += lax.psum(found, axes) if axes else found  # type: ignore[no-untyped-call]
     return jnp.equal(others, 0)

@@ -180,11 +180,7 @@ def optimizer(
     check_sparse(sparse, not_lazy)
     if fused is not None:
         check_choice("fused", fused, (False, True))
-    if fused and gate:
-        raise NotImplementedError(
-            "fused=True is not implemented yet for steps that skip calls: pass fused=False"
-        )
-    kernels = None if fused is False or gate else fused_steps(is_asked_for=bool(fused))
+    kernels = None if fused is False else fused_steps(is_asked_for=bool(fused))
     hypers, on = on.hypers, on.with_(axis_name=check_axis_name(axis_name))
     slots: dict[str, Any] = {name: starts.get(name, 0) for name in kind.slots_in_rule}
     kept: dict[str, Any] = {name: starts.get(name, 0) for name in kind.scalars_in_rule}
@@ -270,12 +266,13 @@ def optimizer(
                 {n: {dtype.name: getattr(row, n) for dtype, row in k.items()} for n in before},
             )
 
+        finite = all_finite(grads, on.axis_name) if gate else None
         made = None
         if write and kernels is not None:
             counts = {n: held[n] for n in ("count", "iterations") if held.get(n) is not None}
             every_on = leaves.exempted(on, patterns)
             made = kernels.step(
-                kind, leaves, every_on, numbers, counts, before, given, is_asked_for=bool(fused)
+                kind, leaves, every_on, numbers, counts, before, given, finite, is_asked_for=bool(fused)
             )
         new_w, trees, after_step = made or by_passes()
         new |= trees
@@ -285,10 +282,14 @@ def optimizer(
             new[name] = old | {
                 dtype: jnp.where(is_update, x, old[dtype]) for dtype, x in after_step[name].items()
             }
-        if gate:
-            finite = all_finite(grads, on.axis_name)
-            new |= {name: select(finite, new[name], held[name]) for name in new}
-            new_w = select(finite, new_w, params if write else jax.tree.map(jnp.zeros_like, new_w))
+        if finite is not None:
+            new |= {
+                name: select(finite, new[name], held[name])
+                for name in new
+                if made is None or name not in trees
+            }
+            if made is None:
+                new_w = select(finite, new_w, params if write else jax.tree.map(jnp.zeros_like, new_w))
             new["skipped"] = jnp.where(finite, held["skipped"], optax.safe_increment(held["skipped"]))
         own = own._replace(**{name: new[name] for name in kind._fields})
         if has_extras:

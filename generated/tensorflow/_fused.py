@@ -28,6 +28,7 @@ from ._kernels import KernelError, Library, Source, Variant
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 HALVES = ("float16", "bfloat16")
 WAYS = ("sparse", "fused")
+GATES = ("skip_nonfinite",)  # what is seen to here, for all variables at once
 SOURCE = Path(__file__).with_name("_update.cpp")
 FLAGS = ("-O2", "-w", "-shared", "-fPIC", "-Wl,--no-as-needed")
 
@@ -67,8 +68,6 @@ def step(
     if is_in_xla():
         return False
     try:
-        if optimizer._is_gated():
-            raise Refused(f"fused kernels skip no calls here; pass fused=False or {optimizer._GATE}=False")
         if replicas > 1:
             raise Refused(
                 f"fused kernels update one copy of each variable, and here are {replicas}; pass fused=False"
@@ -86,11 +85,12 @@ def step(
             raise
         return False
     optimizer._traced = optimizer._traced or not tf.executing_eagerly()
+    passed = optimizer._shared.get("gate", lambda: tf.constant(True))
     for plan, library in zip(plans, libraries, strict=True):
-        plan.run(update, library)
+        plan.run(update, library, passed)
     for variable, part in zip(variables, parts, strict=True):
         if variable.constraint is not None:
-            part.variable.assign(variable.constraint(part.variable))
+            part.variable.assign(tf.where(passed, variable.constraint(part.variable), part.variable))
     return True
 
 
@@ -186,6 +186,8 @@ class Plan:
             return value is not None and not (isinstance(value, (int, float)) and value == switch["off"])
         defaults = {option["name"]: option["default"] for option in self.interface["options"]}
         name = switch["option"]
+        if name in GATES:
+            return False
         return bool(getattr(self.optimizer, name, defaults[name]) == switch["value"])
 
     def library(self, may_build: bool) -> Library:
@@ -196,8 +198,8 @@ class Plan:
             raise KernelError("not built")
         return found
 
-    def run(self, update: Any, library: Library) -> None:
-        """Updates the variables, their slots and the slots of the whole optimizer."""
+    def run(self, update: Any, library: Library, passed: tf.Tensor) -> None:
+        """Updates the variables, their slots and the slots of the whole optimizer, unless `passed` is false."""
         names = [each["name"] for each in self.interface["inputs"] if each["shape"] == "parameter"]
         slots = [
             (index, name, slot) for index, part in enumerate(self.parts) for name, slot in part.slots.items()
@@ -217,6 +219,7 @@ class Plan:
                 table=self._table(),
                 places=np.array(places, np.int64),
                 rows=self._rows(),
+                passed=passed,
                 library=str(library.file.resolve()),
                 function=f"{self.source.name}_step",
                 options=self.bits,

@@ -28,7 +28,7 @@ using Step = int (*)(int64_t options, int64_t rows, void *row, int64_t tensors, 
 
 // `table`: a row per variable, as the kernel takes it, in which addresses are 0. `places`: for each variable, slot,
 // gradient and input where its address goes in the table, and how many elements it has. `rows`: numbers of the step;
-// those in `whole` are whole. `stepped`: the same afterwards.
+// those in `whole` are whole. `passed`: otherwise nothing is done. `stepped`: `rows` afterwards.
 REGISTER_OP(OPTLOOM_OPERATION)
     .Attr("library: string")
     .Attr("function: string")
@@ -46,10 +46,11 @@ REGISTER_OP(OPTLOOM_OPERATION)
     .Input("table: int64")
     .Input("places: int64")
     .Input("rows: float64")
+    .Input("passed: bool")
     .Output("stepped: float64")
     .SetIsStateful()
     .SetShapeFn([](tensorflow::shape_inference::InferenceContext *context) {
-        context->set_output(0, context->input(context->num_inputs() - 1));
+        context->set_output(0, context->input(context->num_inputs() - 2));
         return absl::OkStatus();
     });
 
@@ -106,8 +107,12 @@ public:
     }
 
     void Compute(tensorflow::OpKernelContext *context) override {
-        const int owned = count_ + kept_, arrays = context->num_inputs() - 3;
+        const int owned = count_ + kept_, arrays = context->num_inputs() - 4;
         const Tensor &places = context->input(arrays + 1), &rows = context->input(arrays + 2);
+        if (!context->input(arrays + 3).scalar<bool>()()) {
+            context->set_output(0, rows);
+            return;
+        }
         std::vector<int64_t> table = values<int64_t>(context->input(arrays));
         const auto place = places.matrix<int64_t>();
 

@@ -73,8 +73,9 @@ def array(seed: int, shape: tuple[int, ...], dtype: str) -> np.ndarray:
 
 
 def assert_same_bits(
-    rule: str, mode: str = "eager", dtype: str = "float32", shapes: Any = SHAPES, **arguments: Any
+    rule: str, mode: str = "eager", dtype: str = "float32", shapes: Any = SHAPES, spoilt: int = -1, **arguments: Any
 ) -> None:
+    """`spoilt`: the call whose last gradient but one is not finite."""
     arrays = [array(seed, shape, dtype) for seed, shape in enumerate(shapes)]
     reference, optimizer = by_numpy(rule, arrays, **arguments), fused(rule, **arguments)
     variables = [variable(w, dtype, name=f"w{i}") for i, w in enumerate(arrays)]
@@ -82,6 +83,8 @@ def assert_same_bits(
     step = stepper(optimizer, variables, mode)
     for call in range(4):
         gradients = [array(100 + 100 * call + i, w.shape, dtype) for i, w in enumerate(arrays)]
+        if call == spoilt:
+            gradients[-2][-1] = np.nan
         step(*map(tf.constant, gradients))
         reference.step(gradients)
         for v, w in zip(variables, reference.params, strict=True):
@@ -103,6 +106,11 @@ def test_a_kernel_that_multiplies_matrices_is_refused(rule: str) -> None:
 @pytest.mark.parametrize("mode", ["eager", "function"])
 def test_all_stages(mode: str) -> None:
     assert_same_bits("adam", mode, amsgrad=True, **STAGES)
+
+
+@pytest.mark.parametrize("stages", [{}, STAGES], ids=["alone", "with all stages"])
+def test_a_call_with_a_gradient_that_is_not_finite_is_skipped(stages: dict[str, Any]) -> None:
+    assert_same_bits("adam", "function", spoilt=1, skip_nonfinite=True, **stages)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])

@@ -17,6 +17,7 @@ from ...ir.nodes import Fn, Hyperparameter, Kind, Length, Program, Reduce, Ref, 
 from ...passes.hoist import without_axes
 from ...passes.legalise import Nestings, gradient_apart
 from ...passes.locality import locality, whole_under
+from ...stages import GATES
 from ...target import Kernels, Templates
 from ..cpp.target import TARGET as CPP
 from . import texts
@@ -62,7 +63,8 @@ class JaxTarget:
         program = program if program.strict else gradient_apart(program, self.nestings)
         rule = TEMPLATES.render("rule.py.jinja", _Module(program, names).context())
         shared = {f"_{name}.py": f"{name}.py.jinja" for name in SUPPORT} | {"_calls.cpp": "calls.cpp.jinja"}
-        made = {path: TEMPLATES.render(template, {"in_rule": texts.IN_RULE}) for path, template in shared.items()}
+        known = {"in_rule": texts.IN_RULE, "gates": GATES}
+        made = {path: TEMPLATES.render(template, known) for path, template in shared.items()}
         return {program.source: rule, **made, "_kernels.py": c_family.loader()}
 
 

@@ -11,14 +11,13 @@ from typing import Literal as OneOf
 
 from optloom.spec.declarations import Peer
 from optloom.spec.guards import ALWAYS, Flag, Given, HasAxes, atoms
-from optloom.spec.rule import AllFinite
-from optloom.spec.stages import PIPELINE
 
 from ... import c_family
 from ...ir.nodes import Choose, Expression, Fn, Kind, Literal, Op, Program, Reduce, Ref, SlotInfo, walk
 from ...passes.joined import joined
 from ...passes.legalise import Nestings
 from ...passes.locality import locality, whole_under
+from ...stages import GATES
 from ...target import Kernels, Templates
 from ..cpp.target import TARGET as CPP
 from ..cuda.loader import FILES as LOADER
@@ -30,9 +29,6 @@ from .printer import GroupPrinter
 from .statements import every_call, passes, scalar_lines, sums, sums_along, uses_one_minus_power
 
 TEMPLATES = Templates(Path(__file__).parent / "templates", (c_family.TEMPLATES,))
-
-
-GATES = tuple(stage.when for stage in PIPELINE if isinstance(stage.region, AllFinite))
 
 
 class PytorchTarget:

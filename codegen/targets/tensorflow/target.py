@@ -19,6 +19,7 @@ from ...ir.nodes import Choice, Hyperparameter, Kind, Literal, Op, Program, Ref,
 from ...passes.joined import joined
 from ...passes.locality import locality, whole_under
 from ...printing import UnsupportedOperation
+from ...stages import GATES
 from ...target import Kernels, Templates
 from ..cpp.target import TARGET as CPP
 from . import statements
@@ -77,7 +78,7 @@ class TensorFlow:
         return {
             file: self.templates.render("rule.py.jinja", _context(program)),
             "_support.py": self.templates.render("support.py.jinja", {"keras_arguments": KERAS_ARGUMENTS.values()}),
-            "_fused.py": self.templates.render("fused.py.jinja", {}),
+            "_fused.py": self.templates.render("fused.py.jinja", {"gates": GATES}),
             "_kernels.py": c_family.loader(),
             "_update.cpp": self.templates.render("update.cpp.jinja", {}),
         }

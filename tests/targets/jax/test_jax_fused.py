@@ -95,6 +95,29 @@ def test_the_bits_with_all_stages(strict: Callable[[str], Doors]) -> None:
     )
 
 
+@pytest.mark.parametrize("stages", [{}, STAGES], ids=["alone", "with all stages"])
+def test_a_call_with_a_gradient_that_is_not_finite_is_skipped(
+    stages: dict[str, Any], strict: Callable[[str], Doors]
+) -> None:
+    """The second of four calls, of more leaves than one call of a kernel takes; in place."""
+    params = {str(i): jnp.linspace(-1, 1, 7) for i in range(70)}
+    found = []
+    for fused in (True, False):
+        init, step = strict("adam").step(fused=fused, skip_nonfinite=True, **stages)
+        call, w, state = jax.jit(step, donate_argnums=(0, 2)), jax.tree.map(jnp.copy, params), init(params)
+        for seed in range(4):
+            grads = gradients(params, seed)
+            if seed == 1:
+                grads["69"] = grads["69"].at[3].set(jnp.inf)
+                before = jax.tree.map(np.array, w)
+            w, state = call(w, grads, state)
+            if seed == 1:
+                assert_same(w, before)
+        assert int(state[1].skipped) == 1
+        found.append((w, state))
+    assert_same(*found)
+
+
 @pytest.mark.parametrize(("dtype", "gradient"), [("bfloat16", None), ("float16", None), ("float32", "bfloat16")])
 def test_the_bits_in_other_dtypes(dtype: str, gradient: str | None, strict: Callable[[str], Doors]) -> None:
     doors = strict("adam")
@@ -133,8 +156,9 @@ def test_under_scan_with_a_schedule(strict: Callable[[str], Doors]) -> None:
     assert_same(trained(True), trained(False))
 
 
-def test_a_donated_step_copies_nothing_of_a_leafs_size(strict: Callable[[str], Doors]) -> None:
-    init, step = strict("adam").step(fused=True)
+@pytest.mark.parametrize("skips", [False, True])
+def test_a_donated_step_copies_nothing_of_a_leafs_size(skips: bool, strict: Callable[[str], Doors]) -> None:
+    init, step = strict("adam").step(fused=True, skip_nonfinite=skips)
     params = jnp.ones(100_000)
     compiled = jax.jit(step, donate_argnums=(0, 2)).lower(params, params, init(params)).compile()
     memory: Any = compiled.memory_analysis()
