@@ -110,7 +110,8 @@ def implies(stronger: Guard, weaker: Guard) -> bool:
     """Whether `weaker` holds wherever `stronger` does (by their conjuncts)."""
     known = stronger.guards if isinstance(stronger, And) else (stronger,)
     needed = weaker.guards if isinstance(weaker, And) else (weaker,)
-    return all(part == ALWAYS or part in known for part in needed)
+    axes = max((part.count for part in known if isinstance(part, HasAxes)), default=0)
+    return all(part == ALWAYS or part in known or (isinstance(part, HasAxes) and part.count <= axes) for part in needed)
 
 
 def atoms(guard: Guard) -> Iterator[Atom]:
@@ -160,6 +161,10 @@ def simplify(guard: Guard, atom: Callable[[Atom], bool | None]) -> Guard | None:
             return guard if known is None else (ALWAYS if known else None)
 
 
+def axes_in_words(count: int) -> str:
+    return f"{count} {'axis' if count == 1 else 'axes'}"
+
+
 def describe(guard: Guard) -> str:
     """A guard in words, for messages and comments."""
     match guard:
@@ -170,7 +175,7 @@ def describe(guard: Guard) -> str:
         case Given(hyper):
             return f"{hyper} given"
         case HasAxes(count):
-            return f"at least {count} axes"
+            return f"at least {axes_in_words(count)}"
         case Not(inner):
             return f"not ({describe(inner)})"
         case And(parts):

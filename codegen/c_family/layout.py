@@ -24,6 +24,7 @@ from optloom.spec.guards import (
     negation,
 )
 
+from ..arguments import refused
 from ..ir.nodes import Choose, Expression, Program, walk
 from ..printing import UnsupportedOperation
 
@@ -32,8 +33,7 @@ from ..printing import UnsupportedOperation
 class Dialect:
     """What C++ and CUDA spell differently: a function's head, the names of numbers, and literals of float64.
 
-    `brings_scratch`: a tensor comes with the memory that sums along its axes take. `multiplies`: it has
-    matrix products.
+    `brings_scratch`: a tensor comes with the memory that sums along its axes take, and matrices.
     """
 
     target: str
@@ -47,7 +47,6 @@ class Dialect:
     uint32: str
     uint16: str
     brings_scratch: bool = False
-    multiplies: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +180,7 @@ def guards_of(value: Expression) -> tuple[Guard, ...]:
 
 
 def _guards(program: Program) -> list[Guard]:
-    found = [slot.when for slot in program.slots]
+    found = [slot.when for slot in program.slots] + [each.guard for each in refused(program)]
     for region in program.regions:
         found.append(region.guard)
         for statement in (*region.scalars, *region.statements):

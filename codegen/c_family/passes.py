@@ -14,7 +14,7 @@ from ..passes.traffic import Phase, Sum
 from ..printing import UnsupportedOperation
 from .along import IN_MATRICES, LINES, SHAPES, Along, AlongBuilder, Shapes, check_elements
 from .between import BetweenBuilder, PerRow, PerTensor
-from .layout import Dialect, Operand, Switches, guards_of
+from .layout import Dialect, Operand, Switches, before_tensors, guards_of
 from .lines import Lines, references_of
 from .printer import ElementPrinter, local
 from .products import Elementwise, Matrices, Products, matrices_of, products
@@ -28,10 +28,10 @@ class Pass:
     """A function of one element and the loop around it. `given`: what it needs beside its operands, (type, name).
     `per_row` and `per_tensor`: what is computed before it. `writes_back`: it is the last of its call to read the
     gradient. `totals`: those `sums` that are over all tensors. `reductions`: what `sums` add up. `guards`: one of them
-    holds; `condition` says so, empty for always. `numbers`: slots of other shapes that it starts, as (name, value,
-    condition, count). `axes`: what elements ask of the number of axes, as (switch, count). `along`: what is computed
-    for each matrix, row and column before it. `row_sums` and `column_sums`: those along axes. `products`: of matrices,
-    before it."""
+    holds; `condition` says so, empty for always; `of_tensors` says which tensors alone it is for, by their axes.
+    `numbers`: slots of other shapes that it starts, as (name, value, condition, count). `axes`: what elements ask of
+    the number of axes, as (switch, count). `along`: what is computed for each matrix, row and column before it.
+    `row_sums` and `column_sums`: those along axes. `products`: of matrices, before it."""
 
     name: str
     doc: str
@@ -45,6 +45,7 @@ class Pass:
     writes_back: bool = False
     reductions: tuple[Sum, ...] = ()
     condition: str = ""
+    of_tensors: str = ""
     guards: tuple[Guard, ...] = (ALWAYS,)
     numbers: tuple[tuple[str, str, str, str], ...] = ()
     reads_row: bool = False
@@ -189,7 +190,7 @@ class PassBuilder:
         printer = ElementPrinter(self.switches.constant, self.helpers, between.shared(phase))
         per_tensor = between.per_tensor(phase, suffix)
         types = {"k": "Scalars<C>", "n": f"{per_tensor.type}<C>" if per_tensor else ""}
-        asked = products(self.program, phase) if self.dialect.multiplies else None
+        asked = products(self.program, phase)
         left = asked.statements if asked else phase.statements
         own = tuple(s for s in left if shapes.of_statement(s) == "element")
         at = [s in own for s in phase.statements]
@@ -251,7 +252,8 @@ class PassBuilder:
         switches = self.switches.names(*guards)
         return Pass(
             name, doc, given, switches, operands, lines, tuple(s.name for s in sums if s.over != "axis"),
-            reductions=sums, condition=self.switches.any(runs), guards=runs, row_sums=along[0], column_sums=along[1],
+            reductions=sums, condition=self.switches.any(runs), of_tensors=self._of_tensors(runs), guards=runs,
+            row_sums=along[0], column_sums=along[1],
             axes=self.switches.asked_of_tensors(switches), reads=refs,
         )  # fmt: skip
 
@@ -270,6 +272,10 @@ class PassBuilder:
             if slot.shape in LINES and any(ref.name == slot.name for ref in refs):
                 when, along = self._condition(slot.when), SHAPES[slot.shape]
                 yield Operand(local(slot.name), slot.name, "C", when, True, False, along)
+
+    def _of_tensors(self, guards: tuple[Guard, ...]) -> str:
+        is_of_axes = len(guards) == 1 and before_tensors(guards[0]) != guards[0]
+        return self.switches.constant(guards[0]) if is_of_axes else ""
 
     def _condition(self, guard: Guard) -> str:
         return "" if guard == ALWAYS else self.switches.constant(guard)

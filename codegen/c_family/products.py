@@ -119,14 +119,17 @@ class Filled:
 
 @dataclass(frozen=True, slots=True)
 class Matrices:
-    """The steps before a pass for the tensors `x` for which `condition` holds. `known`: what it says of axes.
-    `working` and `kept`: places in the memory of all tensors in turn, and of each, as (name, how many numbers)."""
+    """The steps before a pass for the tensors `x` for which `guard` holds, as a `condition`. `known`: what it says of
+    axes. `working` and `kept`: places in the memory of all tensors in turn, and of each, as (name, how many numbers).
+    `shapes`: of the places."""
 
     condition: str
+    guard: Guard
     known: Mapping[str, str]
     steps: tuple[Multiplied | Filled, ...]
     working: tuple[tuple[str, str], ...]
     kept: tuple[tuple[str, str], ...]
+    shapes: Mapping[str, Shape]
 
     def kept_from(self, begin: str) -> tuple[str, ...]:
         """Where the buffers that are kept lie in the memory at `begin`."""
@@ -168,7 +171,8 @@ def matrices_of(asked: Products, condition: str, known: Mapping[str, str], passe
             ))  # fmt: skip
     working = tuple((f"working_{at}", _size(asked.shapes[names[0]])) for at, names in enumerate(shared, 1))
     kept = tuple((places[name], _size(asked.shapes[name])) for name in asked.kept)
-    return Matrices(condition, known, tuple(steps), working, kept)
+    shapes = {place: asked.shapes[name] for name, place in places.items()}
+    return Matrices(condition, asked.guard, known, tuple(steps), working, kept, shapes)
 
 
 def _size(shape: Shape) -> str:

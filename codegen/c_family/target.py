@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from typing import Literal as OneOf
 
+from ..arguments import Refused, refused
 from ..dialects import EVERY
 from ..double_word import functions_for
 from ..ir.nodes import Hyperparameter, Length, Literal, Program, Reduce, Ref, walk
@@ -76,7 +77,8 @@ def _context(program: Program, dialect: Dialect, prefix: str) -> dict[str, Any]:
     start, every_call, updates = passes.start(), passes.every_call(), passes.updates()
     sums = tuple(name for update in updates for name in update.sums)
     terms = sums + tuple(dict.fromkeys(each.name for update in updates for each in update.along_axes))
-    lengths = LENGTHS if _asks_for_axes(program, switches) else ()
+    not_taken = refused(program)
+    lengths = LENGTHS if not_taken or _asks_for_axes(program, switches) else ()
     reductions = tuple(total for update in updates for total in update.reductions)
     of_matrices = tuple(each for update in updates if update.products for each in update.products.passes)
     largest = {each.name for update in updates for each in update.along_axes if each.to == "largest"}
@@ -96,7 +98,8 @@ def _context(program: Program, dialect: Dialect, prefix: str) -> dict[str, Any]:
         "scalar_inputs": tuple(source for source in program.inputs if source.shape == "scalar"),
         "tensor_inputs": tuple(source for source in program.inputs if source.shape == "parameter"),
         "switches": tuple(switches.all.values()),
-        "interface": _interface(program, switches, reductions, lengths, dialect, callbacks),
+        "refused": tuple(switches.of_tensor(each.guard, "tensor[i].axes") for each in not_taken),
+        "interface": _interface(program, switches, reductions, lengths, dialect, callbacks, not_taken),
         "scalars": replace(computed, fields=(*computed.fields, *of_rows)), "scalar_helpers": scalar_helpers,
         "double_words": functions_for(scalar for region in program.regions for scalar in region.scalars),
         "helpers": helpers, "narrow": tuple(slot.name for slot in program.slots if slot.storage == "parameter"),
@@ -143,7 +146,7 @@ def _start(init: Literal | Ref) -> float | str:
 
 def _interface(
     program: Program, switches: Switches, sums: tuple[Sum, ...], lengths: tuple[str, ...], dialect: Dialect,
-    callbacks: tuple[str, ...],
+    callbacks: tuple[str, ...], not_taken: tuple[Refused, ...],
 ) -> str:  # fmt: skip
     """The file's interface as JSON, a line for each part."""
 
@@ -162,6 +165,7 @@ def _interface(
         "tensor": [
             *("size", "row", *lengths, "w", "g", "copy", "step"),
             *(("scratch",) if lengths and dialect.brings_scratch else ()),
+            *(("kept",) if callbacks and dialect.brings_scratch else ()),
             *(slot.name for shape in SHAPES for slot in program.slots if slot.shape == shape),
             *(source.name for source in program.inputs if source.shape == "parameter"),
         ],
@@ -175,6 +179,8 @@ def _interface(
     }  # fmt: skip
     if callbacks:
         parts["callbacks"] = [{"name": name} for name in callbacks]
+    if not_taken:
+        parts["refused"] = [{"takes": each.takes, "when": switches.conjuncts(each.guard)} for each in not_taken]
     lines = []
     for key, items in parts.items():
         rows = ",\n".join(f"    {json.dumps(item)}" for item in items)

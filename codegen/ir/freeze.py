@@ -11,7 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import sympy
-from optloom.spec.declarations import Hyper, Input, Option, Slot
+from optloom.spec.declarations import Hyper, Input, Option, Slot, Takes
 from optloom.spec.errors import Location, SpecError
 from optloom.spec.rule import Composition, Layer, Stage, declarations_of
 from optloom.spec.tracing import Call, Statement, Trace, Variable
@@ -54,6 +54,7 @@ def freeze(trace: Trace) -> Program:
             for region in trace.regions
         ),
         gate=nodes.Gate(trace.gate.predicate, trace.gate.guard) if trace.gate else None,
+        takes=tuple(nodes.TakesInfo(each.axes, each.when) for each in composition.of_kind(Takes)),
         peers=rule.peers,
         source=Path(inspect.getsourcefile(rule) or "").name,
         stages=tuple(_stage(stage) for stage in composition.stages),

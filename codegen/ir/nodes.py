@@ -228,6 +228,14 @@ class InputInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class TakesInfo:
+    """Where `when` holds, the parameters that can be optimized are those with the axes that `axes` asks for."""
+
+    axes: Guard
+    when: Guard
+
+
+@dataclass(frozen=True, slots=True)
 class StageInfo:
     """A stage around the rule: what it is called where stages are chosen, and when it is on.
 
@@ -276,6 +284,7 @@ class Program:
     inputs: tuple[InputInfo, ...]
     regions: tuple[Region, ...]
     gate: Gate | None = None
+    takes: tuple[TakesInfo, ...] = ()
     formula: tuple[str, ...] = ()
     peers: tuple[Peer, ...] = ()
     source: str = ""

@@ -161,7 +161,7 @@ extern "C" const char *const sophia_interface = R"({
 
 namespace {
 
-enum Refusal { DONE, OTHER_OPTIONS, OTHER_COUNTERS };
+enum Refusal { DONE, OTHER_OPTIONS, OTHER_COUNTERS, NO_HESSIAN };
 
 // What the library was built for.
 constexpr int64_t chosen_options = OPTLOOM_OPTIONS;
@@ -653,6 +653,8 @@ int step(int64_t options, int64_t rows, SophiaRow *row, int64_t tensors, const S
         double gradient_scale) {
     using C = Compute<T>;
     if (options != chosen_options) return OTHER_OPTIONS;
+    for (int64_t i = 0; i < tensors; ++i)
+        if (tensor[i].size && !tensor[i].hessian) return NO_HESSIAN;
     if (!is_current(tensors, tensor, row)) return OTHER_COUNTERS;
     if (skip_nonfinite && !are_finite<G>(tensors, tensor)) {
         for (int64_t i = 0; i < rows; ++i) ++row[i].skipped;

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -149,12 +149,25 @@ def check_params(params: Any, needed: bool) -> None:
         raise ValueError("an update needs the parameters: pass `params`")
 
 
-def check_inputs(given: Mapping[str, Any], inputs: Mapping[str, str], is_open: bool) -> None:
+def check_shapes(params: Any, refused: Mapping[str, Callable[[Any], bool]]) -> None:
+    """Raise ValueError for a leaf that is `refused`, by what is taken instead."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        for takes, is_refused in refused.items():
+            if is_refused(leaf if hasattr(leaf, "ndim") else np.asarray(leaf)):
+                name = jax.tree_util.keystr(path, simple=True, separator="/")
+                raise ValueError(f"{takes}, and parameter {name} has shape {np.shape(leaf)}")
+
+
+def check_inputs(
+    kind: Any, given: Mapping[str, Any], inputs: Mapping[str, str], hypers: Mapping[str, Hyper], is_open: bool
+) -> None:
     """Raise TypeError for an input that is missing, or unknown unless it `is_open` for what others need."""
     for name in inputs:
         if given.get(name) is None:
-            raise TypeError(f"a step needs `{name}`: pass {name}=...")
-    if not is_open and (unknown := sorted(given.keys() - inputs.keys())):
+            raise TypeError(
+                f"a step of {kind.__name__.removesuffix('State')} needs `{name}`: pass {name}=..."
+            )
+    if not is_open and (unknown := sorted(given.keys() - inputs.keys() - hypers.keys())):
         raise TypeError(f"a step takes no '{unknown[0]}'")
 
 

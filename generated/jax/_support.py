@@ -23,6 +23,7 @@ from ._checks import (
     check_one,
     check_params,
     check_patterns,
+    check_shapes,
     check_sparse,
     check_state,
     checked,
@@ -142,6 +143,7 @@ def optimizer(
     when: Mapping[str, bool] = {},
     shapes: Mapping[str, str] = {},
     exists: Mapping[str, Callable[[Any], bool]] = {},
+    refused: Mapping[str, Callable[[Any], bool]] = {},
     inputs: Mapping[str, str] = {},
     every: Mapping[str, int | None] = {},
     gate: bool | None = None,
@@ -165,6 +167,7 @@ def optimizer(
         when: whether it has those that it may not have.
         shapes: of slots that are not like the leaf: like its "rows" or "columns", or one number for the "tensor".
         exists: the leaves that have a slot, of slots that some leaves have not.
+        refused: the leaves that it does not take, by what it does take.
         inputs: what a step takes beside the gradients, by name: "scalar", or a tree like a "parameter".
         every: which of how many calls each condition holds for; None for all. The last is for updates.
         gate: whether a call with a gradient that is not finite changes nothing but `skipped`; None where it never may.
@@ -192,10 +195,10 @@ def optimizer(
         name: check_patterns(f"exclude_from_{name}", given, name, getattr(on, name))
         for name, given in exempt.items()
     }
-
     gates = {} if gate is None else {"skipped": gate}
 
     def init(params: Any) -> tuple[Any, ...]:
+        check_shapes(params, refused)
         made = {
             name: slot(params, start, shapes.get(name, "parameter"), exists.get(name))
             if when.get(name, True)
@@ -206,11 +209,10 @@ def optimizer(
         for name, start in kept.items():
             is_there = when.get(name, True)
             made[name] = {dtype.name: jnp.asarray(start, dtype) for dtype in dtypes} if is_there else None
-        own = {name: made[name] for name in kind._fields if name != "count"}
         extras = {name: made[name] for name in extra_slots}
         extras |= {"iterations": jnp.zeros([], jnp.int32)} if counts_calls else {}
         extras |= {"skipped": jnp.zeros([], jnp.int32)} if gate else {}
-        first = kind(count=jnp.zeros([], jnp.int32), **own)
+        first = kind(count=jnp.zeros([], jnp.int32), **{n: made[n] for n in kind._fields if n != "count"})
         second = kind.extras(**extras) if has_extras else optax.EmptyState()
         return (first, second, *[optax.EmptyState()] * (chained - 2))
 
@@ -220,7 +222,7 @@ def optimizer(
         )
         check_params(params, needed=write or reads_params)
         numbers = numbers_of_step(hypers, given)
-        check_inputs({name: x for name, x in given.items() if name not in hypers}, inputs, is_open=not write)
+        check_inputs(kind, given, inputs, hypers, is_open=not write)
         own, extras, *rest = state
         held = own._asdict() | (extras._asdict() if has_extras else {})
         trees = {name: held.get(name) for name in slots}

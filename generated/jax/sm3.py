@@ -42,7 +42,13 @@ class SM3Extras(NamedTuple):
     weight_average: Any = None  # moving average of the weights
 
 
-@_support.state(SM3Extras, in_rule={"nu": "v", "nu_": "m"}, in_optax={"nu_": "nu"}, averages="weight_average")
+@_support.state(
+    SM3Extras,
+    in_rule={"nu": "v", "nu_": "m"},
+    in_optax={"nu_": "nu"},
+    averages="weight_average",
+    along=("r", "c"),
+)
 class SM3State(NamedTuple):
     """What SM3 keeps between updates: the first part of its state."""
 

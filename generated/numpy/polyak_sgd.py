@@ -136,7 +136,7 @@ class PolyakSGD:
         """One call: `gradients` lie as the parameters do; `inputs`: numbers, or an array for each parameter."""
         self._check(gradients)
         if "loss" not in inputs:
-            raise TypeError("a step needs the input 'loss': the loss at the parameters")
+            raise TypeError("a step of PolyakSGD needs `loss`: step(gradients, {'loss': ...})")
         if self.skip_nonfinite and not all(np.isfinite(g).all() for g in gradients):
             self.skipped += 1
             return

@@ -151,9 +151,7 @@ class Sophia:
         """One call: `gradients` lie as the parameters do; `inputs`: numbers, or an array for each parameter."""
         self._check(gradients)
         if "hessian" not in inputs:
-            raise TypeError(
-                "a step needs the input 'hessian': estimate of the Hessian's diagonal, read in the steps 1, 1 + interval, ..."
-            )
+            raise TypeError("a step of Sophia needs `hessian`: step(gradients, {'hessian': ...})")
         if self.skip_nonfinite and not all(np.isfinite(g).all() for g in gradients):
             self.skipped += 1
             return

@@ -90,6 +90,12 @@ class Optimizer(torch.optim.Optimizer):
         self._checked({**self.defaults, **param_group})
         super().add_param_group(param_group)
         first, new = self.param_groups[0], self.param_groups[-1]
+        for index, w in enumerate(new["params"]):
+            if takes := self._takes(new, w):
+                before = sum(len(group["params"]) for group in self.param_groups[:-1])
+                name = new["param_names"][index] if "param_names" in new else before + index
+                del self.param_groups[-1]
+                raise ValueError(f"{takes}, and parameter {name} has shape {tuple(w.shape)}")
         for name in self._of_optimizer:
             if new[name] != first[name]:
                 del self.param_groups[-1]
@@ -189,6 +195,11 @@ class Optimizer(torch.optim.Optimizer):
                     group[key] = [x for x, is_out in zip(values, out, strict=True) if not is_out]
                     apart[key] = [x for x, is_out in zip(values, out, strict=True) if is_out]
                 self.param_groups.append(apart)
+
+    @staticmethod
+    def _takes(group: dict[str, Any], w: Tensor) -> str:
+        """What the formula takes, if it does not take the parameter `w`; empty if it does."""
+        return ""
 
     def _checked(self, group: dict[str, Any]) -> None:
         for name, parameter in inspect.signature(type(self)).parameters.items():

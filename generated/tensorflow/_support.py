@@ -522,7 +522,8 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         """Creates the slots of `variables`, once.
 
         Raises:
-            ValueError: a variable is not of a floating dtype, or the optimizer was built for others.
+            ValueError: a variable is not of a floating dtype, or of a shape that the formula does not take, or the
+                optimizer was built for others.
             NotImplementedError: a variable is to be overwritten with its gradient.
         """
         if self.built:
@@ -530,6 +531,10 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             return
         for variable in variables:
             _checked_variable(variable)
+            if takes := self._takes(variable):
+                raise ValueError(
+                    f"{takes}, and parameter {_path(variable)} has shape {tuple(variable.shape)}"
+                )
         type(self).sparse.is_lazy(self)
         super().build(variables)
         self._add_slots(variables)
@@ -537,6 +542,10 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             self.skipped = self.add_variable(
                 (), dtype="int64", name="skipped", aggregation="only_first_replica"
             )
+
+    def _takes(self, variable: Variable) -> str:
+        """What the formula takes, if it does not take `variable`; empty if it does."""
+        return ""
 
     def _is_gated(self) -> bool:
         return bool(self._GATE) and bool(getattr(self, self._GATE))
@@ -560,17 +569,10 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         shape: str = "parameter",
         initializer: str | Initializer = "zeros",
     ) -> keras.Variable:
-        """A slot of one variable, of its shape, or of that of its "rows", its "columns" or one number for the "tensor".
-
-        Raises ValueError if the variable has no rows and columns.
-        """
+        """A slot of one variable, of its shape, or of that of its "rows", its "columns" or one number for the "tensor"."""
         if shape == "parameter":
             return self.add_variable_from_reference(variable, name=name, initializer=initializer)
         whole = tuple(variable.shape)
-        if shape != "tensor" and len(whole) < 2:
-            raise ValueError(
-                f"{self._RULES[0]} keeps `{name}` of {shape}, and variable {_path(variable)} of shape {whole} has none"
-            )
         shapes = {"rows": (*whole[:-1], 1), "columns": (*whole[:-2], 1, *whole[-1:]), "tensor": ()}
         name = f"{_path(variable).replace('/', '_')}_{name}"
         with self._distribution_strategy.extended.colocate_vars_with(_native(variable)):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from optloom.codegen.api import Selection, check, generate
 from optloom.codegen.compiler import Settings, render
 from optloom.codegen.conformance.cases import cases, composition_of, variants
 from optloom.codegen.conformance.inputs import Question, questions
@@ -101,6 +102,13 @@ def test_weights_and_what_stages_keep_stay_in_the_compute_dtype() -> None:
     assert "slots.m = np.zeros(w.shape, w.dtype)" in text
     assert "slots.slow = w.astype(dtype)" in text and "slots.slow.astype" not in text
     assert "slots.weight_average = np.zeros(w.shape, dtype)" in text
+
+
+def test_generate_takes_the_option(tmp_path: Path) -> None:
+    generate(Selection(("adam",), ("cpp",), slot_dtype="parameter"), tmp_path)
+    assert (tmp_path / "cpp" / "adam.cpp").read_text() != render(discover()["adam"], "cpp")["cpp/adam.cpp"]
+    assert check(Selection(("adam",), ("cpp",), slot_dtype="parameter"), tmp_path) == ()
+    assert check(Selection(("adam",), ("cpp",)), tmp_path)
 
 
 @pytest.mark.parametrize("place", sorted(set(targets()) - {"numpy", "cpp", "cuda"}))

@@ -12,6 +12,7 @@ from optloom.spec.declarations import Peer
 from optloom.spec.guards import ALWAYS, And, Flag, Guard, HasAxes, atoms, conjunction
 
 from ... import c_family
+from ...arguments import refused
 from ...ir import nodes
 from ...ir.nodes import Fn, Hyperparameter, Kind, Length, Program, Reduce, Ref, SlotInfo, walk
 from ...passes.hoist import without_axes
@@ -151,6 +152,7 @@ class _Module:
             "strict": any(EXACT in part.lines + part.after for part in passes),
             "shapes": {slot.name: slot.shape for slot in tensors(program) if slot.shape != "parameter"},
             "exists": {slot.name: self._exists(slot) for slot in tensors(program) if _asks_for_axes(slot.when)},
+            "refused": {each.takes: self.printer.guard(each.guard) for each in refused(program)},
             "inputs": {source.name: source.shape for source in program.inputs},
             "tensor_inputs": [source.name for source in program.inputs if source.shape == "parameter"],
             "not_lazy": self.not_lazy,
@@ -162,7 +164,11 @@ class _Module:
     def _about(self, averages: str) -> dict[str, str]:
         """What is said of the state's fields, where it is not plain."""
         kept = tuple(slot.name for slot in self.program.slots if slot.shape == "scalar")
-        words = {"in_rule": self.in_rule, "in_optax": self.slots_in_optax, "scalars": kept, "averages": averages}
+        along = {slot.shape: slot.name for slot in self.program.slots if slot.shape in ("rows", "columns")}
+        words = {
+            "in_rule": self.in_rule, "in_optax": self.slots_in_optax, "scalars": kept, "averages": averages,
+            "along": (along["rows"], along["columns"]) if len(along) == 2 else (),
+        }  # fmt: skip
         return {word: repr(value) for word, value in words.items() if value}
 
     def _may_be_off(self, name: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from optloom.spec.guards import ALWAYS, Given, Guard
 
-from ...arguments import bounds_in_words, in_bounds, may_be_none, needs_option, only_one
+from ...arguments import bounds_in_words, in_bounds, may_be_none, needs_option, only_one, refused
 from ...double_word import functions_for
 from ...ir.nodes import (
     Expression,
@@ -40,7 +40,7 @@ from ...passes.rates import environment, rate_of
 from ...passes.traffic import Phase, Sum
 from ...printing import Precedence, Printer, UnsupportedOperation
 from ...target import Templates
-from .printer import ScalarPrinter, TensorPrinter, is_boolean
+from .printer import NumpyGuards, ScalarPrinter, TensorPrinter, is_boolean
 
 ARRAYS = {"w": "parameter", "g": "gradient"}
 """What formulas call the arrays of a tensor, and what a method gets."""
@@ -91,6 +91,9 @@ class _Module:
             "each": EACH_NUMBERED if program.inputs else EACH,
             "relations": [self._only_one(names) for names in program.alternatives]
             + [self._needs_option(*pair) for pair in program.dependents()],
+            "refused": [
+                {"condition": NumpyGuards(program).guard(each.guard), "takes": each.takes} for each in refused(program)
+            ],
             "gate": self._gate(),
             "accumulation": self._accumulation(),
             "phases": [

@@ -14,6 +14,7 @@ from optloom.spec.declarations import Peer
 from optloom.spec.guards import ALWAYS, Flag, Given, HasAxes, Is, atoms
 
 from ... import c_family
+from ...arguments import refused
 from ...double_word import functions_for
 from ...ir.nodes import Choice, Hyperparameter, Kind, Literal, Op, Program, Ref, Region, SlotInfo, walk
 from ...passes.joined import joined
@@ -132,6 +133,10 @@ def _context(program: Program) -> dict[str, Any]:
         "slots": _slot_lines(program, peer),
         "passes": passes(program, lazy=not never_lazy),
         "inputs": program.inputs,
+        "refused": [
+            {"condition": TensorFlowPrinter(program).guard(each.guard), "takes": each.takes}
+            for each in refused(program)
+        ],
         "tensor_inputs": [source.name for source in program.inputs if source.shape == "parameter"],
         "scalar_reads": statements.scalar_read_lines(program, update),
         "hypers": statements.hyper_lines(program, update),
