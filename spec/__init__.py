@@ -23,11 +23,12 @@ from .functions import (
     transpose,
     where,
 )
-from .guards import has_axes, negation
+from .guards import Narrow, has_axes, negation
 from .rule import AllFinite, Composition, Every, Rule, Stage
 
 __all__ = [
-    "AllFinite", "Composition", "Every", "Hyper", "Input", "Location", "Option", "Peer", "Rule", "Slot", "SpecError",
-    "Stage", "Takes", "Value", "both", "equal", "exp", "has_axes", "largest", "length", "log", "matmul", "maximum",
+    "AllFinite", "Composition", "Every", "Hyper", "Input", "Location", "Narrow", "Option", "Peer", "Rule", "Slot",
+    "SpecError", "Stage", "Takes", "Value", "both", "equal", "exp", "has_axes", "largest", "length", "log", "matmul",
+    "maximum",
     "mean", "minimum", "negation", "norm", "old", "remainder", "sign", "sqrt", "tanh", "total", "transpose", "where",
 ]  # fmt: skip

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, overload
 
 from .errors import Location, SpecError, author_location
-from .guards import ALWAYS, Flag, Given, Guard, HasAxes, Is, atoms
+from .guards import Flag, Given, Guard, HasAxes, Is, atoms, conjunction
 
 if TYPE_CHECKING:
     from .rule import Layer
@@ -194,19 +194,21 @@ class Option(Declaration):
             )
 
 
-When: TypeAlias = Guard | Deferred | Option | None
+Condition: TypeAlias = Guard | Deferred | Option
+"""A guard, as a class body writes it."""
+When: TypeAlias = Condition | tuple[Condition, ...] | None
 
 
-def _checked_when(when: When, location: Location | None) -> When:
-    if not isinstance(when, Deferred | Option | Guard | None):
-        raise SpecError(f"{when!r} is no guard", location, "write when=option, option.is_(...), hyper.given")
-    return when
+def _checked_when(when: When, location: Location | None) -> tuple[Condition, ...]:
+    conditions = () if when is None else when if isinstance(when, tuple) else (when,)
+    for each in conditions:
+        if not isinstance(each, Deferred | Option | Guard):
+            raise SpecError(f"{each!r} is no guard", location, "write when=option, option.is_(...), hyper.given")
+    return conditions
 
 
-def _resolved(when: When) -> Guard:
-    match when:
-        case None:
-            return ALWAYS
+def _resolved(condition: Condition) -> Guard:
+    match condition:
         case Deferred(resolve):
             return resolve()
         case Option(name=name):
@@ -230,7 +232,7 @@ class Takes(Declaration):
 
     @property
     def when(self) -> Guard:
-        return _resolved(self._when)
+        return conjunction(*map(_resolved, self._when))
 
 
 Shape = Literal["parameter", "rows", "columns", "tensor", "scalar"]
@@ -239,7 +241,7 @@ Shape = Literal["parameter", "rows", "columns", "tensor", "scalar"]
 class Slot(Declaration):
     """State kept per parameter, of the parameter's shape unless said otherwise.
 
-    `init`: a number, a hyperparameter, or "parameter" (a copy of it). `when`: the guard under which the slot exists.
+    `init`: a number, a hyperparameter, or "parameter" (a copy of it). `when`: the guards under which the slot exists.
     `shape`: "rows" keeps all axes but the last, "columns" all but the last but one (each kept with length 1, so that
     they broadcast), "tensor" is one number for each parameter, "scalar" one for the whole optimizer.
     `for_evaluation`: it holds what the parameter is to be when the model is evaluated.
@@ -260,7 +262,7 @@ class Slot(Declaration):
 
     @property
     def when(self) -> Guard:
-        return _resolved(self._when)
+        return conjunction(*map(_resolved, self._when))
 
     @overload
     def __get__(self, layer: None, owner: type) -> Slot: ...

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from .declarations import OptionView, Value
 from .errors import SpecError, author_location
-from .guards import Always, And, Flag, Given, Guard, HasAxes, Is, Not
+from .guards import Always, And, Flag, Given, Guard, HasAxes, Is, Narrow, Not
 
 Scope = Literal["tensor", "tensors"]
 
@@ -78,7 +78,7 @@ def where(condition: Guard | OptionView | Value, a: Value | float, b: Value | fl
     """
     if isinstance(condition, OptionView):
         condition = condition.guard
-    if isinstance(condition, (Always, Flag, Is, Given, HasAxes, Not, And)):
+    if isinstance(condition, (Always, Flag, Is, Given, HasAxes, Narrow, Not, And)):
         return _call("choose", a, b, guard=condition)  # type: ignore[no-any-return]
     return _call("where", condition, a, b)  # type: ignore[no-any-return]
 

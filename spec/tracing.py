@@ -223,6 +223,7 @@ class Tracer:
         self.regions = [TracedRegion(None, ALWAYS)]
         self.gate: TracedGate | None = None
         self._guards: list[Guard] = []
+        self._waiting: list[Statement] = []
         self._stored: set[str] = set()
         self._ever_stored: set[str] = set()
         self._named: dict[str, Traced] = {}
@@ -255,8 +256,22 @@ class Tracer:
                 raise SpecError(message, location_of(self.composition.layers[0]), "make its stage the outermost")
             self.gate = TracedGate(predicate, self.guard)
             return
+        self._waiting += self._taken_from_the_end()
         self.regions.append(TracedRegion(predicate, self.guard))
         self._stored.clear()
+
+    def _taken_from_the_end(self) -> list[Statement]:
+        """Takes from the region that ends the values that none of its stores needs, nor changes what they read."""
+        ending = self.regions[-1]
+        stores = [statement for statement in ending.statements if statement.is_store]
+        needed, stored = list(stores), {store.name for store in stores}
+        for statement in reversed(ending.statements):
+            read = {name for other in needed for name in _read(other)}
+            if not statement.is_store and (statement.name in read or stored & _read(statement)):
+                needed.append(statement)
+        taken = [statement for statement in ending.statements if statement not in needed]
+        ending.statements = [statement for statement in ending.statements if statement in needed]
+        return taken
 
     def variable(self, name: str, kind: Kind, needs: Guard = ALWAYS, given: Guard | None = None) -> Traced:
         return Traced(self, Variable(name, kind), needs, given)
@@ -343,6 +358,10 @@ class Tracer:
         return name if count == 1 and name not in ("w", "g") else f"{name}_{count}"
 
     def _append(self, statement: Statement) -> None:
+        """Values of earlier regions that wait for a reader come before the first."""
+        if not _read(statement).isdisjoint(waiting.name for waiting in self._waiting):
+            self.regions[-1].statements += self._waiting
+            self._waiting = []
         self.regions[-1].statements.append(statement)
 
     def wrap(self, value: Any) -> Traced:
@@ -422,6 +441,10 @@ class Tracer:
         return traced.expression
 
 
+def _read(statement: Statement) -> set[str]:
+    return {symbol.reference for symbol in statement.value.free_symbols}
+
+
 def _asks_for_axes(guard: Guard) -> bool:
     return any(isinstance(atom, HasAxes) for atom in atoms(guard))
 
@@ -451,7 +474,7 @@ def trace(composition: Composition) -> Trace:
         where = location_of(composition.rule)
         raise SpecError(f"step of {composition.rule.__name__} returns {result!r}", where, "return the new w")
     expression = tracer.checked(cast(Value, result), ALWAYS, result.location)
-    tracer.regions[-1].statements.append(Statement("w", expression, ALWAYS, result.location, is_store=True))
+    tracer._append(Statement("w", expression, ALWAYS, result.location, is_store=True))
     _check_complete(tracer)
     return Trace(composition, tracer.regions, tracer.gate)
 

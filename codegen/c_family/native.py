@@ -161,17 +161,19 @@ class State:
     def is_of(self, slot: str, w: Array) -> bool:
         """Whether a slot that exists does so for the parameter `w`."""
         (names,) = (each["when"] for each in self.library.interface["slots"] if each["name"] == slot)
-        return all(self._holds(name, w.ndim) for name in names)
+        return all(self._holds(name, w) for name in names)
 
-    def _holds(self, name: str | list[str], axes: int | None) -> bool:
-        """Whether a switch, or one of several, is as `name` says for a tensor of so many axes; None for what only
-        tensors know."""
+    def _holds(self, name: str | list[str], w: Array | None) -> bool:
+        """Whether a switch, or one of several, is as `name` says for the parameter `w`; None for what only tensors
+        know."""
         if isinstance(name, list):
-            return any(self._holds(each, axes) for each in name)
+            return any(self._holds(each, w) for each in name)
         counts = {each["name"]: each["count"] for each in self.library.interface["axes"]}
         bare, wanted = name.lstrip("!"), not name.startswith("!")
         if bare in counts:
-            return axes is None or (axes >= counts[bare]) == wanted
+            return w is None or (w.ndim >= counts[bare]) == wanted
+        if bare in (each["name"] for each in self.library.interface["narrow"]):
+            return w is None or (w.itemsize < np.dtype(compute_dtype(w.dtype.name)).itemsize) == wanted
         return self.switches[bare] == wanted
 
     def start_scalars(self, dtype: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from optloom.spec.guards import ALWAYS, Guard
+from optloom.spec.guards import ALWAYS, Guard, before_tensors
 
 from ..ir.nodes import Kind, Let, Program, Ref, Statement, Store, references
 from ..passes.fission import phases
@@ -14,7 +14,7 @@ from ..passes.traffic import Phase, Sum
 from ..printing import UnsupportedOperation
 from .along import IN_MATRICES, LINES, SHAPES, Along, AlongBuilder, Shapes, check_elements
 from .between import BetweenBuilder, PerRow, PerTensor
-from .layout import Dialect, Operand, Switches, before_tensors, guards_of
+from .layout import Dialect, Operand, Switches, guards_of
 from .lines import Lines, references_of
 from .printer import ElementPrinter, local
 from .products import Elementwise, Matrices, Products, matrices_of, products

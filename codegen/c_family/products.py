@@ -205,7 +205,9 @@ class _Lowering:
                 self.statements.append(statement)
                 continue
             value = self._without_products(statement.value, statement)
-            if value != Ref(Kind.LET, statement.defines):
+            if not _has_own_name(statement):
+                self.statements.append(replace(statement, value=value))
+            elif value != Ref(Kind.LET, statement.defines):
                 self._become(statement.defines, value, statement.guard)
         wanted = {ref for total in self.phase.sums for ref in references(total.argument)}
         left = tuple(_needed(self.statements, wanted, self.shapes, keeps_stores=True))
@@ -221,7 +223,8 @@ class _Lowering:
         (rows, inner), (_, columns) = (
             self.shapes[f.name][::-1] if f.is_transposed else self.shapes[f.name] for f in (left, right)
         )
-        name = owner.defines if node == owner.value else unique(f"{owner.defines}_product", self.taken)
+        is_named = _has_own_name(owner) and node == owner.value
+        name = owner.defines if is_named else unique(f"{owner.defines}_product", self.taken)
         self.shapes[name] = rows, columns
         self.steps.append(Product(name, (rows, columns), inner, left, right))
         return Ref(Kind.LET, name)
@@ -290,6 +293,11 @@ def _needed(
                 continue
         wanted |= set(references(statement.value))
     return chosen[::-1]
+
+
+def _has_own_name(statement: Statement) -> bool:
+    """Whether its value may lie in a buffer of its name: a parameter, a gradient or a slot has that name already."""
+    return isinstance(statement, Let) and not statement.rebinds
 
 
 def _made(let: Let) -> Ref:

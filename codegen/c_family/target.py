@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 from typing import Literal as OneOf
 
+from optloom.spec.guards import before_tensors
+
 from ..arguments import Refused, refused
 from ..dialects import EVERY
 from ..double_word import functions_for
@@ -20,7 +22,7 @@ from ..passes.traffic import Sum
 from ..printing import UnsupportedOperation
 from ..target import Templates
 from . import TEMPLATES
-from .layout import Dialect, Switches, before_tensors
+from .layout import NARROW, Dialect, Switches
 from .passes import PassBuilder
 from .scalars import scalars
 from .scratch import Scratch
@@ -97,12 +99,12 @@ def _context(program: Program, dialect: Dialect, prefix: str) -> dict[str, Any]:
         "scalar_slots": by_shape["scalar"],
         "scalar_inputs": tuple(source for source in program.inputs if source.shape == "scalar"),
         "tensor_inputs": tuple(source for source in program.inputs if source.shape == "parameter"),
-        "switches": tuple(switches.all.values()),
+        "switches": tuple(switches.all.values()), "asks_narrow": switches.asks_narrow,
         "refused": tuple(switches.of_tensor(each.guard, "tensor[i].axes") for each in not_taken),
         "interface": _interface(program, switches, reductions, lengths, dialect, callbacks, not_taken),
         "scalars": replace(computed, fields=(*computed.fields, *of_rows)), "scalar_helpers": scalar_helpers,
         "double_words": functions_for(scalar for region in program.regions for scalar in region.scalars),
-        "helpers": helpers, "narrow": tuple(slot.name for slot in program.slots if slot.storage == "parameter"),
+        "helpers": helpers,
         "gate": switches.constant(program.gate.guard) if program.gate else "",
         "start": start, "every_call": every_call, "updates": updates,
         "passes": tuple(each for each in (start, every_call, *updates, *of_matrices) if each),
@@ -171,6 +173,7 @@ def _interface(
         ],
         "inputs": [{"name": source.name, "shape": source.shape} for source in program.inputs],
         "axes": [{"name": name, "count": atom.count} for atom, name in switches.axes.items()],
+        "narrow": [{"name": NARROW}] if switches.asks_narrow else [],
         "sums": [{"name": s.name, "over": s.over, "when": switches.conjuncts(before_tensors(s.guard))} for s in sums],
         "scalar_slots": [
             {"name": s.name, "when": switches.conjuncts(s.when), "start": _start(s.init)}

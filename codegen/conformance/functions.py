@@ -8,7 +8,7 @@ from typing import Any
 import gmpy2
 import numpy as np
 from optloom.spec.errors import SpecError, author_location
-from optloom.spec.guards import And, Guard, HasAxes, Not
+from optloom.spec.guards import Guard, asks_tensors
 
 from . import decisions, reductions
 from .exact import Arithmetic, Part, Truth, made, number, of_numbers
@@ -79,27 +79,15 @@ def _where(condition: Condition, a: Exact, b: Exact) -> Exact:
 
 
 def _choose(a: Exact, b: Exact, guard: Guard) -> Exact:
-    """By a guard, decided before the step. One that asks for axes is decided for each tensor."""
+    """By a guard, decided before the step: one that asks tensors, for each of them."""
     engine = a.engine
-    if not _asks_for_axes(guard):
+    if not asks_tensors(guard):
         return a if engine.holds(guard, 0) else b
     if not (a.known and b.known):
         a, b = a.rounded(), b.rounded()
     spread = [items * engine.tensors if len(items) == 1 else items for items in (a.parts, b.parts)]
     picked = [x if engine.holds(guard, index) else y for index, (x, y) in enumerate(zip(*spread, strict=True))]
     return Exact(engine, picked, a.known and b.known)
-
-
-def _asks_for_axes(guard: Guard) -> bool:
-    match guard:
-        case HasAxes():
-            return True
-        case Not(inner):
-            return _asks_for_axes(inner)
-        case And(parts):
-            return any(_asks_for_axes(part) for part in parts)
-        case _:
-            return False
 
 
 def _total(x: Exact, over: str = "tensor", axis: int | None = None) -> Exact:

@@ -94,7 +94,7 @@ class Judgement:
             self.ratio = float(ratio.max())
             at = np.unravel_index(int(ratio.argmax()), ratio.shape)
             whole = actual[0].size == len(ids) > 1
-            element = ids[int(np.ravel_multi_index(at[1:], actual.shape[1:]))] if whole else ids[0]
+            element = ids[int(np.ravel_multi_index(at[1:], actual.shape[1:]))] if whole else next(iter(ids), "")
             place = tensor, int(at[0]), tuple(map(int, at[1:]))
             digits, bound = _digits(expected, at), float(expected.bound[at])
             self.worst = Worst(

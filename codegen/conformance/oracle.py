@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from optloom.spec.declarations import Hyper, Input, Option, Slot, Value
 from optloom.spec.errors import SpecError, author_location
-from optloom.spec.guards import Flag, Given, Guard, HasAxes, Is, evaluate, negation
+from optloom.spec.guards import Flag, Given, Guard, HasAxes, Is, Narrow, evaluate, negation
 from optloom.spec.rule import AllFinite, Composition, Every, declarations_of
 
 from .exact import ZERO, Arithmetic, Flags, Part, number, of_floats, of_numbers, precisely
@@ -54,6 +54,8 @@ class Configuration:
                     return self.is_given(hyper)
                 case HasAxes(count):
                     return axes >= count
+                case Narrow():
+                    return self.dtype != compute_dtype(self.dtype)
             raise AssertionError(part)
 
         return evaluate(guard, atom)

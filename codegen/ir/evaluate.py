@@ -13,7 +13,7 @@ from typing import Any
 
 import mpmath
 import numpy as np
-from optloom.spec.guards import Atom, Flag, Given, Guard, HasAxes, Is, evaluate
+from optloom.spec.guards import Atom, Flag, Given, Guard, HasAxes, Is, Narrow, evaluate
 
 from .nodes import Choose, Expression, Fn, Kind, Length, Let, Literal, Op, Program, Reduce, Ref, Region, Store
 
@@ -109,6 +109,8 @@ class Run:
                     return value is not None and value != self.program.hyper(hyper).off
                 case HasAxes(count):
                     return np.ndim(self.state.tensors[tensor]["w"]) >= count
+                case Narrow():
+                    return False  # numbers here are of any kind, but of one
 
         return evaluate(guard, atom)
 

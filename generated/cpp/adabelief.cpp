@@ -66,20 +66,22 @@ struct AdaBeliefTensor {
     void *s;  // mean of the squared surprise
     void *accumulated_gradient;  // sum of the gradients since the last update
     void *weight_average;  // moving average of the weights
+    void *master_weight;  // the weights, unrounded
 };
 
 // What `options` is made of. The bit of a hyperparameter says that it is given.
 enum AdaBeliefOption {
     ADABELIEF_GRADIENT_ACCUMULATION_STEPS = 1,
     ADABELIEF_USE_EMA = 2,
-    ADABELIEF_LOSS_SCALE_FACTOR = 4,
-    ADABELIEF_CLIPVALUE = 8,
-    ADABELIEF_CLIPNORM = 16,
-    ADABELIEF_GLOBAL_CLIPNORM = 32,
-    ADABELIEF_WEIGHT_DECAY = 64,
-    ADABELIEF_NESTEROV = 128,
-    ADABELIEF_EMA_OVERWRITE_FREQUENCY = 256,
-    ADABELIEF_SKIP_NONFINITE = 512,
+    ADABELIEF_MASTER_WEIGHTS = 4,
+    ADABELIEF_LOSS_SCALE_FACTOR = 8,
+    ADABELIEF_CLIPVALUE = 16,
+    ADABELIEF_CLIPNORM = 32,
+    ADABELIEF_GLOBAL_CLIPNORM = 64,
+    ADABELIEF_WEIGHT_DECAY = 128,
+    ADABELIEF_NESTEROV = 256,
+    ADABELIEF_EMA_OVERWRITE_FREQUENCY = 512,
+    ADABELIEF_SKIP_NONFINITE = 1024,
 };
 
 // The same for bindings.
@@ -107,11 +109,13 @@ extern "C" const char *const adabelief_interface = R"({
   "options": [
     {"name": "nesterov", "default": false},
     {"name": "use_ema", "default": false},
+    {"name": "master_weights", "default": false},
     {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
     {"name": "use_ema", "option": "use_ema", "value": true},
+    {"name": "master_weights", "option": "master_weights", "value": true},
     {"name": "loss_scale_factor", "given": "loss_scale_factor", "off": null},
     {"name": "clipvalue", "given": "clipvalue", "off": null},
     {"name": "clipnorm", "given": "clipnorm", "off": null},
@@ -125,7 +129,8 @@ extern "C" const char *const adabelief_interface = R"({
     {"name": "m", "shape": "parameter", "when": []},
     {"name": "s", "shape": "parameter", "when": []},
     {"name": "accumulated_gradient", "shape": "parameter", "when": ["gradient_accumulation_steps"]},
-    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]}
+    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]},
+    {"name": "master_weight", "shape": "parameter", "when": ["master_weights", "narrow"]}
   ],
   "tensor": [
     "size",
@@ -137,10 +142,14 @@ extern "C" const char *const adabelief_interface = R"({
     "m",
     "s",
     "accumulated_gradient",
-    "weight_average"
+    "weight_average",
+    "master_weight"
   ],
   "inputs": [],
   "axes": [],
+  "narrow": [
+    {"name": "narrow"}
+  ],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]}
@@ -163,6 +172,7 @@ enum Refusal { DONE, OTHER_OPTIONS, OTHER_COUNTERS };
 constexpr int64_t chosen_options = OPTLOOM_OPTIONS;
 constexpr bool gradient_accumulation_steps = chosen_options & ADABELIEF_GRADIENT_ACCUMULATION_STEPS;
 constexpr bool use_ema = chosen_options & ADABELIEF_USE_EMA;
+constexpr bool master_weights = chosen_options & ADABELIEF_MASTER_WEIGHTS;
 constexpr bool loss_scale_factor = chosen_options & ADABELIEF_LOSS_SCALE_FACTOR;
 constexpr bool clipvalue = chosen_options & ADABELIEF_CLIPVALUE;
 constexpr bool clipnorm = chosen_options & ADABELIEF_CLIPNORM;
@@ -406,12 +416,13 @@ template <typename C> inline Scalars<C> advance(AdaBeliefRow &row, int64_t optio
 enum Sum { gradient_norm_sum, global_norm_sum, sums };
 
 // One element's slots before the first step.
-template <bool gradient_accumulation_steps, bool use_ema, typename C>
-inline void start(C &m, C &s, C &accumulated_gradient, C &weight_average) {
+template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool narrow, typename C>
+inline void start(C w, C &m, C &s, C &accumulated_gradient, C &weight_average, C &master_weight) {
     m = C(0);
     s = C(0);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     if constexpr (use_ema) weight_average = C(0);
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // One element, in a call that does not update.
@@ -455,11 +466,11 @@ inline PerTensor2<C> per_tensor_2(const Scalars<C> &k, const double *sum) {
 }
 
 // One element, in a call that updates: pass 2 of 2.
-template <bool gradient_accumulation_steps, bool use_ema, bool loss_scale_factor, bool clipvalue,
-    bool clipnorm, bool global_clipnorm, bool weight_decay, bool nesterov, bool ema_overwrite_frequency,
-    typename C>
+template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool loss_scale_factor,
+    bool clipvalue, bool clipnorm, bool global_clipnorm, bool weight_decay, bool nesterov,
+    bool ema_overwrite_frequency, bool narrow, typename C>
 inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &w, C g, C &m, C &s,
-        C &accumulated_gradient, C &weight_average) {
+        C &accumulated_gradient, C &weight_average, C &master_weight) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -469,6 +480,7 @@ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &w, C g, C &
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
+    if constexpr (master_weights && narrow) w = master_weight;
     if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     m = k.beta_1 * m + k.one_minus_beta_1 * g;
     s = k.beta_2 * s + k.one_minus_beta_2 * square(g - m) + k.epsilon_root;
@@ -479,6 +491,7 @@ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &w, C g, C &
     w = w - k.learning_rate * m_hat / (sqrt(s * k.inverse_one_minus_power_of_beta_2) + k.epsilon);
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // At most block_size elements of one tensor: what a thread takes at a time.
@@ -515,23 +528,31 @@ void add_blocks(const std::vector<Block> &blocks, const std::vector<Sums> &block
 template <typename T, typename G, typename L>
 void start_block(const AdaBeliefTensor &x, const Block &block) {
     using C = Compute<T>;
+    constexpr bool narrow = sizeof(T) < sizeof(C);
+    const T *__restrict__ const w_ = static_cast<const T *>(x.w) + block.begin;
     C *__restrict__ const m_ = static_cast<C *>(x.m) + block.begin;
     C *__restrict__ const s_ = static_cast<C *>(x.s) + block.begin;
     C *__restrict__ const accumulated_gradient_ = gradient_accumulation_steps
         ? static_cast<C *>(x.accumulated_gradient) + block.begin : nullptr;
     C *__restrict__ const weight_average_ = use_ema
         ? static_cast<C *>(x.weight_average) + block.begin : nullptr;
+    C *__restrict__ const master_weight_ = master_weights && narrow
+        ? static_cast<C *>(x.master_weight) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
+        const C w = load(w_[i]);
         C m = {};
         C s = {};
         C accumulated_gradient = {};
         C weight_average = {};
-        start<gradient_accumulation_steps, use_ema>(m, s, accumulated_gradient, weight_average);
+        C master_weight = {};
+        start<gradient_accumulation_steps, use_ema, master_weights, narrow>(w, m, s, accumulated_gradient,
+            weight_average, master_weight);
         store(m_[i], m);
         store(s_[i], s);
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
         if constexpr (use_ema) store(weight_average_[i], weight_average);
+        if constexpr (master_weights && narrow) store(master_weight_[i], master_weight);
     }
 }
 
@@ -584,6 +605,7 @@ template <typename T, typename G, typename L>
 void update_2_block(const Scalars<Compute<T>> &k,
         const PerTensor2<Compute<T>> &n, const AdaBeliefTensor &x, const Block &block, Compute<T> scale) {
     using C = Compute<T>;
+    constexpr bool narrow = sizeof(T) < sizeof(C);
     T *__restrict__ const w_ = static_cast<T *>(x.w) + block.begin;
     Gradient<G> *__restrict__ const g_ = static_cast<Gradient<G> *>(x.g) + block.begin;
     C *__restrict__ const m_ = static_cast<C *>(x.m) + block.begin;
@@ -592,6 +614,8 @@ void update_2_block(const Scalars<Compute<T>> &k,
         ? static_cast<C *>(x.accumulated_gradient) + block.begin : nullptr;
     C *__restrict__ const weight_average_ = use_ema
         ? static_cast<C *>(x.weight_average) + block.begin : nullptr;
+    C *__restrict__ const master_weight_ = master_weights && narrow
+        ? static_cast<C *>(x.master_weight) + block.begin : nullptr;
     L *__restrict__ const copy_ = copies<L> ? static_cast<L *>(x.copy) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
@@ -603,14 +627,17 @@ void update_2_block(const Scalars<Compute<T>> &k,
         if constexpr (gradient_accumulation_steps) accumulated_gradient = load(accumulated_gradient_[i]);
         C weight_average = {};
         if constexpr (use_ema) weight_average = load(weight_average_[i]);
-        update_2<gradient_accumulation_steps, use_ema, loss_scale_factor, clipvalue, clipnorm,
-            global_clipnorm, weight_decay, nesterov, ema_overwrite_frequency>(k, n, w, g, m, s,
-            accumulated_gradient, weight_average);
+        C master_weight = {};
+        if constexpr (master_weights && narrow) master_weight = load(master_weight_[i]);
+        update_2<gradient_accumulation_steps, use_ema, master_weights, loss_scale_factor, clipvalue, clipnorm,
+            global_clipnorm, weight_decay, nesterov, ema_overwrite_frequency, narrow>(k, n, w, g, m, s,
+            accumulated_gradient, weight_average, master_weight);
         store(w_[i], w);
         store(m_[i], m);
         store(s_[i], s);
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
         if constexpr (use_ema) store(weight_average_[i], weight_average);
+        if constexpr (master_weights && narrow) store(master_weight_[i], master_weight);
         if constexpr (copies<L>) store(copy_[i], w);
         if constexpr (writes_back) store(g_[i], negates ? -g : g);
     }
@@ -631,7 +658,8 @@ int start_tensors(int64_t options, [[maybe_unused]] const AdaBeliefRow *rows, in
 
 // Processors foresee accesses within an array, not the next tensor's: its beginning is asked for ahead.
 inline void fetch(const AdaBeliefTensor &x) {
-    const void *const arrays[] = {x.w, x.g, x.m, x.s, x.accumulated_gradient, x.weight_average};
+    const void *const arrays[] = {x.w, x.g, x.m, x.s, x.accumulated_gradient, x.weight_average,
+        x.master_weight};
     for (const void *array : arrays)
         for (int line = 0; array && line < 8; ++line)
             __builtin_prefetch(static_cast<const char *>(array) + 64 * line);

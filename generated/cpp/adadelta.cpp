@@ -63,20 +63,22 @@ struct AdadeltaTensor {
     void *d;  // mean square of the steps
     void *accumulated_gradient;  // sum of the gradients since the last update
     void *weight_average;  // moving average of the weights
+    void *master_weight;  // the weights, unrounded
 };
 
 // What `options` is made of. The bit of a hyperparameter says that it is given.
 enum AdadeltaOption {
     ADADELTA_GRADIENT_ACCUMULATION_STEPS = 1,
     ADADELTA_USE_EMA = 2,
-    ADADELTA_LOSS_SCALE_FACTOR = 4,
-    ADADELTA_CLIPVALUE = 8,
-    ADADELTA_CLIPNORM = 16,
-    ADADELTA_GLOBAL_CLIPNORM = 32,
-    ADADELTA_WEIGHT_DECAY = 64,
-    ADADELTA_DECOUPLED_WEIGHT_DECAY = 128,
-    ADADELTA_EMA_OVERWRITE_FREQUENCY = 256,
-    ADADELTA_SKIP_NONFINITE = 512,
+    ADADELTA_MASTER_WEIGHTS = 4,
+    ADADELTA_LOSS_SCALE_FACTOR = 8,
+    ADADELTA_CLIPVALUE = 16,
+    ADADELTA_CLIPNORM = 32,
+    ADADELTA_GLOBAL_CLIPNORM = 64,
+    ADADELTA_WEIGHT_DECAY = 128,
+    ADADELTA_DECOUPLED_WEIGHT_DECAY = 256,
+    ADADELTA_EMA_OVERWRITE_FREQUENCY = 512,
+    ADADELTA_SKIP_NONFINITE = 1024,
 };
 
 // The same for bindings.
@@ -102,11 +104,13 @@ extern "C" const char *const adadelta_interface = R"({
   "options": [
     {"name": "decoupled_weight_decay", "default": true},
     {"name": "use_ema", "default": false},
+    {"name": "master_weights", "default": false},
     {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
     {"name": "use_ema", "option": "use_ema", "value": true},
+    {"name": "master_weights", "option": "master_weights", "value": true},
     {"name": "loss_scale_factor", "given": "loss_scale_factor", "off": null},
     {"name": "clipvalue", "given": "clipvalue", "off": null},
     {"name": "clipnorm", "given": "clipnorm", "off": null},
@@ -120,7 +124,8 @@ extern "C" const char *const adadelta_interface = R"({
     {"name": "v", "shape": "parameter", "when": []},
     {"name": "d", "shape": "parameter", "when": []},
     {"name": "accumulated_gradient", "shape": "parameter", "when": ["gradient_accumulation_steps"]},
-    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]}
+    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]},
+    {"name": "master_weight", "shape": "parameter", "when": ["master_weights", "narrow"]}
   ],
   "tensor": [
     "size",
@@ -132,10 +137,14 @@ extern "C" const char *const adadelta_interface = R"({
     "v",
     "d",
     "accumulated_gradient",
-    "weight_average"
+    "weight_average",
+    "master_weight"
   ],
   "inputs": [],
   "axes": [],
+  "narrow": [
+    {"name": "narrow"}
+  ],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]}
@@ -158,6 +167,7 @@ enum Refusal { DONE, OTHER_OPTIONS, OTHER_COUNTERS };
 constexpr int64_t chosen_options = OPTLOOM_OPTIONS;
 constexpr bool gradient_accumulation_steps = chosen_options & ADADELTA_GRADIENT_ACCUMULATION_STEPS;
 constexpr bool use_ema = chosen_options & ADADELTA_USE_EMA;
+constexpr bool master_weights = chosen_options & ADADELTA_MASTER_WEIGHTS;
 constexpr bool loss_scale_factor = chosen_options & ADADELTA_LOSS_SCALE_FACTOR;
 constexpr bool clipvalue = chosen_options & ADADELTA_CLIPVALUE;
 constexpr bool clipnorm = chosen_options & ADADELTA_CLIPNORM;
@@ -375,12 +385,13 @@ template <typename C> inline Scalars<C> advance(AdadeltaRow &row, int64_t option
 enum Sum { gradient_norm_sum, global_norm_sum, sums };
 
 // One element's slots before the first step.
-template <bool gradient_accumulation_steps, bool use_ema, typename C>
-inline void start(C &v, C &d, C &accumulated_gradient, C &weight_average) {
+template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool narrow, typename C>
+inline void start(C w, C &v, C &d, C &accumulated_gradient, C &weight_average, C &master_weight) {
     v = C(0);
     d = C(0);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     if constexpr (use_ema) weight_average = C(0);
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // One element, in a call that does not update.
@@ -424,11 +435,11 @@ inline PerTensor2<C> per_tensor_2(const Scalars<C> &k, const double *sum) {
 }
 
 // One element, in a call that updates: pass 2 of 2.
-template <bool gradient_accumulation_steps, bool use_ema, bool loss_scale_factor, bool clipvalue,
-    bool clipnorm, bool global_clipnorm, bool weight_decay, bool decoupled_weight_decay,
-    bool ema_overwrite_frequency, typename C>
+template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool loss_scale_factor,
+    bool clipvalue, bool clipnorm, bool global_clipnorm, bool weight_decay, bool decoupled_weight_decay,
+    bool ema_overwrite_frequency, bool narrow, typename C>
 inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &w, C g, C &v, C &d,
-        C &accumulated_gradient, C &weight_average) {
+        C &accumulated_gradient, C &weight_average, C &master_weight) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -438,6 +449,7 @@ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &w, C g, C &
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
+    if constexpr (master_weights && narrow) w = master_weight;
     if constexpr (weight_decay && !decoupled_weight_decay) g = g + k.weight_decay * w;
     if constexpr (weight_decay && decoupled_weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     v = k.rho * v + k.one_minus_rho * square(g);
@@ -447,6 +459,7 @@ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &w, C g, C &
     w = w - k.learning_rate * change;
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // At most block_size elements of one tensor: what a thread takes at a time.
@@ -483,23 +496,31 @@ void add_blocks(const std::vector<Block> &blocks, const std::vector<Sums> &block
 template <typename T, typename G, typename L>
 void start_block(const AdadeltaTensor &x, const Block &block) {
     using C = Compute<T>;
+    constexpr bool narrow = sizeof(T) < sizeof(C);
+    const T *__restrict__ const w_ = static_cast<const T *>(x.w) + block.begin;
     C *__restrict__ const v_ = static_cast<C *>(x.v) + block.begin;
     C *__restrict__ const d_ = static_cast<C *>(x.d) + block.begin;
     C *__restrict__ const accumulated_gradient_ = gradient_accumulation_steps
         ? static_cast<C *>(x.accumulated_gradient) + block.begin : nullptr;
     C *__restrict__ const weight_average_ = use_ema
         ? static_cast<C *>(x.weight_average) + block.begin : nullptr;
+    C *__restrict__ const master_weight_ = master_weights && narrow
+        ? static_cast<C *>(x.master_weight) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
+        const C w = load(w_[i]);
         C v = {};
         C d = {};
         C accumulated_gradient = {};
         C weight_average = {};
-        start<gradient_accumulation_steps, use_ema>(v, d, accumulated_gradient, weight_average);
+        C master_weight = {};
+        start<gradient_accumulation_steps, use_ema, master_weights, narrow>(w, v, d, accumulated_gradient,
+            weight_average, master_weight);
         store(v_[i], v);
         store(d_[i], d);
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
         if constexpr (use_ema) store(weight_average_[i], weight_average);
+        if constexpr (master_weights && narrow) store(master_weight_[i], master_weight);
     }
 }
 
@@ -552,6 +573,7 @@ template <typename T, typename G, typename L>
 void update_2_block(const Scalars<Compute<T>> &k,
         const PerTensor2<Compute<T>> &n, const AdadeltaTensor &x, const Block &block, Compute<T> scale) {
     using C = Compute<T>;
+    constexpr bool narrow = sizeof(T) < sizeof(C);
     T *__restrict__ const w_ = static_cast<T *>(x.w) + block.begin;
     Gradient<G> *__restrict__ const g_ = static_cast<Gradient<G> *>(x.g) + block.begin;
     C *__restrict__ const v_ = static_cast<C *>(x.v) + block.begin;
@@ -560,6 +582,8 @@ void update_2_block(const Scalars<Compute<T>> &k,
         ? static_cast<C *>(x.accumulated_gradient) + block.begin : nullptr;
     C *__restrict__ const weight_average_ = use_ema
         ? static_cast<C *>(x.weight_average) + block.begin : nullptr;
+    C *__restrict__ const master_weight_ = master_weights && narrow
+        ? static_cast<C *>(x.master_weight) + block.begin : nullptr;
     L *__restrict__ const copy_ = copies<L> ? static_cast<L *>(x.copy) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
@@ -571,14 +595,17 @@ void update_2_block(const Scalars<Compute<T>> &k,
         if constexpr (gradient_accumulation_steps) accumulated_gradient = load(accumulated_gradient_[i]);
         C weight_average = {};
         if constexpr (use_ema) weight_average = load(weight_average_[i]);
-        update_2<gradient_accumulation_steps, use_ema, loss_scale_factor, clipvalue, clipnorm,
-            global_clipnorm, weight_decay, decoupled_weight_decay, ema_overwrite_frequency>(k, n, w, g, v, d,
-            accumulated_gradient, weight_average);
+        C master_weight = {};
+        if constexpr (master_weights && narrow) master_weight = load(master_weight_[i]);
+        update_2<gradient_accumulation_steps, use_ema, master_weights, loss_scale_factor, clipvalue, clipnorm,
+            global_clipnorm, weight_decay, decoupled_weight_decay, ema_overwrite_frequency, narrow>(k, n, w,
+            g, v, d, accumulated_gradient, weight_average, master_weight);
         store(w_[i], w);
         store(v_[i], v);
         store(d_[i], d);
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
         if constexpr (use_ema) store(weight_average_[i], weight_average);
+        if constexpr (master_weights && narrow) store(master_weight_[i], master_weight);
         if constexpr (copies<L>) store(copy_[i], w);
         if constexpr (writes_back) store(g_[i], negates ? -g : g);
     }
@@ -599,7 +626,8 @@ int start_tensors(int64_t options, [[maybe_unused]] const AdadeltaRow *rows, int
 
 // Processors foresee accesses within an array, not the next tensor's: its beginning is asked for ahead.
 inline void fetch(const AdadeltaTensor &x) {
-    const void *const arrays[] = {x.w, x.g, x.v, x.d, x.accumulated_gradient, x.weight_average};
+    const void *const arrays[] = {x.w, x.g, x.v, x.d, x.accumulated_gradient, x.weight_average,
+        x.master_weight};
     for (const void *array : arrays)
         for (int line = 0; array && line < 8; ++line)
             __builtin_prefetch(static_cast<const char *>(array) + 64 * line);

@@ -65,6 +65,7 @@ struct DoGTensor {
     void *start;  // the parameter at the start
     void *accumulated_gradient;  // sum of the gradients since the last update
     void *weight_average;  // moving average of the weights
+    void *master_weight;  // the weights, unrounded
     void *distance;  // a number that follows the row's; null for none
     void *squares;  // a number that follows the row's; null for none
 };
@@ -73,14 +74,15 @@ struct DoGTensor {
 enum DoGOption {
     DOG_GRADIENT_ACCUMULATION_STEPS = 1,
     DOG_USE_EMA = 2,
-    DOG_LOSS_SCALE_FACTOR = 4,
-    DOG_CLIPVALUE = 8,
-    DOG_CLIPNORM = 16,
-    DOG_GLOBAL_CLIPNORM = 32,
-    DOG_WEIGHT_DECAY = 64,
-    DOG_DECOUPLED_WEIGHT_DECAY = 128,
-    DOG_EMA_OVERWRITE_FREQUENCY = 256,
-    DOG_SKIP_NONFINITE = 512,
+    DOG_MASTER_WEIGHTS = 4,
+    DOG_LOSS_SCALE_FACTOR = 8,
+    DOG_CLIPVALUE = 16,
+    DOG_CLIPNORM = 32,
+    DOG_GLOBAL_CLIPNORM = 64,
+    DOG_WEIGHT_DECAY = 128,
+    DOG_DECOUPLED_WEIGHT_DECAY = 256,
+    DOG_EMA_OVERWRITE_FREQUENCY = 512,
+    DOG_SKIP_NONFINITE = 1024,
 };
 
 // The same for bindings.
@@ -106,11 +108,13 @@ extern "C" const char *const dog_interface = R"({
   "options": [
     {"name": "decoupled_weight_decay", "default": true},
     {"name": "use_ema", "default": false},
+    {"name": "master_weights", "default": false},
     {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
     {"name": "use_ema", "option": "use_ema", "value": true},
+    {"name": "master_weights", "option": "master_weights", "value": true},
     {"name": "loss_scale_factor", "given": "loss_scale_factor", "off": null},
     {"name": "clipvalue", "given": "clipvalue", "off": null},
     {"name": "clipnorm", "given": "clipnorm", "off": null},
@@ -123,7 +127,8 @@ extern "C" const char *const dog_interface = R"({
   "slots": [
     {"name": "start", "shape": "parameter", "when": []},
     {"name": "accumulated_gradient", "shape": "parameter", "when": ["gradient_accumulation_steps"]},
-    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]}
+    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]},
+    {"name": "master_weight", "shape": "parameter", "when": ["master_weights", "narrow"]}
   ],
   "tensor": [
     "size",
@@ -135,11 +140,15 @@ extern "C" const char *const dog_interface = R"({
     "start",
     "accumulated_gradient",
     "weight_average",
+    "master_weight",
     "distance",
     "squares"
   ],
   "inputs": [],
   "axes": [],
+  "narrow": [
+    {"name": "narrow"}
+  ],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]},
@@ -168,6 +177,7 @@ enum Refusal { DONE, OTHER_OPTIONS, OTHER_COUNTERS };
 constexpr int64_t chosen_options = OPTLOOM_OPTIONS;
 constexpr bool gradient_accumulation_steps = chosen_options & DOG_GRADIENT_ACCUMULATION_STEPS;
 constexpr bool use_ema = chosen_options & DOG_USE_EMA;
+constexpr bool master_weights = chosen_options & DOG_MASTER_WEIGHTS;
 constexpr bool loss_scale_factor = chosen_options & DOG_LOSS_SCALE_FACTOR;
 constexpr bool clipvalue = chosen_options & DOG_CLIPVALUE;
 constexpr bool clipnorm = chosen_options & DOG_CLIPNORM;
@@ -388,11 +398,12 @@ template <typename C> inline Scalars<C> advance(DoGRow &row, int64_t options) {
 enum Sum { gradient_norm_sum, global_norm_sum, least_sum, gone_sum, squares_sum, sums };
 
 // One element's slots before the first step.
-template <bool gradient_accumulation_steps, bool use_ema, typename C>
-inline void start(C w, C &the_start, C &accumulated_gradient, C &weight_average) {
+template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool narrow, typename C>
+inline void start(C w, C &the_start, C &accumulated_gradient, C &weight_average, C &master_weight) {
     the_start = w;
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     if constexpr (use_ema) weight_average = C(0);
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // One element, in a call that does not update.
@@ -403,9 +414,10 @@ inline void every_call(const Scalars<C> &k, C g, C &accumulated_gradient) {
 }
 
 // One element, in a call that updates: pass 1 of 3.
-template <bool gradient_accumulation_steps, bool loss_scale_factor, bool clipvalue, bool clipnorm,
-    bool global_clipnorm, bool weight_decay, bool decoupled_weight_decay, typename C>
-inline void update_1(const Scalars<C> &k, C w, C g, C the_start, C accumulated_gradient,
+template <bool gradient_accumulation_steps, bool master_weights, bool loss_scale_factor, bool clipvalue,
+    bool clipnorm, bool global_clipnorm, bool weight_decay, bool decoupled_weight_decay, bool narrow,
+    typename C>
+inline void update_1(const Scalars<C> &k, C w, C g, C the_start, C accumulated_gradient, C master_weight,
         double (&term)[sums]) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
@@ -416,6 +428,7 @@ inline void update_1(const Scalars<C> &k, C w, C g, C the_start, C accumulated_g
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) term[gradient_norm_sum] = square(double(g));
     if constexpr (global_clipnorm) term[global_norm_sum] = square(double(g));
+    if constexpr (master_weights && narrow) w = master_weight;
     if constexpr (weight_decay && decoupled_weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     term[least_sum] = square(double(w));
     term[gone_sum] = square(double(w - the_start));
@@ -444,10 +457,11 @@ inline PerTensor2<C> per_tensor_2(const Scalars<C> &k, const double *sum) {
 }
 
 // One element, in a call that updates: pass 2 of 3.
-template <bool gradient_accumulation_steps, bool loss_scale_factor, bool clipvalue, bool clipnorm,
-    bool global_clipnorm, bool weight_decay, bool decoupled_weight_decay, typename C>
+template <bool gradient_accumulation_steps, bool master_weights, bool loss_scale_factor, bool clipvalue,
+    bool clipnorm, bool global_clipnorm, bool weight_decay, bool decoupled_weight_decay, bool narrow,
+    typename C>
 inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C w, C g, C accumulated_gradient,
-        double (&term)[sums]) {
+        C master_weight, double (&term)[sums]) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -457,6 +471,7 @@ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C w, C g, C ac
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
+    if constexpr (master_weights && narrow) w = master_weight;
     if constexpr (weight_decay && !decoupled_weight_decay) g = g + k.weight_decay * w;
     term[squares_sum] = square(double(g));
 }
@@ -482,11 +497,11 @@ inline PerTensor3<C> per_tensor_3(const Scalars<C> &k, const double *sum) {
 }
 
 // One element, in a call that updates: pass 3 of 3.
-template <bool gradient_accumulation_steps, bool use_ema, bool loss_scale_factor, bool clipvalue,
-    bool clipnorm, bool global_clipnorm, bool weight_decay, bool decoupled_weight_decay,
-    bool ema_overwrite_frequency, typename C>
+template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool loss_scale_factor,
+    bool clipvalue, bool clipnorm, bool global_clipnorm, bool weight_decay, bool decoupled_weight_decay,
+    bool ema_overwrite_frequency, bool narrow, typename C>
 inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, C &w, C g, C &accumulated_gradient,
-        C &weight_average) {
+        C &weight_average, C &master_weight) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -496,12 +511,14 @@ inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, C &w, C g, C &
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
+    if constexpr (master_weights && narrow) w = master_weight;
     if constexpr (weight_decay && !decoupled_weight_decay) g = g + k.weight_decay * w;
     if constexpr (weight_decay && decoupled_weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     w = w - k.learning_rate_times_distance_over_root_of_squares_plus_epsilon * g;
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // At most block_size elements of one tensor: what a thread takes at a time.
@@ -538,22 +555,28 @@ void add_blocks(const std::vector<Block> &blocks, const std::vector<Sums> &block
 template <typename T, typename G, typename L>
 void start_block(const DoGTensor &x, const Block &block) {
     using C = Compute<T>;
+    constexpr bool narrow = sizeof(T) < sizeof(C);
     const T *__restrict__ const w_ = static_cast<const T *>(x.w) + block.begin;
     C *__restrict__ const the_start_ = static_cast<C *>(x.start) + block.begin;
     C *__restrict__ const accumulated_gradient_ = gradient_accumulation_steps
         ? static_cast<C *>(x.accumulated_gradient) + block.begin : nullptr;
     C *__restrict__ const weight_average_ = use_ema
         ? static_cast<C *>(x.weight_average) + block.begin : nullptr;
+    C *__restrict__ const master_weight_ = master_weights && narrow
+        ? static_cast<C *>(x.master_weight) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
         const C w = load(w_[i]);
         C the_start = {};
         C accumulated_gradient = {};
         C weight_average = {};
-        start<gradient_accumulation_steps, use_ema>(w, the_start, accumulated_gradient, weight_average);
+        C master_weight = {};
+        start<gradient_accumulation_steps, use_ema, master_weights, narrow>(w, the_start,
+            accumulated_gradient, weight_average, master_weight);
         store(the_start_[i], the_start);
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
         if constexpr (use_ema) store(weight_average_[i], weight_average);
+        if constexpr (master_weights && narrow) store(master_weight_[i], master_weight);
     }
 }
 
@@ -579,11 +602,14 @@ template <typename T, typename G, typename L>
 void update_1_block(const Scalars<Compute<T>> &k, const DoGTensor &x, const Block &block, Compute<T> scale,
         double *sum) {
     using C = Compute<T>;
+    constexpr bool narrow = sizeof(T) < sizeof(C);
     const T *__restrict__ const w_ = static_cast<const T *>(x.w) + block.begin;
     Gradient<G> *__restrict__ const g_ = static_cast<Gradient<G> *>(x.g) + block.begin;
     const C *__restrict__ const the_start_ = static_cast<const C *>(x.start) + block.begin;
     const C *__restrict__ const accumulated_gradient_ = gradient_accumulation_steps
         ? static_cast<const C *>(x.accumulated_gradient) + block.begin : nullptr;
+    const C *__restrict__ const master_weight_ = master_weights && narrow
+        ? static_cast<const C *>(x.master_weight) + block.begin : nullptr;
     double lane[sums][lanes] = {};
     for (int64_t begin = 0; begin < block.size; begin += lanes) {
         const int64_t size = std::min(lanes, block.size - begin);
@@ -595,9 +621,12 @@ void update_1_block(const Scalars<Compute<T>> &k, const DoGTensor &x, const Bloc
             const C the_start = load(the_start_[i]);
             C accumulated_gradient = {};
             if constexpr (gradient_accumulation_steps) accumulated_gradient = load(accumulated_gradient_[i]);
+            C master_weight = {};
+            if constexpr (master_weights && narrow) master_weight = load(master_weight_[i]);
             double term[sums] = {};
-            update_1<gradient_accumulation_steps, loss_scale_factor, clipvalue, clipnorm, global_clipnorm,
-                weight_decay, decoupled_weight_decay>(k, w, g, the_start, accumulated_gradient, term);
+            update_1<gradient_accumulation_steps, master_weights, loss_scale_factor, clipvalue, clipnorm,
+                global_clipnorm, weight_decay, decoupled_weight_decay, narrow>(k, w, g, the_start,
+                accumulated_gradient, master_weight, term);
             lane[gradient_norm_sum][j] += term[gradient_norm_sum];
             lane[global_norm_sum][j] += term[global_norm_sum];
             lane[least_sum][j] += term[least_sum];
@@ -615,10 +644,13 @@ void update_2_block(const Scalars<Compute<T>> &k,
         const PerTensor2<Compute<T>> &n, const DoGTensor &x, const Block &block, Compute<T> scale,
         double *sum) {
     using C = Compute<T>;
+    constexpr bool narrow = sizeof(T) < sizeof(C);
     const T *__restrict__ const w_ = static_cast<const T *>(x.w) + block.begin;
     Gradient<G> *__restrict__ const g_ = static_cast<Gradient<G> *>(x.g) + block.begin;
     const C *__restrict__ const accumulated_gradient_ = gradient_accumulation_steps
         ? static_cast<const C *>(x.accumulated_gradient) + block.begin : nullptr;
+    const C *__restrict__ const master_weight_ = master_weights && narrow
+        ? static_cast<const C *>(x.master_weight) + block.begin : nullptr;
     double lane[sums][lanes] = {};
     for (int64_t begin = 0; begin < block.size; begin += lanes) {
         const int64_t size = std::min(lanes, block.size - begin);
@@ -629,9 +661,12 @@ void update_2_block(const Scalars<Compute<T>> &k,
             const C g = gradient<C>(g_[i], scale);
             C accumulated_gradient = {};
             if constexpr (gradient_accumulation_steps) accumulated_gradient = load(accumulated_gradient_[i]);
+            C master_weight = {};
+            if constexpr (master_weights && narrow) master_weight = load(master_weight_[i]);
             double term[sums] = {};
-            update_2<gradient_accumulation_steps, loss_scale_factor, clipvalue, clipnorm, global_clipnorm,
-                weight_decay, decoupled_weight_decay>(k, n, w, g, accumulated_gradient, term);
+            update_2<gradient_accumulation_steps, master_weights, loss_scale_factor, clipvalue, clipnorm,
+                global_clipnorm, weight_decay, decoupled_weight_decay, narrow>(k, n, w, g,
+                accumulated_gradient, master_weight, term);
             lane[squares_sum][j] += term[squares_sum];
         }
     }
@@ -642,12 +677,15 @@ template <typename T, typename G, typename L>
 void update_3_block(const Scalars<Compute<T>> &k,
         const PerTensor3<Compute<T>> &n, const DoGTensor &x, const Block &block, Compute<T> scale) {
     using C = Compute<T>;
+    constexpr bool narrow = sizeof(T) < sizeof(C);
     T *__restrict__ const w_ = static_cast<T *>(x.w) + block.begin;
     Gradient<G> *__restrict__ const g_ = static_cast<Gradient<G> *>(x.g) + block.begin;
     C *__restrict__ const accumulated_gradient_ = gradient_accumulation_steps
         ? static_cast<C *>(x.accumulated_gradient) + block.begin : nullptr;
     C *__restrict__ const weight_average_ = use_ema
         ? static_cast<C *>(x.weight_average) + block.begin : nullptr;
+    C *__restrict__ const master_weight_ = master_weights && narrow
+        ? static_cast<C *>(x.master_weight) + block.begin : nullptr;
     L *__restrict__ const copy_ = copies<L> ? static_cast<L *>(x.copy) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
@@ -657,12 +695,15 @@ void update_3_block(const Scalars<Compute<T>> &k,
         if constexpr (gradient_accumulation_steps) accumulated_gradient = load(accumulated_gradient_[i]);
         C weight_average = {};
         if constexpr (use_ema) weight_average = load(weight_average_[i]);
-        update_3<gradient_accumulation_steps, use_ema, loss_scale_factor, clipvalue, clipnorm,
-            global_clipnorm, weight_decay, decoupled_weight_decay, ema_overwrite_frequency>(k, n, w, g,
-            accumulated_gradient, weight_average);
+        C master_weight = {};
+        if constexpr (master_weights && narrow) master_weight = load(master_weight_[i]);
+        update_3<gradient_accumulation_steps, use_ema, master_weights, loss_scale_factor, clipvalue, clipnorm,
+            global_clipnorm, weight_decay, decoupled_weight_decay, ema_overwrite_frequency, narrow>(k, n, w,
+            g, accumulated_gradient, weight_average, master_weight);
         store(w_[i], w);
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
         if constexpr (use_ema) store(weight_average_[i], weight_average);
+        if constexpr (master_weights && narrow) store(master_weight_[i], master_weight);
         if constexpr (copies<L>) store(copy_[i], w);
         if constexpr (writes_back) store(g_[i], negates ? -g : g);
     }
@@ -683,7 +724,8 @@ int start_tensors(int64_t options, [[maybe_unused]] const DoGRow *rows, int64_t 
 
 // Processors foresee accesses within an array, not the next tensor's: its beginning is asked for ahead.
 inline void fetch(const DoGTensor &x) {
-    const void *const arrays[] = {x.w, x.g, x.start, x.accumulated_gradient, x.weight_average};
+    const void *const arrays[] = {x.w, x.g, x.start, x.accumulated_gradient, x.weight_average,
+        x.master_weight};
     for (const void *array : arrays)
         for (int line = 0; array && line < 8; ++line)
             __builtin_prefetch(static_cast<const char *>(array) + 64 * line);

@@ -66,18 +66,20 @@ struct LarsTensor {
     void *m;  // velocity, which carries the learning rate
     void *accumulated_gradient;  // sum of the gradients since the last update
     void *weight_average;  // moving average of the weights
+    void *master_weight;  // the weights, unrounded
 };
 
 // What `options` is made of. The bit of a hyperparameter says that it is given.
 enum LarsOption {
     LARS_GRADIENT_ACCUMULATION_STEPS = 1,
     LARS_USE_EMA = 2,
-    LARS_LOSS_SCALE_FACTOR = 4,
-    LARS_CLIPVALUE = 8,
-    LARS_CLIPNORM = 16,
-    LARS_GLOBAL_CLIPNORM = 32,
-    LARS_EMA_OVERWRITE_FREQUENCY = 64,
-    LARS_SKIP_NONFINITE = 128,
+    LARS_MASTER_WEIGHTS = 4,
+    LARS_LOSS_SCALE_FACTOR = 8,
+    LARS_CLIPVALUE = 16,
+    LARS_CLIPNORM = 32,
+    LARS_GLOBAL_CLIPNORM = 64,
+    LARS_EMA_OVERWRITE_FREQUENCY = 128,
+    LARS_SKIP_NONFINITE = 256,
 };
 
 // The same for bindings.
@@ -103,11 +105,13 @@ extern "C" const char *const lars_interface = R"({
   ],
   "options": [
     {"name": "use_ema", "default": false},
+    {"name": "master_weights", "default": false},
     {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
     {"name": "use_ema", "option": "use_ema", "value": true},
+    {"name": "master_weights", "option": "master_weights", "value": true},
     {"name": "loss_scale_factor", "given": "loss_scale_factor", "off": null},
     {"name": "clipvalue", "given": "clipvalue", "off": null},
     {"name": "clipnorm", "given": "clipnorm", "off": null},
@@ -118,7 +122,8 @@ extern "C" const char *const lars_interface = R"({
   "slots": [
     {"name": "m", "shape": "parameter", "when": []},
     {"name": "accumulated_gradient", "shape": "parameter", "when": ["gradient_accumulation_steps"]},
-    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]}
+    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]},
+    {"name": "master_weight", "shape": "parameter", "when": ["master_weights", "narrow"]}
   ],
   "tensor": [
     "size",
@@ -129,10 +134,14 @@ extern "C" const char *const lars_interface = R"({
     "step",
     "m",
     "accumulated_gradient",
-    "weight_average"
+    "weight_average",
+    "master_weight"
   ],
   "inputs": [],
   "axes": [],
+  "narrow": [
+    {"name": "narrow"}
+  ],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]},
@@ -157,6 +166,7 @@ enum Refusal { DONE, OTHER_OPTIONS, OTHER_COUNTERS };
 constexpr int64_t chosen_options = OPTLOOM_OPTIONS;
 constexpr bool gradient_accumulation_steps = chosen_options & LARS_GRADIENT_ACCUMULATION_STEPS;
 constexpr bool use_ema = chosen_options & LARS_USE_EMA;
+constexpr bool master_weights = chosen_options & LARS_MASTER_WEIGHTS;
 constexpr bool loss_scale_factor = chosen_options & LARS_LOSS_SCALE_FACTOR;
 constexpr bool clipvalue = chosen_options & LARS_CLIPVALUE;
 constexpr bool clipnorm = chosen_options & LARS_CLIPNORM;
@@ -363,11 +373,12 @@ template <typename C> inline Scalars<C> advance(LarsRow &row, int64_t options) {
 enum Sum { gradient_norm_sum, global_norm_sum, w_norm_sum, g_norm_sum, sums };
 
 // One element's slots before the first step.
-template <bool gradient_accumulation_steps, bool use_ema, typename C>
-inline void start(C &m, C &accumulated_gradient, C &weight_average) {
+template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool narrow, typename C>
+inline void start(C w, C &m, C &accumulated_gradient, C &weight_average, C &master_weight) {
     m = C(0);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     if constexpr (use_ema) weight_average = C(0);
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // One element, in a call that does not update.
@@ -411,10 +422,10 @@ inline PerTensor2<C> per_tensor_2(const Scalars<C> &k, const double *sum) {
 }
 
 // One element, in a call that updates: pass 2 of 3.
-template <bool gradient_accumulation_steps, bool loss_scale_factor, bool clipvalue, bool clipnorm,
-    bool global_clipnorm, typename C>
+template <bool gradient_accumulation_steps, bool master_weights, bool loss_scale_factor, bool clipvalue,
+    bool clipnorm, bool global_clipnorm, bool narrow, typename C>
 inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C w, C g, C accumulated_gradient,
-        double (&term)[sums]) {
+        C master_weight, double (&term)[sums]) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -424,6 +435,7 @@ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C w, C g, C ac
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
+    if constexpr (master_weights && narrow) w = master_weight;
     const C decayed = g + k.weight_decay * w;
     term[w_norm_sum] = square(double(w));
     term[g_norm_sum] = square(double(decayed));
@@ -447,10 +459,11 @@ inline PerTensor3<C> per_tensor_3(const Scalars<C> &k, const double *sum) {
 }
 
 // One element, in a call that updates: pass 3 of 3.
-template <bool gradient_accumulation_steps, bool use_ema, bool loss_scale_factor, bool clipvalue,
-    bool clipnorm, bool global_clipnorm, bool ema_overwrite_frequency, typename C>
+template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool loss_scale_factor,
+    bool clipvalue, bool clipnorm, bool global_clipnorm, bool ema_overwrite_frequency, bool narrow,
+    typename C>
 inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, C &w, C g, C &m, C &accumulated_gradient,
-        C &weight_average) {
+        C &weight_average, C &master_weight) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -460,12 +473,14 @@ inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, C &w, C g, C &
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
+    if constexpr (master_weights && narrow) w = master_weight;
     const C decayed = g + k.weight_decay * w;
     m = k.momentum * m - n.learning_rate_times_trust * decayed;
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     w = w + m;
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // At most block_size elements of one tensor: what a thread takes at a time.
@@ -502,20 +517,28 @@ void add_blocks(const std::vector<Block> &blocks, const std::vector<Sums> &block
 template <typename T, typename G, typename L>
 void start_block(const LarsTensor &x, const Block &block) {
     using C = Compute<T>;
+    constexpr bool narrow = sizeof(T) < sizeof(C);
+    const T *__restrict__ const w_ = static_cast<const T *>(x.w) + block.begin;
     C *__restrict__ const m_ = static_cast<C *>(x.m) + block.begin;
     C *__restrict__ const accumulated_gradient_ = gradient_accumulation_steps
         ? static_cast<C *>(x.accumulated_gradient) + block.begin : nullptr;
     C *__restrict__ const weight_average_ = use_ema
         ? static_cast<C *>(x.weight_average) + block.begin : nullptr;
+    C *__restrict__ const master_weight_ = master_weights && narrow
+        ? static_cast<C *>(x.master_weight) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
+        const C w = load(w_[i]);
         C m = {};
         C accumulated_gradient = {};
         C weight_average = {};
-        start<gradient_accumulation_steps, use_ema>(m, accumulated_gradient, weight_average);
+        C master_weight = {};
+        start<gradient_accumulation_steps, use_ema, master_weights, narrow>(w, m, accumulated_gradient,
+            weight_average, master_weight);
         store(m_[i], m);
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
         if constexpr (use_ema) store(weight_average_[i], weight_average);
+        if constexpr (master_weights && narrow) store(master_weight_[i], master_weight);
     }
 }
 
@@ -569,10 +592,13 @@ void update_2_block(const Scalars<Compute<T>> &k,
         const PerTensor2<Compute<T>> &n, const LarsTensor &x, const Block &block, Compute<T> scale,
         double *sum) {
     using C = Compute<T>;
+    constexpr bool narrow = sizeof(T) < sizeof(C);
     const T *__restrict__ const w_ = static_cast<const T *>(x.w) + block.begin;
     Gradient<G> *__restrict__ const g_ = static_cast<Gradient<G> *>(x.g) + block.begin;
     const C *__restrict__ const accumulated_gradient_ = gradient_accumulation_steps
         ? static_cast<const C *>(x.accumulated_gradient) + block.begin : nullptr;
+    const C *__restrict__ const master_weight_ = master_weights && narrow
+        ? static_cast<const C *>(x.master_weight) + block.begin : nullptr;
     double lane[sums][lanes] = {};
     for (int64_t begin = 0; begin < block.size; begin += lanes) {
         const int64_t size = std::min(lanes, block.size - begin);
@@ -583,9 +609,11 @@ void update_2_block(const Scalars<Compute<T>> &k,
             const C g = gradient<C>(g_[i], scale);
             C accumulated_gradient = {};
             if constexpr (gradient_accumulation_steps) accumulated_gradient = load(accumulated_gradient_[i]);
+            C master_weight = {};
+            if constexpr (master_weights && narrow) master_weight = load(master_weight_[i]);
             double term[sums] = {};
-            update_2<gradient_accumulation_steps, loss_scale_factor, clipvalue, clipnorm, global_clipnorm>(k,
-                n, w, g, accumulated_gradient, term);
+            update_2<gradient_accumulation_steps, master_weights, loss_scale_factor, clipvalue, clipnorm,
+                global_clipnorm, narrow>(k, n, w, g, accumulated_gradient, master_weight, term);
             lane[w_norm_sum][j] += term[w_norm_sum];
             lane[g_norm_sum][j] += term[g_norm_sum];
         }
@@ -598,6 +626,7 @@ template <typename T, typename G, typename L>
 void update_3_block(const Scalars<Compute<T>> &k,
         const PerTensor3<Compute<T>> &n, const LarsTensor &x, const Block &block, Compute<T> scale) {
     using C = Compute<T>;
+    constexpr bool narrow = sizeof(T) < sizeof(C);
     T *__restrict__ const w_ = static_cast<T *>(x.w) + block.begin;
     Gradient<G> *__restrict__ const g_ = static_cast<Gradient<G> *>(x.g) + block.begin;
     C *__restrict__ const m_ = static_cast<C *>(x.m) + block.begin;
@@ -605,6 +634,8 @@ void update_3_block(const Scalars<Compute<T>> &k,
         ? static_cast<C *>(x.accumulated_gradient) + block.begin : nullptr;
     C *__restrict__ const weight_average_ = use_ema
         ? static_cast<C *>(x.weight_average) + block.begin : nullptr;
+    C *__restrict__ const master_weight_ = master_weights && narrow
+        ? static_cast<C *>(x.master_weight) + block.begin : nullptr;
     L *__restrict__ const copy_ = copies<L> ? static_cast<L *>(x.copy) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
@@ -615,12 +646,16 @@ void update_3_block(const Scalars<Compute<T>> &k,
         if constexpr (gradient_accumulation_steps) accumulated_gradient = load(accumulated_gradient_[i]);
         C weight_average = {};
         if constexpr (use_ema) weight_average = load(weight_average_[i]);
-        update_3<gradient_accumulation_steps, use_ema, loss_scale_factor, clipvalue, clipnorm,
-            global_clipnorm, ema_overwrite_frequency>(k, n, w, g, m, accumulated_gradient, weight_average);
+        C master_weight = {};
+        if constexpr (master_weights && narrow) master_weight = load(master_weight_[i]);
+        update_3<gradient_accumulation_steps, use_ema, master_weights, loss_scale_factor, clipvalue, clipnorm,
+            global_clipnorm, ema_overwrite_frequency, narrow>(k, n, w, g, m, accumulated_gradient,
+            weight_average, master_weight);
         store(w_[i], w);
         store(m_[i], m);
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
         if constexpr (use_ema) store(weight_average_[i], weight_average);
+        if constexpr (master_weights && narrow) store(master_weight_[i], master_weight);
         if constexpr (copies<L>) store(copy_[i], w);
         if constexpr (writes_back) store(g_[i], negates ? -g : g);
     }
@@ -641,7 +676,7 @@ int start_tensors(int64_t options, [[maybe_unused]] const LarsRow *rows, int64_t
 
 // Processors foresee accesses within an array, not the next tensor's: its beginning is asked for ahead.
 inline void fetch(const LarsTensor &x) {
-    const void *const arrays[] = {x.w, x.g, x.m, x.accumulated_gradient, x.weight_average};
+    const void *const arrays[] = {x.w, x.g, x.m, x.accumulated_gradient, x.weight_average, x.master_weight};
     for (const void *array : arrays)
         for (int line = 0; array && line < 8; ++line)
             __builtin_prefetch(static_cast<const char *>(array) + 64 * line);

@@ -73,6 +73,7 @@ struct RMSpropTensor {
     void *mean;  // mean of the gradient
     void *accumulated_gradient;  // sum of the gradients since the last update
     void *weight_average;  // moving average of the weights
+    void *master_weight;  // the weights, unrounded
 };
 
 // What `options` is made of. The bit of a hyperparameter says that it is given.
@@ -81,17 +82,18 @@ enum RMSpropOption {
     RMSPROP_CENTERED = 2,
     RMSPROP_GRADIENT_ACCUMULATION_STEPS = 4,
     RMSPROP_USE_EMA = 8,
-    RMSPROP_LOSS_SCALE_FACTOR = 16,
-    RMSPROP_CLIPVALUE = 32,
-    RMSPROP_CLIPNORM = 64,
-    RMSPROP_GLOBAL_CLIPNORM = 128,
-    RMSPROP_WEIGHT_DECAY = 256,
-    RMSPROP_DECOUPLED_WEIGHT_DECAY = 512,
-    RMSPROP_EMA_OVERWRITE_FREQUENCY = 1024,
-    RMSPROP_RATE_IN_MOMENTUM = 2048,
-    RMSPROP_EPSILON_IN_ROOT = 4096,
-    RMSPROP_DOWNHILL_MOMENTUM = 8192,
-    RMSPROP_SKIP_NONFINITE = 16384,
+    RMSPROP_MASTER_WEIGHTS = 16,
+    RMSPROP_LOSS_SCALE_FACTOR = 32,
+    RMSPROP_CLIPVALUE = 64,
+    RMSPROP_CLIPNORM = 128,
+    RMSPROP_GLOBAL_CLIPNORM = 256,
+    RMSPROP_WEIGHT_DECAY = 512,
+    RMSPROP_DECOUPLED_WEIGHT_DECAY = 1024,
+    RMSPROP_EMA_OVERWRITE_FREQUENCY = 2048,
+    RMSPROP_RATE_IN_MOMENTUM = 4096,
+    RMSPROP_EPSILON_IN_ROOT = 8192,
+    RMSPROP_DOWNHILL_MOMENTUM = 16384,
+    RMSPROP_SKIP_NONFINITE = 32768,
 };
 
 // The same for bindings.
@@ -122,6 +124,7 @@ extern "C" const char *const rmsprop_interface = R"({
     {"name": "downhill_momentum", "default": false},
     {"name": "decoupled_weight_decay", "default": true},
     {"name": "use_ema", "default": false},
+    {"name": "master_weights", "default": false},
     {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
@@ -129,6 +132,7 @@ extern "C" const char *const rmsprop_interface = R"({
     {"name": "centered", "option": "centered", "value": true},
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
     {"name": "use_ema", "option": "use_ema", "value": true},
+    {"name": "master_weights", "option": "master_weights", "value": true},
     {"name": "loss_scale_factor", "given": "loss_scale_factor", "off": null},
     {"name": "clipvalue", "given": "clipvalue", "off": null},
     {"name": "clipnorm", "given": "clipnorm", "off": null},
@@ -146,7 +150,8 @@ extern "C" const char *const rmsprop_interface = R"({
     {"name": "m", "shape": "parameter", "when": ["momentum"]},
     {"name": "mean", "shape": "parameter", "when": ["centered"]},
     {"name": "accumulated_gradient", "shape": "parameter", "when": ["gradient_accumulation_steps"]},
-    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]}
+    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]},
+    {"name": "master_weight", "shape": "parameter", "when": ["master_weights", "narrow"]}
   ],
   "tensor": [
     "size",
@@ -159,10 +164,14 @@ extern "C" const char *const rmsprop_interface = R"({
     "m",
     "mean",
     "accumulated_gradient",
-    "weight_average"
+    "weight_average",
+    "master_weight"
   ],
   "inputs": [],
   "axes": [],
+  "narrow": [
+    {"name": "narrow"}
+  ],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]}
@@ -187,6 +196,7 @@ constexpr bool momentum = chosen_options & RMSPROP_MOMENTUM;
 constexpr bool centered = chosen_options & RMSPROP_CENTERED;
 constexpr bool gradient_accumulation_steps = chosen_options & RMSPROP_GRADIENT_ACCUMULATION_STEPS;
 constexpr bool use_ema = chosen_options & RMSPROP_USE_EMA;
+constexpr bool master_weights = chosen_options & RMSPROP_MASTER_WEIGHTS;
 constexpr bool loss_scale_factor = chosen_options & RMSPROP_LOSS_SCALE_FACTOR;
 constexpr bool clipvalue = chosen_options & RMSPROP_CLIPVALUE;
 constexpr bool clipnorm = chosen_options & RMSPROP_CLIPNORM;
@@ -410,13 +420,15 @@ template <typename C> inline Scalars<C> advance(RMSpropRow &row, int64_t options
 enum Sum { gradient_norm_sum, global_norm_sum, sums };
 
 // One element's slots before the first step.
-template <bool momentum, bool centered, bool gradient_accumulation_steps, bool use_ema, typename C>
-inline void start(C &v, C &m, C &mean, C &accumulated_gradient, C &weight_average) {
+template <bool momentum, bool centered, bool gradient_accumulation_steps, bool use_ema, bool master_weights,
+    bool narrow, typename C>
+inline void start(C w, C &v, C &m, C &mean, C &accumulated_gradient, C &weight_average, C &master_weight) {
     v = C(0);
     if constexpr (momentum) m = C(0);
     if constexpr (centered) mean = C(0);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     if constexpr (use_ema) weight_average = C(0);
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // One element, in a call that does not update.
@@ -460,12 +472,12 @@ inline PerTensor2<C> per_tensor_2(const Scalars<C> &k, const double *sum) {
 }
 
 // One element, in a call that updates: pass 2 of 2.
-template <bool momentum, bool centered, bool gradient_accumulation_steps, bool use_ema,
+template <bool momentum, bool centered, bool gradient_accumulation_steps, bool use_ema, bool master_weights,
     bool loss_scale_factor, bool clipvalue, bool clipnorm, bool global_clipnorm, bool weight_decay,
     bool decoupled_weight_decay, bool ema_overwrite_frequency, bool rate_in_momentum, bool epsilon_in_root,
-    bool downhill_momentum, typename C>
+    bool downhill_momentum, bool narrow, typename C>
 inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &w, C g, C &v, C &m, C &mean,
-        C &accumulated_gradient, C &weight_average) {
+        C &accumulated_gradient, C &weight_average, C &master_weight) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -475,6 +487,7 @@ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &w, C g, C &
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
+    if constexpr (master_weights && narrow) w = master_weight;
     if constexpr (weight_decay && !decoupled_weight_decay) g = g + k.weight_decay * w;
     if constexpr (weight_decay && decoupled_weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     v = k.rho * v + k.one_minus_rho * square(g);
@@ -490,6 +503,7 @@ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &w, C g, C &
         : w - (rate_in_momentum ? change : k.learning_rate * change);
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // At most block_size elements of one tensor: what a thread takes at a time.
@@ -526,6 +540,8 @@ void add_blocks(const std::vector<Block> &blocks, const std::vector<Sums> &block
 template <typename T, typename G, typename L>
 void start_block(const RMSpropTensor &x, const Block &block) {
     using C = Compute<T>;
+    constexpr bool narrow = sizeof(T) < sizeof(C);
+    const T *__restrict__ const w_ = static_cast<const T *>(x.w) + block.begin;
     C *__restrict__ const v_ = static_cast<C *>(x.v) + block.begin;
     C *__restrict__ const m_ = momentum ? static_cast<C *>(x.m) + block.begin : nullptr;
     C *__restrict__ const mean_ = centered ? static_cast<C *>(x.mean) + block.begin : nullptr;
@@ -533,20 +549,25 @@ void start_block(const RMSpropTensor &x, const Block &block) {
         ? static_cast<C *>(x.accumulated_gradient) + block.begin : nullptr;
     C *__restrict__ const weight_average_ = use_ema
         ? static_cast<C *>(x.weight_average) + block.begin : nullptr;
+    C *__restrict__ const master_weight_ = master_weights && narrow
+        ? static_cast<C *>(x.master_weight) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
+        const C w = load(w_[i]);
         C v = {};
         C m = {};
         C mean = {};
         C accumulated_gradient = {};
         C weight_average = {};
-        start<momentum, centered, gradient_accumulation_steps, use_ema>(v, m, mean, accumulated_gradient,
-            weight_average);
+        C master_weight = {};
+        start<momentum, centered, gradient_accumulation_steps, use_ema, master_weights, narrow>(w, v, m, mean,
+            accumulated_gradient, weight_average, master_weight);
         store(v_[i], v);
         if constexpr (momentum) store(m_[i], m);
         if constexpr (centered) store(mean_[i], mean);
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
         if constexpr (use_ema) store(weight_average_[i], weight_average);
+        if constexpr (master_weights && narrow) store(master_weight_[i], master_weight);
     }
 }
 
@@ -599,6 +620,7 @@ template <typename T, typename G, typename L>
 void update_2_block(const Scalars<Compute<T>> &k,
         const PerTensor2<Compute<T>> &n, const RMSpropTensor &x, const Block &block, Compute<T> scale) {
     using C = Compute<T>;
+    constexpr bool narrow = sizeof(T) < sizeof(C);
     T *__restrict__ const w_ = static_cast<T *>(x.w) + block.begin;
     Gradient<G> *__restrict__ const g_ = static_cast<Gradient<G> *>(x.g) + block.begin;
     C *__restrict__ const v_ = static_cast<C *>(x.v) + block.begin;
@@ -608,6 +630,8 @@ void update_2_block(const Scalars<Compute<T>> &k,
         ? static_cast<C *>(x.accumulated_gradient) + block.begin : nullptr;
     C *__restrict__ const weight_average_ = use_ema
         ? static_cast<C *>(x.weight_average) + block.begin : nullptr;
+    C *__restrict__ const master_weight_ = master_weights && narrow
+        ? static_cast<C *>(x.master_weight) + block.begin : nullptr;
     L *__restrict__ const copy_ = copies<L> ? static_cast<L *>(x.copy) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
@@ -622,16 +646,19 @@ void update_2_block(const Scalars<Compute<T>> &k,
         if constexpr (gradient_accumulation_steps) accumulated_gradient = load(accumulated_gradient_[i]);
         C weight_average = {};
         if constexpr (use_ema) weight_average = load(weight_average_[i]);
-        update_2<momentum, centered, gradient_accumulation_steps, use_ema, loss_scale_factor, clipvalue,
-            clipnorm, global_clipnorm, weight_decay, decoupled_weight_decay, ema_overwrite_frequency,
-            rate_in_momentum, epsilon_in_root, downhill_momentum>(k, n, w, g, v, m, mean,
-            accumulated_gradient, weight_average);
+        C master_weight = {};
+        if constexpr (master_weights && narrow) master_weight = load(master_weight_[i]);
+        update_2<momentum, centered, gradient_accumulation_steps, use_ema, master_weights, loss_scale_factor,
+            clipvalue, clipnorm, global_clipnorm, weight_decay, decoupled_weight_decay,
+            ema_overwrite_frequency, rate_in_momentum, epsilon_in_root, downhill_momentum, narrow>(k, n, w, g,
+            v, m, mean, accumulated_gradient, weight_average, master_weight);
         store(w_[i], w);
         store(v_[i], v);
         if constexpr (momentum) store(m_[i], m);
         if constexpr (centered) store(mean_[i], mean);
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
         if constexpr (use_ema) store(weight_average_[i], weight_average);
+        if constexpr (master_weights && narrow) store(master_weight_[i], master_weight);
         if constexpr (copies<L>) store(copy_[i], w);
         if constexpr (writes_back) store(g_[i], negates ? -g : g);
     }
@@ -652,7 +679,8 @@ int start_tensors(int64_t options, [[maybe_unused]] const RMSpropRow *rows, int6
 
 // Processors foresee accesses within an array, not the next tensor's: its beginning is asked for ahead.
 inline void fetch(const RMSpropTensor &x) {
-    const void *const arrays[] = {x.w, x.g, x.v, x.m, x.mean, x.accumulated_gradient, x.weight_average};
+    const void *const arrays[] = {x.w, x.g, x.v, x.m, x.mean, x.accumulated_gradient, x.weight_average,
+        x.master_weight};
     for (const void *array : arrays)
         for (int line = 0; array && line < 8; ++line)
             __builtin_prefetch(static_cast<const char *>(array) + 64 * line);

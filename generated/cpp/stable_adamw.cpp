@@ -70,19 +70,21 @@ struct StableAdamWTensor {
     void *v;  // second moment
     void *accumulated_gradient;  // sum of the gradients since the last update
     void *weight_average;  // moving average of the weights
+    void *master_weight;  // the weights, unrounded
 };
 
 // What `options` is made of. The bit of a hyperparameter says that it is given.
 enum StableAdamWOption {
     STABLE_ADAMW_GRADIENT_ACCUMULATION_STEPS = 1,
     STABLE_ADAMW_USE_EMA = 2,
-    STABLE_ADAMW_LOSS_SCALE_FACTOR = 4,
-    STABLE_ADAMW_CLIPVALUE = 8,
-    STABLE_ADAMW_CLIPNORM = 16,
-    STABLE_ADAMW_GLOBAL_CLIPNORM = 32,
-    STABLE_ADAMW_WEIGHT_DECAY = 64,
-    STABLE_ADAMW_EMA_OVERWRITE_FREQUENCY = 128,
-    STABLE_ADAMW_SKIP_NONFINITE = 256,
+    STABLE_ADAMW_MASTER_WEIGHTS = 4,
+    STABLE_ADAMW_LOSS_SCALE_FACTOR = 8,
+    STABLE_ADAMW_CLIPVALUE = 16,
+    STABLE_ADAMW_CLIPNORM = 32,
+    STABLE_ADAMW_GLOBAL_CLIPNORM = 64,
+    STABLE_ADAMW_WEIGHT_DECAY = 128,
+    STABLE_ADAMW_EMA_OVERWRITE_FREQUENCY = 256,
+    STABLE_ADAMW_SKIP_NONFINITE = 512,
 };
 
 // The same for bindings.
@@ -108,11 +110,13 @@ extern "C" const char *const stable_adamw_interface = R"({
   ],
   "options": [
     {"name": "use_ema", "default": false},
+    {"name": "master_weights", "default": false},
     {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
     {"name": "use_ema", "option": "use_ema", "value": true},
+    {"name": "master_weights", "option": "master_weights", "value": true},
     {"name": "loss_scale_factor", "given": "loss_scale_factor", "off": null},
     {"name": "clipvalue", "given": "clipvalue", "off": null},
     {"name": "clipnorm", "given": "clipnorm", "off": null},
@@ -125,7 +129,8 @@ extern "C" const char *const stable_adamw_interface = R"({
     {"name": "m", "shape": "parameter", "when": []},
     {"name": "v", "shape": "parameter", "when": []},
     {"name": "accumulated_gradient", "shape": "parameter", "when": ["gradient_accumulation_steps"]},
-    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]}
+    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]},
+    {"name": "master_weight", "shape": "parameter", "when": ["master_weights", "narrow"]}
   ],
   "tensor": [
     "size",
@@ -137,10 +142,14 @@ extern "C" const char *const stable_adamw_interface = R"({
     "m",
     "v",
     "accumulated_gradient",
-    "weight_average"
+    "weight_average",
+    "master_weight"
   ],
   "inputs": [],
   "axes": [],
+  "narrow": [
+    {"name": "narrow"}
+  ],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]},
@@ -164,6 +173,7 @@ enum Refusal { DONE, OTHER_OPTIONS, OTHER_COUNTERS };
 constexpr int64_t chosen_options = OPTLOOM_OPTIONS;
 constexpr bool gradient_accumulation_steps = chosen_options & STABLE_ADAMW_GRADIENT_ACCUMULATION_STEPS;
 constexpr bool use_ema = chosen_options & STABLE_ADAMW_USE_EMA;
+constexpr bool master_weights = chosen_options & STABLE_ADAMW_MASTER_WEIGHTS;
 constexpr bool loss_scale_factor = chosen_options & STABLE_ADAMW_LOSS_SCALE_FACTOR;
 constexpr bool clipvalue = chosen_options & STABLE_ADAMW_CLIPVALUE;
 constexpr bool clipnorm = chosen_options & STABLE_ADAMW_CLIPNORM;
@@ -396,12 +406,13 @@ template <typename C> inline Scalars<C> advance(StableAdamWRow &row, int64_t opt
 enum Sum { gradient_norm_sum, global_norm_sum, excess_sum, sums };
 
 // One element's slots before the first step.
-template <bool gradient_accumulation_steps, bool use_ema, typename C>
-inline void start(C &m, C &v, C &accumulated_gradient, C &weight_average) {
+template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool narrow, typename C>
+inline void start(C w, C &m, C &v, C &accumulated_gradient, C &weight_average, C &master_weight) {
     m = C(0);
     v = C(0);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     if constexpr (use_ema) weight_average = C(0);
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // One element, in a call that does not update.
@@ -477,13 +488,17 @@ inline PerTensor3<C> per_tensor_3(const Scalars<C> &k, int64_t size, const doubl
 }
 
 // One element, in a call that updates: pass 3 of 3.
-template <bool use_ema, bool weight_decay, bool ema_overwrite_frequency, typename C>
-inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, C &w, C m, C v, C &weight_average) {
+template <bool use_ema, bool master_weights, bool weight_decay, bool ema_overwrite_frequency, bool narrow,
+    typename C>
+inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, C &w, C m, C v, C &weight_average,
+        C &master_weight) {
+    if constexpr (master_weights && narrow) w = master_weight;
     if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     const C v_hat = v * k.inverse_one_minus_power_of_beta_2;
     w = w - n.rate * m / (sqrt(v_hat) + k.epsilon);
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // At most block_size elements of one tensor: what a thread takes at a time.
@@ -520,23 +535,31 @@ void add_blocks(const std::vector<Block> &blocks, const std::vector<Sums> &block
 template <typename T, typename G, typename L>
 void start_block(const StableAdamWTensor &x, const Block &block) {
     using C = Compute<T>;
+    constexpr bool narrow = sizeof(T) < sizeof(C);
+    const T *__restrict__ const w_ = static_cast<const T *>(x.w) + block.begin;
     C *__restrict__ const m_ = static_cast<C *>(x.m) + block.begin;
     C *__restrict__ const v_ = static_cast<C *>(x.v) + block.begin;
     C *__restrict__ const accumulated_gradient_ = gradient_accumulation_steps
         ? static_cast<C *>(x.accumulated_gradient) + block.begin : nullptr;
     C *__restrict__ const weight_average_ = use_ema
         ? static_cast<C *>(x.weight_average) + block.begin : nullptr;
+    C *__restrict__ const master_weight_ = master_weights && narrow
+        ? static_cast<C *>(x.master_weight) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
+        const C w = load(w_[i]);
         C m = {};
         C v = {};
         C accumulated_gradient = {};
         C weight_average = {};
-        start<gradient_accumulation_steps, use_ema>(m, v, accumulated_gradient, weight_average);
+        C master_weight = {};
+        start<gradient_accumulation_steps, use_ema, master_weights, narrow>(w, m, v, accumulated_gradient,
+            weight_average, master_weight);
         store(m_[i], m);
         store(v_[i], v);
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
         if constexpr (use_ema) store(weight_average_[i], weight_average);
+        if constexpr (master_weights && narrow) store(master_weight_[i], master_weight);
     }
 }
 
@@ -623,11 +646,14 @@ template <typename T, typename G, typename L>
 void update_3_block(const Scalars<Compute<T>> &k,
         const PerTensor3<Compute<T>> &n, const StableAdamWTensor &x, const Block &block) {
     using C = Compute<T>;
+    constexpr bool narrow = sizeof(T) < sizeof(C);
     T *__restrict__ const w_ = static_cast<T *>(x.w) + block.begin;
     const C *__restrict__ const m_ = static_cast<const C *>(x.m) + block.begin;
     const C *__restrict__ const v_ = static_cast<const C *>(x.v) + block.begin;
     C *__restrict__ const weight_average_ = use_ema
         ? static_cast<C *>(x.weight_average) + block.begin : nullptr;
+    C *__restrict__ const master_weight_ = master_weights && narrow
+        ? static_cast<C *>(x.master_weight) + block.begin : nullptr;
     L *__restrict__ const copy_ = copies<L> ? static_cast<L *>(x.copy) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
@@ -636,9 +662,13 @@ void update_3_block(const Scalars<Compute<T>> &k,
         const C v = load(v_[i]);
         C weight_average = {};
         if constexpr (use_ema) weight_average = load(weight_average_[i]);
-        update_3<use_ema, weight_decay, ema_overwrite_frequency>(k, n, w, m, v, weight_average);
+        C master_weight = {};
+        if constexpr (master_weights && narrow) master_weight = load(master_weight_[i]);
+        update_3<use_ema, master_weights, weight_decay, ema_overwrite_frequency, narrow>(k, n, w, m, v,
+            weight_average, master_weight);
         store(w_[i], w);
         if constexpr (use_ema) store(weight_average_[i], weight_average);
+        if constexpr (master_weights && narrow) store(master_weight_[i], master_weight);
         if constexpr (copies<L>) store(copy_[i], w);
     }
 }
@@ -658,7 +688,8 @@ int start_tensors(int64_t options, [[maybe_unused]] const StableAdamWRow *rows, 
 
 // Processors foresee accesses within an array, not the next tensor's: its beginning is asked for ahead.
 inline void fetch(const StableAdamWTensor &x) {
-    const void *const arrays[] = {x.w, x.g, x.m, x.v, x.accumulated_gradient, x.weight_average};
+    const void *const arrays[] = {x.w, x.g, x.m, x.v, x.accumulated_gradient, x.weight_average,
+        x.master_weight};
     for (const void *array : arrays)
         for (int line = 0; array && line < 8; ++line)
             __builtin_prefetch(static_cast<const char *>(array) + 64 * line);

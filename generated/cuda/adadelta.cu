@@ -79,20 +79,22 @@ struct AdadeltaTensor {
     void *d;  // mean square of the steps
     void *accumulated_gradient;  // sum of the gradients since the last update
     void *weight_average;  // moving average of the weights
+    void *master_weight;  // the weights, unrounded
 };
 
 // What `options` is made of. The bit of a hyperparameter says that it is given.
 enum AdadeltaOption {
     ADADELTA_GRADIENT_ACCUMULATION_STEPS = 1,
     ADADELTA_USE_EMA = 2,
-    ADADELTA_LOSS_SCALE_FACTOR = 4,
-    ADADELTA_CLIPVALUE = 8,
-    ADADELTA_CLIPNORM = 16,
-    ADADELTA_GLOBAL_CLIPNORM = 32,
-    ADADELTA_WEIGHT_DECAY = 64,
-    ADADELTA_DECOUPLED_WEIGHT_DECAY = 128,
-    ADADELTA_EMA_OVERWRITE_FREQUENCY = 256,
-    ADADELTA_SKIP_NONFINITE = 512,
+    ADADELTA_MASTER_WEIGHTS = 4,
+    ADADELTA_LOSS_SCALE_FACTOR = 8,
+    ADADELTA_CLIPVALUE = 16,
+    ADADELTA_CLIPNORM = 32,
+    ADADELTA_GLOBAL_CLIPNORM = 64,
+    ADADELTA_WEIGHT_DECAY = 128,
+    ADADELTA_DECOUPLED_WEIGHT_DECAY = 256,
+    ADADELTA_EMA_OVERWRITE_FREQUENCY = 512,
+    ADADELTA_SKIP_NONFINITE = 1024,
 };
 
 // The same for bindings.
@@ -118,11 +120,13 @@ extern "C" const char *const adadelta_interface = R"({
   "options": [
     {"name": "decoupled_weight_decay", "default": true},
     {"name": "use_ema", "default": false},
+    {"name": "master_weights", "default": false},
     {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
     {"name": "use_ema", "option": "use_ema", "value": true},
+    {"name": "master_weights", "option": "master_weights", "value": true},
     {"name": "loss_scale_factor", "given": "loss_scale_factor", "off": null},
     {"name": "clipvalue", "given": "clipvalue", "off": null},
     {"name": "clipnorm", "given": "clipnorm", "off": null},
@@ -136,7 +140,8 @@ extern "C" const char *const adadelta_interface = R"({
     {"name": "v", "shape": "parameter", "when": []},
     {"name": "d", "shape": "parameter", "when": []},
     {"name": "accumulated_gradient", "shape": "parameter", "when": ["gradient_accumulation_steps"]},
-    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]}
+    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]},
+    {"name": "master_weight", "shape": "parameter", "when": ["master_weights", "narrow"]}
   ],
   "tensor": [
     "size",
@@ -148,10 +153,14 @@ extern "C" const char *const adadelta_interface = R"({
     "v",
     "d",
     "accumulated_gradient",
-    "weight_average"
+    "weight_average",
+    "master_weight"
   ],
   "inputs": [],
   "axes": [],
+  "narrow": [
+    {"name": "narrow"}
+  ],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]}
@@ -205,6 +214,7 @@ namespace {
 constexpr int64 options = OPTLOOM_OPTIONS;
 constexpr bool gradient_accumulation_steps = options & ADADELTA_GRADIENT_ACCUMULATION_STEPS;
 constexpr bool use_ema = options & ADADELTA_USE_EMA;
+constexpr bool master_weights = options & ADADELTA_MASTER_WEIGHTS;
 constexpr bool loss_scale_factor = options & ADADELTA_LOSS_SCALE_FACTOR;
 constexpr bool clipvalue = options & ADADELTA_CLIPVALUE;
 constexpr bool clipnorm = options & ADADELTA_CLIPNORM;
@@ -438,12 +448,13 @@ template <typename C> __device__ inline Scalars<C> advance(AdadeltaRow &row, int
 enum Sum { gradient_norm_sum, global_norm_sum, sums };
 
 // One element's slots before the first step.
-template <bool gradient_accumulation_steps, bool use_ema, typename C>
-__device__ inline void start(C &v, C &d, C &accumulated_gradient, C &weight_average) {
+template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool narrow, typename C>
+__device__ inline void start(C w, C &v, C &d, C &accumulated_gradient, C &weight_average, C &master_weight) {
     v = C(0);
     d = C(0);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     if constexpr (use_ema) weight_average = C(0);
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // One element, in a call that does not update.
@@ -488,11 +499,11 @@ __device__ inline PerTensor2<C> per_tensor_2(const Scalars<C> &k, const Float64 
 }
 
 // One element, in a call that updates: pass 2 of 2.
-template <bool gradient_accumulation_steps, bool use_ema, bool loss_scale_factor, bool clipvalue,
-    bool clipnorm, bool global_clipnorm, bool weight_decay, bool decoupled_weight_decay,
-    bool ema_overwrite_frequency, typename C>
+template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool loss_scale_factor,
+    bool clipvalue, bool clipnorm, bool global_clipnorm, bool weight_decay, bool decoupled_weight_decay,
+    bool ema_overwrite_frequency, bool narrow, typename C>
 __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &w, C g, C &v, C &d,
-        C &accumulated_gradient, C &weight_average) {
+        C &accumulated_gradient, C &weight_average, C &master_weight) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -502,6 +513,7 @@ __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
+    if constexpr (master_weights && narrow) w = master_weight;
     if constexpr (weight_decay && !decoupled_weight_decay) g = g + k.weight_decay * w;
     if constexpr (weight_decay && decoupled_weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     v = k.rho * v + k.one_minus_rho * square(g);
@@ -511,6 +523,7 @@ __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &
     w = w - k.learning_rate * change;
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // How gradients are read, and of which dtypes all are.
@@ -520,6 +533,7 @@ using T = OPTLOOM_PARAMETER;
 using G = OPTLOOM_GRADIENT;
 using L = OPTLOOM_COPY;
 using C = Compute<T>;
+constexpr bool narrow = sizeof(T) < sizeof(C);
 constexpr bool copies = sizeof(L) > sizeof(Nothing);
 
 // A thread block takes a chunk: at most chunk_size elements of a tensor. An empty tensor has one without any.
@@ -539,6 +553,7 @@ __device__ inline AdadeltaTensor in_global_memory(const AdadeltaTensor &x) {
     __builtin_assume(__isGlobal(copied.d));
     __builtin_assume(__isGlobal(copied.accumulated_gradient));
     __builtin_assume(__isGlobal(copied.weight_average));
+    __builtin_assume(__isGlobal(copied.master_weight));
     return copied;
 }
 
@@ -627,7 +642,7 @@ constexpr int narrowest = copies && sizeof(L) < narrower ? sizeof(L) : narrower;
 constexpr int pack_size = 16 / narrowest;
 __device__ inline bool is_aligned(const AdadeltaTensor &x) {
     return (int64(x.w) | int64(x.g) | int64(x.copy) | int64(x.v) | int64(x.d) | int64(x.accumulated_gradient)
-        | int64(x.weight_average)) % 16 == 0;
+        | int64(x.weight_average) | int64(x.master_weight)) % 16 == 0;
 }
 
 __device__ inline C gradient(const G &x, C scale) {
@@ -643,26 +658,33 @@ __device__ inline void write_counters(const AdadeltaTensor &x, const AdadeltaRow
 // `width` elements from the i-th on.
 template <int width>
 __device__ inline void start_elements(const AdadeltaTensor &x, int64 i) {
+    Pack<T, width> w_ = read<T, width>(x.w, i);
     Pack<C, width> v_ = {};
     Pack<C, width> d_ = {};
     Pack<C, width> accumulated_gradient_ = {};
     Pack<C, width> weight_average_ = {};
+    Pack<C, width> master_weight_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
+        C w = load(w_.x[j]);
         C v = load(v_.x[j]);
         C d = load(d_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         C weight_average = load(weight_average_.x[j]);
-        start<gradient_accumulation_steps, use_ema>(v, d, accumulated_gradient, weight_average);
+        C master_weight = load(master_weight_.x[j]);
+        start<gradient_accumulation_steps, use_ema, master_weights, narrow>(w, v, d, accumulated_gradient,
+            weight_average, master_weight);
         store(v_.x[j], v);
         store(d_.x[j], d);
         store(accumulated_gradient_.x[j], accumulated_gradient);
         store(weight_average_.x[j], weight_average);
+        store(master_weight_.x[j], master_weight);
     }
     write(x.v, i, v_);
     write(x.d, i, d_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
     if constexpr (use_ema) write(x.weight_average, i, weight_average_);
+    if constexpr (master_weights && narrow) write(x.master_weight, i, master_weight_);
 }
 
 // `width` elements from the i-th on.
@@ -717,6 +739,8 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
         read<C, width>(x.accumulated_gradient, i);
     Pack<C, width> weight_average_ = {};
     if constexpr (use_ema) weight_average_ = read<C, width>(x.weight_average, i);
+    Pack<C, width> master_weight_ = {};
+    if constexpr (master_weights && narrow) master_weight_ = read<C, width>(x.master_weight, i);
     Pack<L, width> copy_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
@@ -726,14 +750,16 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
         C d = load(d_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         C weight_average = load(weight_average_.x[j]);
-        update_2<gradient_accumulation_steps, use_ema, loss_scale_factor, clipvalue, clipnorm,
-            global_clipnorm, weight_decay, decoupled_weight_decay, ema_overwrite_frequency>(k, n, w, g, v, d,
-            accumulated_gradient, weight_average);
+        C master_weight = load(master_weight_.x[j]);
+        update_2<gradient_accumulation_steps, use_ema, master_weights, loss_scale_factor, clipvalue, clipnorm,
+            global_clipnorm, weight_decay, decoupled_weight_decay, ema_overwrite_frequency, narrow>(k, n, w,
+            g, v, d, accumulated_gradient, weight_average, master_weight);
         store(w_.x[j], w);
         store(v_.x[j], v);
         store(d_.x[j], d);
         store(accumulated_gradient_.x[j], accumulated_gradient);
         store(weight_average_.x[j], weight_average);
+        store(master_weight_.x[j], master_weight);
         store(copy_.x[j], w);
         if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
     }
@@ -742,6 +768,7 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
     write(x.d, i, d_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
     if constexpr (use_ema) write(x.weight_average, i, weight_average_);
+    if constexpr (master_weights && narrow) write(x.master_weight, i, master_weight_);
     if constexpr (copies) write(x.copy, i, copy_);
     if constexpr (writes_back) write(x.g, i, g_);
 }

@@ -79,22 +79,24 @@ struct AdagradTensor {
     void *accumulator;  // sum of squared gradients
     void *accumulated_gradient;  // sum of the gradients since the last update
     void *weight_average;  // moving average of the weights
+    void *master_weight;  // the weights, unrounded
 };
 
 // What `options` is made of. The bit of a hyperparameter says that it is given.
 enum AdagradOption {
     ADAGRAD_GRADIENT_ACCUMULATION_STEPS = 1,
     ADAGRAD_USE_EMA = 2,
-    ADAGRAD_LOSS_SCALE_FACTOR = 4,
-    ADAGRAD_CLIPVALUE = 8,
-    ADAGRAD_CLIPNORM = 16,
-    ADAGRAD_GLOBAL_CLIPNORM = 32,
-    ADAGRAD_WEIGHT_DECAY = 64,
-    ADAGRAD_DECOUPLED_WEIGHT_DECAY = 128,
-    ADAGRAD_LEARNING_RATE_DECAY = 256,
-    ADAGRAD_EMA_OVERWRITE_FREQUENCY = 512,
-    ADAGRAD_EPSILON_IN_ROOT = 1024,
-    ADAGRAD_SKIP_NONFINITE = 2048,
+    ADAGRAD_MASTER_WEIGHTS = 4,
+    ADAGRAD_LOSS_SCALE_FACTOR = 8,
+    ADAGRAD_CLIPVALUE = 16,
+    ADAGRAD_CLIPNORM = 32,
+    ADAGRAD_GLOBAL_CLIPNORM = 64,
+    ADAGRAD_WEIGHT_DECAY = 128,
+    ADAGRAD_DECOUPLED_WEIGHT_DECAY = 256,
+    ADAGRAD_LEARNING_RATE_DECAY = 512,
+    ADAGRAD_EMA_OVERWRITE_FREQUENCY = 1024,
+    ADAGRAD_EPSILON_IN_ROOT = 2048,
+    ADAGRAD_SKIP_NONFINITE = 4096,
 };
 
 // The same for bindings.
@@ -122,11 +124,13 @@ extern "C" const char *const adagrad_interface = R"({
     {"name": "epsilon_in_root", "default": true},
     {"name": "decoupled_weight_decay", "default": true},
     {"name": "use_ema", "default": false},
+    {"name": "master_weights", "default": false},
     {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
     {"name": "use_ema", "option": "use_ema", "value": true},
+    {"name": "master_weights", "option": "master_weights", "value": true},
     {"name": "loss_scale_factor", "given": "loss_scale_factor", "off": null},
     {"name": "clipvalue", "given": "clipvalue", "off": null},
     {"name": "clipnorm", "given": "clipnorm", "off": null},
@@ -141,7 +145,8 @@ extern "C" const char *const adagrad_interface = R"({
   "slots": [
     {"name": "accumulator", "shape": "parameter", "when": []},
     {"name": "accumulated_gradient", "shape": "parameter", "when": ["gradient_accumulation_steps"]},
-    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]}
+    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]},
+    {"name": "master_weight", "shape": "parameter", "when": ["master_weights", "narrow"]}
   ],
   "tensor": [
     "size",
@@ -152,10 +157,14 @@ extern "C" const char *const adagrad_interface = R"({
     "step",
     "accumulator",
     "accumulated_gradient",
-    "weight_average"
+    "weight_average",
+    "master_weight"
   ],
   "inputs": [],
   "axes": [],
+  "narrow": [
+    {"name": "narrow"}
+  ],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]}
@@ -209,6 +218,7 @@ namespace {
 constexpr int64 options = OPTLOOM_OPTIONS;
 constexpr bool gradient_accumulation_steps = options & ADAGRAD_GRADIENT_ACCUMULATION_STEPS;
 constexpr bool use_ema = options & ADAGRAD_USE_EMA;
+constexpr bool master_weights = options & ADAGRAD_MASTER_WEIGHTS;
 constexpr bool loss_scale_factor = options & ADAGRAD_LOSS_SCALE_FACTOR;
 constexpr bool clipvalue = options & ADAGRAD_CLIPVALUE;
 constexpr bool clipnorm = options & ADAGRAD_CLIPNORM;
@@ -443,12 +453,13 @@ template <typename C> __device__ inline Scalars<C> advance(AdagradRow &row, int6
 enum Sum { gradient_norm_sum, global_norm_sum, sums };
 
 // One element's slots before the first step.
-template <bool gradient_accumulation_steps, bool use_ema, typename C>
-__device__ inline void start(const AdagradRow &row, C &accumulator, C &accumulated_gradient,
-        C &weight_average) {
+template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool narrow, typename C>
+__device__ inline void start(const AdagradRow &row, C w, C &accumulator, C &accumulated_gradient,
+        C &weight_average, C &master_weight) {
     accumulator = C(row.initial_accumulator_value);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     if constexpr (use_ema) weight_average = C(0);
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // One element, in a call that does not update.
@@ -493,11 +504,11 @@ __device__ inline PerTensor2<C> per_tensor_2(const Scalars<C> &k, const Float64 
 }
 
 // One element, in a call that updates: pass 2 of 2.
-template <bool gradient_accumulation_steps, bool use_ema, bool loss_scale_factor, bool clipvalue,
-    bool clipnorm, bool global_clipnorm, bool weight_decay, bool decoupled_weight_decay,
-    bool ema_overwrite_frequency, bool epsilon_in_root, typename C>
+template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool loss_scale_factor,
+    bool clipvalue, bool clipnorm, bool global_clipnorm, bool weight_decay, bool decoupled_weight_decay,
+    bool ema_overwrite_frequency, bool epsilon_in_root, bool narrow, typename C>
 __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &w, C g, C &accumulator,
-        C &accumulated_gradient, C &weight_average) {
+        C &accumulated_gradient, C &weight_average, C &master_weight) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -507,6 +518,7 @@ __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
+    if constexpr (master_weights && narrow) w = master_weight;
     if constexpr (weight_decay && !decoupled_weight_decay) g = g + k.weight_decay * w;
     if constexpr (weight_decay && decoupled_weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     accumulator = accumulator + square(g);
@@ -514,6 +526,7 @@ __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &
     w = w - k.rate * g / (epsilon_in_root ? sqrt(accumulator + k.epsilon) : sqrt(accumulator) + k.epsilon);
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // How gradients are read, and of which dtypes all are.
@@ -523,6 +536,7 @@ using T = OPTLOOM_PARAMETER;
 using G = OPTLOOM_GRADIENT;
 using L = OPTLOOM_COPY;
 using C = Compute<T>;
+constexpr bool narrow = sizeof(T) < sizeof(C);
 constexpr bool copies = sizeof(L) > sizeof(Nothing);
 
 // A thread block takes a chunk: at most chunk_size elements of a tensor. An empty tensor has one without any.
@@ -541,6 +555,7 @@ __device__ inline AdagradTensor in_global_memory(const AdagradTensor &x) {
     __builtin_assume(__isGlobal(copied.accumulator));
     __builtin_assume(__isGlobal(copied.accumulated_gradient));
     __builtin_assume(__isGlobal(copied.weight_average));
+    __builtin_assume(__isGlobal(copied.master_weight));
     return copied;
 }
 
@@ -629,7 +644,7 @@ constexpr int narrowest = copies && sizeof(L) < narrower ? sizeof(L) : narrower;
 constexpr int pack_size = 16 / narrowest;
 __device__ inline bool is_aligned(const AdagradTensor &x) {
     return (int64(x.w) | int64(x.g) | int64(x.copy) | int64(x.accumulator) | int64(x.accumulated_gradient)
-        | int64(x.weight_average)) % 16 == 0;
+        | int64(x.weight_average) | int64(x.master_weight)) % 16 == 0;
 }
 
 __device__ inline C gradient(const G &x, C scale) {
@@ -645,22 +660,29 @@ __device__ inline void write_counters(const AdagradTensor &x, const AdagradRow &
 // `width` elements from the i-th on.
 template <int width>
 __device__ inline void start_elements(const AdagradRow &row, const AdagradTensor &x, int64 i) {
+    Pack<T, width> w_ = read<T, width>(x.w, i);
     Pack<C, width> accumulator_ = {};
     Pack<C, width> accumulated_gradient_ = {};
     Pack<C, width> weight_average_ = {};
+    Pack<C, width> master_weight_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
+        C w = load(w_.x[j]);
         C accumulator = load(accumulator_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         C weight_average = load(weight_average_.x[j]);
-        start<gradient_accumulation_steps, use_ema>(row, accumulator, accumulated_gradient, weight_average);
+        C master_weight = load(master_weight_.x[j]);
+        start<gradient_accumulation_steps, use_ema, master_weights, narrow>(row, w, accumulator,
+            accumulated_gradient, weight_average, master_weight);
         store(accumulator_.x[j], accumulator);
         store(accumulated_gradient_.x[j], accumulated_gradient);
         store(weight_average_.x[j], weight_average);
+        store(master_weight_.x[j], master_weight);
     }
     write(x.accumulator, i, accumulator_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
     if constexpr (use_ema) write(x.weight_average, i, weight_average_);
+    if constexpr (master_weights && narrow) write(x.master_weight, i, master_weight_);
 }
 
 // `width` elements from the i-th on.
@@ -714,6 +736,8 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
         read<C, width>(x.accumulated_gradient, i);
     Pack<C, width> weight_average_ = {};
     if constexpr (use_ema) weight_average_ = read<C, width>(x.weight_average, i);
+    Pack<C, width> master_weight_ = {};
+    if constexpr (master_weights && narrow) master_weight_ = read<C, width>(x.master_weight, i);
     Pack<L, width> copy_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
@@ -722,13 +746,15 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
         C accumulator = load(accumulator_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         C weight_average = load(weight_average_.x[j]);
-        update_2<gradient_accumulation_steps, use_ema, loss_scale_factor, clipvalue, clipnorm,
-            global_clipnorm, weight_decay, decoupled_weight_decay, ema_overwrite_frequency,
-            epsilon_in_root>(k, n, w, g, accumulator, accumulated_gradient, weight_average);
+        C master_weight = load(master_weight_.x[j]);
+        update_2<gradient_accumulation_steps, use_ema, master_weights, loss_scale_factor, clipvalue, clipnorm,
+            global_clipnorm, weight_decay, decoupled_weight_decay, ema_overwrite_frequency, epsilon_in_root,
+            narrow>(k, n, w, g, accumulator, accumulated_gradient, weight_average, master_weight);
         store(w_.x[j], w);
         store(accumulator_.x[j], accumulator);
         store(accumulated_gradient_.x[j], accumulated_gradient);
         store(weight_average_.x[j], weight_average);
+        store(master_weight_.x[j], master_weight);
         store(copy_.x[j], w);
         if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
     }
@@ -736,6 +762,7 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
     write(x.accumulator, i, accumulator_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
     if constexpr (use_ema) write(x.weight_average, i, weight_average_);
+    if constexpr (master_weights && narrow) write(x.master_weight, i, master_weight_);
     if constexpr (copies) write(x.copy, i, copy_);
     if constexpr (writes_back) write(x.g, i, g_);
 }

@@ -90,6 +90,7 @@ struct CautiousAdamWTensor {
     void *v_hat;  // largest second moment so far
     void *accumulated_gradient;  // sum of the gradients since the last update
     void *weight_average;  // moving average of the weights
+    void *master_weight;  // the weights, unrounded
 };
 
 // What `options` is made of. The bit of a hyperparameter says that it is given.
@@ -97,13 +98,14 @@ enum CautiousAdamWOption {
     CAUTIOUS_ADAMW_AMSGRAD = 1,
     CAUTIOUS_ADAMW_GRADIENT_ACCUMULATION_STEPS = 2,
     CAUTIOUS_ADAMW_USE_EMA = 4,
-    CAUTIOUS_ADAMW_LOSS_SCALE_FACTOR = 8,
-    CAUTIOUS_ADAMW_CLIPVALUE = 16,
-    CAUTIOUS_ADAMW_CLIPNORM = 32,
-    CAUTIOUS_ADAMW_GLOBAL_CLIPNORM = 64,
-    CAUTIOUS_ADAMW_WEIGHT_DECAY = 128,
-    CAUTIOUS_ADAMW_EMA_OVERWRITE_FREQUENCY = 256,
-    CAUTIOUS_ADAMW_SKIP_NONFINITE = 512,
+    CAUTIOUS_ADAMW_MASTER_WEIGHTS = 8,
+    CAUTIOUS_ADAMW_LOSS_SCALE_FACTOR = 16,
+    CAUTIOUS_ADAMW_CLIPVALUE = 32,
+    CAUTIOUS_ADAMW_CLIPNORM = 64,
+    CAUTIOUS_ADAMW_GLOBAL_CLIPNORM = 128,
+    CAUTIOUS_ADAMW_WEIGHT_DECAY = 256,
+    CAUTIOUS_ADAMW_EMA_OVERWRITE_FREQUENCY = 512,
+    CAUTIOUS_ADAMW_SKIP_NONFINITE = 1024,
 };
 
 // The same for bindings.
@@ -130,12 +132,14 @@ extern "C" const char *const cautious_adamw_interface = R"({
   "options": [
     {"name": "amsgrad", "default": false},
     {"name": "use_ema", "default": false},
+    {"name": "master_weights", "default": false},
     {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "amsgrad", "option": "amsgrad", "value": true},
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
     {"name": "use_ema", "option": "use_ema", "value": true},
+    {"name": "master_weights", "option": "master_weights", "value": true},
     {"name": "loss_scale_factor", "given": "loss_scale_factor", "off": null},
     {"name": "clipvalue", "given": "clipvalue", "off": null},
     {"name": "clipnorm", "given": "clipnorm", "off": null},
@@ -149,7 +153,8 @@ extern "C" const char *const cautious_adamw_interface = R"({
     {"name": "v", "shape": "parameter", "when": []},
     {"name": "v_hat", "shape": "parameter", "when": ["amsgrad"]},
     {"name": "accumulated_gradient", "shape": "parameter", "when": ["gradient_accumulation_steps"]},
-    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]}
+    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]},
+    {"name": "master_weight", "shape": "parameter", "when": ["master_weights", "narrow"]}
   ],
   "tensor": [
     "size",
@@ -162,10 +167,14 @@ extern "C" const char *const cautious_adamw_interface = R"({
     "v",
     "v_hat",
     "accumulated_gradient",
-    "weight_average"
+    "weight_average",
+    "master_weight"
   ],
   "inputs": [],
   "axes": [],
+  "narrow": [
+    {"name": "narrow"}
+  ],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]},
@@ -228,6 +237,7 @@ constexpr int64 options = OPTLOOM_OPTIONS;
 constexpr bool amsgrad = options & CAUTIOUS_ADAMW_AMSGRAD;
 constexpr bool gradient_accumulation_steps = options & CAUTIOUS_ADAMW_GRADIENT_ACCUMULATION_STEPS;
 constexpr bool use_ema = options & CAUTIOUS_ADAMW_USE_EMA;
+constexpr bool master_weights = options & CAUTIOUS_ADAMW_MASTER_WEIGHTS;
 constexpr bool loss_scale_factor = options & CAUTIOUS_ADAMW_LOSS_SCALE_FACTOR;
 constexpr bool clipvalue = options & CAUTIOUS_ADAMW_CLIPVALUE;
 constexpr bool clipnorm = options & CAUTIOUS_ADAMW_CLIPNORM;
@@ -476,13 +486,16 @@ template <typename C> __device__ inline Scalars<C> advance(CautiousAdamWRow &row
 enum Sum { gradient_norm_sum, global_norm_sum, share_sum, sums };
 
 // One element's slots before the first step.
-template <bool amsgrad, bool gradient_accumulation_steps, bool use_ema, typename C>
-__device__ inline void start(C &m, C &v, C &v_hat, C &accumulated_gradient, C &weight_average) {
+template <bool amsgrad, bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool narrow,
+    typename C>
+__device__ inline void start(C w, C &m, C &v, C &v_hat, C &accumulated_gradient, C &weight_average,
+        C &master_weight) {
     m = C(0);
     v = C(0);
     if constexpr (amsgrad) v_hat = C(0);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     if constexpr (use_ema) weight_average = C(0);
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // One element, in a call that does not update.
@@ -527,10 +540,10 @@ __device__ inline PerTensor2<C> per_tensor_2(const Scalars<C> &k, const Float64 
 }
 
 // One element, in a call that updates: pass 2 of 3.
-template <bool amsgrad, bool gradient_accumulation_steps, bool loss_scale_factor, bool clipvalue,
-    bool clipnorm, bool global_clipnorm, bool weight_decay, typename C>
+template <bool amsgrad, bool gradient_accumulation_steps, bool master_weights, bool loss_scale_factor,
+    bool clipvalue, bool clipnorm, bool global_clipnorm, bool weight_decay, bool narrow, typename C>
 __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C w, C g, C &m, C &v, C &v_hat,
-        C accumulated_gradient, Float64 (&term)[sums]) {
+        C accumulated_gradient, C master_weight, Float64 (&term)[sums]) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -540,6 +553,7 @@ __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C w
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
+    if constexpr (master_weights && narrow) w = master_weight;
     if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     m = k.beta_1 * m + k.one_minus_beta_1 * g;
     v = k.beta_2 * v + k.one_minus_beta_2 * square(g);
@@ -565,11 +579,11 @@ __device__ inline PerTensor3<C> per_tensor_3(const Scalars<C> &k, int64 size, co
 }
 
 // One element, in a call that updates: pass 3 of 3.
-template <bool amsgrad, bool gradient_accumulation_steps, bool use_ema, bool loss_scale_factor,
-    bool clipvalue, bool clipnorm, bool global_clipnorm, bool weight_decay, bool ema_overwrite_frequency,
-    typename C>
+template <bool amsgrad, bool gradient_accumulation_steps, bool use_ema, bool master_weights,
+    bool loss_scale_factor, bool clipvalue, bool clipnorm, bool global_clipnorm, bool weight_decay,
+    bool ema_overwrite_frequency, bool narrow, typename C>
 __device__ inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, C &w, C g, C m, C v, C v_hat,
-        C &accumulated_gradient, C &weight_average) {
+        C &accumulated_gradient, C &weight_average, C &master_weight) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -579,6 +593,7 @@ __device__ inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, C &
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
+    if constexpr (master_weights && narrow) w = master_weight;
     if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     const C bold = w - k.alpha * m / (sqrt(amsgrad ? v_hat : v) + k.epsilon);
     const C move = bold - w;
@@ -587,6 +602,7 @@ __device__ inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, C &
     w = w + move * agreeing / n.share;
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // How gradients are read, and of which dtypes all are.
@@ -596,6 +612,7 @@ using T = OPTLOOM_PARAMETER;
 using G = OPTLOOM_GRADIENT;
 using L = OPTLOOM_COPY;
 using C = Compute<T>;
+constexpr bool narrow = sizeof(T) < sizeof(C);
 constexpr bool copies = sizeof(L) > sizeof(Nothing);
 
 // A thread block takes a chunk: at most chunk_size elements of a tensor. An empty tensor has one without any.
@@ -616,6 +633,7 @@ __device__ inline CautiousAdamWTensor in_global_memory(const CautiousAdamWTensor
     __builtin_assume(__isGlobal(copied.v_hat));
     __builtin_assume(__isGlobal(copied.accumulated_gradient));
     __builtin_assume(__isGlobal(copied.weight_average));
+    __builtin_assume(__isGlobal(copied.master_weight));
     return copied;
 }
 
@@ -705,7 +723,7 @@ constexpr int narrowest = copies && sizeof(L) < narrower ? sizeof(L) : narrower;
 constexpr int pack_size = 16 / narrowest;
 __device__ inline bool is_aligned(const CautiousAdamWTensor &x) {
     return (int64(x.w) | int64(x.g) | int64(x.copy) | int64(x.m) | int64(x.v) | int64(x.v_hat)
-        | int64(x.accumulated_gradient) | int64(x.weight_average)) % 16 == 0;
+        | int64(x.accumulated_gradient) | int64(x.weight_average) | int64(x.master_weight)) % 16 == 0;
 }
 
 __device__ inline C gradient(const G &x, C scale) {
@@ -721,31 +739,37 @@ __device__ inline void write_counters(const CautiousAdamWTensor &x, const Cautio
 // `width` elements from the i-th on.
 template <int width>
 __device__ inline void start_elements(const CautiousAdamWTensor &x, int64 i) {
+    Pack<T, width> w_ = read<T, width>(x.w, i);
     Pack<C, width> m_ = {};
     Pack<C, width> v_ = {};
     Pack<C, width> v_hat_ = {};
     Pack<C, width> accumulated_gradient_ = {};
     Pack<C, width> weight_average_ = {};
+    Pack<C, width> master_weight_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
+        C w = load(w_.x[j]);
         C m = load(m_.x[j]);
         C v = load(v_.x[j]);
         C v_hat = load(v_hat_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         C weight_average = load(weight_average_.x[j]);
-        start<amsgrad, gradient_accumulation_steps, use_ema>(m, v, v_hat, accumulated_gradient,
-            weight_average);
+        C master_weight = load(master_weight_.x[j]);
+        start<amsgrad, gradient_accumulation_steps, use_ema, master_weights, narrow>(w, m, v, v_hat,
+            accumulated_gradient, weight_average, master_weight);
         store(m_.x[j], m);
         store(v_.x[j], v);
         store(v_hat_.x[j], v_hat);
         store(accumulated_gradient_.x[j], accumulated_gradient);
         store(weight_average_.x[j], weight_average);
+        store(master_weight_.x[j], master_weight);
     }
     write(x.m, i, m_);
     write(x.v, i, v_);
     if constexpr (amsgrad) write(x.v_hat, i, v_hat_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
     if constexpr (use_ema) write(x.weight_average, i, weight_average_);
+    if constexpr (master_weights && narrow) write(x.master_weight, i, master_weight_);
 }
 
 // `width` elements from the i-th on.
@@ -801,6 +825,8 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
     Pack<C, width> accumulated_gradient_ = {};
     if constexpr (gradient_accumulation_steps) accumulated_gradient_ =
         read<C, width>(x.accumulated_gradient, i);
+    Pack<C, width> master_weight_ = {};
+    if constexpr (master_weights && narrow) master_weight_ = read<C, width>(x.master_weight, i);
 #pragma unroll
     for (int j = 0; j < width; ++j) {
         C w = load(w_.x[j]);
@@ -809,9 +835,11 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
         C v = load(v_.x[j]);
         C v_hat = load(v_hat_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
+        C master_weight = load(master_weight_.x[j]);
         Float64 term[sums];
-        update_2<amsgrad, gradient_accumulation_steps, loss_scale_factor, clipvalue, clipnorm,
-            global_clipnorm, weight_decay>(k, n, w, g, m, v, v_hat, accumulated_gradient, term);
+        update_2<amsgrad, gradient_accumulation_steps, master_weights, loss_scale_factor, clipvalue, clipnorm,
+            global_clipnorm, weight_decay, narrow>(k, n, w, g, m, v, v_hat, accumulated_gradient,
+            master_weight, term);
         store(m_.x[j], m);
         store(v_.x[j], v);
         store(v_hat_.x[j], v_hat);
@@ -837,6 +865,8 @@ __device__ inline void update_3_elements(const Scalars<C> &k, const PerTensor3<C
         read<C, width>(x.accumulated_gradient, i);
     Pack<C, width> weight_average_ = {};
     if constexpr (use_ema) weight_average_ = read<C, width>(x.weight_average, i);
+    Pack<C, width> master_weight_ = {};
+    if constexpr (master_weights && narrow) master_weight_ = read<C, width>(x.master_weight, i);
     Pack<L, width> copy_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
@@ -847,18 +877,21 @@ __device__ inline void update_3_elements(const Scalars<C> &k, const PerTensor3<C
         C v_hat = load(v_hat_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         C weight_average = load(weight_average_.x[j]);
-        update_3<amsgrad, gradient_accumulation_steps, use_ema, loss_scale_factor, clipvalue, clipnorm,
-            global_clipnorm, weight_decay, ema_overwrite_frequency>(k, n, w, g, m, v, v_hat,
-            accumulated_gradient, weight_average);
+        C master_weight = load(master_weight_.x[j]);
+        update_3<amsgrad, gradient_accumulation_steps, use_ema, master_weights, loss_scale_factor, clipvalue,
+            clipnorm, global_clipnorm, weight_decay, ema_overwrite_frequency, narrow>(k, n, w, g, m, v, v_hat,
+            accumulated_gradient, weight_average, master_weight);
         store(w_.x[j], w);
         store(accumulated_gradient_.x[j], accumulated_gradient);
         store(weight_average_.x[j], weight_average);
+        store(master_weight_.x[j], master_weight);
         store(copy_.x[j], w);
         if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
     }
     write(x.w, i, w_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
     if constexpr (use_ema) write(x.weight_average, i, weight_average_);
+    if constexpr (master_weights && narrow) write(x.master_weight, i, master_weight_);
     if constexpr (copies) write(x.copy, i, copy_);
     if constexpr (writes_back) write(x.g, i, g_);
 }

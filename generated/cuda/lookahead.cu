@@ -88,6 +88,7 @@ struct LookaheadTensor {
     void *slow;  // slow weights
     void *accumulated_gradient;  // sum of the gradients since the last update
     void *weight_average;  // moving average of the weights
+    void *master_weight;  // the weights, unrounded
 };
 
 // What `options` is made of. The bit of a hyperparameter says that it is given.
@@ -95,13 +96,14 @@ enum LookaheadOption {
     LOOKAHEAD_AMSGRAD = 1,
     LOOKAHEAD_GRADIENT_ACCUMULATION_STEPS = 2,
     LOOKAHEAD_USE_EMA = 4,
-    LOOKAHEAD_LOSS_SCALE_FACTOR = 8,
-    LOOKAHEAD_CLIPVALUE = 16,
-    LOOKAHEAD_CLIPNORM = 32,
-    LOOKAHEAD_GLOBAL_CLIPNORM = 64,
-    LOOKAHEAD_WEIGHT_DECAY = 128,
-    LOOKAHEAD_EMA_OVERWRITE_FREQUENCY = 256,
-    LOOKAHEAD_SKIP_NONFINITE = 512,
+    LOOKAHEAD_MASTER_WEIGHTS = 8,
+    LOOKAHEAD_LOSS_SCALE_FACTOR = 16,
+    LOOKAHEAD_CLIPVALUE = 32,
+    LOOKAHEAD_CLIPNORM = 64,
+    LOOKAHEAD_GLOBAL_CLIPNORM = 128,
+    LOOKAHEAD_WEIGHT_DECAY = 256,
+    LOOKAHEAD_EMA_OVERWRITE_FREQUENCY = 512,
+    LOOKAHEAD_SKIP_NONFINITE = 1024,
 };
 
 // The same for bindings.
@@ -130,12 +132,14 @@ extern "C" const char *const lookahead_interface = R"({
   "options": [
     {"name": "amsgrad", "default": false},
     {"name": "use_ema", "default": false},
+    {"name": "master_weights", "default": false},
     {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "amsgrad", "option": "amsgrad", "value": true},
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
     {"name": "use_ema", "option": "use_ema", "value": true},
+    {"name": "master_weights", "option": "master_weights", "value": true},
     {"name": "loss_scale_factor", "given": "loss_scale_factor", "off": null},
     {"name": "clipvalue", "given": "clipvalue", "off": null},
     {"name": "clipnorm", "given": "clipnorm", "off": null},
@@ -150,7 +154,8 @@ extern "C" const char *const lookahead_interface = R"({
     {"name": "v_hat", "shape": "parameter", "when": ["amsgrad"]},
     {"name": "slow", "shape": "parameter", "when": []},
     {"name": "accumulated_gradient", "shape": "parameter", "when": ["gradient_accumulation_steps"]},
-    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]}
+    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]},
+    {"name": "master_weight", "shape": "parameter", "when": ["master_weights", "narrow"]}
   ],
   "tensor": [
     "size",
@@ -164,10 +169,14 @@ extern "C" const char *const lookahead_interface = R"({
     "v_hat",
     "slow",
     "accumulated_gradient",
-    "weight_average"
+    "weight_average",
+    "master_weight"
   ],
   "inputs": [],
   "axes": [],
+  "narrow": [
+    {"name": "narrow"}
+  ],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]}
@@ -222,6 +231,7 @@ constexpr int64 options = OPTLOOM_OPTIONS;
 constexpr bool amsgrad = options & LOOKAHEAD_AMSGRAD;
 constexpr bool gradient_accumulation_steps = options & LOOKAHEAD_GRADIENT_ACCUMULATION_STEPS;
 constexpr bool use_ema = options & LOOKAHEAD_USE_EMA;
+constexpr bool master_weights = options & LOOKAHEAD_MASTER_WEIGHTS;
 constexpr bool loss_scale_factor = options & LOOKAHEAD_LOSS_SCALE_FACTOR;
 constexpr bool clipvalue = options & LOOKAHEAD_CLIPVALUE;
 constexpr bool clipnorm = options & LOOKAHEAD_CLIPNORM;
@@ -475,14 +485,17 @@ template <typename C> __device__ inline Scalars<C> advance(LookaheadRow &row, in
 enum Sum { gradient_norm_sum, global_norm_sum, sums };
 
 // One element's slots before the first step.
-template <bool amsgrad, bool gradient_accumulation_steps, bool use_ema, typename C>
-__device__ inline void start(C w, C &m, C &v, C &v_hat, C &slow, C &accumulated_gradient, C &weight_average) {
+template <bool amsgrad, bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool narrow,
+    typename C>
+__device__ inline void start(C w, C &m, C &v, C &v_hat, C &slow, C &accumulated_gradient, C &weight_average,
+        C &master_weight) {
     m = C(0);
     v = C(0);
     if constexpr (amsgrad) v_hat = C(0);
     slow = w;
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     if constexpr (use_ema) weight_average = C(0);
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // One element, in a call that does not update.
@@ -527,11 +540,11 @@ __device__ inline PerTensor2<C> per_tensor_2(const Scalars<C> &k, const Float64 
 }
 
 // One element, in a call that updates: pass 2 of 2.
-template <bool amsgrad, bool gradient_accumulation_steps, bool use_ema, bool loss_scale_factor,
-    bool clipvalue, bool clipnorm, bool global_clipnorm, bool weight_decay, bool ema_overwrite_frequency,
-    typename C>
+template <bool amsgrad, bool gradient_accumulation_steps, bool use_ema, bool master_weights,
+    bool loss_scale_factor, bool clipvalue, bool clipnorm, bool global_clipnorm, bool weight_decay,
+    bool ema_overwrite_frequency, bool narrow, typename C>
 __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &w, C g, C &m, C &v, C &v_hat,
-        C &slow, C &accumulated_gradient, C &weight_average) {
+        C &slow, C &accumulated_gradient, C &weight_average, C &master_weight) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -541,6 +554,7 @@ __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
+    if constexpr (master_weights && narrow) w = master_weight;
     if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     m = k.beta_1 * m + k.one_minus_beta_1 * g;
     v = k.beta_2 * v + k.one_minus_beta_2 * square(g);
@@ -551,6 +565,7 @@ __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &
     w = k.synchronise ? slow : fast;
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // How gradients are read, and of which dtypes all are.
@@ -560,6 +575,7 @@ using T = OPTLOOM_PARAMETER;
 using G = OPTLOOM_GRADIENT;
 using L = OPTLOOM_COPY;
 using C = Compute<T>;
+constexpr bool narrow = sizeof(T) < sizeof(C);
 constexpr bool copies = sizeof(L) > sizeof(Nothing);
 
 // A thread block takes a chunk: at most chunk_size elements of a tensor. An empty tensor has one without any.
@@ -581,6 +597,7 @@ __device__ inline LookaheadTensor in_global_memory(const LookaheadTensor &x) {
     __builtin_assume(__isGlobal(copied.slow));
     __builtin_assume(__isGlobal(copied.accumulated_gradient));
     __builtin_assume(__isGlobal(copied.weight_average));
+    __builtin_assume(__isGlobal(copied.master_weight));
     return copied;
 }
 
@@ -669,7 +686,7 @@ constexpr int narrowest = copies && sizeof(L) < narrower ? sizeof(L) : narrower;
 constexpr int pack_size = 16 / narrowest;
 __device__ inline bool is_aligned(const LookaheadTensor &x) {
     return (int64(x.w) | int64(x.g) | int64(x.copy) | int64(x.m) | int64(x.v) | int64(x.v_hat) | int64(x.slow)
-        | int64(x.accumulated_gradient) | int64(x.weight_average)) % 16 == 0;
+        | int64(x.accumulated_gradient) | int64(x.weight_average) | int64(x.master_weight)) % 16 == 0;
 }
 
 __device__ inline C gradient(const G &x, C scale) {
@@ -692,6 +709,7 @@ __device__ inline void start_elements(const LookaheadTensor &x, int64 i) {
     Pack<C, width> slow_ = {};
     Pack<C, width> accumulated_gradient_ = {};
     Pack<C, width> weight_average_ = {};
+    Pack<C, width> master_weight_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
         C w = load(w_.x[j]);
@@ -701,14 +719,16 @@ __device__ inline void start_elements(const LookaheadTensor &x, int64 i) {
         C slow = load(slow_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         C weight_average = load(weight_average_.x[j]);
-        start<amsgrad, gradient_accumulation_steps, use_ema>(w, m, v, v_hat, slow, accumulated_gradient,
-            weight_average);
+        C master_weight = load(master_weight_.x[j]);
+        start<amsgrad, gradient_accumulation_steps, use_ema, master_weights, narrow>(w, m, v, v_hat, slow,
+            accumulated_gradient, weight_average, master_weight);
         store(m_.x[j], m);
         store(v_.x[j], v);
         store(v_hat_.x[j], v_hat);
         store(slow_.x[j], slow);
         store(accumulated_gradient_.x[j], accumulated_gradient);
         store(weight_average_.x[j], weight_average);
+        store(master_weight_.x[j], master_weight);
     }
     write(x.m, i, m_);
     write(x.v, i, v_);
@@ -716,6 +736,7 @@ __device__ inline void start_elements(const LookaheadTensor &x, int64 i) {
     write(x.slow, i, slow_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
     if constexpr (use_ema) write(x.weight_average, i, weight_average_);
+    if constexpr (master_weights && narrow) write(x.master_weight, i, master_weight_);
 }
 
 // `width` elements from the i-th on.
@@ -773,6 +794,8 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
         read<C, width>(x.accumulated_gradient, i);
     Pack<C, width> weight_average_ = {};
     if constexpr (use_ema) weight_average_ = read<C, width>(x.weight_average, i);
+    Pack<C, width> master_weight_ = {};
+    if constexpr (master_weights && narrow) master_weight_ = read<C, width>(x.master_weight, i);
     Pack<L, width> copy_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
@@ -784,9 +807,10 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
         C slow = load(slow_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         C weight_average = load(weight_average_.x[j]);
-        update_2<amsgrad, gradient_accumulation_steps, use_ema, loss_scale_factor, clipvalue, clipnorm,
-            global_clipnorm, weight_decay, ema_overwrite_frequency>(k, n, w, g, m, v, v_hat, slow,
-            accumulated_gradient, weight_average);
+        C master_weight = load(master_weight_.x[j]);
+        update_2<amsgrad, gradient_accumulation_steps, use_ema, master_weights, loss_scale_factor, clipvalue,
+            clipnorm, global_clipnorm, weight_decay, ema_overwrite_frequency, narrow>(k, n, w, g, m, v, v_hat,
+            slow, accumulated_gradient, weight_average, master_weight);
         store(w_.x[j], w);
         store(m_.x[j], m);
         store(v_.x[j], v);
@@ -794,6 +818,7 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
         store(slow_.x[j], slow);
         store(accumulated_gradient_.x[j], accumulated_gradient);
         store(weight_average_.x[j], weight_average);
+        store(master_weight_.x[j], master_weight);
         store(copy_.x[j], w);
         if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
     }
@@ -804,6 +829,7 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
     write(x.slow, i, slow_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
     if constexpr (use_ema) write(x.weight_average, i, weight_average_);
+    if constexpr (master_weights && narrow) write(x.master_weight, i, master_weight_);
     if constexpr (copies) write(x.copy, i, copy_);
     if constexpr (writes_back) write(x.g, i, g_);
 }

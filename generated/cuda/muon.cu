@@ -109,20 +109,22 @@ struct MuonTensor {
     void *v;  // second moment
     void *accumulated_gradient;  // sum of the gradients since the last update
     void *weight_average;  // moving average of the weights
+    void *master_weight;  // the weights, unrounded
 };
 
 // What `options` is made of. The bit of a hyperparameter says that it is given.
 enum MuonOption {
     MUON_GRADIENT_ACCUMULATION_STEPS = 1,
     MUON_USE_EMA = 2,
-    MUON_LOSS_SCALE_FACTOR = 4,
-    MUON_CLIPVALUE = 8,
-    MUON_CLIPNORM = 16,
-    MUON_GLOBAL_CLIPNORM = 32,
-    MUON_WEIGHT_DECAY = 64,
-    MUON_EMA_OVERWRITE_FREQUENCY = 128,
-    MUON_NESTEROV = 256,
-    MUON_SKIP_NONFINITE = 512,
+    MUON_MASTER_WEIGHTS = 4,
+    MUON_LOSS_SCALE_FACTOR = 8,
+    MUON_CLIPVALUE = 16,
+    MUON_CLIPNORM = 32,
+    MUON_GLOBAL_CLIPNORM = 64,
+    MUON_WEIGHT_DECAY = 128,
+    MUON_EMA_OVERWRITE_FREQUENCY = 256,
+    MUON_NESTEROV = 512,
+    MUON_SKIP_NONFINITE = 1024,
 };
 
 // The same for bindings.
@@ -151,11 +153,13 @@ extern "C" const char *const muon_interface = R"({
   "options": [
     {"name": "nesterov", "default": true},
     {"name": "use_ema", "default": false},
+    {"name": "master_weights", "default": false},
     {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
     {"name": "use_ema", "option": "use_ema", "value": true},
+    {"name": "master_weights", "option": "master_weights", "value": true},
     {"name": "loss_scale_factor", "given": "loss_scale_factor", "off": null},
     {"name": "clipvalue", "given": "clipvalue", "off": null},
     {"name": "clipnorm", "given": "clipnorm", "off": null},
@@ -169,7 +173,8 @@ extern "C" const char *const muon_interface = R"({
     {"name": "m", "shape": "parameter", "when": []},
     {"name": "v", "shape": "parameter", "when": [["!at_least_2_axes", "at_least_3_axes"]]},
     {"name": "accumulated_gradient", "shape": "parameter", "when": ["gradient_accumulation_steps"]},
-    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]}
+    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]},
+    {"name": "master_weight", "shape": "parameter", "when": ["master_weights", "narrow"]}
   ],
   "tensor": [
     "size",
@@ -187,12 +192,16 @@ extern "C" const char *const muon_interface = R"({
     "m",
     "v",
     "accumulated_gradient",
-    "weight_average"
+    "weight_average",
+    "master_weight"
   ],
   "inputs": [],
   "axes": [
     {"name": "at_least_2_axes", "count": 2},
     {"name": "at_least_3_axes", "count": 3}
+  ],
+  "narrow": [
+    {"name": "narrow"}
   ],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
@@ -299,6 +308,7 @@ namespace {
 constexpr int64 options = OPTLOOM_OPTIONS;
 constexpr bool gradient_accumulation_steps = options & MUON_GRADIENT_ACCUMULATION_STEPS;
 constexpr bool use_ema = options & MUON_USE_EMA;
+constexpr bool master_weights = options & MUON_MASTER_WEIGHTS;
 constexpr bool loss_scale_factor = options & MUON_LOSS_SCALE_FACTOR;
 constexpr bool clipvalue = options & MUON_CLIPVALUE;
 constexpr bool clipnorm = options & MUON_CLIPNORM;
@@ -555,13 +565,14 @@ template <typename C> __device__ inline Scalars<C> advance(MuonRow &row, int64 o
 enum Sum { gradient_norm_sum, global_norm_sum, size_sum, sums };
 
 // One element's slots before the first step.
-template <bool gradient_accumulation_steps, bool use_ema, bool at_least_2_axes, bool at_least_3_axes,
-    typename C>
-__device__ inline void start(C &m, C &v, C &accumulated_gradient, C &weight_average) {
+template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool at_least_2_axes,
+    bool at_least_3_axes, bool narrow, typename C>
+__device__ inline void start(C w, C &m, C &v, C &accumulated_gradient, C &weight_average, C &master_weight) {
     m = C(0);
     if constexpr (!(at_least_2_axes && !at_least_3_axes)) v = C(0);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     if constexpr (use_ema) weight_average = C(0);
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // One element, in a call that does not update.
@@ -645,11 +656,11 @@ __device__ inline PerTensor3<C> per_tensor_3(const Scalars<C> &k, int64 rows, in
 }
 
 // One element, in a call that updates: pass 3 of 3.
-template <bool gradient_accumulation_steps, bool use_ema, bool loss_scale_factor, bool clipvalue,
-    bool clipnorm, bool global_clipnorm, bool weight_decay, bool ema_overwrite_frequency,
-    bool at_least_2_axes, bool at_least_3_axes, typename C>
+template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool loss_scale_factor,
+    bool clipvalue, bool clipnorm, bool global_clipnorm, bool weight_decay, bool ema_overwrite_frequency,
+    bool at_least_2_axes, bool at_least_3_axes, bool narrow, typename C>
 __device__ inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, C &w, C g, C &m, C &v,
-        C &accumulated_gradient, C &weight_average, C x_6) {
+        C &accumulated_gradient, C &weight_average, C &master_weight, C x_6) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -659,6 +670,7 @@ __device__ inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, C &
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
+    if constexpr (master_weights && narrow) w = master_weight;
     if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     m = at_least_2_axes && !at_least_3_axes ? k.momentum * m + g : k.beta_1 * m + k.one_minus_beta_1 * g;
     if constexpr (!(at_least_2_axes && !at_least_3_axes)) v = k.beta_2 * v + k.one_minus_beta_2 * square(g);
@@ -668,6 +680,7 @@ __device__ inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, C &
         * (at_least_2_axes && !at_least_3_axes ? n.scale * x_6 : k.alpha * m / (sqrt(v) + k.epsilon));
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // One element of a matrix `x`.
@@ -764,6 +777,7 @@ using T = OPTLOOM_PARAMETER;
 using G = OPTLOOM_GRADIENT;
 using L = OPTLOOM_COPY;
 using C = Compute<T>;
+constexpr bool narrow = sizeof(T) < sizeof(C);
 constexpr bool copies = sizeof(L) > sizeof(Nothing);
 
 // A thread block takes a chunk: at most chunk_size elements of a tensor. An empty tensor has one without any.
@@ -783,6 +797,7 @@ __device__ inline MuonTensor in_global_memory(const MuonTensor &x) {
     __builtin_assume(__isGlobal(copied.v));
     __builtin_assume(__isGlobal(copied.accumulated_gradient));
     __builtin_assume(__isGlobal(copied.weight_average));
+    __builtin_assume(__isGlobal(copied.master_weight));
     __builtin_assume(__isGlobal(copied.kept));
     return copied;
 }
@@ -874,7 +889,7 @@ constexpr int narrowest = copies && sizeof(L) < narrower ? sizeof(L) : narrower;
 constexpr int pack_size = 16 / narrowest;
 __device__ inline bool is_aligned(const MuonTensor &x) {
     return (int64(x.w) | int64(x.g) | int64(x.copy) | int64(x.m) | int64(x.v) | int64(x.accumulated_gradient)
-        | int64(x.weight_average)) % 16 == 0;
+        | int64(x.weight_average) | int64(x.master_weight)) % 16 == 0;
 }
 
 __device__ inline C gradient(const G &x, C scale) {
@@ -890,27 +905,33 @@ __device__ inline void write_counters(const MuonTensor &x, const MuonRow &row) {
 // `width` elements from the i-th on.
 template <bool at_least_2_axes, bool at_least_3_axes, int width>
 __device__ inline void start_elements(const MuonTensor &x, int64 i) {
+    Pack<T, width> w_ = read<T, width>(x.w, i);
     Pack<C, width> m_ = {};
     Pack<C, width> v_ = {};
     Pack<C, width> accumulated_gradient_ = {};
     Pack<C, width> weight_average_ = {};
+    Pack<C, width> master_weight_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
+        C w = load(w_.x[j]);
         C m = load(m_.x[j]);
         C v = load(v_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         C weight_average = load(weight_average_.x[j]);
-        start<gradient_accumulation_steps, use_ema, at_least_2_axes, at_least_3_axes>(m, v,
-            accumulated_gradient, weight_average);
+        C master_weight = load(master_weight_.x[j]);
+        start<gradient_accumulation_steps, use_ema, master_weights, at_least_2_axes, at_least_3_axes,
+            narrow>(w, m, v, accumulated_gradient, weight_average, master_weight);
         store(m_.x[j], m);
         store(v_.x[j], v);
         store(accumulated_gradient_.x[j], accumulated_gradient);
         store(weight_average_.x[j], weight_average);
+        store(master_weight_.x[j], master_weight);
     }
     write(x.m, i, m_);
     if constexpr (!(at_least_2_axes && !at_least_3_axes)) write(x.v, i, v_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
     if constexpr (use_ema) write(x.weight_average, i, weight_average_);
+    if constexpr (master_weights && narrow) write(x.master_weight, i, master_weight_);
 }
 
 // `width` elements from the i-th on.
@@ -987,6 +1008,8 @@ __device__ inline void update_3_elements(const Scalars<C> &k, const PerTensor3<C
         read<C, width>(x.accumulated_gradient, i);
     Pack<C, width> weight_average_ = {};
     if constexpr (use_ema) weight_average_ = read<C, width>(x.weight_average, i);
+    Pack<C, width> master_weight_ = {};
+    if constexpr (master_weights && narrow) master_weight_ = read<C, width>(x.master_weight, i);
     Pack<C, width> x_6_ = {};
     if constexpr (at_least_2_axes && !at_least_3_axes) x_6_ = read<C, width>(x_6_at, i);
     Pack<L, width> copy_ = {};
@@ -998,15 +1021,17 @@ __device__ inline void update_3_elements(const Scalars<C> &k, const PerTensor3<C
         C v = load(v_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         C weight_average = load(weight_average_.x[j]);
+        C master_weight = load(master_weight_.x[j]);
         C x_6 = load(x_6_.x[j]);
-        update_3<gradient_accumulation_steps, use_ema, loss_scale_factor, clipvalue, clipnorm,
-            global_clipnorm, weight_decay, ema_overwrite_frequency, at_least_2_axes, at_least_3_axes>(k, n, w,
-            g, m, v, accumulated_gradient, weight_average, x_6);
+        update_3<gradient_accumulation_steps, use_ema, master_weights, loss_scale_factor, clipvalue, clipnorm,
+            global_clipnorm, weight_decay, ema_overwrite_frequency, at_least_2_axes, at_least_3_axes,
+            narrow>(k, n, w, g, m, v, accumulated_gradient, weight_average, master_weight, x_6);
         store(w_.x[j], w);
         store(m_.x[j], m);
         store(v_.x[j], v);
         store(accumulated_gradient_.x[j], accumulated_gradient);
         store(weight_average_.x[j], weight_average);
+        store(master_weight_.x[j], master_weight);
         store(copy_.x[j], w);
         if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
     }
@@ -1015,6 +1040,7 @@ __device__ inline void update_3_elements(const Scalars<C> &k, const PerTensor3<C
     if constexpr (!(at_least_2_axes && !at_least_3_axes)) write(x.v, i, v_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
     if constexpr (use_ema) write(x.weight_average, i, weight_average_);
+    if constexpr (master_weights && narrow) write(x.master_weight, i, master_weight_);
     if constexpr (copies) write(x.copy, i, copy_);
     if constexpr (writes_back) write(x.g, i, g_);
 }

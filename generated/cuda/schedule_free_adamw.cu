@@ -87,6 +87,7 @@ struct ScheduleFreeAdamWTensor {
     void *v;  // second moment
     void *accumulated_gradient;  // sum of the gradients since the last update
     void *weight_average;  // moving average of the weights
+    void *master_weight;  // the weights, unrounded
     void *weight_sum;  // a number that follows the row's; null for none
 };
 
@@ -94,12 +95,13 @@ struct ScheduleFreeAdamWTensor {
 enum ScheduleFreeAdamWOption {
     SCHEDULE_FREE_ADAMW_GRADIENT_ACCUMULATION_STEPS = 1,
     SCHEDULE_FREE_ADAMW_USE_EMA = 2,
-    SCHEDULE_FREE_ADAMW_LOSS_SCALE_FACTOR = 4,
-    SCHEDULE_FREE_ADAMW_CLIPVALUE = 8,
-    SCHEDULE_FREE_ADAMW_CLIPNORM = 16,
-    SCHEDULE_FREE_ADAMW_GLOBAL_CLIPNORM = 32,
-    SCHEDULE_FREE_ADAMW_EMA_OVERWRITE_FREQUENCY = 64,
-    SCHEDULE_FREE_ADAMW_SKIP_NONFINITE = 128,
+    SCHEDULE_FREE_ADAMW_MASTER_WEIGHTS = 4,
+    SCHEDULE_FREE_ADAMW_LOSS_SCALE_FACTOR = 8,
+    SCHEDULE_FREE_ADAMW_CLIPVALUE = 16,
+    SCHEDULE_FREE_ADAMW_CLIPNORM = 32,
+    SCHEDULE_FREE_ADAMW_GLOBAL_CLIPNORM = 64,
+    SCHEDULE_FREE_ADAMW_EMA_OVERWRITE_FREQUENCY = 128,
+    SCHEDULE_FREE_ADAMW_SKIP_NONFINITE = 256,
 };
 
 // The same for bindings.
@@ -125,11 +127,13 @@ extern "C" const char *const schedule_free_adamw_interface = R"({
   ],
   "options": [
     {"name": "use_ema", "default": false},
+    {"name": "master_weights", "default": false},
     {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
     {"name": "use_ema", "option": "use_ema", "value": true},
+    {"name": "master_weights", "option": "master_weights", "value": true},
     {"name": "loss_scale_factor", "given": "loss_scale_factor", "off": null},
     {"name": "clipvalue", "given": "clipvalue", "off": null},
     {"name": "clipnorm", "given": "clipnorm", "off": null},
@@ -141,7 +145,8 @@ extern "C" const char *const schedule_free_adamw_interface = R"({
     {"name": "z", "shape": "parameter", "when": []},
     {"name": "v", "shape": "parameter", "when": []},
     {"name": "accumulated_gradient", "shape": "parameter", "when": ["gradient_accumulation_steps"]},
-    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]}
+    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]},
+    {"name": "master_weight", "shape": "parameter", "when": ["master_weights", "narrow"]}
   ],
   "tensor": [
     "size",
@@ -154,10 +159,14 @@ extern "C" const char *const schedule_free_adamw_interface = R"({
     "v",
     "accumulated_gradient",
     "weight_average",
+    "master_weight",
     "weight_sum"
   ],
   "inputs": [],
   "axes": [],
+  "narrow": [
+    {"name": "narrow"}
+  ],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]}
@@ -213,6 +222,7 @@ namespace {
 constexpr int64 options = OPTLOOM_OPTIONS;
 constexpr bool gradient_accumulation_steps = options & SCHEDULE_FREE_ADAMW_GRADIENT_ACCUMULATION_STEPS;
 constexpr bool use_ema = options & SCHEDULE_FREE_ADAMW_USE_EMA;
+constexpr bool master_weights = options & SCHEDULE_FREE_ADAMW_MASTER_WEIGHTS;
 constexpr bool loss_scale_factor = options & SCHEDULE_FREE_ADAMW_LOSS_SCALE_FACTOR;
 constexpr bool clipvalue = options & SCHEDULE_FREE_ADAMW_CLIPVALUE;
 constexpr bool clipnorm = options & SCHEDULE_FREE_ADAMW_CLIPNORM;
@@ -467,12 +477,13 @@ template <typename C> __device__ inline Scalars<C> advance(ScheduleFreeAdamWRow 
 enum Sum { gradient_norm_sum, global_norm_sum, sums };
 
 // One element's slots before the first step.
-template <bool gradient_accumulation_steps, bool use_ema, typename C>
-__device__ inline void start(C w, C &z, C &v, C &accumulated_gradient, C &weight_average) {
+template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool narrow, typename C>
+__device__ inline void start(C w, C &z, C &v, C &accumulated_gradient, C &weight_average, C &master_weight) {
     z = w;
     v = C(0);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     if constexpr (use_ema) weight_average = C(0);
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // One element, in a call that does not update.
@@ -517,10 +528,11 @@ __device__ inline PerTensor2<C> per_tensor_2(const Scalars<C> &k, const Float64 
 }
 
 // One element, in a call that updates: pass 2 of 2.
-template <bool gradient_accumulation_steps, bool use_ema, bool loss_scale_factor, bool clipvalue,
-    bool clipnorm, bool global_clipnorm, bool ema_overwrite_frequency, typename C>
+template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool loss_scale_factor,
+    bool clipvalue, bool clipnorm, bool global_clipnorm, bool ema_overwrite_frequency, bool narrow,
+    typename C>
 __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &w, C g, C &z, C &v,
-        C &accumulated_gradient, C &weight_average) {
+        C &accumulated_gradient, C &weight_average, C &master_weight) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -530,6 +542,7 @@ __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
+    if constexpr (master_weights && narrow) w = master_weight;
     const C the_x = (w - k.one_minus_beta_1 * z) * k.inverse_beta_1;
     v = k.beta_2 * v + k.one_minus_beta_2 * square(g);
     const C direction = g / (sqrt(v * k.inverse_one_minus_power_of_beta_2) + k.epsilon) + k.weight_decay * w;
@@ -539,6 +552,7 @@ __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &
     w = k.one_minus_beta_1 * z + k.beta_1 * average;
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // How gradients are read, and of which dtypes all are.
@@ -548,6 +562,7 @@ using T = OPTLOOM_PARAMETER;
 using G = OPTLOOM_GRADIENT;
 using L = OPTLOOM_COPY;
 using C = Compute<T>;
+constexpr bool narrow = sizeof(T) < sizeof(C);
 constexpr bool copies = sizeof(L) > sizeof(Nothing);
 
 // A thread block takes a chunk: at most chunk_size elements of a tensor. An empty tensor has one without any.
@@ -567,6 +582,7 @@ __device__ inline ScheduleFreeAdamWTensor in_global_memory(const ScheduleFreeAda
     __builtin_assume(__isGlobal(copied.v));
     __builtin_assume(__isGlobal(copied.accumulated_gradient));
     __builtin_assume(__isGlobal(copied.weight_average));
+    __builtin_assume(__isGlobal(copied.master_weight));
     __builtin_assume(__isGlobal(copied.weight_sum));
     return copied;
 }
@@ -656,7 +672,7 @@ constexpr int narrowest = copies && sizeof(L) < narrower ? sizeof(L) : narrower;
 constexpr int pack_size = 16 / narrowest;
 __device__ inline bool is_aligned(const ScheduleFreeAdamWTensor &x) {
     return (int64(x.w) | int64(x.g) | int64(x.copy) | int64(x.z) | int64(x.v) | int64(x.accumulated_gradient)
-        | int64(x.weight_average)) % 16 == 0;
+        | int64(x.weight_average) | int64(x.master_weight)) % 16 == 0;
 }
 
 __device__ inline C gradient(const G &x, C scale) {
@@ -678,6 +694,7 @@ __device__ inline void start_elements(const ScheduleFreeAdamWTensor &x, int64 i)
     Pack<C, width> v_ = {};
     Pack<C, width> accumulated_gradient_ = {};
     Pack<C, width> weight_average_ = {};
+    Pack<C, width> master_weight_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
         C w = load(w_.x[j]);
@@ -685,16 +702,20 @@ __device__ inline void start_elements(const ScheduleFreeAdamWTensor &x, int64 i)
         C v = load(v_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         C weight_average = load(weight_average_.x[j]);
-        start<gradient_accumulation_steps, use_ema>(w, z, v, accumulated_gradient, weight_average);
+        C master_weight = load(master_weight_.x[j]);
+        start<gradient_accumulation_steps, use_ema, master_weights, narrow>(w, z, v, accumulated_gradient,
+            weight_average, master_weight);
         store(z_.x[j], z);
         store(v_.x[j], v);
         store(accumulated_gradient_.x[j], accumulated_gradient);
         store(weight_average_.x[j], weight_average);
+        store(master_weight_.x[j], master_weight);
     }
     write(x.z, i, z_);
     write(x.v, i, v_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
     if constexpr (use_ema) write(x.weight_average, i, weight_average_);
+    if constexpr (master_weights && narrow) write(x.master_weight, i, master_weight_);
 }
 
 // `width` elements from the i-th on.
@@ -750,6 +771,8 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
         read<C, width>(x.accumulated_gradient, i);
     Pack<C, width> weight_average_ = {};
     if constexpr (use_ema) weight_average_ = read<C, width>(x.weight_average, i);
+    Pack<C, width> master_weight_ = {};
+    if constexpr (master_weights && narrow) master_weight_ = read<C, width>(x.master_weight, i);
     Pack<L, width> copy_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
@@ -759,13 +782,16 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
         C v = load(v_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         C weight_average = load(weight_average_.x[j]);
-        update_2<gradient_accumulation_steps, use_ema, loss_scale_factor, clipvalue, clipnorm,
-            global_clipnorm, ema_overwrite_frequency>(k, n, w, g, z, v, accumulated_gradient, weight_average);
+        C master_weight = load(master_weight_.x[j]);
+        update_2<gradient_accumulation_steps, use_ema, master_weights, loss_scale_factor, clipvalue, clipnorm,
+            global_clipnorm, ema_overwrite_frequency, narrow>(k, n, w, g, z, v, accumulated_gradient,
+            weight_average, master_weight);
         store(w_.x[j], w);
         store(z_.x[j], z);
         store(v_.x[j], v);
         store(accumulated_gradient_.x[j], accumulated_gradient);
         store(weight_average_.x[j], weight_average);
+        store(master_weight_.x[j], master_weight);
         store(copy_.x[j], w);
         if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
     }
@@ -774,6 +800,7 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
     write(x.v, i, v_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
     if constexpr (use_ema) write(x.weight_average, i, weight_average_);
+    if constexpr (master_weights && narrow) write(x.master_weight, i, master_weight_);
     if constexpr (copies) write(x.copy, i, copy_);
     if constexpr (writes_back) write(x.g, i, g_);
 }

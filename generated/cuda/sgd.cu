@@ -81,6 +81,7 @@ struct SGDTensor {
     void *m;  // velocity
     void *accumulated_gradient;  // sum of the gradients since the last update
     void *weight_average;  // moving average of the weights
+    void *master_weight;  // the weights, unrounded
 };
 
 // What `options` is made of. The bit of a hyperparameter says that it is given.
@@ -88,17 +89,18 @@ enum SGDOption {
     SGD_MOMENTUM = 1,
     SGD_GRADIENT_ACCUMULATION_STEPS = 2,
     SGD_USE_EMA = 4,
-    SGD_LOSS_SCALE_FACTOR = 8,
-    SGD_CLIPVALUE = 16,
-    SGD_CLIPNORM = 32,
-    SGD_GLOBAL_CLIPNORM = 64,
-    SGD_WEIGHT_DECAY = 128,
-    SGD_DECOUPLED_WEIGHT_DECAY = 256,
-    SGD_EMA_OVERWRITE_FREQUENCY = 512,
-    SGD_DAMPENING = 1024,
-    SGD_RATE_IN_MOMENTUM = 2048,
-    SGD_NESTEROV = 4096,
-    SGD_SKIP_NONFINITE = 8192,
+    SGD_MASTER_WEIGHTS = 8,
+    SGD_LOSS_SCALE_FACTOR = 16,
+    SGD_CLIPVALUE = 32,
+    SGD_CLIPNORM = 64,
+    SGD_GLOBAL_CLIPNORM = 128,
+    SGD_WEIGHT_DECAY = 256,
+    SGD_DECOUPLED_WEIGHT_DECAY = 512,
+    SGD_EMA_OVERWRITE_FREQUENCY = 1024,
+    SGD_DAMPENING = 2048,
+    SGD_RATE_IN_MOMENTUM = 4096,
+    SGD_NESTEROV = 8192,
+    SGD_SKIP_NONFINITE = 16384,
 };
 
 // The same for bindings.
@@ -126,12 +128,14 @@ extern "C" const char *const sgd_interface = R"({
     {"name": "rate_in_momentum", "default": true},
     {"name": "decoupled_weight_decay", "default": true},
     {"name": "use_ema", "default": false},
+    {"name": "master_weights", "default": false},
     {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "momentum", "given": "momentum", "off": 0},
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
     {"name": "use_ema", "option": "use_ema", "value": true},
+    {"name": "master_weights", "option": "master_weights", "value": true},
     {"name": "loss_scale_factor", "given": "loss_scale_factor", "off": null},
     {"name": "clipvalue", "given": "clipvalue", "off": null},
     {"name": "clipnorm", "given": "clipnorm", "off": null},
@@ -147,7 +151,8 @@ extern "C" const char *const sgd_interface = R"({
   "slots": [
     {"name": "m", "shape": "parameter", "when": ["momentum"]},
     {"name": "accumulated_gradient", "shape": "parameter", "when": ["gradient_accumulation_steps"]},
-    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]}
+    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]},
+    {"name": "master_weight", "shape": "parameter", "when": ["master_weights", "narrow"]}
   ],
   "tensor": [
     "size",
@@ -158,10 +163,14 @@ extern "C" const char *const sgd_interface = R"({
     "step",
     "m",
     "accumulated_gradient",
-    "weight_average"
+    "weight_average",
+    "master_weight"
   ],
   "inputs": [],
   "axes": [],
+  "narrow": [
+    {"name": "narrow"}
+  ],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]}
@@ -216,6 +225,7 @@ constexpr int64 options = OPTLOOM_OPTIONS;
 constexpr bool momentum = options & SGD_MOMENTUM;
 constexpr bool gradient_accumulation_steps = options & SGD_GRADIENT_ACCUMULATION_STEPS;
 constexpr bool use_ema = options & SGD_USE_EMA;
+constexpr bool master_weights = options & SGD_MASTER_WEIGHTS;
 constexpr bool loss_scale_factor = options & SGD_LOSS_SCALE_FACTOR;
 constexpr bool clipvalue = options & SGD_CLIPVALUE;
 constexpr bool clipnorm = options & SGD_CLIPNORM;
@@ -450,11 +460,13 @@ template <typename C> __device__ inline Scalars<C> advance(SGDRow &row, int64 op
 enum Sum { gradient_norm_sum, global_norm_sum, sums };
 
 // One element's slots before the first step.
-template <bool momentum, bool gradient_accumulation_steps, bool use_ema, typename C>
-__device__ inline void start(C &m, C &accumulated_gradient, C &weight_average) {
+template <bool momentum, bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool narrow,
+    typename C>
+__device__ inline void start(C w, C &m, C &accumulated_gradient, C &weight_average, C &master_weight) {
     if constexpr (momentum) m = C(0);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     if constexpr (use_ema) weight_average = C(0);
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // One element, in a call that does not update.
@@ -499,11 +511,12 @@ __device__ inline PerTensor2<C> per_tensor_2(const Scalars<C> &k, const Float64 
 }
 
 // One element, in a call that updates: pass 2 of 2.
-template <bool momentum, bool gradient_accumulation_steps, bool use_ema, bool loss_scale_factor,
-    bool clipvalue, bool clipnorm, bool global_clipnorm, bool weight_decay, bool decoupled_weight_decay,
-    bool ema_overwrite_frequency, bool dampening, bool rate_in_momentum, bool nesterov, typename C>
+template <bool momentum, bool gradient_accumulation_steps, bool use_ema, bool master_weights,
+    bool loss_scale_factor, bool clipvalue, bool clipnorm, bool global_clipnorm, bool weight_decay,
+    bool decoupled_weight_decay, bool ema_overwrite_frequency, bool dampening, bool rate_in_momentum,
+    bool nesterov, bool narrow, typename C>
 __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &w, C g, C &m,
-        C &accumulated_gradient, C &weight_average) {
+        C &accumulated_gradient, C &weight_average, C &master_weight) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -513,6 +526,7 @@ __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
+    if constexpr (master_weights && narrow) w = master_weight;
     if constexpr (weight_decay && !decoupled_weight_decay) g = g + k.weight_decay * w;
     if constexpr (weight_decay && decoupled_weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     const C taken = dampening ? k.share * g : g;
@@ -524,6 +538,7 @@ __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &
         : w - k.learning_rate * (nesterov ? g + k.momentum * m : m)) : w - k.learning_rate * g;
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // How gradients are read, and of which dtypes all are.
@@ -533,6 +548,7 @@ using T = OPTLOOM_PARAMETER;
 using G = OPTLOOM_GRADIENT;
 using L = OPTLOOM_COPY;
 using C = Compute<T>;
+constexpr bool narrow = sizeof(T) < sizeof(C);
 constexpr bool copies = sizeof(L) > sizeof(Nothing);
 
 // A thread block takes a chunk: at most chunk_size elements of a tensor. An empty tensor has one without any.
@@ -551,6 +567,7 @@ __device__ inline SGDTensor in_global_memory(const SGDTensor &x) {
     __builtin_assume(__isGlobal(copied.m));
     __builtin_assume(__isGlobal(copied.accumulated_gradient));
     __builtin_assume(__isGlobal(copied.weight_average));
+    __builtin_assume(__isGlobal(copied.master_weight));
     return copied;
 }
 
@@ -639,7 +656,7 @@ constexpr int narrowest = copies && sizeof(L) < narrower ? sizeof(L) : narrower;
 constexpr int pack_size = 16 / narrowest;
 __device__ inline bool is_aligned(const SGDTensor &x) {
     return (int64(x.w) | int64(x.g) | int64(x.copy) | int64(x.m) | int64(x.accumulated_gradient)
-        | int64(x.weight_average)) % 16 == 0;
+        | int64(x.weight_average) | int64(x.master_weight)) % 16 == 0;
 }
 
 __device__ inline C gradient(const G &x, C scale) {
@@ -655,22 +672,29 @@ __device__ inline void write_counters(const SGDTensor &x, const SGDRow &row) {
 // `width` elements from the i-th on.
 template <int width>
 __device__ inline void start_elements(const SGDTensor &x, int64 i) {
+    Pack<T, width> w_ = read<T, width>(x.w, i);
     Pack<C, width> m_ = {};
     Pack<C, width> accumulated_gradient_ = {};
     Pack<C, width> weight_average_ = {};
+    Pack<C, width> master_weight_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
+        C w = load(w_.x[j]);
         C m = load(m_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         C weight_average = load(weight_average_.x[j]);
-        start<momentum, gradient_accumulation_steps, use_ema>(m, accumulated_gradient, weight_average);
+        C master_weight = load(master_weight_.x[j]);
+        start<momentum, gradient_accumulation_steps, use_ema, master_weights, narrow>(w, m,
+            accumulated_gradient, weight_average, master_weight);
         store(m_.x[j], m);
         store(accumulated_gradient_.x[j], accumulated_gradient);
         store(weight_average_.x[j], weight_average);
+        store(master_weight_.x[j], master_weight);
     }
     if constexpr (momentum) write(x.m, i, m_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
     if constexpr (use_ema) write(x.weight_average, i, weight_average_);
+    if constexpr (master_weights && narrow) write(x.master_weight, i, master_weight_);
 }
 
 // `width` elements from the i-th on.
@@ -725,6 +749,8 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
         read<C, width>(x.accumulated_gradient, i);
     Pack<C, width> weight_average_ = {};
     if constexpr (use_ema) weight_average_ = read<C, width>(x.weight_average, i);
+    Pack<C, width> master_weight_ = {};
+    if constexpr (master_weights && narrow) master_weight_ = read<C, width>(x.master_weight, i);
     Pack<L, width> copy_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
@@ -733,13 +759,16 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
         C m = load(m_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         C weight_average = load(weight_average_.x[j]);
-        update_2<momentum, gradient_accumulation_steps, use_ema, loss_scale_factor, clipvalue, clipnorm,
-            global_clipnorm, weight_decay, decoupled_weight_decay, ema_overwrite_frequency, dampening,
-            rate_in_momentum, nesterov>(k, n, w, g, m, accumulated_gradient, weight_average);
+        C master_weight = load(master_weight_.x[j]);
+        update_2<momentum, gradient_accumulation_steps, use_ema, master_weights, loss_scale_factor, clipvalue,
+            clipnorm, global_clipnorm, weight_decay, decoupled_weight_decay, ema_overwrite_frequency,
+            dampening, rate_in_momentum, nesterov, narrow>(k, n, w, g, m, accumulated_gradient,
+            weight_average, master_weight);
         store(w_.x[j], w);
         store(m_.x[j], m);
         store(accumulated_gradient_.x[j], accumulated_gradient);
         store(weight_average_.x[j], weight_average);
+        store(master_weight_.x[j], master_weight);
         store(copy_.x[j], w);
         if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
     }
@@ -747,6 +776,7 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
     if constexpr (momentum) write(x.m, i, m_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
     if constexpr (use_ema) write(x.weight_average, i, weight_average_);
+    if constexpr (master_weights && narrow) write(x.master_weight, i, master_weight_);
     if constexpr (copies) write(x.copy, i, copy_);
     if constexpr (writes_back) write(x.g, i, g_);
 }

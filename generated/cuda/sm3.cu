@@ -94,6 +94,7 @@ struct SM3Tensor {
     void *m;  // mean of the scaled gradients
     void *accumulated_gradient;  // sum of the gradients since the last update
     void *weight_average;  // moving average of the weights
+    void *master_weight;  // the weights, unrounded
     void *r;  // of rows: row accumulators
     void *c;  // of columns: column accumulators
 };
@@ -103,13 +104,14 @@ enum SM3Option {
     SM3_MOMENTUM = 1,
     SM3_GRADIENT_ACCUMULATION_STEPS = 2,
     SM3_USE_EMA = 4,
-    SM3_LOSS_SCALE_FACTOR = 8,
-    SM3_CLIPVALUE = 16,
-    SM3_CLIPNORM = 32,
-    SM3_GLOBAL_CLIPNORM = 64,
-    SM3_WEIGHT_DECAY = 128,
-    SM3_EMA_OVERWRITE_FREQUENCY = 256,
-    SM3_SKIP_NONFINITE = 512,
+    SM3_MASTER_WEIGHTS = 8,
+    SM3_LOSS_SCALE_FACTOR = 16,
+    SM3_CLIPVALUE = 32,
+    SM3_CLIPNORM = 64,
+    SM3_GLOBAL_CLIPNORM = 128,
+    SM3_WEIGHT_DECAY = 256,
+    SM3_EMA_OVERWRITE_FREQUENCY = 512,
+    SM3_SKIP_NONFINITE = 1024,
 };
 
 // The same for bindings.
@@ -134,12 +136,14 @@ extern "C" const char *const sm3_interface = R"({
   ],
   "options": [
     {"name": "use_ema", "default": false},
+    {"name": "master_weights", "default": false},
     {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "momentum", "given": "momentum", "off": 0},
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
     {"name": "use_ema", "option": "use_ema", "value": true},
+    {"name": "master_weights", "option": "master_weights", "value": true},
     {"name": "loss_scale_factor", "given": "loss_scale_factor", "off": null},
     {"name": "clipvalue", "given": "clipvalue", "off": null},
     {"name": "clipnorm", "given": "clipnorm", "off": null},
@@ -154,7 +158,8 @@ extern "C" const char *const sm3_interface = R"({
     {"name": "v", "shape": "parameter", "when": ["!at_least_2_axes"]},
     {"name": "m", "shape": "parameter", "when": ["momentum"]},
     {"name": "accumulated_gradient", "shape": "parameter", "when": ["gradient_accumulation_steps"]},
-    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]}
+    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]},
+    {"name": "master_weight", "shape": "parameter", "when": ["master_weights", "narrow"]}
   ],
   "tensor": [
     "size",
@@ -172,12 +177,16 @@ extern "C" const char *const sm3_interface = R"({
     "m",
     "accumulated_gradient",
     "weight_average",
+    "master_weight",
     "r",
     "c"
   ],
   "inputs": [],
   "axes": [
     {"name": "at_least_2_axes", "count": 2}
+  ],
+  "narrow": [
+    {"name": "narrow"}
   ],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
@@ -244,6 +253,7 @@ constexpr int64 options = OPTLOOM_OPTIONS;
 constexpr bool momentum = options & SM3_MOMENTUM;
 constexpr bool gradient_accumulation_steps = options & SM3_GRADIENT_ACCUMULATION_STEPS;
 constexpr bool use_ema = options & SM3_USE_EMA;
+constexpr bool master_weights = options & SM3_MASTER_WEIGHTS;
 constexpr bool loss_scale_factor = options & SM3_LOSS_SCALE_FACTOR;
 constexpr bool clipvalue = options & SM3_CLIPVALUE;
 constexpr bool clipnorm = options & SM3_CLIPNORM;
@@ -471,12 +481,14 @@ template <typename C> __device__ inline Scalars<C> advance(SM3Row &row, int64 op
 enum Sum { gradient_norm_sum, global_norm_sum, r_largest, c_largest, sums };
 
 // One element's slots before the first step.
-template <bool momentum, bool gradient_accumulation_steps, bool use_ema, bool at_least_2_axes, typename C>
-__device__ inline void start(C &v, C &m, C &accumulated_gradient, C &weight_average) {
+template <bool momentum, bool gradient_accumulation_steps, bool use_ema, bool master_weights,
+    bool at_least_2_axes, bool narrow, typename C>
+__device__ inline void start(C w, C &v, C &m, C &accumulated_gradient, C &weight_average, C &master_weight) {
     if constexpr (!at_least_2_axes) v = C(0);
     if constexpr (momentum) m = C(0);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     if constexpr (use_ema) weight_average = C(0);
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // One element, in a call that does not update.
@@ -521,11 +533,11 @@ __device__ inline PerTensor2<C> per_tensor_2(const Scalars<C> &k, const Float64 
 }
 
 // One element, in a call that updates: pass 2 of 3.
-template <bool momentum, bool gradient_accumulation_steps, bool use_ema, bool loss_scale_factor,
-    bool clipvalue, bool clipnorm, bool global_clipnorm, bool weight_decay, bool ema_overwrite_frequency,
-    bool at_least_2_axes, typename C>
+template <bool momentum, bool gradient_accumulation_steps, bool use_ema, bool master_weights,
+    bool loss_scale_factor, bool clipvalue, bool clipnorm, bool global_clipnorm, bool weight_decay,
+    bool ema_overwrite_frequency, bool at_least_2_axes, bool narrow, typename C>
 __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &w, C g, C &v, C &m,
-        C &accumulated_gradient, C &weight_average, C r, C c, Float64 (&term)[sums]) {
+        C &accumulated_gradient, C &weight_average, C &master_weight, C r, C c, Float64 (&term)[sums]) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -535,6 +547,7 @@ __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
+    if constexpr (master_weights && narrow) w = master_weight;
     if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     const C bound = (at_least_2_axes ? minimum(r, c) : v) + square(g);
     if constexpr (at_least_2_axes) {
@@ -548,6 +561,7 @@ __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &
     w = w - k.learning_rate * (momentum ? m : direction);
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // One row, from sums of earlier passes.
@@ -569,6 +583,7 @@ using T = OPTLOOM_PARAMETER;
 using G = OPTLOOM_GRADIENT;
 using L = OPTLOOM_COPY;
 using C = Compute<T>;
+constexpr bool narrow = sizeof(T) < sizeof(C);
 constexpr bool copies = sizeof(L) > sizeof(Nothing);
 
 // A thread block takes a chunk: at most chunk_size elements of a tensor. An empty tensor has one without any.
@@ -588,6 +603,7 @@ __device__ inline SM3Tensor in_global_memory(const SM3Tensor &x) {
     __builtin_assume(__isGlobal(copied.m));
     __builtin_assume(__isGlobal(copied.accumulated_gradient));
     __builtin_assume(__isGlobal(copied.weight_average));
+    __builtin_assume(__isGlobal(copied.master_weight));
     __builtin_assume(__isGlobal(copied.r));
     __builtin_assume(__isGlobal(copied.c));
     __builtin_assume(__isGlobal(copied.scratch));
@@ -679,7 +695,7 @@ constexpr int narrowest = copies && sizeof(L) < narrower ? sizeof(L) : narrower;
 constexpr int pack_size = 16 / narrowest;
 __device__ inline bool is_aligned(const SM3Tensor &x) {
     return (int64(x.w) | int64(x.g) | int64(x.copy) | int64(x.v) | int64(x.m) | int64(x.accumulated_gradient)
-        | int64(x.weight_average)) % 16 == 0;
+        | int64(x.weight_average) | int64(x.master_weight)) % 16 == 0;
 }
 
 __device__ inline C gradient(const G &x, C scale) {
@@ -758,27 +774,33 @@ __device__ inline Place begin_of(const Chunk &chunk, const SM3Tensor &x) {
 // `width` elements from the i-th on.
 template <bool at_least_2_axes, int width>
 __device__ inline void start_elements(const SM3Tensor &x, int64 i) {
+    Pack<T, width> w_ = read<T, width>(x.w, i);
     Pack<C, width> v_ = {};
     Pack<C, width> m_ = {};
     Pack<C, width> accumulated_gradient_ = {};
     Pack<C, width> weight_average_ = {};
+    Pack<C, width> master_weight_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
+        C w = load(w_.x[j]);
         C v = load(v_.x[j]);
         C m = load(m_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         C weight_average = load(weight_average_.x[j]);
-        start<momentum, gradient_accumulation_steps, use_ema, at_least_2_axes>(v, m, accumulated_gradient,
-            weight_average);
+        C master_weight = load(master_weight_.x[j]);
+        start<momentum, gradient_accumulation_steps, use_ema, master_weights, at_least_2_axes, narrow>(w, v,
+            m, accumulated_gradient, weight_average, master_weight);
         store(v_.x[j], v);
         store(m_.x[j], m);
         store(accumulated_gradient_.x[j], accumulated_gradient);
         store(weight_average_.x[j], weight_average);
+        store(master_weight_.x[j], master_weight);
     }
     if constexpr (!at_least_2_axes) write(x.v, i, v_);
     if constexpr (momentum) write(x.m, i, m_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
     if constexpr (use_ema) write(x.weight_average, i, weight_average_);
+    if constexpr (master_weights && narrow) write(x.master_weight, i, master_weight_);
 }
 
 // `width` elements from the i-th on.
@@ -835,6 +857,8 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
         read<C, width>(x.accumulated_gradient, i);
     Pack<C, width> weight_average_ = {};
     if constexpr (use_ema) weight_average_ = read<C, width>(x.weight_average, i);
+    Pack<C, width> master_weight_ = {};
+    if constexpr (master_weights && narrow) master_weight_ = read<C, width>(x.master_weight, i);
     Pack<L, width> copy_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
@@ -844,6 +868,7 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
         C m = load(m_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         C weight_average = load(weight_average_.x[j]);
+        C master_weight = load(master_weight_.x[j]);
         C r(0);
         if constexpr (at_least_2_axes) r =
             load(static_cast<const C *>(x.r)[place.matrix * x.rows + place.row]);
@@ -851,14 +876,15 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
         if constexpr (at_least_2_axes) c =
             load(static_cast<const C *>(x.c)[place.matrix * x.columns + place.column]);
         place.advance(x);
-        update_2<momentum, gradient_accumulation_steps, use_ema, loss_scale_factor, clipvalue, clipnorm,
-            global_clipnorm, weight_decay, ema_overwrite_frequency, at_least_2_axes>(k, n, w, g, v, m,
-            accumulated_gradient, weight_average, r, c, term);
+        update_2<momentum, gradient_accumulation_steps, use_ema, master_weights, loss_scale_factor, clipvalue,
+            clipnorm, global_clipnorm, weight_decay, ema_overwrite_frequency, at_least_2_axes, narrow>(k, n,
+            w, g, v, m, accumulated_gradient, weight_average, master_weight, r, c, term);
         store(w_.x[j], w);
         store(v_.x[j], v);
         store(m_.x[j], m);
         store(accumulated_gradient_.x[j], accumulated_gradient);
         store(weight_average_.x[j], weight_average);
+        store(master_weight_.x[j], master_weight);
         store(copy_.x[j], w);
         if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
     }
@@ -867,6 +893,7 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
     if constexpr (momentum) write(x.m, i, m_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
     if constexpr (use_ema) write(x.weight_average, i, weight_average_);
+    if constexpr (master_weights && narrow) write(x.master_weight, i, master_weight_);
     if constexpr (copies) write(x.copy, i, copy_);
     if constexpr (writes_back) write(x.g, i, g_);
 }

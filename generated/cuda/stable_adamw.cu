@@ -89,19 +89,21 @@ struct StableAdamWTensor {
     void *v;  // second moment
     void *accumulated_gradient;  // sum of the gradients since the last update
     void *weight_average;  // moving average of the weights
+    void *master_weight;  // the weights, unrounded
 };
 
 // What `options` is made of. The bit of a hyperparameter says that it is given.
 enum StableAdamWOption {
     STABLE_ADAMW_GRADIENT_ACCUMULATION_STEPS = 1,
     STABLE_ADAMW_USE_EMA = 2,
-    STABLE_ADAMW_LOSS_SCALE_FACTOR = 4,
-    STABLE_ADAMW_CLIPVALUE = 8,
-    STABLE_ADAMW_CLIPNORM = 16,
-    STABLE_ADAMW_GLOBAL_CLIPNORM = 32,
-    STABLE_ADAMW_WEIGHT_DECAY = 64,
-    STABLE_ADAMW_EMA_OVERWRITE_FREQUENCY = 128,
-    STABLE_ADAMW_SKIP_NONFINITE = 256,
+    STABLE_ADAMW_MASTER_WEIGHTS = 4,
+    STABLE_ADAMW_LOSS_SCALE_FACTOR = 8,
+    STABLE_ADAMW_CLIPVALUE = 16,
+    STABLE_ADAMW_CLIPNORM = 32,
+    STABLE_ADAMW_GLOBAL_CLIPNORM = 64,
+    STABLE_ADAMW_WEIGHT_DECAY = 128,
+    STABLE_ADAMW_EMA_OVERWRITE_FREQUENCY = 256,
+    STABLE_ADAMW_SKIP_NONFINITE = 512,
 };
 
 // The same for bindings.
@@ -127,11 +129,13 @@ extern "C" const char *const stable_adamw_interface = R"({
   ],
   "options": [
     {"name": "use_ema", "default": false},
+    {"name": "master_weights", "default": false},
     {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
     {"name": "use_ema", "option": "use_ema", "value": true},
+    {"name": "master_weights", "option": "master_weights", "value": true},
     {"name": "loss_scale_factor", "given": "loss_scale_factor", "off": null},
     {"name": "clipvalue", "given": "clipvalue", "off": null},
     {"name": "clipnorm", "given": "clipnorm", "off": null},
@@ -144,7 +148,8 @@ extern "C" const char *const stable_adamw_interface = R"({
     {"name": "m", "shape": "parameter", "when": []},
     {"name": "v", "shape": "parameter", "when": []},
     {"name": "accumulated_gradient", "shape": "parameter", "when": ["gradient_accumulation_steps"]},
-    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]}
+    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]},
+    {"name": "master_weight", "shape": "parameter", "when": ["master_weights", "narrow"]}
   ],
   "tensor": [
     "size",
@@ -156,10 +161,14 @@ extern "C" const char *const stable_adamw_interface = R"({
     "m",
     "v",
     "accumulated_gradient",
-    "weight_average"
+    "weight_average",
+    "master_weight"
   ],
   "inputs": [],
   "axes": [],
+  "narrow": [
+    {"name": "narrow"}
+  ],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]},
@@ -221,6 +230,7 @@ namespace {
 constexpr int64 options = OPTLOOM_OPTIONS;
 constexpr bool gradient_accumulation_steps = options & STABLE_ADAMW_GRADIENT_ACCUMULATION_STEPS;
 constexpr bool use_ema = options & STABLE_ADAMW_USE_EMA;
+constexpr bool master_weights = options & STABLE_ADAMW_MASTER_WEIGHTS;
 constexpr bool loss_scale_factor = options & STABLE_ADAMW_LOSS_SCALE_FACTOR;
 constexpr bool clipvalue = options & STABLE_ADAMW_CLIPVALUE;
 constexpr bool clipnorm = options & STABLE_ADAMW_CLIPNORM;
@@ -469,12 +479,13 @@ template <typename C> __device__ inline Scalars<C> advance(StableAdamWRow &row, 
 enum Sum { gradient_norm_sum, global_norm_sum, excess_sum, sums };
 
 // One element's slots before the first step.
-template <bool gradient_accumulation_steps, bool use_ema, typename C>
-__device__ inline void start(C &m, C &v, C &accumulated_gradient, C &weight_average) {
+template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool narrow, typename C>
+__device__ inline void start(C w, C &m, C &v, C &accumulated_gradient, C &weight_average, C &master_weight) {
     m = C(0);
     v = C(0);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     if constexpr (use_ema) weight_average = C(0);
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // One element, in a call that does not update.
@@ -552,14 +563,17 @@ __device__ inline PerTensor3<C> per_tensor_3(const Scalars<C> &k, int64 size, co
 }
 
 // One element, in a call that updates: pass 3 of 3.
-template <bool use_ema, bool weight_decay, bool ema_overwrite_frequency, typename C>
+template <bool use_ema, bool master_weights, bool weight_decay, bool ema_overwrite_frequency, bool narrow,
+    typename C>
 __device__ inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, C &w, C m, C v,
-        C &weight_average) {
+        C &weight_average, C &master_weight) {
+    if constexpr (master_weights && narrow) w = master_weight;
     if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     const C v_hat = v * k.inverse_one_minus_power_of_beta_2;
     w = w - n.rate * m / (sqrt(v_hat) + k.epsilon);
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // How gradients are read, and of which dtypes all are.
@@ -569,6 +583,7 @@ using T = OPTLOOM_PARAMETER;
 using G = OPTLOOM_GRADIENT;
 using L = OPTLOOM_COPY;
 using C = Compute<T>;
+constexpr bool narrow = sizeof(T) < sizeof(C);
 constexpr bool copies = sizeof(L) > sizeof(Nothing);
 
 // A thread block takes a chunk: at most chunk_size elements of a tensor. An empty tensor has one without any.
@@ -588,6 +603,7 @@ __device__ inline StableAdamWTensor in_global_memory(const StableAdamWTensor &x)
     __builtin_assume(__isGlobal(copied.v));
     __builtin_assume(__isGlobal(copied.accumulated_gradient));
     __builtin_assume(__isGlobal(copied.weight_average));
+    __builtin_assume(__isGlobal(copied.master_weight));
     return copied;
 }
 
@@ -677,7 +693,7 @@ constexpr int narrowest = copies && sizeof(L) < narrower ? sizeof(L) : narrower;
 constexpr int pack_size = 16 / narrowest;
 __device__ inline bool is_aligned(const StableAdamWTensor &x) {
     return (int64(x.w) | int64(x.g) | int64(x.copy) | int64(x.m) | int64(x.v) | int64(x.accumulated_gradient)
-        | int64(x.weight_average)) % 16 == 0;
+        | int64(x.weight_average) | int64(x.master_weight)) % 16 == 0;
 }
 
 __device__ inline C gradient(const G &x, C scale) {
@@ -693,26 +709,33 @@ __device__ inline void write_counters(const StableAdamWTensor &x, const StableAd
 // `width` elements from the i-th on.
 template <int width>
 __device__ inline void start_elements(const StableAdamWTensor &x, int64 i) {
+    Pack<T, width> w_ = read<T, width>(x.w, i);
     Pack<C, width> m_ = {};
     Pack<C, width> v_ = {};
     Pack<C, width> accumulated_gradient_ = {};
     Pack<C, width> weight_average_ = {};
+    Pack<C, width> master_weight_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
+        C w = load(w_.x[j]);
         C m = load(m_.x[j]);
         C v = load(v_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         C weight_average = load(weight_average_.x[j]);
-        start<gradient_accumulation_steps, use_ema>(m, v, accumulated_gradient, weight_average);
+        C master_weight = load(master_weight_.x[j]);
+        start<gradient_accumulation_steps, use_ema, master_weights, narrow>(w, m, v, accumulated_gradient,
+            weight_average, master_weight);
         store(m_.x[j], m);
         store(v_.x[j], v);
         store(accumulated_gradient_.x[j], accumulated_gradient);
         store(weight_average_.x[j], weight_average);
+        store(master_weight_.x[j], master_weight);
     }
     write(x.m, i, m_);
     write(x.v, i, v_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
     if constexpr (use_ema) write(x.weight_average, i, weight_average_);
+    if constexpr (master_weights && narrow) write(x.master_weight, i, master_weight_);
 }
 
 // `width` elements from the i-th on.
@@ -795,6 +818,8 @@ __device__ inline void update_3_elements(const Scalars<C> &k, const PerTensor3<C
     Pack<C, width> v_ = read<C, width>(x.v, i);
     Pack<C, width> weight_average_ = {};
     if constexpr (use_ema) weight_average_ = read<C, width>(x.weight_average, i);
+    Pack<C, width> master_weight_ = {};
+    if constexpr (master_weights && narrow) master_weight_ = read<C, width>(x.master_weight, i);
     Pack<L, width> copy_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
@@ -802,13 +827,17 @@ __device__ inline void update_3_elements(const Scalars<C> &k, const PerTensor3<C
         C m = load(m_.x[j]);
         C v = load(v_.x[j]);
         C weight_average = load(weight_average_.x[j]);
-        update_3<use_ema, weight_decay, ema_overwrite_frequency>(k, n, w, m, v, weight_average);
+        C master_weight = load(master_weight_.x[j]);
+        update_3<use_ema, master_weights, weight_decay, ema_overwrite_frequency, narrow>(k, n, w, m, v,
+            weight_average, master_weight);
         store(w_.x[j], w);
         store(weight_average_.x[j], weight_average);
+        store(master_weight_.x[j], master_weight);
         store(copy_.x[j], w);
     }
     write(x.w, i, w_);
     if constexpr (use_ema) write(x.weight_average, i, weight_average_);
+    if constexpr (master_weights && narrow) write(x.master_weight, i, master_weight_);
     if constexpr (copies) write(x.copy, i, copy_);
 }
 

@@ -50,10 +50,10 @@ def slot(
 
     def made(w: Any) -> Any:
         dtype = compute_dtype(w)
-        if is_complex(w) and (exists is not None or shape in AXES):
-            raise NotImplementedError("a formula that depends on a leaf's axes takes no complex leaves yet")
         if exists is not None and not exists(jnp.asarray(w) if not hasattr(w, "ndim") else w):
             return optax.MaskedNode()
+        if is_complex(w) and (exists is not None or shape in AXES):
+            raise NotImplementedError("a formula that depends on a leaf's axes takes no complex leaves yet")
         if shape != "parameter":
             sums = partial(jnp.sum, axis=AXES.get(shape), keepdims=shape in AXES)
             return jnp.full_like(

@@ -19,21 +19,19 @@ from ._checks import (
     check_axis_name,
     check_choice,
     check_inputs,
-    check_needs,
     check_one,
     check_params,
     check_patterns,
     check_shapes,
     check_sparse,
     check_state,
-    checked,
     numbers_of_step,
 )
 from ._double import apart, doubles
 from ._leaves import COPY, Leaves, SparseRows, cast, compute_dtype, select, slot
 from ._shards import all_finite, check_whole, product, size, squares, total
 from ._state import adopt_state, averaged_params, export_state, import_state, state
-from ._types import Numbers, On, Returned
+from ._types import Numbers, On, Returned, Ways
 
 __all__ = [
     "COPY",
@@ -41,15 +39,15 @@ __all__ = [
     "On",
     "Pass",
     "SparseRows",
+    "Ways",
     "adopt_state",
     "averaged_params",
     "check_choice",
-    "check_needs",
     "check_one",
     "check_whole",
-    "checked",
     "export_state",
     "import_state",
+    "is_narrow",
     "product",
     "select",
     "size",
@@ -133,6 +131,11 @@ class Pass(NamedTuple):
     when: bool = True
 
 
+def is_narrow(leaf: Any) -> bool:
+    """Whether a leaf's dtype is narrower than that of its arithmetic."""
+    return jnp.result_type(leaf).itemsize < compute_dtype(leaf).itemsize
+
+
 def optimizer(
     kind: Any,
     on: On,
@@ -140,20 +143,16 @@ def optimizer(
     passes: Sequence[Pass],
     *,
     starts: Mapping[str, Any] = {},
-    when: Mapping[str, bool] = {},
+    when: Mapping[str, bool | Callable[[Any], bool]] = {},
     shapes: Mapping[str, str] = {},
-    exists: Mapping[str, Callable[[Any], bool]] = {},
     refused: Mapping[str, Callable[[Any], bool]] = {},
     inputs: Mapping[str, str] = {},
     every: Mapping[str, int | None] = {},
     gate: bool | None = None,
     reads_params: bool = False,
-    axis_name: Any = (),
-    sparse: str,
+    ways: Ways,
     not_lazy: str = "",
     whole_under: Sequence[str] = (),
-    exempt: Mapping[str, Sequence[str]] = {},
-    fused: bool | None = None,
     chained: int = 2,
 ) -> Step:
     """The two functions of an optimizer.
@@ -164,22 +163,19 @@ def optimizer(
         scalars: of these as double words, and the update's number `t`, the step's numbers, and the kept ones anew.
         passes: in their order; the last that writes the parameters.
         starts: what slots start from that do not start from 0: a number, or COPY.
-        when: whether it has those that it may not have.
+        when: whether it has those that it may not have; or which leaves have one, of those that some have not.
         shapes: of slots that are not like the leaf: like its "rows" or "columns", or one number for the "tensor".
-        exists: the leaves that have a slot, of slots that some leaves have not.
         refused: the leaves that it does not take, by what it does take.
         inputs: what a step takes beside the gradients, by name: "scalar", or a tree like a "parameter".
         every: which of how many calls each condition holds for; None for all. The last is for updates.
         gate: whether a call with a gradient that is not finite changes nothing but `skipped`; None where it never may.
         reads_params: whether the parameters are needed where they are not written.
-        axis_name: the mesh axes that sums over leaves go over, inside `jax.shard_map`.
-        sparse: "lazy" or "dense".
+        ways: how a step is made.
         not_lazy: why it cannot be lazy, if so.
         whole_under: what gives a leaf state that changes in all rows, so that a step cannot be lazy.
-        exempt: of what is on, the patterns of leaves that it is off for.
-        fused: whether kernels write the parameters; None for where they are there.
         chained: how many states the optax function of the same name chains.
     """
+    sparse, fused, axis_name, exempt = ways
     check_sparse(sparse, not_lazy)
     if fused is not None:
         check_choice("fused", fused, (False, True))
@@ -187,7 +183,8 @@ def optimizer(
     hypers, on = on.hypers, on.with_(axis_name=check_axis_name(axis_name))
     slots: dict[str, Any] = {name: starts.get(name, 0) for name in kind.slots_in_rule}
     kept: dict[str, Any] = {name: starts.get(name, 0) for name in kind.scalars_in_rule}
-    extra_slots = {name: bool(is_there) for name, is_there in when.items()}
+    exists = {name: decides for name, decides in when.items() if callable(decides)}
+    extra_slots = {name: bool(when[name]) for name in kind.extras._fields if name in when}
     counts_calls = any(steps is not None for steps in every.values())
     has_extras = counts_calls or any(extra_slots.values()) or bool(gate)
     whole = next((name for name in whole_under if getattr(on, name)), "")

@@ -42,6 +42,7 @@ class ASGD:
         ema_momentum: decay rate of the average of the weights
         ema_overwrite_frequency: updates between overwritings by the average; None for never
         use_ema: keep a moving average of the weights
+        master_weights: keep float32 weights, of which float16 and bfloat16 parameters are copies
         skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted
 
     Raises:
@@ -65,6 +66,7 @@ class ASGD:
         ema_momentum: float = 0.99,
         ema_overwrite_frequency: int | None = None,
         use_ema: bool = False,
+        master_weights: bool = False,
         skip_nonfinite: bool = False,
     ) -> None:
         self.params = list(params)
@@ -113,6 +115,7 @@ class ASGD:
             )
         self.ema_overwrite_frequency = ema_overwrite_frequency
         self.use_ema = use_ema
+        self.master_weights = master_weights
         self.skip_nonfinite = skip_nonfinite
         if sum(x is not None for x in (clipvalue, clipnorm, global_clipnorm)) > 1:
             raise ValueError(
@@ -139,6 +142,7 @@ class ASGD:
             np.zeros(w.shape, dtype) if self.gradient_accumulation_steps is not None else None
         )
         slots.weight_average = np.zeros(w.shape, dtype) if self.use_ema else None
+        slots.master_weight = w.astype(dtype) if self.master_weights and w.dtype != dtype else None
         return slots
 
     def _start_scalars(self, dtype: type[np.floating]) -> SimpleNamespace:
@@ -300,6 +304,8 @@ class ASGD:
             g = g * dtype(clip_scale)
         if self.global_clipnorm is not None:
             g = g * dtype(k.global_scale)
+        if self.master_weights and parameter.dtype != dtype:
+            w = slots.master_weight
         if self.weight_decay is not None:
             w = w - k.weight_decay_times_learning_rate * w
         moved = w * k.one_minus_decay_times_eta - k.old_eta * g
@@ -313,6 +319,8 @@ class ASGD:
             if self.use_ema and self.ema_overwrite_frequency is not None
             else moved
         )
+        if self.master_weights and parameter.dtype != dtype:
+            slots.master_weight = w
         parameter[...] = w
 
     def _before_update(self, k: SimpleNamespace, slots: SimpleNamespace) -> None:

@@ -44,6 +44,7 @@ class RMSprop:
         ema_overwrite_frequency: updates between overwritings by the average; None for never
         centered: divide by the root of the variance
         use_ema: keep a moving average of the weights
+        master_weights: keep float32 weights, of which float16 and bfloat16 parameters are copies
         skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted
 
     Raises:
@@ -68,6 +69,7 @@ class RMSprop:
         ema_overwrite_frequency: int | None = None,
         centered: bool = False,
         use_ema: bool = False,
+        master_weights: bool = False,
         skip_nonfinite: bool = False,
     ) -> None:
         self.params = list(params)
@@ -117,6 +119,7 @@ class RMSprop:
         self.ema_overwrite_frequency = ema_overwrite_frequency
         self.centered = centered
         self.use_ema = use_ema
+        self.master_weights = master_weights
         self.skip_nonfinite = skip_nonfinite
         if sum(x is not None for x in (clipvalue, clipnorm, global_clipnorm)) > 1:
             raise ValueError(
@@ -142,6 +145,7 @@ class RMSprop:
             np.zeros(w.shape, dtype) if self.gradient_accumulation_steps is not None else None
         )
         slots.weight_average = np.zeros(w.shape, dtype) if self.use_ema else None
+        slots.master_weight = w.astype(dtype) if self.master_weights and w.dtype != dtype else None
         return slots
 
     def step(self, gradients: Sequence[np.ndarray]) -> None:
@@ -293,6 +297,8 @@ class RMSprop:
             g = g * dtype(clip_scale)
         if self.global_clipnorm is not None:
             g = g * dtype(k.global_scale)
+        if self.master_weights and parameter.dtype != dtype:
+            w = slots.master_weight
         if self.weight_decay is not None:
             w = w - k.weight_decay_times_learning_rate * w
         slots.v = k.rho * slots.v + k.one_minus_rho * np.square(g)
@@ -309,6 +315,8 @@ class RMSprop:
             slots.weight_average = k.kept_average * slots.weight_average + k.one_minus_kept_average * w
         if self.use_ema and self.ema_overwrite_frequency is not None:
             w = np.where(k.is_overwrite, slots.weight_average, w)
+        if self.master_weights and parameter.dtype != dtype:
+            slots.master_weight = w
         parameter[...] = w
 
     def _before_update(self, k: SimpleNamespace) -> None:

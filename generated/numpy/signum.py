@@ -35,6 +35,7 @@ class Signum:
         ema_momentum: decay rate of the average of the weights
         ema_overwrite_frequency: updates between overwritings by the average; None for never
         use_ema: keep a moving average of the weights
+        master_weights: keep float32 weights, of which float16 and bfloat16 parameters are copies
         skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted
 
     Raises:
@@ -56,6 +57,7 @@ class Signum:
         ema_momentum: float = 0.99,
         ema_overwrite_frequency: int | None = None,
         use_ema: bool = False,
+        master_weights: bool = False,
         skip_nonfinite: bool = False,
     ) -> None:
         self.params = list(params)
@@ -98,6 +100,7 @@ class Signum:
             )
         self.ema_overwrite_frequency = ema_overwrite_frequency
         self.use_ema = use_ema
+        self.master_weights = master_weights
         self.skip_nonfinite = skip_nonfinite
         if sum(x is not None for x in (clipvalue, clipnorm, global_clipnorm)) > 1:
             raise ValueError(
@@ -121,6 +124,7 @@ class Signum:
             np.zeros(w.shape, dtype) if self.gradient_accumulation_steps is not None else None
         )
         slots.weight_average = np.zeros(w.shape, dtype) if self.use_ema else None
+        slots.master_weight = w.astype(dtype) if self.master_weights and w.dtype != dtype else None
         return slots
 
     def step(self, gradients: Sequence[np.ndarray]) -> None:
@@ -267,6 +271,8 @@ class Signum:
             g = g * dtype(clip_scale)
         if self.global_clipnorm is not None:
             g = g * dtype(k.global_scale)
+        if self.master_weights and parameter.dtype != dtype:
+            w = slots.master_weight
         if self.weight_decay is not None:
             w = w - k.weight_decay_times_learning_rate * w
         slots.m = k.beta * slots.m + k.one_minus_beta * g
@@ -277,6 +283,8 @@ class Signum:
             slots.weight_average = k.kept_average * slots.weight_average + k.one_minus_kept_average * w
         if self.use_ema and self.ema_overwrite_frequency is not None:
             w = np.where(k.is_overwrite, slots.weight_average, w)
+        if self.master_weights and parameter.dtype != dtype:
+            slots.master_weight = w
         parameter[...] = w
 
     def _before_update(self, k: SimpleNamespace) -> None:

@@ -638,6 +638,11 @@ def compute_dtype(w: Tensor) -> torch.dtype:
     return torch.float64 if w.dtype in (torch.float64, torch.complex128) else torch.float32
 
 
+def is_narrow(w: Tensor) -> bool:
+    """Whether a parameter's dtype is narrower than that of its arithmetic."""
+    return w.dtype in WIDENED
+
+
 def slot_dtype(w: Tensor) -> torch.dtype:
     dtype = compute_dtype(w)
     return w.dtype if w.is_complex() else dtype
@@ -1342,6 +1347,8 @@ def _fitting(
     if of_peer:
         state.setdefault("step", 1)  # a peer that counts no steps has made one
     slots = optimizer._slots(group, w)
+    if of_peer:
+        state |= {name: w.detach() for name, start in slots.items() if start is COPY and name not in state}
     if missing := [name for name in ("step", *slots) if name not in state]:
         raise ValueError(
             f"the state of parameter {key} has no '{missing[0]}', only {', '.join(map(repr, state))}"

@@ -35,6 +35,7 @@ class Signum(_support.Optimizer):
         ema_momentum: decay rate of the average of the weights
         ema_overwrite_frequency: updates between overwritings by the average; None for never
         use_ema: keep a moving average of the weights
+        master_weights: keep float32 weights, of which float16 and bfloat16 parameters are copies
         skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted
         params, sparse, maximize, foreach, capturable, differentiable, fused, write_back_grad: as in
             _support.Optimizer
@@ -48,6 +49,7 @@ class Signum(_support.Optimizer):
         m: Tensor,
         accumulated_gradient: Any,
         weight_average: Any,
+        master_weight: Any,
         k: Any,
     ) -> dict[str, Tensor]:
         """What `w` adds to sums over all tensors."""
@@ -81,6 +83,7 @@ class Signum(_support.Optimizer):
         m: Tensor,
         accumulated_gradient: Any,
         weight_average: Any,
+        master_weight: Any,
         k: Any,
     ) -> None:
         """The formula: writes `w` and the slots, all of one dtype; slots not in use are None."""
@@ -97,6 +100,8 @@ class Signum(_support.Optimizer):
             g = g * clip_scale.to(w.dtype)
         if group["global_clipnorm"] is not None:
             g = g * k.global_scale.to(w.dtype)
+        if master_weight is not None:
+            w.copy_(master_weight)
         if _support.is_set(group["weight_decay"]):
             w.add_(w, alpha=-k.weight_decay_times_learning_rate)
         m.mul_(k.beta).add_(g, alpha=k.one_minus_beta)
@@ -107,6 +112,8 @@ class Signum(_support.Optimizer):
             weight_average.mul_(k.kept_average).add_(w, alpha=k.one_minus_kept_average)
         if group["use_ema"] and group["ema_overwrite_frequency"] is not None:
             w.copy_(_support.where(k.is_overwrite, weight_average, w))
+        if master_weight is not None:
+            master_weight.copy_(w)
 
     @staticmethod
     def _every_call(
@@ -116,6 +123,7 @@ class Signum(_support.Optimizer):
         m: Tensor,
         accumulated_gradient: Any,
         weight_average: Any,
+        master_weight: Any,
         k: Any,
     ) -> None:
         """A call that does not update."""
@@ -180,6 +188,7 @@ class Signum(_support.Optimizer):
         ema_momentum: float | Tensor = 0.99,
         ema_overwrite_frequency: int | None = None,
         use_ema: bool = False,
+        master_weights: bool = False,
         skip_nonfinite: bool = False,
         sparse: str = "lazy",
         maximize: bool = False,
@@ -201,6 +210,7 @@ class Signum(_support.Optimizer):
             "ema_momentum": ema_momentum,
             "ema_overwrite_frequency": ema_overwrite_frequency,
             "use_ema": use_ema,
+            "master_weights": master_weights,
             "skip_nonfinite": skip_nonfinite,
             "sparse": sparse,
             "maximize": maximize,
@@ -216,6 +226,7 @@ class Signum(_support.Optimizer):
         "m": "m",
         "accumulated_gradient": "accumulated_gradient",
         "weight_average": "weight_average",
+        "master_weight": "master_weight",
     }
     _file = __file__
     _hypers: ClassVar[dict[str, Any]] = {
@@ -234,6 +245,7 @@ class Signum(_support.Optimizer):
     _every = "gradient_accumulation_steps"
     _of_optimizer = (
         "skip_nonfinite",
+        "master_weights",
         "use_ema",
         "ema_momentum",
         "ema_overwrite_frequency",
@@ -254,6 +266,8 @@ class Signum(_support.Optimizer):
             slots["accumulated_gradient"] = 0.0
         if group["use_ema"]:
             slots["weight_average"] = 0.0
+        if group["master_weights"] and _support.is_narrow(w):
+            slots["master_weight"] = _support.COPY
         return slots
 
     @staticmethod

@@ -41,6 +41,7 @@ class Sophia(_support.Optimizer):
         ema_momentum: decay rate of the average of the weights
         ema_overwrite_frequency: updates between overwritings by the average; None for never
         use_ema: keep a moving average of the weights
+        master_weights: keep float32 weights, of which float16 and bfloat16 parameters are copies
         skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted
         params, sparse, maximize, foreach, capturable, differentiable, fused, write_back_grad: as in
             _support.Optimizer
@@ -55,6 +56,7 @@ class Sophia(_support.Optimizer):
         h: Tensor,
         accumulated_gradient: Any,
         weight_average: Any,
+        master_weight: Any,
         hessian: Tensor,
         k: Any,
     ) -> dict[str, Tensor]:
@@ -90,6 +92,7 @@ class Sophia(_support.Optimizer):
         h: Tensor,
         accumulated_gradient: Any,
         weight_average: Any,
+        master_weight: Any,
         hessian: Tensor,
         k: Any,
     ) -> None:
@@ -107,6 +110,8 @@ class Sophia(_support.Optimizer):
             g = g * clip_scale.to(w.dtype)
         if group["global_clipnorm"] is not None:
             g = g * k.global_scale.to(w.dtype)
+        if master_weight is not None:
+            w.copy_(master_weight)
         if _support.is_set(group["weight_decay"]):
             w.add_(w, alpha=-k.weight_decay_times_learning_rate)
         m.mul_(k.beta_1).add_(g, alpha=k.one_minus_beta_1)
@@ -119,6 +124,8 @@ class Sophia(_support.Optimizer):
             weight_average.mul_(k.kept_average).add_(w, alpha=k.one_minus_kept_average)
         if group["use_ema"] and group["ema_overwrite_frequency"] is not None:
             w.copy_(_support.where(k.is_overwrite, weight_average, w))
+        if master_weight is not None:
+            master_weight.copy_(w)
 
     @staticmethod
     def _every_call(
@@ -129,6 +136,7 @@ class Sophia(_support.Optimizer):
         h: Tensor,
         accumulated_gradient: Any,
         weight_average: Any,
+        master_weight: Any,
         hessian: Tensor,
         k: Any,
     ) -> None:
@@ -204,6 +212,7 @@ class Sophia(_support.Optimizer):
         ema_momentum: float | Tensor = 0.99,
         ema_overwrite_frequency: int | None = None,
         use_ema: bool = False,
+        master_weights: bool = False,
         skip_nonfinite: bool = False,
         sparse: str = "lazy",
         maximize: bool = False,
@@ -228,6 +237,7 @@ class Sophia(_support.Optimizer):
             "ema_momentum": ema_momentum,
             "ema_overwrite_frequency": ema_overwrite_frequency,
             "use_ema": use_ema,
+            "master_weights": master_weights,
             "skip_nonfinite": skip_nonfinite,
             "sparse": sparse,
             "maximize": maximize,
@@ -244,6 +254,7 @@ class Sophia(_support.Optimizer):
         "h": "h",
         "accumulated_gradient": "accumulated_gradient",
         "weight_average": "weight_average",
+        "master_weight": "master_weight",
     }
     _file = __file__
     _hypers: ClassVar[dict[str, Any]] = {
@@ -267,6 +278,7 @@ class Sophia(_support.Optimizer):
     _every = "gradient_accumulation_steps"
     _of_optimizer = (
         "skip_nonfinite",
+        "master_weights",
         "use_ema",
         "ema_momentum",
         "ema_overwrite_frequency",
@@ -287,6 +299,8 @@ class Sophia(_support.Optimizer):
             slots["accumulated_gradient"] = 0.0
         if group["use_ema"]:
             slots["weight_average"] = 0.0
+        if group["master_weights"] and _support.is_narrow(w):
+            slots["master_weight"] = _support.COPY
         return slots
 
     @staticmethod

@@ -334,6 +334,11 @@ def _path(variable: Variable) -> str:
     return str(getattr(variable, "path", None) or variable.name.partition(":")[0])
 
 
+def is_narrow(variable: Variable) -> bool:
+    """Whether a variable's dtype is narrower than that of its arithmetic."""
+    return bool(tf.as_dtype(variable.dtype) != _compute_dtype(variable))
+
+
 def _compute_dtype(variable: Variable) -> tf.DType:
     return tf.float64 if variable.dtype == tf.float64 else tf.float32
 
@@ -578,8 +583,11 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         with self._distribution_strategy.extended.colocate_vars_with(_native(variable)):
             return self.add_variable(shapes[shape], initializer, variable.dtype, name=name)
 
-    def _copies(self, variables: Sequence[Variable], name: str) -> list[keras.Variable]:
-        """A slot of each variable that starts as its copy, in the dtype that it is computed with."""
+    def _copies(
+        self, variables: Sequence[Variable], name: str, exists: Callable[[Variable], bool] = lambda _: True
+    ) -> list[keras.Variable | None]:
+        """A slot of each variable that starts as its copy, in the dtype that it is computed with; None for those for
+        which there `exists` none."""
 
         def copy_of(variable: Variable) -> Initializer:
             def copied(shape: Sequence[int], dtype: str) -> tf.Tensor:
@@ -592,6 +600,8 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
 
         return [
             self.add_variable_from_reference(variable, name=name, initializer=copy_of(variable))
+            if exists(variable)
+            else None
             for variable in variables
         ]
 

@@ -7,7 +7,10 @@ from .accumulate import Accumulate
 from .average import Average
 from .clip import ClipByGlobalNorm, ClipByNorm, ClipByValue
 from .decay import Decay
+from .master import MasterWeights
 from .skip import SkipNonfinite
 from .unscale import Unscale
 
-PIPELINE = (SkipNonfinite, Average, Unscale, Accumulate, ClipByValue, ClipByNorm, ClipByGlobalNorm, Decay)
+PIPELINE = (
+    SkipNonfinite, MasterWeights, Average, Unscale, Accumulate, ClipByValue, ClipByNorm, ClipByGlobalNorm, Decay,
+)  # fmt: skip

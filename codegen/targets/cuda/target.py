@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from optloom.spec.guards import ALWAYS, Guard
+from optloom.spec.guards import ALWAYS, Guard, before_tensors
 
-from ...c_family.layout import Dialect, Switches, before_tensors
+from ...c_family.layout import Dialect, Switches
 from ...c_family.passes import Pass
 from ...c_family.products import Filled
 from ...c_family.target import CTarget

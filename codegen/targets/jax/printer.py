@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
-from optloom.spec.guards import ALWAYS, And, Flag, Given, Guard, HasAxes, Is, Not, atoms, conjunction, describe
+from optloom.spec.guards import (
+    ALWAYS,
+    And,
+    Flag,
+    Given,
+    Guard,
+    HasAxes,
+    Is,
+    Narrow,
+    Not,
+    asks_tensors,
+    atoms,
+    conjunction,
+    describe,
+)
 
 from ...ir.nodes import Choose, Expression, Fn, Kind, Length, Literal, Op, Reduce, Ref, transform, walk
 from ...printing import Precedence, Printer, UnsupportedOperation
 
+IS_NARROW = "_support.is_narrow(w)"
 FLIPPED = {Fn.LESS: ">", Fn.LESS_EQUAL: ">="}
 
 
@@ -27,6 +43,8 @@ class JaxPrinter(Printer):
                 return f"on.{hyper}"
             case HasAxes(count):
                 return f"w.ndim >= {count}"
+            case Narrow():
+                return IS_NARROW
             case Not(HasAxes(count)):
                 return f"w.ndim < {count}"
             case Not(And()):
@@ -44,6 +62,7 @@ class TensorPrinter(JaxPrinter):
 
     `wide`: the names of a leaf's own numbers that are float64, as its sums are; `is_wide`: whether such a number is
     printed, not a tensor of the leaf's dtype, which they are rounded to. `is_strict`: there is a function `exact`.
+    `slots`: those that narrow leaves alone have, by their guards: the formula's own leaves are wide.
     """
 
     calls = {
@@ -72,12 +91,20 @@ class TensorPrinter(JaxPrinter):
         wide: frozenset[str] = frozenset(),
         is_wide: bool = False,
         is_strict: bool = False,
+        slots: Mapping[Guard, str] = MappingProxyType({}),
     ) -> None:
-        self.of_all, self.wide, self.is_wide, self.is_strict = of_all, wide, is_wide, is_strict
+        self.of_all, self.wide, self.is_wide, self.is_strict, self.slots = of_all, wide, is_wide, is_strict, slots
 
     def widely(self, is_wide: bool = True) -> TensorPrinter:
         """The printer of numbers in float64, or of tensors."""
-        return TensorPrinter(self.of_all, self.wide, is_wide, self.is_strict)
+        return TensorPrinter(self.of_all, self.wide, is_wide, self.is_strict, self.slots)
+
+    def guard(self, guard: Guard) -> str:
+        if Narrow() not in atoms(guard):
+            return super().guard(guard)
+        if guard not in self.slots:
+            raise UnsupportedOperation(f"the condition '{describe(guard)}' without a slot under it", self.target)
+        return f"{self.slots[guard]} is not None"
 
     def reference(self, ref: Ref) -> str:
         if ref.kind is Kind.SUM:
@@ -170,7 +197,7 @@ class ScalarPrinter(JaxPrinter):
         raise UnsupportedOperation(f"a step's scalar that reads '{ref.name}' ({ref.kind})", self.target)
 
     def guard(self, guard: Guard) -> str:
-        if any(isinstance(atom, HasAxes) for atom in atoms(guard)):
+        if asks_tensors(guard):
             raise UnsupportedOperation(f"a step's scalar that depends on '{describe(guard)}'", self.target)
         return super().guard(guard)
 

@@ -18,11 +18,11 @@ SLOTS = {"m": "mu", "v": "nu"}
 IN_RULE = {ours: rule for rule, ours in HYPERS.items()}
 
 
-def summary(name: str) -> str:
+def summary(name: str, ways: Sequence[str]) -> str:
     text = (
         f"{name} as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new "
         "parameters, written and rounded once, and the new state. A number is a float, a scalar array, or a schedule: "
-        "a callable of the number of updates made before. Raises TypeError or ValueError."
+        f"a callable of the number of updates made before. `_support.Ways` explains {', '.join(ways)}."
     )
     return textwrap.fill(text, 103, subsequent_indent="    ")
 
@@ -61,23 +61,12 @@ def option(option: Choice) -> dict[str, str]:
     }
 
 
-def exempt(argument: str, name: str) -> dict[str, str]:
-    doc = f'paths, joined by "/", without {name}: patterns for `re.search`'
-    return {"name": argument, "type": "Patterns", "default": "()", "doc": doc}
+def exempt(argument: str) -> dict[str, str]:
+    return {"name": argument, "type": "Patterns", "default": "()"}
 
 
-FUSED = {
-    "name": "fused",
-    "type": "bool | None",
-    "default": "None",
-    "doc": "write the parameters by a kernel, on the CPU; None if it is there, True also builds it",
-}
-AXIS_NAME = {
-    "name": "axis_name",
-    "type": "str | tuple[str, ...] | None",
-    "default": "None",
-    "doc": "mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too",
-}
+FUSED = {"name": "fused", "type": "bool | None", "default": "None"}
+AXIS_NAME = {"name": "axis_name", "type": "str | tuple[str, ...] | None", "default": "None"}
 
 
 def differences(program: Program, peers: Sequence[Peer]) -> Iterator[str]:

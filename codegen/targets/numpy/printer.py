@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 
-from optloom.spec.guards import Always, And, Flag, Given, Guard, HasAxes, Is, Not
+from optloom.spec.guards import Always, And, Flag, Given, Guard, HasAxes, Is, Narrow, Not
 
 from ...double_word import FUNCTIONS
 from ...ir.nodes import Expression, Fn, Kind, Length, Literal, Op, Program, Rate, Reduce, Ref
@@ -16,6 +16,8 @@ class NumpyGuards(Printer):
     """Guards as Python conditions on the optimizer's attributes and the parameter's axes."""
 
     target = "numpy"
+    parameter = "parameter"
+    """What the parameter is called, as it was given."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -35,6 +37,8 @@ class NumpyGuards(Printer):
                 return f"w.ndim >= {count}"
             case Not(HasAxes(count)):
                 return f"w.ndim < {count}"
+            case Narrow():
+                return f"{self.parameter}.dtype != dtype"
             case Not(inner):
                 return f"not ({self.guard(inner)})"
             case And(parts):

@@ -189,7 +189,7 @@ class _Module:
                 start = f"dtype({float(value)!r})"
             case Ref(_, name):
                 start = f"np.full({shapes[slot.shape]}, self.{name}, {dtype})" if like == "w" else f"dtype(self.{name})"
-        guard = TensorPrinter(self.program, self._rate).guard(slot.when)
+        guard = _StartPrinter(self.program, self._rate).guard(slot.when)
         return {"name": slot.name, "start": start if slot.when == ALWAYS else f"{start} if {guard} else None"}
 
     def _rate(self, node: Expression) -> Rate:
@@ -299,6 +299,12 @@ class _Module:
                 line = f"{slot} = k.{statement.slot} = type({slot})({value})"
             guarded.append((statement.guard, [line]))
         return _guarded(printer, guarded)
+
+
+class _StartPrinter(TensorPrinter):
+    """Guards where slots are made."""
+
+    parameter = "w"
 
 
 def _kinds(statement: Statement) -> set[Kind]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from optloom.spec.guards import And, Flag, Given, Guard, HasAxes, Is, Not, describe, exact_axes
+from optloom.spec.guards import And, Flag, Given, Guard, HasAxes, Is, Narrow, Not, atoms, describe, exact_axes
 
 from ...double_word import FUNCTIONS
 from ...ir.nodes import Expression, Fn, Kind, Length, Literal, Op, Program, Rate, Reduce, Ref
@@ -54,6 +54,8 @@ class GroupPrinter(Printer):
                 return f"w.dim() >= {count}"
             case Not(HasAxes(count)):
                 return f"w.dim() < {count}"
+            case Narrow():
+                return "_support.is_narrow(w)"
             case And() if (exact := exact_axes(guard)) is not None:
                 return f"w.dim() == {exact}"
             case Not(And() as inner) if (exact := exact_axes(inner)) is not None:
@@ -87,6 +89,15 @@ class TensorPrinter(GroupPrinter):
     def __init__(self, program: Program, names: Names, rate: RateOf, per_tensor: bool = False) -> None:
         super().__init__(program, names)
         self.rate, self.per_tensor = rate, per_tensor
+
+    def guard(self, guard: Guard) -> str:
+        """Here parameters are as wide as their arithmetic: which were narrow is known by the slots that they have."""
+        if Narrow() not in atoms(guard):
+            return super().guard(guard)
+        slot = next((slot for slot in self.program.slots if slot.when == guard), None)
+        if slot is None:
+            raise UnsupportedOperation(f"the condition '{describe(guard)}' without a slot under it", self.target)
+        return f"{self.names.variable(slot.name)} is not None"
 
     def of_tensor(self) -> TensorPrinter:
         """The printer of values per tensor: 0-dim tensors of float64."""

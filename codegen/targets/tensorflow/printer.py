@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fractions import Fraction
 
-from optloom.spec.guards import ALWAYS, Always, And, Flag, Given, Guard, HasAxes, Is, Not, exact_axes
+from optloom.spec.guards import ALWAYS, Always, And, Flag, Given, Guard, HasAxes, Is, Narrow, Not, exact_axes
 
 from ...double_word import FUNCTIONS
 from ...ir.nodes import Expression, Fn, Hyperparameter, Kind, Length, Literal, Op, Program, Rate, Reduce, Ref
@@ -79,6 +79,8 @@ class TensorFlowPrinter(Printer):
                 return self._given(hyper)
             case HasAxes(count):
                 return f"len(variable.shape) >= {count}"
+            case Narrow():
+                return "_support.is_narrow(variable)"
             case Not(HasAxes(count)):
                 return f"len(variable.shape) < {count}"
             case And() if (exact := exact_axes(guard)) is not None:

@@ -20,7 +20,11 @@ from optloom.spec.declarations import Peer
 PEERS = [(name, peer) for name in RULES for peer in discover()[name].peers if peer.ecosystem == "optax"]
 OTHER_SIGN = ("optax.rmsprop",)
 """Its trace is of what is added, ours of what is taken off: only the run from the start is compared."""
-EXTRA = {"optax.sgd": {"momentum": 0.9}, "optax.rmsprop": {"momentum": 0.5}}
+EXTRA = {
+    "optax.sgd": {"momentum": 0.9},
+    "optax.rmsprop": {"momentum": 0.5},
+    "optax.adafactor": {"learning_rate": 0.5},  # above 1/sqrt(t), which its dialect does not cap it at
+}
 
 
 def function(peer: Peer) -> Callable[..., Any]:
