@@ -21,7 +21,14 @@ from optloom.codegen.discovery import discover, targets
 from optloom.codegen.printing import UnsupportedOperation
 
 NARROW = Settings(conventions="all", slot_dtype="parameter")
-RULES = {"adam": "amsgrad", "adagrad": "plain", "sgd": "momentum", "lookahead": "plain", "adamw": "master", "yogi": "all-stages"}
+RULES = {
+    "adam": "amsgrad",
+    "adagrad": "plain",
+    "sgd": "momentum",
+    "lookahead": "plain",
+    "adamw": "master",
+    "yogi": "all-stages",
+}
 """Rules, and the variants of them that are run."""
 DTYPES: tuple[Dtype, ...] = ("float16", "bfloat16", "float32")
 CALLS = 20
