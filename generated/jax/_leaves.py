@@ -174,7 +174,7 @@ class Leaves:
             if is_complex(_values(g)) and not parts:
                 raise ValueError(f"a leaf of dtype {jnp.result_type(w)} has a complex gradient")
             given = _real(w, dtype, parts)
-            held = tuple(None if _is_absent(x) else _real(x, dtype, is_complex(x)) for x in slots)
+            held = tuple(None if is_absent(x) else _real(x, dtype, is_complex(x)) for x in slots)
             read = tuple(_real(x, dtype, parts) for x in inputs)
             last = (numbers(dtype, at), *conditions)
             if isinstance(g, SparseRows) and lazy:
@@ -190,7 +190,7 @@ class Leaves:
             new_w, new_slots = moved or (None, slots)
             like = (w if write else _values(g), *slots)
             pairs = zip((new_w, *new_slots), like, strict=True)
-            rows.append(tuple(y if _is_absent(y) or x is None else _like(x, y) for x, y in pairs))
+            rows.append(tuple(y if is_absent(y) or x is None else _like(x, y) for x, y in pairs))
         columns = list(zip(*rows, strict=True)) if rows else [()] * len(self.absent)
         moves = not rows or any(new is not None for new in columns[0]) or all(g is None for g in self.grads)
         trees = zip([not moves, *self.absent[1:]], columns, strict=True)
@@ -198,7 +198,8 @@ class Leaves:
         return new_params, added(totals), None if stay else made
 
 
-def _is_absent(x: Any) -> bool:
+def is_absent(x: Any) -> bool:
+    """Whether x stands where there is no gradient or slot."""
     return x is None or isinstance(x, optax.MaskedNode)
 
 

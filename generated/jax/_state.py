@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from ._leaves import is_absent
+
 Kind = TypeVar("Kind", bound=type[Any])
 IN_RULE = {"b1": "beta_1", "b2": "beta_2", "b3": "beta_3", "eps": "epsilon"}
 """What rules call what is called otherwise here, if a rule says nothing else."""
@@ -193,9 +195,8 @@ def adopt_state(state: Any, theirs: Any) -> Any:
 
 def _without_fillers(names: dict[str, Any], mine: Any) -> dict[str, Any]:
     """Without what stands in for a slot that a leaf does not have."""
-    kept = dict(_named(mine))
-    absent = {name for name, leaf in _named_whole(mine) if isinstance(leaf, optax.MaskedNode)}
-    return {n: x for n, x in names.items() if n in kept or n not in absent or np.shape(x) != (1,)}
+    absent = {name for name, leaf in _named(mine, is_absent) if is_absent(leaf)}
+    return {name: x for name, x in names.items() if name not in absent or np.shape(x) != (1,)}
 
 
 def _turn(
@@ -259,15 +260,9 @@ def _replaced(state: Any, own: Any, extras: Any, new: Mapping[str, Any]) -> Any:
     return jax.tree.map(put, state, is_leaf=_is_own)
 
 
-def _named(tree: Any) -> Iterator[tuple[str, Any]]:
+def _named(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> Iterator[tuple[str, Any]]:
     """The leaves of a tree by their paths."""
-    for path, leaf in jax.tree.leaves_with_path(tree):
-        yield jax.tree_util.keystr(path, simple=True, separator="/"), leaf
-
-
-def _named_whole(tree: Any) -> Iterator[tuple[str, Any]]:
-    """The same with what stands where a leaf has no slot."""
-    for path, leaf in jax.tree.leaves_with_path(tree, is_leaf=lambda x: isinstance(x, optax.MaskedNode)):
+    for path, leaf in jax.tree.leaves_with_path(tree, is_leaf=is_leaf):
         yield jax.tree_util.keystr(path, simple=True, separator="/"), leaf
 
 
