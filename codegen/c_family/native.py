@@ -225,7 +225,7 @@ def _episode(job: Job, episode: Episode, library: Library, call: Call) -> list[S
     parameters = [_contiguous(w, job.dtype) for w in episode.parameters]
     empty, compute = State(library, job.hypers, job.options, parameters), compute_dtype(job.dtype)
     scalars = empty.existing("scalar_slots")
-    slots = _slots(episode, empty, compute)
+    slots = _slots(episode, empty, job.dtype)
     state = State(library, job.hypers, job.options, parameters, slots)
     if episode.slots is None:
         call(state, f"start_{job.dtype}")
@@ -247,18 +247,20 @@ def _episode(job: Job, episode: Episode, library: Library, call: Call) -> list[S
     return snapshots
 
 
-def _slots(episode: Episode, state: State, dtype: str) -> Slots:
+def _slots(episode: Episode, state: State, parameter_dtype: str) -> Slots:
     """The slots that some parameter has, to begin with; empty arrays for the parameters that do not have one."""
     shapes = {slot["name"]: slot["shape"] for slot in state.library.interface["slots"]}
+    narrow = {slot["name"] for slot in state.library.interface["slots"] if "storage" in slot}
     slots: Slots = {}
     for name in state.existing():
         has = [state.is_of(name, w) for w in state.parameters]
         if not any(has) and has:
             continue
+        kept_in = parameter_dtype if name in narrow else compute_dtype(parameter_dtype)
         given = episode.slots[name] if episode.slots is not None else state.parameters
         slots[name] = [
-            np.zeros(0) if not own else _contiguous(array, dtype) if episode.slots is not None
-            else np.empty(shape_of(shapes[name], array.shape), dtype)
+            np.zeros(0) if not own else _contiguous(array, kept_in) if episode.slots is not None
+            else np.empty(shape_of(shapes[name], array.shape), numpy_dtype(kept_in))
             for array, own in zip(given, has, strict=True)
         ]  # fmt: skip
     return slots

@@ -121,6 +121,11 @@ class Pass:
         return any(operand.member == "g" for operand in self.operands)
 
     @property
+    def is_of_parameter(self) -> bool:
+        """Whether an element's function must know the parameter's dtype T: slots are rounded to it."""
+        return any("stored<T>" in line for line in self.lines)
+
+    @property
     def copies(self) -> bool:
         """Whether the parameter is written."""
         return any(operand.member == "w" and operand.is_stored for operand in self.operands)
@@ -263,7 +268,8 @@ class PassBuilder:
         guards: dict[str, Guard] = {"w": ALWAYS, "g": ALWAYS}
         guards |= {slot.name: slot.when for slot in self.program.slots if slot.shape == "parameter"}
         inputs = {source.name: "T" for source in self.program.inputs if source.shape == "parameter"}
-        types = {"w": "T", "g": "G", **inputs}
+        narrow = {slot.name: "T" for slot in self.program.slots if slot.storage == "parameter"}
+        types = {"w": "T", "g": "G", **inputs, **narrow}
         for name, guard in (guards | dict.fromkeys(inputs, ALWAYS)).items():
             if name in reads | stores:
                 kind, when = types.get(name, "C"), self._condition(guard)

@@ -24,7 +24,7 @@ class CPrinter(Printer):
     calls = {
         Fn.SQRT: "sqrt({0})", Fn.ABS: "abs({0})", Fn.SQUARE: "square({0})", Fn.SIGN: "sign({0})",
         Fn.MAXIMUM: "maximum({0}, {1})", Fn.MINIMUM: "minimum({0}, {1})", Fn.POW: "pow({0}, {1})",
-        Fn.STOCHASTICALLY_ROUNDED: "stochastically_rounded({0}, at, {1})",
+        Fn.STOCHASTICALLY_ROUNDED: "stochastically_rounded({0}, at, {1})", Fn.STORED: "stored<T>({0})",
     }  # fmt: skip
 
     def __init__(self, guard: Callable[[Guard], str], helpers: set[str]) -> None:

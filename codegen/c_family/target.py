@@ -127,8 +127,6 @@ def _check(program: Program) -> None:
     for slot in program.slots:
         if slot.shape not in SHAPES:
             raise UnsupportedOperation(f"state of shape '{slot.shape}'", "c")
-        if slot.storage != "compute":
-            raise UnsupportedOperation("slots of the parameter's dtype", "c")
 
 
 def _note(hyper: Hyperparameter) -> str:
@@ -163,6 +161,7 @@ def _interface(
         "switches": [switch.describe(program) for switch in switches.all.values()],
         "slots": [
             {"name": s.name, "shape": s.shape, "when": switches.conjuncts(s.when)}
+            | ({"storage": s.storage} if s.storage != "compute" else {})
             for s in program.slots if s.shape != "scalar"
         ],
         "tensor": [

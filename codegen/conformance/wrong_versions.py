@@ -100,7 +100,7 @@ class Jury:
         except (LookupError, TypeError, ValueError):
             return True  # The wrong version cannot even be computed: shapes do not fit, a number does not exist.
         ids, steps = [tensor.ids for tensor in question.tensors], question.batch.updates[step : step + 1] + 1
-        return not judge([found], question.expected.only(step), steps, ids, ("float32", "float32")).passes
+        return not judge([found], question.expected.only(step), steps, ids, question.given.dtypes).passes
 
 
 def wrong_versions(rule: type[Rule]) -> Iterator[WrongVersion]:

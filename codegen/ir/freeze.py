@@ -30,9 +30,9 @@ KINDS = {
     Traced.GRADIENT: Kind.GRADIENT,
     Traced.STEP: Kind.STEP,
 }
-FUNCTIONS = {
-    fn.value: fn for fn in Fn if fn not in (Fn.EXACT, Fn.POWER, Fn.ONE_MINUS_POWER, Fn.SQUARE, Fn.ROUNDING_KEY)
-}
+UNWRITTEN = (Fn.EXACT, Fn.STORED, Fn.POWER, Fn.ONE_MINUS_POWER, Fn.SQUARE, Fn.ROUNDING_KEY)
+"""What only passes make."""
+FUNCTIONS = {fn.value: fn for fn in Fn if fn not in UNWRITTEN}
 
 
 def freeze(trace: Trace) -> Program:

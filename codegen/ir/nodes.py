@@ -49,6 +49,7 @@ class Fn(StrEnum):
     MATMUL = "matmul"
     TRANSPOSE = "transpose"
     EXACT = "exact"  # its argument, rounded: what a compiler may not contract or regroup
+    STORED = "stored"  # its argument, rounded to the parameter's dtype, as a number of the compute dtype
 
 
 class Kind(StrEnum):

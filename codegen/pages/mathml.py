@@ -55,7 +55,7 @@ class MathmlPrinter(FormulaPrinter):
                 return f"<mn>1</mn><mo>−</mo>{self.raised(a, self.print(b))}", Precedence.SUM
             case Fn.WHERE, (condition, a, b):
                 return cases(self.print(a), self.print(condition), self.print(b)), Precedence.ATOM
-            case Fn.EXACT, (a,):
+            case ((Fn.EXACT | Fn.STORED), (a,)):
                 return self.render(a)
         if fn in SIGNS:
             precedence = self.infix[fn][1]

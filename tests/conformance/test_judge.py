@@ -12,7 +12,7 @@ from optloom.codegen.conformance.protocol import Snapshot
 
 IDS = tuple(f"update/{index:03d}" for index in range(40))
 STEPS = np.array([1])
-DTYPES = ("float32", "float32")
+DTYPES = "float32", {"m": "float32", "v": "float32"}
 
 
 def _expected(head: np.ndarray, bound: float) -> Expected:

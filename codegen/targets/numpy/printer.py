@@ -60,6 +60,8 @@ class TensorPrinter(NumpyGuards):
     def __init__(self, program: Program, rate: Callable[[Expression], Rate], per_tensor: bool = False) -> None:
         super().__init__(program)
         self.rate, self.per_tensor = rate, per_tensor
+        statements = (s for region in program.regions for s in region.statements)
+        self.stored = {s.defines for s in statements if isinstance(s.value, Op) and s.value.fn is Fn.STORED}
 
     def reference(self, ref: Ref) -> str:
         if ref.kind is Kind.SCALAR:
@@ -70,6 +72,8 @@ class TensorPrinter(NumpyGuards):
             return f"np.float64(k.{ref.name})" if self.per_tensor else f"k.{ref.name}"
         if ref.kind in (Kind.BEFORE, Kind.SLOT):
             slot = f"slots.{ref.name}"
+            if self.is_narrow(ref):
+                return f"{slot}.astype(dtype)"
             return f"np.float64({slot})" if self.per_tensor and self.rate(ref).is_per_tensor else slot
         if ref.kind is Kind.SUM:
             return f"k.sums.{ref.name}"
@@ -77,13 +81,21 @@ class TensorPrinter(NumpyGuards):
             return f"k.{ref.name}" if self.per_tensor else f"dtype(k.{ref.name})"
         if not self.per_tensor and self.rate(ref).is_per_tensor:
             return f"dtype({ref.name})"
-        return ref.name
+        return f"{ref.name}.astype(dtype)" if self.is_narrow(ref) else ref.name
 
     def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
         if fn is Fn.WHERE and not self.per_tensor and all(isinstance(branch, Literal) for branch in arguments[1:]):
             chosen, other = (f"dtype({self.print(branch)})" for branch in arguments[1:])
             return self.calls[fn].format(self.print(arguments[0]), chosen, other), Precedence.ATOM
+        if fn is Fn.STORED:
+            return f"{self.at(arguments[0], Precedence.ATOM)}.astype(parameter.dtype)", Precedence.ATOM
         return super().operation(fn, arguments)
+
+    def is_narrow(self, ref: Ref) -> bool:
+        """Whether `ref` is an array of the parameter's dtype: a slot that is kept in it, or the new value of one."""
+        if ref.kind in (Kind.BEFORE, Kind.SLOT):
+            return self.program.slot(ref.name).storage == "parameter"
+        return ref.kind is Kind.LET and ref.name in self.stored
 
     def reduction(self, node: Reduce) -> str:
         if node.to == "largest":

@@ -87,6 +87,7 @@ class _Module:
             "arguments": [*map(self._hyper, program.hypers), *map(self._option, program.options)],
             "slots": [self._slot(slot, "w") for slot in program.slots if slot.shape != "scalar"],
             "scalar_slots": [self._slot(slot, "scalar") for slot in program.slots if slot.shape == "scalar"],
+            "narrow": [slot.name for slot in program.slots if slot.storage == "parameter"],
             "inputs": program.inputs,
             "each": EACH_NUMBERED if program.inputs else EACH,
             "relations": [self._only_one(names) for names in program.alternatives]
@@ -176,25 +177,22 @@ class _Module:
             "parameter": "w.shape", "rows": "(*w.shape[:-1], 1)", "columns": "(*w.shape[:-2], 1, w.shape[-1])",
             "tensor": "()",
         }  # fmt: skip
+        dtype = "w.dtype" if slot.storage == "parameter" else "dtype"
         match slot.init:
             case Ref(Kind.PARAMETER):
                 start = "w.astype(dtype)"
             case Literal(value) if like == "w":
                 start = (
-                    f"np.zeros({shapes[slot.shape]}, dtype)"
+                    f"np.zeros({shapes[slot.shape]}, {dtype})"
                     if value == 0
-                    else self._full(slot, shapes, f"{float(value)!r}")
+                    else f"np.full({shapes[slot.shape]}, {float(value)!r}, {dtype})"
                 )
             case Literal(value):
                 start = f"dtype({float(value)!r})"
             case Ref(_, name):
-                start = self._full(slot, shapes, f"self.{name}") if like == "w" else f"dtype(self.{name})"
+                start = f"np.full({shapes[slot.shape]}, self.{name}, {dtype})" if like == "w" else f"dtype(self.{name})"
         guard = _StartPrinter(self.program, self._rate).guard(slot.when)
         return {"name": slot.name, "start": start if slot.when == ALWAYS else f"{start} if {guard} else None"}
-
-    @staticmethod
-    def _full(slot: SlotInfo, shapes: Mapping[str, str], value: str) -> str:
-        return f"np.full({shapes[slot.shape]}, {value}, dtype)"
 
     def _rate(self, node: Expression) -> Rate:
         return rate_of(node, self.rates)

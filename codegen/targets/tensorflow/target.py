@@ -92,7 +92,7 @@ def _refuse(program: Program) -> None:
     """Raises UnsupportedOperation for what no part of the generated class has a place for."""
     problems = {
         "a rule without a learning rate": not any(hyper.name == "learning_rate" for hyper in program.hypers),
-        "a slot of the parameter's own dtype": any(slot.storage != "compute" for slot in program.slots),
+        "slots of the parameter's dtype": any(slot.storage != "compute" for slot in program.slots),
         "a stage that recurs by its own clock": any(
             region.predicate and region.predicate.hyper != "gradient_accumulation_steps" for region in program.regions
         ),
