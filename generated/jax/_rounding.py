@@ -27,7 +27,7 @@ def rounding_key(t: Array) -> Array:
 
 
 def stochastically_rounded(x: Array, key: Array, on: On) -> Array:
-    """`x`, each number rounded to one of the two of the dtype `on.stored` beside it, by a chance that makes the mean `x`.
+    """`x`, each number rounded to one of the two of the dtype `on.stored` beside it; the mean over all chances is `x`.
 
     The chance is drawn from `key` and the element's row-major index in its leaf. From the greatest number of the
     dtype on, x is left to be rounded to nearest; and always, where the dtype is no float16 or bfloat16.
@@ -36,8 +36,8 @@ def stochastically_rounded(x: Array, key: Array, on: On) -> Array:
         return x
     if not on.writes:
         raise NotImplementedError(
-            f"stochastic_rounding=True: what is added to {on.stored} leaves is rounded to nearest by optax; the two pure "
-            "functions of ..._step round them stochastically"
+            f"stochastic_rounding=True: what is added to {on.stored} leaves is rounded to nearest by optax; the two "
+            "pure functions of ..._step round them stochastically"
         )
     if on.axis_name != () and (axes := varies_over(x)):
         raise NotImplementedError(

@@ -193,9 +193,8 @@ def ftrl_step(
     fused: bool | None = None,
     axis_name: str | tuple[str, ...] | None = None,
 ) -> _support.Step:
-    """Ftrl as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new
-    parameters, written and rounded once, and the new state. A number is a float, a scalar array, or a
-    schedule: a callable of the number of updates made before. Raises TypeError or ValueError.
+    """Ftrl as pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new
+    parameters, rounded once, and state. A number may be a schedule, of how many updates were made.
 
     Args:
         learning_rate: step size (above 0).

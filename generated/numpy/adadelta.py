@@ -343,14 +343,14 @@ def _total(x: np.ndarray) -> np.float64:
 # in its tensor, mixed by lowbias32 (Wellons 2018, "Prospecting for hash functions"). So each run has the same.
 
 
-def mixed(x: np.ndarray) -> np.ndarray:
+def mixed(x: Any) -> Any:
     """Words of 32 bits, each of whose bits hangs on all bits of the word in `x`."""
     x = (x ^ (x >> np.uint32(16))) * np.uint32(0x7FEB352D)
     x = (x ^ (x >> np.uint32(15))) * np.uint32(0x846CA68B)
     return x ^ (x >> np.uint32(16))
 
 
-def halves(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def halves(x: Any) -> tuple[Any, Any]:
     """The low and the high words of whole numbers below 2**64."""
     return (x & np.uint64(0xFFFFFFFF)).astype(np.uint32), (x >> np.uint64(32)).astype(np.uint32)
 
@@ -358,7 +358,8 @@ def halves(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def rounding_key(t: int) -> np.uint32:
     """The word that keys update `t`."""
     low, high = halves(np.uint64(t))
-    return mixed(mixed(low) + high)
+    key: np.uint32 = mixed(mixed(low) + high)
+    return key
 
 
 def stochastically_rounded(x: np.ndarray, key: np.uint32, dtype: np.dtype) -> np.ndarray:

@@ -22,9 +22,8 @@ IN_RULE = {ours: rule for rule, ours in HYPERS.items()}
 
 def summary(name: str) -> str:
     text = (
-        f"{name} as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new "
-        "parameters, written and rounded once, and the new state. A number is a float, a scalar array, or a schedule: "
-        "a callable of the number of updates made before. Raises TypeError or ValueError."
+        f"{name} as pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new "
+        "parameters, rounded once, and state. A number may be a schedule, of how many updates were made."
     )
     return textwrap.fill(text, 103, subsequent_indent="    ")
 
