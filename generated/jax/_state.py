@@ -206,10 +206,10 @@ def _turn(
 ) -> None:
     """Lays optax's numbers for rows and columns as they lie here, where they fit: its "rows" are those of the shorter
     axis, and an axis that they are not of is gone."""
-    for name in rows:
+    for name, of_rows in list(rows.items()):
         shapes = jnp.shape(my_rows[name]), jnp.shape(my_columns[name])
         lacking = shapes[0][:-1], (*shapes[1][:-2], *shapes[1][-1:])
-        for pair in ((rows[name], columns[name]), (columns[name], rows[name])):
+        for pair in ((of_rows, columns[name]), (columns[name], of_rows)):
             if tuple(map(np.shape, pair)) == lacking:
                 rows[name], columns[name] = (x.reshape(shape) for x, shape in zip(pair, shapes, strict=True))
                 break

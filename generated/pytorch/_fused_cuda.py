@@ -56,7 +56,9 @@ def product(a: Matrix, b: Matrix, c: Matrix) -> None:
 
 
 def _tensor_of(x: Matrix) -> Tensor:
-    numbers = x.memory.tensor[x.offset :].view(getattr(torch, x.dtype))[: x.count * x.rows * x.columns]
+    numbers: Tensor = x.memory.tensor[x.offset :].view(getattr(torch, x.dtype))[
+        : x.count * x.rows * x.columns
+    ]
     return (
         numbers.view(x.count, x.columns, x.rows).mT
         if x.is_transposed
