@@ -119,17 +119,14 @@ class Filled:
 
 @dataclass(frozen=True, slots=True)
 class Matrices:
-    """The steps before a pass for the tensors `x` for which `guard` holds, as a `condition`. `known`: what it says of
-    axes. `working` and `kept`: places in the memory of all tensors in turn, and of each, as (name, how many numbers).
-    `shapes`: of the places."""
+    """The steps before a pass for the tensors `x` for which `condition` holds. `known`: what it says of axes.
+    `working` and `kept`: places in the memory of all tensors in turn, and of each, as (name, how many numbers)."""
 
     condition: str
-    guard: Guard
     known: Mapping[str, str]
     steps: tuple[Multiplied | Filled, ...]
     working: tuple[tuple[str, str], ...]
     kept: tuple[tuple[str, str], ...]
-    shapes: Mapping[str, Shape]
 
     def kept_from(self, begin: str) -> tuple[str, ...]:
         """Where the buffers that are kept lie in the memory at `begin`."""
@@ -171,8 +168,7 @@ def matrices_of(asked: Products, condition: str, known: Mapping[str, str], passe
             ))  # fmt: skip
     working = tuple((f"working_{at}", _size(asked.shapes[names[0]])) for at, names in enumerate(shared, 1))
     kept = tuple((places[name], _size(asked.shapes[name])) for name in asked.kept)
-    shapes = {place: asked.shapes[name] for name, place in places.items()}
-    return Matrices(condition, asked.guard, known, tuple(steps), working, kept, shapes)
+    return Matrices(condition, known, tuple(steps), working, kept)
 
 
 def _size(shape: Shape) -> str:
@@ -205,9 +201,7 @@ class _Lowering:
                 self.statements.append(statement)
                 continue
             value = self._without_products(statement.value, statement)
-            if not _has_own_name(statement):
-                self.statements.append(replace(statement, value=value))
-            elif value != Ref(Kind.LET, statement.defines):
+            if value != Ref(Kind.LET, statement.defines):
                 self._become(statement.defines, value, statement.guard)
         wanted = {ref for total in self.phase.sums for ref in references(total.argument)}
         left = tuple(_needed(self.statements, wanted, self.shapes, keeps_stores=True))
@@ -223,8 +217,7 @@ class _Lowering:
         (rows, inner), (_, columns) = (
             self.shapes[f.name][::-1] if f.is_transposed else self.shapes[f.name] for f in (left, right)
         )
-        is_named = _has_own_name(owner) and node == owner.value
-        name = owner.defines if is_named else unique(f"{owner.defines}_product", self.taken)
+        name = owner.defines if node == owner.value else unique(f"{owner.defines}_product", self.taken)
         self.shapes[name] = rows, columns
         self.steps.append(Product(name, (rows, columns), inner, left, right))
         return Ref(Kind.LET, name)
@@ -293,11 +286,6 @@ def _needed(
                 continue
         wanted |= set(references(statement.value))
     return chosen[::-1]
-
-
-def _has_own_name(statement: Statement) -> bool:
-    """Whether its value may lie in a buffer of its name: a parameter, a gradient or a slot has that name already."""
-    return isinstance(statement, Let) and not statement.rebinds
 
 
 def _made(let: Let) -> Ref:

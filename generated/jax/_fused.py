@@ -111,11 +111,9 @@ def _parts(
         read = {name: jnp.asarray(x) for name, x in {"g": g, **given}.items()}
         written = {name: jnp.asarray(x) for name, x in {"w": w, **slots}.items()}
         _check(path, read, written)
-        counts = source.needs_places(options)
-        if (counts or (scopes and switches.axis_name != ())) and varies_over(written["w"]):
-            does = "counts elements of" if counts else "adds up"
+        if scopes and switches.axis_name != () and varies_over(written["w"]):
             raise Refused(
-                f"'{path}' is split inside shard_map, and the step {does} whole leaves: pass fused=False"
+                f"'{path}' is split inside shard_map, and the step adds up whole leaves: pass fused=False"
             )
         yield Part(place, path, options, scopes, read, written)
 
