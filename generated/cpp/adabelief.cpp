@@ -273,8 +273,8 @@ template <typename T> constexpr int dropped = 0;
 template <> constexpr int dropped<float16> = 13;
 template <> constexpr int dropped<bfloat16> = 16;
 
-// Stochastic rounding. The random bits are those of a counter: the update's number and the element's index, mixed
-// by lowbias32 (Wellons 2018, "Prospecting for hash functions"). So each run has the same.
+// Stochastic rounding. The random bits are those of a counter: the update's number and the element's index,
+// mixed by lowbias32 (Wellons 2018, "Prospecting for hash functions"). So each run has the same.
 inline uint32_t mixed(uint32_t x) {
     x = (x ^ (x >> 16)) * 0x7feb352du;
     x = (x ^ (x >> 15)) * 0x846ca68bu;
@@ -284,8 +284,8 @@ inline uint32_t mixed(uint32_t x) {
 // The word that keys update t.
 inline uint32_t rounding_key(int64_t t) { return mixed(mixed(uint32_t(t)) + uint32_t(t >> 32)); }
 
-// `x` rounded to one of the two numbers of T beside it, by a chance that makes the mean `x`: a store of it is exact.
-// From the greatest number of T on, it is left to be rounded to nearest. So is what is of T already.
+// `x` rounded to one of the two numbers of T beside it, by a chance that makes the mean `x`: a store of it is
+// exact. From the greatest number of T on, it is left to be rounded to nearest. So is what is of T already.
 template <typename T, typename C> inline C stochastically_rounded(C x, Element<T> at, uint32_t key) {
     if constexpr (dropped<T> == 0) {
         return x;

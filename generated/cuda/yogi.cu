@@ -336,8 +336,8 @@ template <typename T> constexpr int dropped = 0;
 template <> constexpr int dropped<float16> = 13;
 template <> constexpr int dropped<bfloat16> = 16;
 
-// Stochastic rounding. The random bits are those of a counter: the update's number and the element's index, mixed
-// by lowbias32 (Wellons 2018, "Prospecting for hash functions"). So each run has the same.
+// Stochastic rounding. The random bits are those of a counter: the update's number and the element's index,
+// mixed by lowbias32 (Wellons 2018, "Prospecting for hash functions"). So each run has the same.
 __device__ inline uint32 mixed(uint32 x) {
     x = (x ^ (x >> 16)) * 0x7feb352du;
     x = (x ^ (x >> 15)) * 0x846ca68bu;
@@ -347,8 +347,8 @@ __device__ inline uint32 mixed(uint32 x) {
 // The word that keys update t.
 __device__ inline uint32 rounding_key(int64 t) { return mixed(mixed(uint32(t)) + uint32(t >> 32)); }
 
-// `x` rounded to one of the two numbers of T beside it, by a chance that makes the mean `x`: a store of it is exact.
-// From the greatest number of T on, it is left to be rounded to nearest. So is what is of T already.
+// `x` rounded to one of the two numbers of T beside it, by a chance that makes the mean `x`: a store of it is
+// exact. From the greatest number of T on, it is left to be rounded to nearest. So is what is of T already.
 template <typename T, typename C> __device__ inline C stochastically_rounded(C x, Element<T> at, uint32 key) {
     if constexpr (dropped<T> == 0) {
         return x;

@@ -1145,9 +1145,9 @@ def rounding_key(t: Any) -> Any:
 def stochastically_rounded(x: Any, key: Any, dtype: torch.dtype) -> Any:
     """`x`, each number rounded to one of the two of `dtype` beside it, by a chance that makes the mean `x`.
 
-    The random bits are those of a counter: `key`, and the element's row-major index in its tensor; so each run
-    has the same, on any device and however it is sharded. From the greatest number of `dtype` on, x is left to be
-    rounded to nearest; and where `dtype` is no float16 or bfloat16, always.
+    The random bits are those of a counter: `key`, and the element's row-major index in its tensor; so each
+    run has the same, on any device and however it is sharded. From the greatest number of `dtype` on, x is
+    left to be rounded to nearest; and where `dtype` is no float16 or bfloat16, always.
     """
     if dtype not in WIDENED:
         return x
@@ -1155,8 +1155,8 @@ def stochastically_rounded(x: Any, key: Any, dtype: torch.dtype) -> Any:
         return x.map(lambda own, word: stochastically_rounded(own, word, dtype), key)
     if x.requires_grad:
         raise NotImplementedError("stochastic_rounding=True with differentiable=True is not implemented yet")
-    # How many bits of a float32 are dropped; what is added to small numbers, for float16's subnormal ones to be
-    # as far apart; and the greatest number.
+    # How many bits of a float32 are dropped; what is added to small numbers, for float16's subnormal ones to
+    # be as far apart; and the greatest number.
     dropped, added, largest = (
         (13, 2.0**-14, 65504.0) if dtype is torch.float16 else (16, 0.0, 2.0**128 - 2.0**120)
     )

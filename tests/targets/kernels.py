@@ -59,7 +59,7 @@ def rendered(name: str, target: str, folder: Path) -> str:
 
 def multiplies(name: str) -> bool:
     """Whether a rule has matrix products: the reference's are a library's, in an order of its own."""
-    statements = program_for(discover()[name], "numpy").update.statements
+    statements = program_for(rule_of(name), "numpy").update.statements
     return any(isinstance(node, Op) and node.fn is Fn.MATMUL for s in statements for node in walk(s.value))
 
 
