@@ -51,9 +51,9 @@ Step loaded(std::string_view file, std::string_view function) {
 // writes, of which `written` says which arguments they were.
 //
 // `fields`: a letter for each field of the row: f for float64, i for int64, and in the end p for whether the step is
-// made at all, which the kernel does not know. `columns`: a letter for each column of the
-// table of tensors: n for a number, r for an argument that is read, w for a result. `table`: these numbers, or places
-// among arguments or results, or -1 for none; one tensor after the other.
+// made at all, which the kernel does not know. `columns`: a letter for each column of the table of tensors: n for a
+// number, r for an argument that is read, w for a result. `table`: these numbers, or places among arguments or
+// results, or -1 for none; one tensor after the other.
 ffi::Error step(ffi::RemainingArgs arguments, ffi::RemainingRets results, std::string_view file,
         std::string_view function, int64_t options, std::string_view fields, std::string_view columns,
         ffi::Span<const int64_t> table, ffi::Span<const int64_t> written) {

@@ -85,12 +85,13 @@ def step(
             raise
         return False
     optimizer._traced = optimizer._traced or not tf.executing_eagerly()
-    passed = optimizer._shared.get("gate", lambda: tf.constant(True))
+    passed = optimizer._shared.get("gate", lambda: None)
     for plan, library in zip(plans, libraries, strict=True):
-        plan.run(update, library, passed)
+        plan.run(update, library, tf.constant(True) if passed is None else passed)
     for variable, part in zip(variables, parts, strict=True):
         if variable.constraint is not None:
-            part.variable.assign(tf.where(passed, variable.constraint(part.variable), part.variable))
+            within = variable.constraint(part.variable)
+            part.variable.assign(within if passed is None else tf.where(passed, within, part.variable))
     return True
 
 

@@ -118,6 +118,20 @@ def test_a_call_with_a_gradient_that_is_not_finite_is_skipped(stages: dict[str, 
     assert_same_bits("adam", "function", spoilt=1, skip_nonfinite=True, **stages)
 
 
+@pytest.mark.parametrize("is_fused", [True, False])
+def test_a_skipped_call_holds_no_norm(is_fused: bool) -> None:
+    """A variable beyond its constraint stays there, until a call is made."""
+    v = keras.Variable(np.full((3, 2), 2.0, "float32"), name="w")
+    v.constraint = keras.constraints.MaxNorm(1.0)
+    optimizer = fused("adam", is_fused, skip_nonfinite=True)
+    optimizer.build([v])
+    step = stepper(optimizer, [v], "function")
+    step(tf.fill([3, 2], np.inf))
+    assert (v.numpy() == 2).all() and int(optimizer.skipped) == 1
+    step(tf.ones([3, 2]))
+    assert np.linalg.norm(v.numpy(), axis=0) == pytest.approx(1)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
 def test_dtypes(dtype: str) -> None:
     assert_same_bits("adam", "function", dtype)
