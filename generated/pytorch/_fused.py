@@ -305,9 +305,8 @@ class Part:
     def _local(self, x: Tensor) -> Tensor:
         if hasattr(x, "to_local"):
             if self.of_whole:
-                raise Refused(
-                    f"{self.name} is distributed, and the step {self.of_whole} whole tensors; pass fused=False"
-                )
+                asks = f"the step {self.of_whole} whole tensors"
+                raise Refused(f"{self.name} is distributed, and {asks}; pass fused=False")
             self.is_lasting = False
             x = x.to_local()
         if x.is_conj() or x.is_neg():

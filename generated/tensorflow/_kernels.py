@@ -100,7 +100,7 @@ class Source:
         return frozenset(total["over"] for total in self.interface["sums"] if self._exists(total, options))
 
     def needs_places(self, options: int) -> bool:
-        """Whether a step with these options asks where elements lie in their tensors, counted in the order of rows."""
+        """Whether a step with these options asks where elements lie in their tensors, in order of rows."""
         return any(self._exists(place, options) for place in self.interface["places"])
 
     def _exists(self, part: Mapping[str, Any], options: int) -> bool:
