@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import optloom.generated
 import torch
-from optloom.codegen.c_family.native import State, bits_of, interface_of, switches_of
-from optloom.codegen.conformance.protocol import numpy_dtype
-from optloom.codegen.targets.cpp import runner
 
 Step = Callable[[], Any]
 MAX_NORM, DECAY_OF_AVERAGE = 1.0, 0.999
 LOW = torch.bfloat16
-TYPES = "-DOPTLOOM_PARAMETER=float32 -DOPTLOOM_GRADIENT=bfloat16 -DOPTLOOM_COPY=bfloat16 -DOPTLOOM_GRADIENTS=0"
 
 
 @dataclass(frozen=True)
@@ -57,7 +49,13 @@ def pipeline(count: int, size: int) -> dict[str, Step]:
 
 
 def with_master_weights(count: int, size: int) -> dict[str, Step]:
-    """AdamW on float32 weights, from gradients of bfloat16 and with a copy in bfloat16, by the C interface."""
+    """AdamW on float32 weights, from gradients of bfloat16 and with a copy in bfloat16, the model's parameters."""
+    from optloom.generated.pytorch.adamw import AdamW
+
+    copies = [torch.nn.Parameter(w.detach().to(LOW)) for w in parameters(count, size)]
+    for w in copies:
+        w.grad = torch.full_like(w, 0.01)
+    ours = AdamW(copies, master_weights=True, fused=True)
     masters = parameters(count, size)
     optimizer = torch.optim.AdamW(masters, fused=True)
     gradients = [w.grad.to(LOW) for w in masters]  # type: ignore[union-attr]
@@ -69,29 +67,7 @@ def with_master_weights(count: int, size: int) -> dict[str, Step]:
             optimizer.step()
             torch._foreach_copy_(low, masters)
 
-    return {"ours": _kernel(count, size), "composed": composed}
-
-
-def _kernel(count: int, size: int) -> Step:
-    file = Path(next(iter(optloom.generated.__path__))) / "cpp" / "adamw.cpp"
-    hypers = {"weight_decay": 0.004}
-    options = bits_of(switches_of(interface_of(file), hypers, {}))
-    command = f'g++ {runner.FLAGS} -march=native {TYPES} -DOPTLOOM_OPTIONS={options} -DOPTLOOM_DIGEST=""'
-    library = runner.library(str(file), command)
-    weights = [np.full(size, 0.5, np.float32) for _ in range(count)]
-    slots = {name: [np.zeros_like(w) for w in weights] for name in State(library, hypers, {}, []).existing()}
-    state = State(library, hypers, {}, weights, slots)
-    low = numpy_dtype("bfloat16")
-    state.set_gradients([np.full(size, 0.01, low) for _ in weights])
-    copies = [np.zeros(size, low) for _ in weights]
-    for tensor, copy in zip(state.tensors, copies, strict=True):
-        tensor.copy = copy.ctypes.data
-    arguments = (state.bits, 1, ctypes.byref(state.row), count, state.tensors, ctypes.c_double(1))
-
-    def step(_: Any = (state, copies)) -> None:
-        library.call("step", *arguments)
-
-    return step
+    return {"ours": ours.step, "composed": composed}
 
 
 WHOLE_STEPS = (

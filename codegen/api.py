@@ -19,6 +19,7 @@ from .compiler import Numerics, Settings, program_for, render
 from .conformance import conform
 from .discovery import discover, offered, offered_rules, target, target_names
 from .output import Finding, Output, OutputError, Report, compare, read_left_out, read_sources, write
+from .passes.dtypes import SlotDtype
 from .printing import UnsupportedOperation
 from .provenance import source_digest
 from .recorded import RECORD, record
@@ -53,13 +54,14 @@ def stages_named(names: Sequence[str] | None) -> tuple[type[Stage], ...]:
 class Selection:
     """What to generate: all rules and targets, unless some are named. A rule may be a rule file's path.
 
-    `stages`: those to compose, by name; None for all.
+    `stages`: those to compose, by name; None for all. `slot_dtype`: see `Settings`.
     """
 
     rules: Sequence[str] = ()
     targets: Sequence[str] = ()
     numerics: Numerics | None = None
     stages: Sequence[str] | None = None
+    slot_dtype: SlotDtype = "compute"
 
     @property
     def whole(self) -> bool:
@@ -142,7 +144,7 @@ def render_all(selection: Selection, progress: Progress | None = None) -> Render
     A pair of which the rule or the target was not named is left out when the target does not print the rule.
     """
     rules, chosen = rules_named(selection.rules), targets_named(selection.targets)
-    settings = Settings(stages=stages_named(selection.stages))
+    settings = Settings(stages=stages_named(selection.stages), slot_dtype=selection.slot_dtype)
     files: dict[str, Output] = {}
     skipped: dict[tuple[str, str], str] = {}
     pairs = [(name, target_name) for name in rules for target_name in chosen]

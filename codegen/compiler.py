@@ -22,6 +22,7 @@ from .ir.nodes import Program
 from .ir.text import formula
 from .ir.verify import verify
 from .passes.cse import cse
+from .passes.dtypes import SlotDtype, dtypes
 from .passes.hoist import hoist
 from .passes.legalise import Nestings, legalise
 from .passes.numerics import numerics
@@ -52,11 +53,13 @@ class Settings:
     """What is fixed when code is generated.
 
     `stages`: those to compose. `options`: those to bind. `conventions`: those that stay arguments (see `dialects`).
+    `slot_dtype`: what a rule keeps of each element is in the compute dtype, or in the parameter's.
     """
 
     stages: tuple[type[Stage], ...] = PIPELINE
     options: Mapping[str, bool | str] = field(default_factory=dict)
     conventions: Open = "own"
+    slot_dtype: SlotDtype = "compute"
 
 
 DEFAULT = Settings()
@@ -78,11 +81,15 @@ def frozen(rule: type[Rule], stages: tuple[type[Stage], ...] = PIPELINE) -> Prog
 
 
 def specialised(rule: type[Rule], settings: Settings = DEFAULT, ecosystem: str = "") -> Program:
-    """The program of `rule` with dialect, options and stages bound, and nothing rewritten. Raises SpecError."""
+    """The program of `rule` with dialect, options, stages and the slots' dtype bound, and nothing rewritten otherwise.
+
+    Raises SpecError.
+    """
     program = frozen(rule, settings.stages)
     bound = binding(program, settings.conventions, ecosystem)
     options = {**bound.options, **settings.options}
-    return verify(without_trivial_rebinds(specialise(program, options, bound.absent)), "specialise")
+    bare = without_trivial_rebinds(specialise(program, options, bound.absent))
+    return verify(dtypes(bare, settings.slot_dtype), "specialise")
 
 
 def passes_of(

@@ -81,7 +81,8 @@ class LatexPrinter(FormulaPrinter):
         Fn.SIGN: r"\operatorname{{sign}}\left({0}\right)", Fn.EXP: r"\exp\left({0}\right)",
         Fn.LOG: r"\ln\left({0}\right)", Fn.TANH: r"\tanh\left({0}\right)", Fn.ABS: r"\left|{0}\right|",
         Fn.WHERE: r"\begin{{cases}} {1} & \text{{if }} {0} \\ {2} & \text{{otherwise}} \end{{cases}}",
-        Fn.REMAINDER: r"{0} \bmod {1}", Fn.EXACT: "{0}",
+        Fn.REMAINDER: r"{0} \bmod {1}", Fn.EXACT: "{0}", Fn.ROUNDING_KEY: r"\operatorname{{key}}\left({0}\right)",
+        Fn.STOCHASTICALLY_ROUNDED: r"\operatorname{{round}}\left({0}, {1}\right)", Fn.STORED: "{0}",
     }  # fmt: skip
     infix = {
         **INFIX, Fn.MUL: ("", Precedence.PRODUCT), Fn.LESS_EQUAL: (r"\le", Precedence.COMPARISON),

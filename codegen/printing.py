@@ -90,7 +90,8 @@ class Printer:
             left = self.at(arguments[0], precedence)
             right = self.at(arguments[1], Precedence(precedence + 1))
             return f"{left} {symbol} {right}", precedence
-        raise UnsupportedOperation(f"the operation '{fn}'", self.target)
+        what = "slots of the parameter's dtype" if fn is Fn.STORED else f"the operation '{fn}'"
+        raise UnsupportedOperation(what, self.target)
 
     def literal(self, value: Fraction) -> str:
         return str(value.numerator) if value.denominator == 1 else repr(float(value))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from optloom.spec.declarations import Peer
-from optloom.spec.guards import ALWAYS, Atom, Flag, Given, Guard, Is, describe, evaluate
+from optloom.spec.guards import ALWAYS, Atom, Flag, Given, Guard, Is, Narrow, describe, evaluate
 from optloom.spec.rule import Rule
 
 from .compiler import Settings, compile_rule, frozen, specialised
@@ -173,6 +173,8 @@ def _bytes(program: Program, given: frozenset[str], options: Mapping[str, bool |
                 return chosen[option] == value
             case Given(hyper):
                 return hyper in on
+            case Narrow():
+                return False
         return True
 
     return sum(FLOAT32 for slot in program.slots if slot.shape == "parameter" and evaluate(slot.when, holds))

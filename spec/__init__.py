@@ -1,6 +1,6 @@
 """The language that update rules are written in."""
 
-from .declarations import Hyper, Input, Option, Peer, Slot, Value
+from .declarations import Hyper, Input, Option, Peer, Slot, Takes, Value
 from .errors import Location, SpecError
 from .functions import (
     both,
@@ -18,16 +18,18 @@ from .functions import (
     remainder,
     sign,
     sqrt,
+    stochastically_rounded,
     tanh,
     total,
     transpose,
     where,
 )
-from .guards import has_axes, negation
+from .guards import Narrow, has_axes, negation
 from .rule import AllFinite, Composition, Every, Rule, Stage
 
 __all__ = [
-    "AllFinite", "Composition", "Every", "Hyper", "Input", "Location", "Option", "Peer", "Rule", "Slot", "SpecError",
-    "Stage", "Value", "both", "equal", "exp", "has_axes", "largest", "length", "log", "matmul", "maximum", "mean",
-    "minimum", "negation", "norm", "old", "remainder", "sign", "sqrt", "tanh", "total", "transpose", "where",
+    "AllFinite", "Composition", "Every", "Hyper", "Input", "Location", "Narrow", "Option", "Peer", "Rule", "Slot",
+    "SpecError", "Stage", "Takes", "Value", "both", "equal", "exp", "has_axes", "largest", "length", "log", "matmul",
+    "maximum", "mean", "minimum", "negation", "norm", "old", "remainder", "sign", "sqrt", "stochastically_rounded",
+    "tanh", "total", "transpose", "where",
 ]  # fmt: skip

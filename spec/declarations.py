@@ -1,4 +1,4 @@
-"""What a rule declares: hyperparameters, options, slots, inputs, peers.
+"""What a rule declares: hyperparameters, options, slots, inputs, the shapes that it takes, peers.
 
 The declarations are descriptors. On a rule's class they are themselves; inside `step` they give the value that the
 running interpreter has for them (a traced expression, or a number of the oracle).
@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, overload
 
 from .errors import Location, SpecError, author_location
-from .guards import ALWAYS, Flag, Given, Guard, Is
+from .guards import Flag, Given, Guard, HasAxes, Is, atoms, conjunction
 
 if TYPE_CHECKING:
     from .rule import Layer
@@ -194,13 +194,54 @@ class Option(Declaration):
             )
 
 
+Condition: TypeAlias = Guard | Deferred | Option
+"""A guard, as a class body writes it."""
+When: TypeAlias = Condition | tuple[Condition, ...] | None
+
+
+def _checked_when(when: When, location: Location | None) -> tuple[Condition, ...]:
+    conditions = () if when is None else when if isinstance(when, tuple) else (when,)
+    for each in conditions:
+        if not isinstance(each, Deferred | Option | Guard):
+            raise SpecError(f"{each!r} is no guard", location, "write when=option, option.is_(...), hyper.given")
+    return conditions
+
+
+def _resolved(condition: Condition) -> Guard:
+    match condition:
+        case Deferred(resolve):
+            return resolve()
+        case Option(name=name):
+            return Flag(name)
+        case guard:
+            return guard
+
+
+class Takes(Declaration):
+    """Which parameters a rule can be used on: where `when` holds, those with the axes that the guard `axes` asks for.
+
+    The rule may then read along these axes without a guard, and optimizers refuse other parameters when they are made.
+    """
+
+    def __init__(self, axes: Guard, *, when: When = None) -> None:
+        super().__init__()
+        if not isinstance(axes, Guard) or not all(isinstance(atom, HasAxes) for atom in atoms(axes)):
+            raise SpecError(f"{axes!r} does not say how many axes", self.location, "write Takes(has_axes(2))")
+        self.axes = axes
+        self._when = _checked_when(when, self.location)
+
+    @property
+    def when(self) -> Guard:
+        return conjunction(*map(_resolved, self._when))
+
+
 Shape = Literal["parameter", "rows", "columns", "tensor", "scalar"]
 
 
 class Slot(Declaration):
     """State kept per parameter, of the parameter's shape unless said otherwise.
 
-    `init`: a number, a hyperparameter, or "parameter" (a copy of it). `when`: the guard under which the slot exists.
+    `init`: a number, a hyperparameter, or "parameter" (a copy of it). `when`: the guards under which the slot exists.
     `shape`: "rows" keeps all axes but the last, "columns" all but the last but one (each kept with length 1, so that
     they broadcast), "tensor" is one number for each parameter, "scalar" one for the whole optimizer.
     `for_evaluation`: it holds what the parameter is to be when the model is evaluated.
@@ -211,27 +252,17 @@ class Slot(Declaration):
         doc: str,
         *,
         init: float | Hyper | Literal["parameter"] = 0,
-        when: Guard | Deferred | Option | None = None,
+        when: When = None,
         shape: Shape = "parameter",
         for_evaluation: bool = False,
     ) -> None:
         super().__init__()
         self.doc, self.init, self.shape, self.for_evaluation = doc, init, shape, for_evaluation
-        self._when = when
-        if not isinstance(when, Deferred | Option | Guard | None):
-            raise SpecError(f"{when!r} is no guard", self.location, "write when=option, option.is_(...), hyper.given")
+        self._when = _checked_when(when, self.location)
 
     @property
     def when(self) -> Guard:
-        match self._when:
-            case None:
-                return ALWAYS
-            case Deferred(resolve):
-                return resolve()
-            case Option(name=name):
-                return Flag(name)
-            case guard:
-                return guard
+        return conjunction(*map(_resolved, self._when))
 
     @overload
     def __get__(self, layer: None, owner: type) -> Slot: ...
@@ -268,6 +299,8 @@ class Peer:
     `differs`: one sentence per difference in meaning, for the docstring of the generated class.
     `defaults`: the peer's defaults where they are not ours.
     `dialect`: the options under which the rule is this peer's, where they are not the defaults.
+    `settings`: the peer's own arguments under which it is the rule, where those are not its defaults.
+    `in_float32`: it computes numbers of a step in float32, whatever the parameters' dtype.
     `machine_epsilon`: our hyperparameters that it takes None for: the machine epsilon of the parameter's dtype.
     `otherwise`: what the peer computes otherwise under any options: for a hyperparameter or option of ours, or for the
     whole "step", in a clause. Where it says nothing parity is claimed, and tested.
@@ -280,6 +313,8 @@ class Peer:
     differs: tuple[str, ...] = ()
     defaults: Mapping[str, float] = field(default_factory=dict)
     dialect: Mapping[str, bool | str] = field(default_factory=dict)
+    settings: Mapping[str, bool | int] = field(default_factory=dict)
+    in_float32: bool = False
     machine_epsilon: tuple[str, ...] = ()
     otherwise: Mapping[str, str] = field(default_factory=dict)
 

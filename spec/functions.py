@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from .declarations import OptionView, Value
 from .errors import SpecError, author_location
-from .guards import Always, And, Flag, Given, Guard, HasAxes, Is, Not
+from .guards import Always, And, Flag, Given, Guard, HasAxes, Is, Narrow, Not
 
 Scope = Literal["tensor", "tensors"]
 
@@ -70,6 +70,15 @@ def remainder(t: Value, k: Value | float) -> Value:
     return _call("remainder", t, k)  # type: ignore[no-any-return]
 
 
+def stochastically_rounded(x: Value, t: Value) -> Value:
+    """`x` rounded to the parameter's dtype: to one of the two numbers beside it, by a chance that makes the mean `x`.
+
+    The chance is drawn from a counter: update `t`, a whole number, and the element's row-major index in its tensor. Of
+    float32 and float64 parameters, whose arithmetic is their own dtype, it is `x` itself.
+    """
+    return _call("stochastically_rounded", x, t)  # type: ignore[no-any-return]
+
+
 def where(condition: Guard | OptionView | Value, a: Value | float, b: Value | float) -> Value:
     """`a` where `condition` holds, else `b`.
 
@@ -78,7 +87,7 @@ def where(condition: Guard | OptionView | Value, a: Value | float, b: Value | fl
     """
     if isinstance(condition, OptionView):
         condition = condition.guard
-    if isinstance(condition, (Always, Flag, Is, Given, HasAxes, Not, And)):
+    if isinstance(condition, (Always, Flag, Is, Given, HasAxes, Narrow, Not, And)):
         return _call("choose", a, b, guard=condition)  # type: ignore[no-any-return]
     return _call("where", condition, a, b)  # type: ignore[no-any-return]
 

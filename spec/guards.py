@@ -1,7 +1,7 @@
 """Guards: conditions that are known before a step runs.
 
-A guard depends on options, on which hyperparameters were given, and on the number of axes of the parameter; never
-on data. Guards are plain values: they are compared, hashed and printed by targets, and never evaluated by Python's
+A guard depends on options, on which hyperparameters were given, and on the parameter's axes and dtype; never on
+data. Guards are plain values: they are compared, hashed and printed by targets, and never evaluated by Python's
 `if` in a rule.
 """
 
@@ -62,6 +62,11 @@ class HasAxes(_NoTruth):
 
 
 @dataclass(frozen=True, slots=True)
+class Narrow(_NoTruth):
+    """The parameter's dtype is narrower than that of its arithmetic: float16 or bfloat16."""
+
+
+@dataclass(frozen=True, slots=True)
 class Not(_NoTruth):
     guard: Guard
 
@@ -71,8 +76,8 @@ class And(_NoTruth):
     guards: tuple[Guard, ...]
 
 
-Guard: TypeAlias = Always | Flag | Is | Given | HasAxes | Not | And
-Atom: TypeAlias = Flag | Is | Given | HasAxes
+Guard: TypeAlias = Always | Flag | Is | Given | HasAxes | Narrow | Not | And
+Atom: TypeAlias = Flag | Is | Given | HasAxes | Narrow
 
 ALWAYS = Always()
 
@@ -110,7 +115,8 @@ def implies(stronger: Guard, weaker: Guard) -> bool:
     """Whether `weaker` holds wherever `stronger` does (by their conjuncts)."""
     known = stronger.guards if isinstance(stronger, And) else (stronger,)
     needed = weaker.guards if isinstance(weaker, And) else (weaker,)
-    return all(part == ALWAYS or part in known for part in needed)
+    axes = max((part.count for part in known if isinstance(part, HasAxes)), default=0)
+    return all(part == ALWAYS or part in known or (isinstance(part, HasAxes) and part.count <= axes) for part in needed)
 
 
 def atoms(guard: Guard) -> Iterator[Atom]:
@@ -125,6 +131,23 @@ def atoms(guard: Guard) -> Iterator[Atom]:
                 yield from atoms(part)
         case _:
             yield guard
+
+
+def asks_tensors(guard: Guard) -> bool:
+    """Whether `guard` asks for something of the parameter, in which the tensors of an optimizer differ."""
+    return any(isinstance(atom, HasAxes | Narrow) for atom in atoms(guard))
+
+
+def before_tensors(guard: Guard) -> Guard:
+    """What of `guard` is known before tensors are: where it does not hold, `guard` holds for none."""
+    parts = guard.guards if isinstance(guard, And) else (guard,)
+    return conjunction(*(part for part in parts if not asks_tensors(part)))
+
+
+def of_tensors(guard: Guard) -> Guard:
+    """The rest of `guard`: what each tensor decides."""
+    parts = guard.guards if isinstance(guard, And) else (guard,)
+    return conjunction(*(part for part in parts if asks_tensors(part)))
 
 
 def evaluate(guard: Guard, atom: Callable[[Atom], bool]) -> bool:
@@ -160,6 +183,10 @@ def simplify(guard: Guard, atom: Callable[[Atom], bool | None]) -> Guard | None:
             return guard if known is None else (ALWAYS if known else None)
 
 
+def axes_in_words(count: int) -> str:
+    return f"{count} {'axis' if count == 1 else 'axes'}"
+
+
 def describe(guard: Guard) -> str:
     """A guard in words, for messages and comments."""
     match guard:
@@ -170,7 +197,9 @@ def describe(guard: Guard) -> str:
         case Given(hyper):
             return f"{hyper} given"
         case HasAxes(count):
-            return f"at least {count} axes"
+            return f"at least {axes_in_words(count)}"
+        case Narrow():
+            return "narrow"
         case Not(inner):
             return f"not ({describe(inner)})"
         case And(parts):

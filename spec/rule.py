@@ -66,10 +66,12 @@ class Layer:
 
     interpreter: Interpreter
     _next: Layer | None
+    _is_run: bool
 
     def __init__(self, interpreter: Interpreter, following: Layer | None) -> None:
         object.__setattr__(self, "interpreter", interpreter)
         object.__setattr__(self, "_next", following)
+        object.__setattr__(self, "_is_run", False)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -99,14 +101,24 @@ class Layer:
         """The new parameter by the layers inside this one."""
         if self._next is None:
             raise SpecError("self.inner is called, but nothing is wrapped", author_location(), "set `wraps = SomeRule`")
-        return self._next._run(w, g, t)
+        wrapped = self._next
+        if wrapped._is_run:
+            message = f"{type(self).__name__} runs {type(wrapped).__name__}, which it wraps, twice in a step"
+            raise SpecError(
+                message, author_location(), "call self.inner once, and name what it returns: self.new = ..."
+            )
+        return wrapped._run(w, g, t)
 
     def _run(self, w: Value, g: Value, t: Value) -> Value:
+        object.__setattr__(self, "_is_run", True)
         result = self.step(w, g, t)
+        code = type(self).step.__code__
+        where = Location(code.co_filename, code.co_firstlineno)
         if result is None:
-            code = type(self).step.__code__
-            where = Location(code.co_filename, code.co_firstlineno)
             raise SpecError(f"step of {type(self).__name__} returns nothing", where, "return the new w")
+        if self._next is not None and not self._next._is_run:
+            message = f"{type(self).__name__} wraps {type(self._next).__name__}, but does not run it"
+            raise SpecError(message, where, "call self.inner(w, g, t), or leave `wraps` out")
         return result
 
 
@@ -182,6 +194,8 @@ class Composition:
     """A rule with its stages around it: the declarations of all, and one run of the whole step."""
 
     def __init__(self, rule: type[Rule], stages: tuple[type[Stage], ...] = ()) -> None:
+        for each in _wrapped(rule):
+            _check_bases(each)
         own = {declared.name for layer in _wrapped(rule) for declared in declarations_of(layer)}
         # A rule that declares a stage's hyperparameter itself takes the stage's place.
         self.rule = rule
@@ -259,7 +273,34 @@ def check_dialects(rule: type[Rule], stages: tuple[type[Stage], ...]) -> None:
 
 
 def _wrapped(rule: type[Rule]) -> tuple[type[Rule], ...]:
-    return (rule, *(_wrapped(rule.wraps) if rule.wraps else ()))
+    """`rule`, the rule that it wraps, what that wraps, and so on. Raises SpecError where one wraps what is no rule."""
+    chain = [rule]
+    while (inner := chain[-1].wraps) is not None:
+        outer = chain[-1].__name__
+        if not (isinstance(inner, type) and issubclass(inner, Rule)):
+            raise SpecError(
+                f"{outer} wraps {inner!r}, which is no rule", location_of(chain[-1]), "set `wraps = SomeRule`"
+            )
+        if inner in chain:
+            message = f"{outer} wraps {inner.__name__}, which wraps it"
+            raise SpecError(message, location_of(chain[-1]), "wrap a rule that wraps neither")
+        chain.append(inner)
+    return tuple(chain)
+
+
+def _check_bases(rule: type[Rule]) -> None:
+    """Raises SpecError for a modifier (a base whose step goes on to the next one's) that has no rule to modify."""
+    steps = [base for base in rule.__mro__ if "step" in vars(base) and base is not Layer]
+    is_rule = ["super" not in vars(base)["step"].__code__.co_names for base in steps]
+    for index, base in enumerate(steps):
+        if is_rule[index]:
+            continue
+        if any(is_rule[:index]) and base in rule.__bases__:
+            message = f"{base.__name__} comes after a rule in the bases of {rule.__name__}, and so modifies nothing"
+            raise SpecError(message, location_of(rule), f"name {base.__name__} first")
+        if not any(is_rule[index:]):
+            message = f"{base.__name__} modifies a rule, and none comes after it in the bases of {rule.__name__}"
+            raise SpecError(message, location_of(rule), f"write class {rule.__name__}({base.__name__}, SomeRule)")
 
 
 def location_of(rule: type[Layer]) -> Location | None:

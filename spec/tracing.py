@@ -19,9 +19,9 @@ from typing import Any, cast
 
 import sympy
 
-from .declarations import Hyper, Input, Option, OptionView, Slot, Value
+from .declarations import Hyper, Input, Option, OptionView, Slot, Takes, Value
 from .errors import Location, SpecError, author_location
-from .guards import ALWAYS, Given, Guard, conjunction, describe, implies, negation
+from .guards import ALWAYS, Given, Guard, HasAxes, atoms, conjunction, describe, implies, negation
 from .rule import AllFinite, Composition, Every, location_of
 
 
@@ -200,8 +200,19 @@ class Traced:
 ARITY = {
     "sqrt": 1, "maximum": 2, "minimum": 2, "sign": 1, "exp": 1, "log": 1, "tanh": 1, "abs": 1, "equal": 2, "less": 2,
     "less_equal": 2, "both": 2, "remainder": 2, "where": 3, "choose": 2, "total": 1, "mean": 1, "norm": 1, "matmul": 2,
-    "transpose": 1, "largest": 1, "length": 1,
+    "transpose": 1, "largest": 1, "length": 1, "stochastically_rounded": 2,
 }  # fmt: skip
+
+
+AXES_OF_SLOTS = {"rows": 2, "columns": 2}
+"""How many axes a parameter needs for a slot of a shape."""
+
+
+def _axes_read(name: str, settings: Mapping[str, Any]) -> Guard:
+    """What a function of the language asks of a parameter's axes."""
+    axis = settings.get("axis") or 0
+    count = 2 if axis or name in ("matmul", "transpose") else 0
+    return HasAxes(count) if count else ALWAYS
 
 
 class Tracer:
@@ -212,6 +223,7 @@ class Tracer:
         self.regions = [TracedRegion(None, ALWAYS)]
         self.gate: TracedGate | None = None
         self._guards: list[Guard] = []
+        self._waiting: list[Statement] = []
         self._stored: set[str] = set()
         self._ever_stored: set[str] = set()
         self._named: dict[str, Traced] = {}
@@ -244,8 +256,22 @@ class Tracer:
                 raise SpecError(message, location_of(self.composition.layers[0]), "make its stage the outermost")
             self.gate = TracedGate(predicate, self.guard)
             return
+        self._waiting += self._taken_from_the_end()
         self.regions.append(TracedRegion(predicate, self.guard))
         self._stored.clear()
+
+    def _taken_from_the_end(self) -> list[Statement]:
+        """Takes from the region that ends the values that none of its stores needs, nor changes what they read."""
+        ending = self.regions[-1]
+        stores = [statement for statement in ending.statements if statement.is_store]
+        needed, stored = list(stores), {store.name for store in stores}
+        for statement in reversed(ending.statements):
+            read = {name for other in needed for name in _read(other)}
+            if not statement.is_store and (statement.name in read or stored & _read(statement)):
+                needed.append(statement)
+        taken = [statement for statement in ending.statements if statement not in needed]
+        ending.statements = [statement for statement in ending.statements if statement in needed]
+        return taken
 
     def variable(self, name: str, kind: Kind, needs: Guard = ALWAYS, given: Guard | None = None) -> Traced:
         return Traced(self, Variable(name, kind), needs, given)
@@ -261,13 +287,14 @@ class Tracer:
 
     def load(self, slot: Slot) -> Value:
         kind = Kind.SLOT if slot.name in self._stored else Kind.SLOT_BEFORE
-        return cast(Value, self.variable(slot.name, kind, slot.when))
+        return cast(Value, self.variable(slot.name, kind, _needs_of(slot)))
 
     def store(self, slot: Slot, value: Value | float) -> None:
         location = author_location()
         if slot.name in self._stored:
             raise SpecError(f"slot '{slot.name}' is assigned twice", location, "name the first value: self.other = ...")
         guard = conjunction(self.guard, slot.when)
+        self._check_axes_of(slot, guard)
         self._append(Statement(slot.name, self.checked(value, guard, location), guard, location, is_store=True))
         self._stored.add(slot.name)
         self._ever_stored.add(slot.name)
@@ -331,6 +358,10 @@ class Tracer:
         return name if count == 1 and name not in ("w", "g") else f"{name}_{count}"
 
     def _append(self, statement: Statement) -> None:
+        """Values of earlier regions that wait for a reader come before the first."""
+        if not _read(statement).isdisjoint(waiting.name for waiting in self._waiting):
+            self.regions[-1].statements += self._waiting
+            self._waiting = []
         self.regions[-1].statements.append(statement)
 
     def wrap(self, value: Any) -> Traced:
@@ -362,15 +393,27 @@ class Tracer:
         needs = conjunction(*(value.needs for value in wrapped))
         if name == "choose":
             needs = self._needs_of_choice(settings["guard"], *wrapped)
+        needs = conjunction(needs, _axes_read(name, settings))
         settings = {key: value for key, value in settings.items() if value is not None}
         return Traced(self, Call.of(name, tuple(value.expression for value in wrapped), settings), needs)
 
     def _needs_of_choice(self, guard: Guard, a: Traced, b: Traced) -> Guard:
         """What both branches need beyond what the choice itself grants them."""
         chosen, other = guard, negation(guard)
-        left = ALWAYS if implies(conjunction(self.guard, chosen), a.needs) else a.needs
-        right = ALWAYS if implies(conjunction(self.guard, other), b.needs) else b.needs
+        left = ALWAYS if implies(self.granted(conjunction(self.guard, chosen)), a.needs) else a.needs
+        right = ALWAYS if implies(self.granted(conjunction(self.guard, other)), b.needs) else b.needs
         return conjunction(left, right)
+
+    def granted(self, guard: Guard) -> Guard:
+        """What holds under `guard`: it, and the axes that the rule takes there."""
+        takes = self.composition.of_kind(Takes)
+        return conjunction(guard, *(each.axes for each in takes if implies(guard, each.when)))
+
+    def _check_axes_of(self, slot: Slot, guard: Guard) -> None:
+        needed = _axes_of_slot(slot)
+        if not implies(self.granted(guard), needed):
+            message = f"slot '{slot.name}' of {slot.shape} exists only for {describe(needed)}"
+            raise SpecError(message, slot.location, "give it when=has_axes(2), or declare shapes = Takes(has_axes(2))")
 
     def _old(self, value: Any) -> Traced:
         symbol = value.expression if isinstance(value, Traced) else None
@@ -385,16 +428,35 @@ class Tracer:
     def checked(self, value: Value | float, guard: Guard, location: Location | None) -> sympy.Expr:
         """The expression of `value`, if all that it reads exists under `guard`."""
         traced = self.wrap(value)
-        if not implies(guard, traced.needs):
+        if not implies(self.granted(guard), traced.needs):
             raise SpecError(
                 f"'{traced}' reads what exists only under {describe(traced.needs)}",
                 location,
-                "read it inside where(<that guard>, ..., ...), or assign to a slot with that guard",
+                "read it inside where(<that guard>, ..., ...), or assign to a slot with that guard"
+                + (", or declare shapes = Takes(<that guard>)" if _asks_for_axes(traced.needs) else ""),
             )
         if traced.expression.is_real is False:
             raise SpecError(f"'{traced}' is not a real number", location, "rules compute with real numbers")
         self.used |= {symbol.name for symbol in traced.expression.free_symbols}
         return traced.expression
+
+
+def _read(statement: Statement) -> set[str]:
+    return {symbol.reference for symbol in statement.value.free_symbols}
+
+
+def _asks_for_axes(guard: Guard) -> bool:
+    return any(isinstance(atom, HasAxes) for atom in atoms(guard))
+
+
+def _axes_of_slot(slot: Slot) -> Guard:
+    count = AXES_OF_SLOTS.get(slot.shape, 0)
+    return HasAxes(count) if count else ALWAYS
+
+
+def _needs_of(slot: Slot) -> Guard:
+    """Under what a slot exists."""
+    return conjunction(slot.when, _axes_of_slot(slot))
 
 
 def trace(composition: Composition) -> Trace:
@@ -412,7 +474,7 @@ def trace(composition: Composition) -> Trace:
         where = location_of(composition.rule)
         raise SpecError(f"step of {composition.rule.__name__} returns {result!r}", where, "return the new w")
     expression = tracer.checked(cast(Value, result), ALWAYS, result.location)
-    tracer.regions[-1].statements.append(Statement("w", expression, ALWAYS, result.location, is_store=True))
+    tracer._append(Statement("w", expression, ALWAYS, result.location, is_store=True))
     _check_complete(tracer)
     return Trace(composition, tracer.regions, tracer.gate)
 

@@ -352,6 +352,119 @@ FILES = {
         """,
         "compared with 'c', none of its choices", "'a', 'b'",
     ),
+    "a wrapper of what is no rule": (
+        """
+        from optloom.spec import *
+        class Wrong(Rule):  # <-
+            wraps = 3
+            def step(self, w, g, t):
+                return self.inner(w, g, t)
+        """,
+        "Wrong wraps 3, which is no rule", "wraps = SomeRule",
+    ),
+    "a wrapper of itself": (
+        """
+        from optloom.spec import *
+        class Wrong(Rule):  # <-
+            def step(self, w, g, t):
+                return self.inner(w, g, t)
+        Wrong.wraps = Wrong
+        """,
+        "Wrong wraps Wrong, which wraps it", "wraps neither",
+    ),
+    "a wrapper that does not run its rule": (
+        """
+        from optloom.spec import *
+        from optloom.spec.rules.sgd import SGD
+        class Wrong(Rule):
+            wraps = SGD
+            def step(self, w, g, t):  # <-
+                return w - g
+        """,
+        "Wrong wraps SGD, but does not run it", "self.inner(w, g, t)",
+    ),
+    "a wrapper that runs its rule twice": (
+        """
+        from optloom.spec import *
+        from optloom.spec.rules.sgd import SGD
+        class Wrong(Rule):
+            wraps = SGD
+            def step(self, w, g, t):
+                self.first = self.inner(w, g, t)
+                return self.inner(self.first, g, t)  # <-
+        """,
+        "Wrong runs SGD, which it wraps, twice in a step", "call self.inner once",
+    ),
+    "a wrapper that declares what its rule does": (
+        """
+        from optloom.spec import *
+        from optloom.spec.rules.sgd import SGD
+        class Wrong(Rule):
+            learning_rate = Hyper(0.5, ge=0)
+            wraps = SGD
+            def step(self, w, g, t):
+                return w + self.learning_rate * (self.inner(w, g, t) - w)
+        """,
+        "'learning_rate' is declared by two layers of Wrong", "rename one",
+    ),
+    "a modifier of no rule": (
+        """
+        from optloom.spec.modifiers import Cautious
+        class Wrong(Cautious):  # <-
+            pass
+        """,
+        "Cautious modifies a rule, and none comes after it in the bases of Wrong", "class Wrong(Cautious, SomeRule)",
+    ),
+    "a modifier after its rule": (
+        """
+        from optloom.spec.modifiers import Cautious
+        from optloom.spec.rules.sgd import SGD
+        class Wrong(SGD, Cautious):  # <-
+            pass
+        """,
+        "Cautious comes after a rule in the bases of Wrong, and so modifies nothing", "name Cautious first",
+    ),
+    "rows of what may have none": (
+        """
+        from optloom.spec import *
+        class Wrong(Rule):
+            r = Slot("row means", shape="rows")  # <-
+            def step(self, w, g, t):
+                self.r = 0 * self.r
+                return w - g
+        """,
+        "slot 'r' of rows exists only for at least 2 axes", "Takes(has_axes(2))",
+    ),
+    "a product of what may be no matrix": (
+        """
+        from optloom.spec import *
+        class Wrong(Rule):
+            def step(self, w, g, t):
+                return w - matmul(g, transpose(g))  # <-
+        """,
+        "reads what exists only under at least 2 axes", "Takes(<that guard>)",
+    ),
+    "columns under an option that takes fewer axes": (
+        """
+        from optloom.spec import *
+        class Wrong(Rule):
+            by_columns = Option(False)
+            shapes = Takes(has_axes(2), when=by_columns)
+            def step(self, w, g, t):
+                return w - where(self.by_columns, g, mean(g, axis=-2))  # <-
+        """,
+        "reads what exists only under at least 2 axes", "Takes(<that guard>)",
+    ),
+    "shapes that are not said in axes": (
+        """
+        from optloom.spec import *
+        class Wrong(Rule):
+            shapes = Takes(2)  # <-
+            def step(self, w, g, t):
+                return w - g
+        """,
+        "2 does not say how many axes", "Takes(has_axes(2))",
+    ),
     "a default of a stage that does not fit": (
         """
         from optloom.spec import *

@@ -120,7 +120,7 @@ def test_generated_files_are_anybodys(file: Path) -> None:
     assert "\r" not in text
 
 
-@pytest.mark.parametrize(("target", "most"), [("pytorch", 360), ("tensorflow", 320)])
+@pytest.mark.parametrize(("target", "most"), [("pytorch", 380), ("tensorflow", 345)])
 def test_a_file_that_people_vendor_is_short(target: str, most: int) -> None:
     """With all stages; support modules apart."""
     files = [file for file in GENERATED if file.parent.name == target and not file.name.startswith("_")]

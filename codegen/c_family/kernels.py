@@ -1,10 +1,9 @@
 """Fused kernels: where they are found, and how they are built. Importing this does nothing.
 
 A kernel is a C++ file of this folder, or of the folder `cpp` beside it. It is built for one choice of
-options and dtypes, in a second, by the system's compiler ($CXX, g++, clang++ or c++). A library is
-looked for beside the C++ file, then in the folders of OPTLOOM_KERNEL_PATH, then in the user's cache
-($XDG_CACHE_HOME or ~/.cache, optloom/kernels); then it is built into the cache, unless
-OPTLOOM_COMPILE=0.
+options and dtypes, in a second, by the system's compiler ($CXX, g++, clang++ or c++). A library is looked for
+beside the C++ file, then in the folders of OPTLOOM_KERNEL_PATH, then in the user's cache ($XDG_CACHE_HOME or
+~/.cache, optloom/kernels); then it is built into the cache, unless OPTLOOM_COMPILE=0.
 """
 
 from __future__ import annotations
@@ -96,12 +95,15 @@ class Source:
 
     def scopes(self, options: int) -> frozenset[str]:
         """What a step with these options adds up: a whole "tensor", all "tensors"."""
+        return frozenset(total["over"] for total in self.interface["sums"] if self._exists(total, options))
+
+    def needs_places(self, options: int) -> bool:
+        """Whether a step with these options asks where elements lie in their tensors, in order of rows."""
+        return any(self._exists(place, options) for place in self.interface["places"])
+
+    def _exists(self, part: Mapping[str, Any], options: int) -> bool:
         on = {switch["name"]: bool(options >> bit & 1) for bit, switch in enumerate(self.interface["switches"])}
-
-        def exists(total: Mapping[str, Any]) -> bool:
-            return all(on[name.lstrip("!")] != name.startswith("!") for name in total["when"])
-
-        return frozenset(total["over"] for total in self.interface["sums"] if exists(total))
+        return all(on[name.lstrip("!")] != name.startswith("!") for name in part["when"])
 
 
 def lengths_of(shape: Sequence[int]) -> dict[str, int]:
@@ -253,14 +255,12 @@ def processor() -> tuple[str, frozenset[str]]:
     return f"{platform.machine()} {fields.get('model name', '')} {flags}", frozenset(flags.split())
 
 
-def build(source: Source, variant: Variant, file: Path, target: tuple[str, ...]) -> None:
-    """Compiles `source` into `file`; of several processes one compiles, the others wait.
+def build(source: Source, variant: Variant, file: Path, flags: tuple[str, ...]) -> None:
+    """Compiles `source` into `file` with further flags; of several processes one compiles, the others wait.
 
-    `target`: further flags.
     Raises KernelError with the compiler's messages, OSError where the folder cannot be written.
     """
-    digest = f'-DOPTLOOM_DIGEST="{source.digest}"'
-    compiled(source.file, file, (*FLAGS, *target, *variant.macros, digest))
+    compiled(source.file, file, (*FLAGS, *flags, *variant.macros, f'-DOPTLOOM_DIGEST="{source.digest}"'))
 
 
 def compiled(source: Path, file: Path, flags: tuple[str, ...]) -> None:

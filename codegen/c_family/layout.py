@@ -18,22 +18,28 @@ from optloom.spec.guards import (
     Guard,
     HasAxes,
     Is,
+    Narrow,
     Not,
-    conjunction,
+    asks_tensors,
+    atoms,
+    before_tensors,
     describe,
     negation,
 )
 
+from ..arguments import refused
 from ..ir.nodes import Choose, Expression, Program, walk
 from ..printing import UnsupportedOperation
+
+NARROW = "narrow"
+"""The constant that says that a parameter's dtype is narrower than that of its arithmetic."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """What C++ and CUDA spell differently: a function's head, the names of numbers, and literals of float64.
 
-    `brings_scratch`: a tensor comes with the memory that sums along its axes take. `multiplies`: it has
-    matrix products.
+    `brings_scratch`: a tensor comes with the memory that sums along its axes take, and matrices.
     """
 
     target: str
@@ -47,7 +53,6 @@ class Dialect:
     uint32: str
     uint16: str
     brings_scratch: bool = False
-    multiplies: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,23 +94,28 @@ class Switch:
 
 class Switches:
     """The atoms of all guards of a program, in order of first appearance. `axes`: those that each tensor decides for
-    itself, and the names of the constants that they are in the code of its elements."""
+    itself, and the names of the constants that they are in the code of its elements. `asks_narrow`: whether another
+    such constant, NARROW, is what the parameter's dtype decides."""
 
     def __init__(self, program: Program, prefix: str) -> None:
         self.all: dict[Atom, Switch] = {}
         self.axes: dict[HasAxes, str] = {}
+        self.asks_narrow = False
         for guard in _guards(program):
             for atom in atoms(guard):
                 name = _name(atom)
                 if isinstance(atom, HasAxes):
                     self.axes[atom] = name
                     continue
+                if isinstance(atom, Narrow):
+                    self.asks_narrow = True
+                    continue
                 self.all.setdefault(atom, Switch(atom, name, f"{prefix.upper()}_{name.upper()}", 1 << len(self.all)))
 
     def names(self, *guards: Guard) -> tuple[str, ...]:
         """The switches that `guards` depend on, in the order of their bits; then what tensors decide."""
         wanted = {atom for guard in guards for atom in atoms(guard)}
-        known = (*((atom, switch.name) for atom, switch in self.all.items()), *self.axes.items())
+        known = (*((atom, switch.name) for atom, switch in self.all.items()), *self.axes.items(), (Narrow(), NARROW))
         return tuple(name for atom, name in known if atom in wanted)
 
     def asked_of_tensors(self, names: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
@@ -130,7 +140,12 @@ class Switches:
 
     def constant(self, guard: Guard) -> str:
         """`guard` as an expression of template parameters."""
-        return _spelled(guard, lambda atom: self.axes[atom] if isinstance(atom, HasAxes) else self.all[atom].name)
+        return _spelled(guard, self._constant)
+
+    def _constant(self, atom: Atom) -> str:
+        if isinstance(atom, Narrow):
+            return NARROW
+        return self.axes[atom] if isinstance(atom, HasAxes) else self.all[atom].name
 
     def any(self, guards: tuple[Guard, ...]) -> str:
         """Whether one of `guards` holds for some tensor, as an expression of constants; empty for always."""
@@ -142,7 +157,7 @@ class Switches:
         """`guard` as an expression of constants and of a tensor's number of `axes`."""
 
         def asked(atom: Atom) -> str:
-            return f"({axes} >= {atom.count})" if isinstance(atom, HasAxes) else self.all[atom].name
+            return f"({axes} >= {atom.count})" if isinstance(atom, HasAxes) else self._constant(atom)
 
         return _spelled(guard, asked)
 
@@ -154,26 +169,9 @@ class Switches:
 
     def bits(self, guard: Guard) -> str:
         """`guard` as a test of the run-time `options`."""
-        if any(isinstance(atom, HasAxes) for atom in atoms(guard)):
-            raise UnsupportedOperation("a step's scalar that depends on the number of axes", "c")
+        if asks_tensors(guard):
+            raise UnsupportedOperation(f"a step's scalar that depends on '{describe(guard)}'", "c")
         return _spelled(guard, lambda atom: f"(options & {self.all[atom].constant})")
-
-
-def before_tensors(guard: Guard) -> Guard:
-    """What of `guard` is known before tensors are: where it does not hold, `guard` holds for none."""
-    parts = guard.guards if isinstance(guard, And) else (guard,)
-    return conjunction(*(part for part in parts if not any(isinstance(atom, HasAxes) for atom in atoms(part))))
-
-
-def atoms(guard: Guard) -> tuple[Atom, ...]:
-    match guard:
-        case Flag() | Is() | Given() | HasAxes():
-            return (guard,)
-        case Not(inner):
-            return atoms(inner)
-        case And(parts):
-            return tuple(atom for part in parts for atom in atoms(part))
-    return ()
 
 
 def guards_of(value: Expression) -> tuple[Guard, ...]:
@@ -181,7 +179,7 @@ def guards_of(value: Expression) -> tuple[Guard, ...]:
 
 
 def _guards(program: Program) -> list[Guard]:
-    found = [slot.when for slot in program.slots]
+    found = [slot.when for slot in program.slots] + [each.guard for each in refused(program)]
     for region in program.regions:
         found.append(region.guard)
         for statement in (*region.scalars, *region.statements):
@@ -208,6 +206,6 @@ def _spelled(guard: Guard, atom: Callable[[Atom], str]) -> str:
             return " && ".join(_spelled(part, atom) for part in parts)
         case _ if guard == ALWAYS:
             return "true"
-        case Flag() | Is() | Given() | HasAxes():
+        case Flag() | Is() | Given() | HasAxes() | Narrow():
             return atom(guard)
     raise AssertionError(guard)

@@ -161,17 +161,19 @@ class State:
     def is_of(self, slot: str, w: Array) -> bool:
         """Whether a slot that exists does so for the parameter `w`."""
         (names,) = (each["when"] for each in self.library.interface["slots"] if each["name"] == slot)
-        return all(self._holds(name, w.ndim) for name in names)
+        return all(self._holds(name, w) for name in names)
 
-    def _holds(self, name: str | list[str], axes: int | None) -> bool:
-        """Whether a switch, or one of several, is as `name` says for a tensor of so many axes; None for what only
-        tensors know."""
+    def _holds(self, name: str | list[str], w: Array | None) -> bool:
+        """Whether a switch, or one of several, is as `name` says for the parameter `w`; None for what only tensors
+        know."""
         if isinstance(name, list):
-            return any(self._holds(each, axes) for each in name)
+            return any(self._holds(each, w) for each in name)
         counts = {each["name"]: each["count"] for each in self.library.interface["axes"]}
         bare, wanted = name.lstrip("!"), not name.startswith("!")
         if bare in counts:
-            return axes is None or (axes >= counts[bare]) == wanted
+            return w is None or (w.ndim >= counts[bare]) == wanted
+        if bare in (each["name"] for each in self.library.interface["narrow"]):
+            return w is None or (w.itemsize < np.dtype(compute_dtype(w.dtype.name)).itemsize) == wanted
         return self.switches[bare] == wanted
 
     def start_scalars(self, dtype: str) -> None:
@@ -223,7 +225,7 @@ def _episode(job: Job, episode: Episode, library: Library, call: Call) -> list[S
     parameters = [_contiguous(w, job.dtype) for w in episode.parameters]
     empty, compute = State(library, job.hypers, job.options, parameters), compute_dtype(job.dtype)
     scalars = empty.existing("scalar_slots")
-    slots = _slots(episode, empty, compute)
+    slots = _slots(episode, empty, job.dtype)
     state = State(library, job.hypers, job.options, parameters, slots)
     if episode.slots is None:
         call(state, f"start_{job.dtype}")
@@ -245,18 +247,20 @@ def _episode(job: Job, episode: Episode, library: Library, call: Call) -> list[S
     return snapshots
 
 
-def _slots(episode: Episode, state: State, dtype: str) -> Slots:
+def _slots(episode: Episode, state: State, parameter_dtype: str) -> Slots:
     """The slots that some parameter has, to begin with; empty arrays for the parameters that do not have one."""
     shapes = {slot["name"]: slot["shape"] for slot in state.library.interface["slots"]}
+    narrow = {slot["name"] for slot in state.library.interface["slots"] if "storage" in slot}
     slots: Slots = {}
     for name in state.existing():
         has = [state.is_of(name, w) for w in state.parameters]
         if not any(has) and has:
             continue
+        kept_in = parameter_dtype if name in narrow else compute_dtype(parameter_dtype)
         given = episode.slots[name] if episode.slots is not None else state.parameters
         slots[name] = [
-            np.zeros(0) if not own else _contiguous(array, dtype) if episode.slots is not None
-            else np.empty(shape_of(shapes[name], array.shape), dtype)
+            np.zeros(0) if not own else _contiguous(array, kept_in) if episode.slots is not None
+            else np.empty(shape_of(shapes[name], array.shape), numpy_dtype(kept_in))
             for array, own in zip(given, has, strict=True)
         ]  # fmt: skip
     return slots

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from optloom.spec.guards import ALWAYS, Guard
+from optloom.spec.guards import ALWAYS, Guard, before_tensors
 
-from ..ir.nodes import Kind, Let, Program, Ref, Statement, Store, references
+from ..ir.nodes import Fn, Kind, Let, Op, Program, Ref, Statement, Store, references, walk
 from ..passes.fission import phases
 from ..passes.joined import joined
 from ..passes.traffic import Phase, Sum
@@ -28,10 +28,11 @@ class Pass:
     """A function of one element and the loop around it. `given`: what it needs beside its operands, (type, name).
     `per_row` and `per_tensor`: what is computed before it. `writes_back`: it is the last of its call to read the
     gradient. `totals`: those `sums` that are over all tensors. `reductions`: what `sums` add up. `guards`: one of them
-    holds; `condition` says so, empty for always. `numbers`: slots of other shapes that it starts, as (name, value,
-    condition, count). `axes`: what elements ask of the number of axes, as (switch, count). `along`: what is computed
-    for each matrix, row and column before it. `row_sums` and `column_sums`: those along axes. `products`: of matrices,
-    before it."""
+    holds; `condition` says so, empty for always; `of_tensors` says which tensors alone it is for, by their axes.
+    `numbers`: slots of other shapes that it starts, as (name, value, condition, count). `axes`: what elements ask of
+    the number of axes, as (switch, count). `along`: what is computed for each matrix, row and column before it.
+    `row_sums` and `column_sums`: those along axes. `products`: of matrices, before it. `is_random`:
+    elements are told where they lie, for what is rounded by chance."""
 
     name: str
     doc: str
@@ -45,6 +46,7 @@ class Pass:
     writes_back: bool = False
     reductions: tuple[Sum, ...] = ()
     condition: str = ""
+    of_tensors: str = ""
     guards: tuple[Guard, ...] = (ALWAYS,)
     numbers: tuple[tuple[str, str, str, str], ...] = ()
     reads_row: bool = False
@@ -54,6 +56,7 @@ class Pass:
     row_sums: tuple[str, ...] = ()
     column_sums: tuple[str, ...] = ()
     products: Matrices | None = None
+    is_random: bool = False
 
     @property
     def buffers(self) -> tuple[Operand, ...]:
@@ -118,6 +121,11 @@ class Pass:
         return any(operand.member == "g" for operand in self.operands)
 
     @property
+    def is_of_parameter(self) -> bool:
+        """Whether an element's function must know the parameter's dtype T: slots are rounded to it."""
+        return any("stored<T>" in line for line in self.lines)
+
+    @property
     def copies(self) -> bool:
         """Whether the parameter is written."""
         return any(operand.member == "w" and operand.is_stored for operand in self.operands)
@@ -171,6 +179,10 @@ class PassBuilder:
         last = max((index for index, each in enumerate(made) if each.reads_gradient), default=None)
         return tuple(replace(each, writes_back=index == last) for index, each in enumerate(made))
 
+    def places(self) -> tuple[Guard, ...]:
+        """When elements are told where they lie in their tensors."""
+        return tuple(statement.guard for statement in self.program.update.statements if _is_random(statement))
+
     def _prelude(self) -> tuple[Statement, ...]:
         earlier = self.program.regions[:-1]
         if any(region.predicate is not None for region in earlier):
@@ -184,7 +196,7 @@ class PassBuilder:
         printer = ElementPrinter(self.switches.constant, self.helpers, between.shared(phase))
         per_tensor = between.per_tensor(phase, suffix)
         types = {"k": "Scalars<C>", "n": f"{per_tensor.type}<C>" if per_tensor else ""}
-        asked = products(self.program, phase) if self.dialect.multiplies else None
+        asked = products(self.program, phase)
         left = asked.statements if asked else phase.statements
         own = tuple(s for s in left if shapes.of_statement(s) == "element")
         at = [s in own for s in phase.statements]
@@ -246,8 +258,9 @@ class PassBuilder:
         switches = self.switches.names(*guards)
         return Pass(
             name, doc, given, switches, operands, lines, tuple(s.name for s in sums if s.over != "axis"),
-            reductions=sums, condition=self.switches.any(runs), guards=runs, row_sums=along[0], column_sums=along[1],
-            axes=self.switches.asked_of_tensors(switches), reads=refs,
+            reductions=sums, condition=self.switches.any(runs), of_tensors=self._of_tensors(runs), guards=runs,
+            row_sums=along[0], column_sums=along[1],
+            axes=self.switches.asked_of_tensors(switches), reads=refs, is_random=any(map(_is_random, statements)),
         )  # fmt: skip
 
     def _operands(self, statements: tuple[Statement, ...], reads: set[str], refs: frozenset[Ref]) -> Iterable[Operand]:
@@ -255,7 +268,8 @@ class PassBuilder:
         guards: dict[str, Guard] = {"w": ALWAYS, "g": ALWAYS}
         guards |= {slot.name: slot.when for slot in self.program.slots if slot.shape == "parameter"}
         inputs = {source.name: "T" for source in self.program.inputs if source.shape == "parameter"}
-        types = {"w": "T", "g": "G", **inputs}
+        narrow = {slot.name: "T" for slot in self.program.slots if slot.storage == "parameter"}
+        types = {"w": "T", "g": "G", **inputs, **narrow}
         for name, guard in (guards | dict.fromkeys(inputs, ALWAYS)).items():
             if name in reads | stores:
                 kind, when = types.get(name, "C"), self._condition(guard)
@@ -264,6 +278,10 @@ class PassBuilder:
             if slot.shape in LINES and any(ref.name == slot.name for ref in refs):
                 when, along = self._condition(slot.when), SHAPES[slot.shape]
                 yield Operand(local(slot.name), slot.name, "C", when, True, False, along)
+
+    def _of_tensors(self, guards: tuple[Guard, ...]) -> str:
+        is_of_axes = len(guards) == 1 and before_tensors(guards[0]) != guards[0]
+        return self.switches.constant(guards[0]) if is_of_axes else ""
 
     def _condition(self, guard: Guard) -> str:
         return "" if guard == ALWAYS else self.switches.constant(guard)
@@ -274,6 +292,12 @@ def _buffers(asked: Products, read: frozenset[Ref], made: str = "") -> Iterator[
     for name in asked.shapes:
         if name == made or Ref(Kind.LET, name) in read:
             yield Operand(local(name), name, "C", "", name != made, name == made, is_buffer=True)
+
+
+def _is_random(statement: Statement) -> bool:
+    """Whether it rounds by chance."""
+    nodes = walk(statement.value)
+    return any(isinstance(node, Op) and node.fn is Fn.STOCHASTICALLY_ROUNDED for node in nodes)
 
 
 def _read(statements: tuple[Statement, ...]) -> set[str]:

@@ -24,6 +24,7 @@ class CPrinter(Printer):
     calls = {
         Fn.SQRT: "sqrt({0})", Fn.ABS: "abs({0})", Fn.SQUARE: "square({0})", Fn.SIGN: "sign({0})",
         Fn.MAXIMUM: "maximum({0}, {1})", Fn.MINIMUM: "minimum({0}, {1})", Fn.POW: "pow({0}, {1})",
+        Fn.STOCHASTICALLY_ROUNDED: "stochastically_rounded({0}, at, {1})", Fn.STORED: "stored<T>({0})",
     }  # fmt: skip
 
     def __init__(self, guard: Callable[[Guard], str], helpers: set[str]) -> None:
@@ -126,6 +127,8 @@ class ScalarPrinter(CPrinter):
             if arguments[1] != Ref(Kind.STEP, "t"):
                 raise UnsupportedOperation("a power of other than the step's number", self.target)
             return self.calls[fn].format(self.print(arguments[0]), "row.t"), Precedence.ATOM
+        if fn is Fn.ROUNDING_KEY:
+            return f"rounding_key({self._whole(arguments[0])})", Precedence.ATOM
         if fn is Fn.REMAINDER:
             return f"pair<C>(double({' % '.join(self._whole(argument) for argument in arguments)}))", Precedence.ATOM
         return super().operation(fn, arguments)
@@ -156,6 +159,11 @@ def is_condition(node: Expression) -> bool:
     return isinstance(node, Op) and node.fn in COMPARISONS
 
 
+def is_word(node: Expression) -> bool:
+    """Whether a step's scalar is a word of bits, no number."""
+    return isinstance(node, Op) and node.fn is Fn.ROUNDING_KEY
+
+
 KEYWORDS = """
     alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl const constexpr const_cast
     continue decltype default delete do double dynamic_cast else enum explicit export extern false float for friend
@@ -164,8 +172,9 @@ KEYWORDS = """
     thread_local throw true try typedef typeid typename union unsigned using virtual void volatile wchar_t while xor
     xor_eq"""
 OWN_NAMES = """
-    C T abs block columns every_call greater i j k kept lane lesser load matrices maximum minimum n one_minus_power
-    options pair pow power product real_power rounded row rows scale scratch sign size sqrt square start step store sum
+    C T abs at block columns every_call greater i j k kept lane lesser load matrices maximum minimum n one_minus_power
+    options pair pow power product real_power rounded rounding_key row rows
+    scale scratch sign size sqrt square start step stochastically_rounded store sum
     sums term tile total update working x"""
 RESERVED = frozenset((KEYWORDS + OWN_NAMES).split())
 """What a variable of a rule may not be called: C++'s words, and those of the templates."""

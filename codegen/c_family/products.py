@@ -119,14 +119,17 @@ class Filled:
 
 @dataclass(frozen=True, slots=True)
 class Matrices:
-    """The steps before a pass for the tensors `x` for which `condition` holds. `known`: what it says of axes.
-    `working` and `kept`: places in the memory of all tensors in turn, and of each, as (name, how many numbers)."""
+    """The steps before a pass for the tensors `x` for which `guard` holds, as a `condition`. `known`: what it says of
+    axes. `working` and `kept`: places in the memory of all tensors in turn, and of each, as (name, how many numbers).
+    `shapes`: of the places."""
 
     condition: str
+    guard: Guard
     known: Mapping[str, str]
     steps: tuple[Multiplied | Filled, ...]
     working: tuple[tuple[str, str], ...]
     kept: tuple[tuple[str, str], ...]
+    shapes: Mapping[str, Shape]
 
     def kept_from(self, begin: str) -> tuple[str, ...]:
         """Where the buffers that are kept lie in the memory at `begin`."""
@@ -168,7 +171,8 @@ def matrices_of(asked: Products, condition: str, known: Mapping[str, str], passe
             ))  # fmt: skip
     working = tuple((f"working_{at}", _size(asked.shapes[names[0]])) for at, names in enumerate(shared, 1))
     kept = tuple((places[name], _size(asked.shapes[name])) for name in asked.kept)
-    return Matrices(condition, known, tuple(steps), working, kept)
+    shapes = {place: asked.shapes[name] for name, place in places.items()}
+    return Matrices(condition, asked.guard, known, tuple(steps), working, kept, shapes)
 
 
 def _size(shape: Shape) -> str:
@@ -201,7 +205,9 @@ class _Lowering:
                 self.statements.append(statement)
                 continue
             value = self._without_products(statement.value, statement)
-            if value != Ref(Kind.LET, statement.defines):
+            if not _has_own_name(statement):
+                self.statements.append(replace(statement, value=value))
+            elif value != Ref(Kind.LET, statement.defines):
                 self._become(statement.defines, value, statement.guard)
         wanted = {ref for total in self.phase.sums for ref in references(total.argument)}
         left = tuple(_needed(self.statements, wanted, self.shapes, keeps_stores=True))
@@ -217,7 +223,8 @@ class _Lowering:
         (rows, inner), (_, columns) = (
             self.shapes[f.name][::-1] if f.is_transposed else self.shapes[f.name] for f in (left, right)
         )
-        name = owner.defines if node == owner.value else unique(f"{owner.defines}_product", self.taken)
+        is_named = _has_own_name(owner) and node == owner.value
+        name = owner.defines if is_named else unique(f"{owner.defines}_product", self.taken)
         self.shapes[name] = rows, columns
         self.steps.append(Product(name, (rows, columns), inner, left, right))
         return Ref(Kind.LET, name)
@@ -286,6 +293,11 @@ def _needed(
                 continue
         wanted |= set(references(statement.value))
     return chosen[::-1]
+
+
+def _has_own_name(statement: Statement) -> bool:
+    """Whether its value may lie in a buffer of its name: a parameter, a gradient or a slot has that name already."""
+    return isinstance(statement, Let) and not statement.rebinds
 
 
 def _made(let: Let) -> Ref:

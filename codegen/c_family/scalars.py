@@ -9,7 +9,7 @@ from optloom.spec.guards import ALWAYS
 
 from ..ir.nodes import Expression, Fn, Kind, Op, Program, Ref, Region, Store, children, references
 from .layout import Dialect, Switches
-from .printer import ScalarPrinter, is_condition, local
+from .printer import ScalarPrinter, is_condition, is_word, local
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +48,10 @@ def _hypers(program: Program) -> list[str]:
 
 
 def _in_pairs(node: Expression) -> Iterator[Ref]:
-    """What `node` reads as a pair; remainders are taken of whole numbers."""
+    """What `node` reads as a pair; remainders and rounding keys are made of whole numbers."""
     if isinstance(node, Ref):
         yield node
-    elif not (isinstance(node, Op) and node.fn is Fn.REMAINDER):
+    elif not (isinstance(node, Op) and node.fn in (Fn.REMAINDER, Fn.ROUNDING_KEY)):
         for child in children(node):
             yield from _in_pairs(child)
 
@@ -72,17 +72,25 @@ def _lines(region: Region, printer: ScalarPrinter, dialect: Dialect, fields: dic
                 fields[let.slot] = "C"
                 lines.append(f"k.{let.slot} = C(row.{let.slot});")
             continue
-        is_bool = is_condition(let.value)
+        pair, field, none = _types(let.value, dialect)
         if let.guard != ALWAYS:
-            value = f"{printer.guard(let.guard)} ? {value} : {'false' if is_bool else 'pair<C>(0)'}"
+            value = f"{printer.guard(let.guard)} ? {value} : {none}"
         if let.defines in pairs:
-            kind = "bool" if is_bool else "Pair<C>"
-            lines.append(f"const {kind} {local(let.defines)} = {value};")
+            lines.append(f"const {pair} {local(let.defines)} = {value};")
             value = local(let.defines)
         if let.defines in fields_here:
-            fields[let.defines] = "bool" if is_bool else "C"
-            lines.append(f"k.{let.defines} = {value};" if is_bool else f"k.{let.defines} = rounded({value});")
+            fields[let.defines] = field
+            lines.append(f"k.{let.defines} = {value};" if pair == field else f"k.{let.defines} = rounded({value});")
     return lines
+
+
+def _types(value: Expression, dialect: Dialect) -> tuple[str, str, str]:
+    """Of a scalar: what it is computed as, what elements read, and what it is where it is not asked for."""
+    if is_condition(value):
+        return "bool", "bool", "false"
+    if is_word(value):
+        return dialect.uint32, dialect.uint32, "0"
+    return "Pair<C>", "C", "pair<C>(0)"
 
 
 def _predicate(program: Program, switches: Switches) -> tuple[str, str] | None:

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 from typing import Literal as OneOf
 
+from optloom.spec.guards import Guard, before_tensors
+
+from ..arguments import Refused, refused
 from ..dialects import EVERY
 from ..double_word import functions_for
 from ..ir.nodes import Hyperparameter, Length, Literal, Program, Reduce, Ref, walk
@@ -19,7 +22,7 @@ from ..passes.traffic import Sum
 from ..printing import UnsupportedOperation
 from ..target import Templates
 from . import TEMPLATES
-from .layout import Dialect, Switches, before_tensors
+from .layout import NARROW, Dialect, Switches
 from .passes import PassBuilder
 from .scalars import scalars
 from .scratch import Scratch
@@ -76,7 +79,8 @@ def _context(program: Program, dialect: Dialect, prefix: str) -> dict[str, Any]:
     start, every_call, updates = passes.start(), passes.every_call(), passes.updates()
     sums = tuple(name for update in updates for name in update.sums)
     terms = sums + tuple(dict.fromkeys(each.name for update in updates for each in update.along_axes))
-    lengths = LENGTHS if _asks_for_axes(program, switches) else ()
+    not_taken = refused(program)
+    lengths = LENGTHS if not_taken or _asks_for_axes(program, switches) else ()
     reductions = tuple(total for update in updates for total in update.reductions)
     of_matrices = tuple(each for update in updates if update.products for each in update.products.passes)
     largest = {each.name for update in updates for each in update.along_axes if each.to == "largest"}
@@ -95,8 +99,9 @@ def _context(program: Program, dialect: Dialect, prefix: str) -> dict[str, Any]:
         "scalar_slots": by_shape["scalar"],
         "scalar_inputs": tuple(source for source in program.inputs if source.shape == "scalar"),
         "tensor_inputs": tuple(source for source in program.inputs if source.shape == "parameter"),
-        "switches": tuple(switches.all.values()),
-        "interface": _interface(program, switches, reductions, lengths, dialect, callbacks),
+        "switches": tuple(switches.all.values()), "asks_narrow": switches.asks_narrow,
+        "refused": tuple(switches.of_tensor(each.guard, "tensor[i].axes") for each in not_taken),
+        "interface": _interface(program, switches, reductions, passes.places(), lengths, dialect, callbacks, not_taken),
         "scalars": replace(computed, fields=(*computed.fields, *of_rows)), "scalar_helpers": scalar_helpers,
         "double_words": functions_for(scalar for region in program.regions for scalar in region.scalars),
         "helpers": helpers,
@@ -122,8 +127,6 @@ def _check(program: Program) -> None:
     for slot in program.slots:
         if slot.shape not in SHAPES:
             raise UnsupportedOperation(f"state of shape '{slot.shape}'", "c")
-        if slot.storage != "compute":
-            raise UnsupportedOperation("slots of the parameter's dtype", "c")
 
 
 def _note(hyper: Hyperparameter) -> str:
@@ -144,8 +147,8 @@ def _start(init: Literal | Ref) -> float | str:
 
 
 def _interface(
-    program: Program, switches: Switches, sums: tuple[Sum, ...], lengths: tuple[str, ...], dialect: Dialect,
-    callbacks: tuple[str, ...],
+    program: Program, switches: Switches, sums: tuple[Sum, ...], places: tuple[Guard, ...], lengths: tuple[str, ...],
+    dialect: Dialect, callbacks: tuple[str, ...], not_taken: tuple[Refused, ...],
 ) -> str:  # fmt: skip
     """The file's interface as JSON, a line for each part."""
 
@@ -158,17 +161,21 @@ def _interface(
         "switches": [switch.describe(program) for switch in switches.all.values()],
         "slots": [
             {"name": s.name, "shape": s.shape, "when": switches.conjuncts(s.when)}
+            | ({"storage": s.storage} if s.storage != "compute" else {})
             for s in program.slots if s.shape != "scalar"
         ],
         "tensor": [
             *("size", "row", *lengths, "w", "g", "copy", "step"),
             *(("scratch",) if lengths and dialect.brings_scratch else ()),
+            *(("kept",) if callbacks and dialect.brings_scratch else ()),
             *(slot.name for shape in SHAPES for slot in program.slots if slot.shape == shape),
             *(source.name for source in program.inputs if source.shape == "parameter"),
         ],
         "inputs": [{"name": source.name, "shape": source.shape} for source in program.inputs],
         "axes": [{"name": name, "count": atom.count} for atom, name in switches.axes.items()],
+        "narrow": [{"name": NARROW}] if switches.asks_narrow else [],
         "sums": [{"name": s.name, "over": s.over, "when": switches.conjuncts(before_tensors(s.guard))} for s in sums],
+        "places": [{"when": switches.conjuncts(before_tensors(guard))} for guard in places],
         "scalar_slots": [
             {"name": s.name, "when": switches.conjuncts(s.when), "start": _start(s.init)}
             for s in program.slots if s.shape == "scalar"
@@ -176,6 +183,8 @@ def _interface(
     }  # fmt: skip
     if callbacks:
         parts["callbacks"] = [{"name": name} for name in callbacks]
+    if not_taken:
+        parts["refused"] = [{"takes": each.takes, "when": switches.conjuncts(each.guard)} for each in not_taken]
     lines = []
     for key, items in parts.items():
         rows = ",\n".join(f"    {json.dumps(item)}" for item in items)

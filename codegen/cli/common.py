@@ -31,6 +31,17 @@ def stages_of(text: str | None) -> list[str] | None:
     return None if text is None else [] if text == "none" else [name.strip() for name in text.split(",")]
 
 
+class SlotDtypeChoice(StrEnum):
+    COMPUTE = "compute"
+    PARAMETER = "parameter"
+
+
+SlotDtypeOption = Annotated[
+    SlotDtypeChoice,
+    typer.Option(help="What a rule keeps of each element is in the dtype of the arithmetic, or in the parameter's."),
+]
+
+
 class NumericsChoice(StrEnum):
     STRICT = "strict"
     FAST = "fast"

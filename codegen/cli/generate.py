@@ -12,6 +12,8 @@ from .common import (
     NumericsOption,
     Out,
     Rules,
+    SlotDtypeChoice,
+    SlotDtypeOption,
     Stages,
     Targets,
     console,
@@ -40,12 +42,15 @@ def generate(
     force: Force = False,
     numerics: NumericsOption = None,
     stages: Stages = None,
+    slot_dtype: SlotDtypeOption = SlotDtypeChoice.COMPUTE,
 ) -> None:
     """Write the optimizers of all rules, or of those named."""
     from .. import api
 
     with progress_bar("generate") as progress:
-        done = api.generate(_selection(rules, target, numerics, stages), out, force=force, progress=progress)
+        done = api.generate(
+            _selection(rules, target, numerics, stages, slot_dtype), out, force=force, progress=progress
+        )
     report, console_ = done.report, console()
     for path in report.written:
         console_.print(f"wrote    {done.folder / path}")
@@ -62,13 +67,14 @@ def check(
     out: Out = None,
     numerics: NumericsOption = None,
     stages: Stages = None,
+    slot_dtype: SlotDtypeOption = SlotDtypeChoice.COMPUTE,
     as_json: Json = False,
 ) -> None:
     """Compare the files on the disk with what `generate` would write; exit status 1 if they differ."""
     from .. import api
 
     with progress_bar("check") as progress:
-        findings = api.check(_selection(rules, target, numerics, stages), out, progress=progress)
+        findings = api.check(_selection(rules, target, numerics, stages, slot_dtype), out, progress=progress)
     if as_json:
         print_json({"passed": not findings, "findings": findings})
     else:
@@ -78,12 +84,13 @@ def check(
 
 
 def _selection(
-    rules: list[str] | None, target: list[str] | None, numerics: NumericsChoice | None, stages: str | None
-) -> Selection:
+    rules: list[str] | None, target: list[str] | None, numerics: NumericsChoice | None, stages: str | None,
+    slot_dtype: SlotDtypeChoice,
+) -> Selection:  # fmt: skip
     from ..api import Selection
 
     named = tuple(rules or ()), tuple(target or ())
-    return Selection(*named, numerics.value if numerics else None, stages_of(stages))
+    return Selection(*named, numerics.value if numerics else None, stages_of(stages), slot_dtype.value)
 
 
 def _show(findings: tuple[Finding, ...]) -> None:

@@ -11,14 +11,14 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from optloom.spec.declarations import Hyper, Input, Option
-from optloom.spec.guards import Flag
+from optloom.spec.declarations import Hyper, Input, Option, Slot
+from optloom.spec.guards import Flag, Narrow, atoms
 from optloom.spec.rule import Composition, Layer, Rule, Stage, declarations_of
 from optloom.spec.stages import PIPELINE
 
 from .corpus import tensors
 from .oracle import Batch, Configuration, Outcome, step
-from .protocol import Array
+from .protocol import Array, Dtype
 
 STEPS = (1, 2, 10, 1000, 10**6, 2**24 + 1)
 FEW_STEPS = (1, 10, 1000)
@@ -33,7 +33,7 @@ class Variant:
 
     `dialect`: whose conventions it has (a peer's package or path), empty for the rule's own; `conventions`: the
     names of those that are not the rule's own. They are run where a target keeps them. `stage_options`: the options
-    that turn stages on.
+    that turn stages on. `dtype`: of parameters in which all of it is seen.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Variant:
     dialect: str = ""
     conventions: frozenset[str] = frozenset()
     stage_options: frozenset[str] = frozenset()
+    dtype: Dtype = "float32"
 
     @property
     def needs(self) -> frozenset[str]:
@@ -175,9 +176,11 @@ def with_stages(meant: Conventions, stages: tuple[type[Stage], ...], label: str)
     """These stages on, every number of theirs given."""
     hypers = {h.name: other_number(h, index) for stage in stages for index, h in enumerate(_hypers_of(stage))}
     options = {guard.option: True for stage in stages if isinstance(guard := stage.guard(), Flag)}
+    guards = [d.when for stage in stages for d in declarations_of(stage) if isinstance(d, Slot)]
+    dtype: Dtype = "bfloat16" if any(Narrow() in atoms(guard) for guard in guards) else "float32"
     return Variant(
         f"{meant.name}+{label}" if meant.name else label, hypers, {**meant.options, **options}, has_stages=True,
-        dialect=meant.name, conventions=frozenset(meant.options), stage_options=frozenset(options),
+        dialect=meant.name, conventions=frozenset(meant.options), stage_options=frozenset(options), dtype=dtype,
     )  # fmt: skip
 
 

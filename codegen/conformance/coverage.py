@@ -57,7 +57,7 @@ def shares(
             case "everything":
                 yield Share(variant, ALL, RUN_CALLS, True)
             case "stages":
-                if is_first and dtype == "float32":
+                if is_first and dtype == variant.dtype:
                     yield Share(variant, ONLY_OTHER, 0, False)
             case "quick":
                 last = variant is last_staged.get("")
@@ -67,7 +67,7 @@ def shares(
                     apart = whole and plain and numerics == "strict"
                     yield Share(variant, ONLY_OTHER, FEW_CALLS if calls else 0, apart, closed=False)
             case _ if is_first:
-                if dtype == "float32" or plain or all_stages or (ordinary and not variant.has_stages):
+                if dtype == variant.dtype or plain or all_stages or (ordinary and not variant.has_stages):
                     long = RUN_CALLS if plain or (ordinary and (all_stages or not variant.has_stages)) else 0
                     yield Share(variant, ALL if plain else MOST, long, True)
             case _ if mode.slow:

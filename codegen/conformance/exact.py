@@ -170,6 +170,24 @@ class Arithmetic:
         flags = np.where(infinite | border, part.flags | OVERFLOWED, part.flags)
         return Part(part.value, near, _settled(near, np.where(border, np.inf, error)), flags)
 
+    def kept(self, part: Part) -> Part:
+        """`part`, whose numbers are of this format, stored."""
+        size = np.abs(part.near)
+        lost = np.where(size < self.format.tiny, size, 0) if self.flushes else 0
+        return Part(part.value, part.near, part.error + lost, part.flags)
+
+    def stored(self, part: Part) -> Part:
+        """What is read again of `part` after it was stored in this format. Which number that is, is known, except where
+        the error of `part` spans the middle between two."""
+        doubt = part.error + np.abs(part.near) * np.finfo(np.longdouble).eps
+        kept, *ends = (self.format.nearest(x) for x in (part.near, part.near - doubt, part.near + doubt))
+        error = np.maximum(*(np.abs(end - kept) for end in ends))
+        if self.flushes:
+            error = np.where(np.abs(kept) < self.format.tiny, np.maximum(error, np.abs(kept)), error)
+        finite = np.isfinite(part.near)
+        known = Part(numbers(kept), kept, np.where(finite, error, part.error), part.flags)
+        return self.rounded(known, np.zeros_like(error))
+
     def exactly_representable(self, part: Part) -> Mask:
         """Which known numbers this format holds without rounding."""
         limit = power_of_two(self.format.digits)

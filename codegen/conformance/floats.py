@@ -27,6 +27,7 @@ OPERATIONS: Mapping[Fn, Callable[..., Any]] = {
     Fn.SIGN: np.sign, Fn.EXP: np.exp, Fn.LOG: np.log, Fn.TANH: np.tanh, Fn.POW: np.power, Fn.POWER: np.power,
     Fn.ONE_MINUS_POWER: lambda b, t: 1 - b**t, Fn.LESS: np.less, Fn.LESS_EQUAL: np.less_equal, Fn.EQUAL: np.equal,
     Fn.BOTH: np.logical_and, Fn.REMAINDER: np.mod, Fn.WHERE: np.where, Fn.MATMUL: np.matmul,
+    Fn.STOCHASTICALLY_ROUNDED: lambda x, key: x, Fn.ROUNDING_KEY: lambda t: t,  # float32 numbers are rounded already
     Fn.TRANSPOSE: lambda a: np.swapaxes(a, -1, -2), Fn.EXACT: lambda a: a.astype(NARROW).astype(a.dtype),
 }  # fmt: skip
 

@@ -41,6 +41,13 @@ class Format:
         """Numbers from here on round to infinity."""
         return power_of_two(self.top + 1) * (1 - self.roundoff / 2)
 
+    def nearest(self, numbers: Wide) -> Wide:
+        """`numbers`, rounded to nearest, ties to even; not finite where they are not, and past the range as if it had
+        no end."""
+        spacing = self.spacing(np.abs(numbers))
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.where(np.isfinite(numbers), np.rint(numbers / spacing) * spacing, numbers))
+
     def spacing(self, magnitude: Any) -> Wide:
         """One unit in the last place at `magnitude` (absolute values; infinities and NaN count as the largest)."""
         size = np.asarray(magnitude, np.longdouble)

@@ -18,7 +18,7 @@ from .cases import Case, configuration, extra_inputs
 from .corpus import PAST, REPRESENTATIVE, Tensor, grouped, stream
 from .noise import with_spread
 from .oracle import Batch, Configuration, Expected, Outcome, step
-from .protocol import Array, Episode, Slots, compute_dtype
+from .protocol import Array, Episode, Slots
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Question:
         for call in range(PAST if self.period == 1 else 2 * self.period - 1):
             past = [tensor.past[call % PAST] for tensor in self.tensors]
             outcome = step(self.given, self._batch(parameters, past, slots, [call // self.period], [call]))
-            slots = rounded_slots(outcome, slots, compute_dtype(self.given.dtype))
+            slots = rounded_slots(outcome, slots)
             parameters = [nearest(e, p.dtype) for e, p in zip(outcome.parameters, parameters, strict=True)]
         return slots
 
@@ -129,8 +129,9 @@ def nearest(expected: Expected, dtype: Any) -> Array:
     return made
 
 
-def rounded_slots(outcome: Outcome, before: Slots, dtype: str) -> Slots:
+def rounded_slots(outcome: Outcome, before: Slots) -> Slots:
+    """The expected slots in the dtypes that they had."""
     return {
-        name: [old if e is None else nearest(e, dtype) for e, old in zip(outcome.slots[name], arrays, strict=True)]
+        name: [old if e is None else nearest(e, old.dtype) for e, old in zip(outcome.slots[name], arrays, strict=True)]
         for name, arrays in before.items()
     }

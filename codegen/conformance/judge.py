@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from .corpus import ORDINARY
 from .exact import DECIDED_EITHER_WAY
 from .formats import FORMATS, Wide
-from .oracle import Expected, Outcome
+from .oracle import Dtypes, Expected, Outcome
 from .protocol import Array, Snapshot, numpy_dtype
 
 LIMIT = 2.0
@@ -94,7 +94,7 @@ class Judgement:
             self.ratio = float(ratio.max())
             at = np.unravel_index(int(ratio.argmax()), ratio.shape)
             whole = actual[0].size == len(ids) > 1
-            element = ids[int(np.ravel_multi_index(at[1:], actual.shape[1:]))] if whole else ids[0]
+            element = ids[int(np.ravel_multi_index(at[1:], actual.shape[1:]))] if whole else next(iter(ids), "")
             place = tensor, int(at[0]), tuple(map(int, at[1:]))
             digits, bound = _digits(expected, at), float(expected.bound[at])
             self.worst = Worst(
@@ -205,7 +205,7 @@ def _digits(expected: Expected, at: Any) -> str:
 
 
 def pairs(
-    actual: list[Snapshot], outcome: Outcome, ids: list[tuple[str, ...]], dtypes: tuple[str, str]
+    actual: list[Snapshot], outcome: Outcome, ids: list[tuple[str, ...]], dtypes: Dtypes
 ) -> Iterator[tuple[str, Array, Expected, tuple[str, ...], int] | str]:
     """The outputs of one snapshot per call beside what is expected of them, and their tensors' numbers; a complaint
     where they do not fit."""
@@ -214,7 +214,7 @@ def pairs(
         if any(name not in snapshot.slots for snapshot in actual):
             yield f"slot {name} is missing"
             continue
-        yield from _outputs(name, [snapshot.slots[name] for snapshot in actual], parts, ids, dtypes[1])
+        yield from _outputs(name, [snapshot.slots[name] for snapshot in actual], parts, ids, dtypes[1][name])
 
 
 def _outputs(
@@ -240,9 +240,9 @@ def judge(
     outcome: Outcome,
     steps: NDArray[np.int64],
     ids: list[tuple[str, ...]],
-    dtypes: tuple[str, str],
+    dtypes: Dtypes,
 ) -> Judgement:
-    """One snapshot per call of the outcome. `dtypes`: of parameters, of slots."""
+    """One snapshot per call of the outcome."""
     judgement = Judgement()
     for found in pairs(actual, outcome, ids, dtypes):
         if isinstance(found, str):

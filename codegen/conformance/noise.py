@@ -45,6 +45,9 @@ class Perturbed(Arithmetic):
         flags = part.flags if not over.any() else np.where(over, part.flags | OVERFLOWED, part.flags)
         return _part(np.where(over, np.copysign(np.inf, near), near), flags)
 
+    def stored(self, part: Part) -> Part:
+        return self.rounded(_part(self.format.nearest(part.near), part.flags), np.zeros_like(part.near))
+
     def scalar(self, part: Part) -> Part:
         """Every call rounds a scalar anew."""
         shape = (self.calls, *part.near.shape[1:])

@@ -8,31 +8,38 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from optloom.spec.declarations import Hyper, Input, Option, Slot, Value
 from optloom.spec.errors import SpecError, author_location
-from optloom.spec.guards import Flag, Given, Guard, HasAxes, Is, evaluate, negation
-from optloom.spec.rule import AllFinite, Composition, Every
+from optloom.spec.guards import Flag, Given, Guard, HasAxes, Is, Narrow, evaluate, negation
+from optloom.spec.rule import AllFinite, Composition, Every, declarations_of
 
 from .exact import ZERO, Arithmetic, Flags, Part, number, of_floats, of_numbers, precisely
 from .formats import FORMATS, Wide
 from .functions import call
-from .protocol import Array, Slots, compute_dtype
+from .protocol import Array, Slots, compute_dtype, numpy_dtype
 from .value import Condition, Engine, Exact, Parts
+
+Dtypes: TypeAlias = tuple[str, Mapping[str, str]]
+"""That of parameters, and those that slots are kept in, by name."""
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """One optimizer: `hypers` and `options` have every name of the composition; `dtype` is the parameters'."""
+    """One optimizer: `hypers` and `options` have every name of the composition; `dtype` is the parameters'.
+
+    `slot_dtype`: whether what the rule keeps of each element is in the parameters' dtype as well.
+    """
 
     composition: Composition
     dtype: str
     hypers: Mapping[str, float | int | None]
     options: Mapping[str, bool | str]
     flushes: bool = False
+    slot_dtype: Literal["compute", "parameter"] = "compute"
 
     def holds(self, guard: Guard, axes: int) -> bool:
         """The truth of `guard` for a parameter of `axes` axes."""
@@ -47,6 +54,8 @@ class Configuration:
                     return self.is_given(hyper)
                 case HasAxes(count):
                     return axes >= count
+                case Narrow():
+                    return self.dtype != compute_dtype(self.dtype)
             raise AssertionError(part)
 
         return evaluate(guard, atom)
@@ -76,16 +85,27 @@ class Configuration:
             case _:
                 return shape
 
+    def dtype_of(self, slot: Slot) -> str:
+        """The dtype that `slot` is kept in. Weights, what stages keep, and what has no number for each element are in
+        the compute dtype whatever `slot_dtype` says."""
+        own = all(slot is not declared for stage in self.composition.stages for declared in declarations_of(stage))
+        is_narrow = own and slot.shape == "parameter" and slot.init != "parameter" and self.slot_dtype == "parameter"
+        return self.dtype if is_narrow else compute_dtype(self.dtype)
+
+    @cached_property
+    def dtypes(self) -> Dtypes:
+        return self.dtype, {slot.name: self.dtype_of(slot) for slot in self.composition.of_kind(Slot)}
+
     def periods(self) -> list[int]:
         """Every how many calls the regions of this optimizer run."""
         regions = [stage.region for stage in self.composition.stages if self.holds(stage.guard(), 0)]
         return [int(self.hypers[region.hyper] or 1) for region in regions if isinstance(region, Every)]
 
     def start(self, parameters: Sequence[Array]) -> Slots:
-        """The slots of a fresh optimizer: arrays of the compute dtype."""
-        dtype = np.dtype(compute_dtype(self.dtype))
+        """The slots of a fresh optimizer."""
 
         def fresh(slot: Slot, shape: tuple[int, ...], parameter: Array) -> Array:
+            dtype = numpy_dtype(self.dtype_of(slot))
             if isinstance(slot.init, str):
                 return parameter.astype(dtype)
             number = self.hypers[slot.init.name] if isinstance(slot.init, Hyper) else slot.init
@@ -97,7 +117,7 @@ class Configuration:
             shapes = [self.slot_shape(slot, p.shape) for p in owners]
             if any(shape is not None for shape in shapes):
                 slots[slot.name] = [
-                    np.zeros(0, dtype) if shape is None else fresh(slot, shape, p)
+                    np.zeros(0, numpy_dtype(self.dtype_of(slot))) if shape is None else fresh(slot, shape, p)
                     for shape, p in zip(shapes, owners, strict=True)
                 ]
         return slots
@@ -159,7 +179,10 @@ class _Running:
     def __init__(self, configuration: Configuration, batch: Batch, arithmetic: Arithmetic, storage: Arithmetic) -> None:
         self.configuration, self.batch, self.arithmetic, self.storage = configuration, batch, arithmetic, storage
         self.shapes = [parameter.shape[1:] for parameter in batch.parameters]
-        self.engine = Engine(self.arithmetic, len(self.shapes), self._holds, lambda name: self.found[name])
+        self.engine = Engine(
+            self.arithmetic, len(self.shapes), self._holds, lambda name: self.found[name],
+            self.storage.format,
+        )  # fmt: skip
         self.slots = {slot.name: self._given_slot(slot) for slot in configuration.composition.of_kind(Slot)}
         self.found = dict(self.slots)
         self.names: dict[str, Exact | Condition] = {}
@@ -217,8 +240,12 @@ class _Running:
             if full is None or not self._applies(slot, index):
                 parts.append(kept.parts[index % len(kept.parts)])
             else:
-                parts.append(self._spread(new.rounded(), index, full))
+                parts.append(self._kept(slot, self._spread(new.rounded(), index, full)))
         self.slots[slot.name] = Exact(self.engine, parts, slot=slot.name)
+
+    def _kept(self, slot: Slot, part: Part) -> Part:
+        is_rounded = FORMATS[self.configuration.dtype_of(slot)] != self.arithmetic.format
+        return self.storage.stored(part) if part and is_rounded else part
 
     def _applies(self, slot: Slot, tensor: int) -> bool:
         return all(self._holds(guard, tensor) for guard in (*self.guards, slot.when))
@@ -286,7 +313,7 @@ class _Running:
         last = new.rounded() if self.active else w
         parts = [self._spread(last, index, shape) for index, shape in enumerate(self.shapes)]
         if self.active and self.storage.format != self.arithmetic.format:
-            return [self.storage.rounded(part) for part in parts]
+            return [self.storage.kept(part) if new.is_stored else self.storage.rounded(part) for part in parts]
         return parts
 
 

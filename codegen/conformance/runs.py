@@ -9,7 +9,7 @@ from .inputs import Question
 from .judge import Judgement, judge
 from .noise import with_spread
 from .oracle import Batch, step
-from .protocol import Array, Snapshot, compute_dtype
+from .protocol import Array, Snapshot
 from .worst import with_case
 
 EVERY_CALL = ("cube", "scalar")
@@ -63,9 +63,8 @@ def _judged(question: Question, snapshots: list[Snapshot], tensors: list[int], c
             for name, value in (question.run.inputs[0] if question.run.inputs else {}).items()
         },
     )
-    dtypes = question.given.dtype, compute_dtype(question.given.dtype)
     outcome = with_spread(step(question.given, batch), question.given, batch)
-    judged = judge(after, outcome, (calls + 1) // question.period, [part.ids for part in parts], dtypes)
+    judged = judge(after, outcome, (calls + 1) // question.period, [part.ids for part in parts], question.given.dtypes)
     return with_case(judged, question, batch, f"run, call {{}} of {len(snapshots)}", calls)
 
 

@@ -33,6 +33,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "less_equal": _each(lambda a, b: a <= b, 2), "equal": _each(lambda a, b: a == b, 2),
     "both": _each(lambda a, b: a and b, 2), "where": _each(lambda c, a, b: a if c else b, 3),
     "remainder": _each(MP.fmod, 2), "matmul": np.matmul, "transpose": lambda a: np.swapaxes(a, -1, -2),
+    "stochastically_rounded": lambda x, t: x,  # exact numbers are of every dtype
 }  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from .coverage import RUN_CASE, Share
 from .inputs import Question, questions
 from .judge import Judgement, judge
 from .pool import Failed, Skipped, Worker
-from .protocol import Array, Dtype, Job, Mode, Numerics, Snapshot, compute_dtype
+from .protocol import Array, Dtype, Job, Mode, Numerics, Snapshot
 from .runs import judge_run
 from .worst import with_case
 
@@ -171,9 +171,8 @@ class RuleSuite:
         with self._lock:
             if key not in self._judged:
                 outcome = question.expected_if_flushed if flushed else question.expected
-                dtypes = question.given.dtype, compute_dtype(question.given.dtype)
                 ids = [tensor.ids for tensor in question.tensors]
-                judged = judge(answers.steps, outcome, np.array(question.case.steps), ids, dtypes)
+                judged = judge(answers.steps, outcome, np.array(question.case.steps), ids, question.given.dtypes)
                 self._judged[key] = with_case(judged, question, question.batch, "one step")
             return self._judged[key]
 

@@ -22,6 +22,7 @@ from optloom.spec.guards import Given, Guard
 
 from . import decisions
 from .exact import EXACTLY, Arithmetic, Part, Truth, number, of_numbers
+from .formats import Format
 
 T = TypeVar("T")
 Parts: TypeAlias = list[Part | None]
@@ -29,12 +30,14 @@ Parts: TypeAlias = list[Part | None]
 
 @dataclass(frozen=True)
 class Engine:
-    """What all values of one run share. `holds`: the truth of a guard for the tensor of that index."""
+    """What all values of one run share. `holds`: the truth of a guard for the tensor of that index.
+    `storage`: the format of the parameters."""
 
     arithmetic: Arithmetic
     tensors: int
     holds: Callable[[Guard, int], bool]
     before: Callable[[str], Exact]
+    storage: Format
     features: set[str] = field(default_factory=set)
     """What the rule sums over: "tensor", "tensors", "axis"; and "library", if it calls exp and the like on tensors, or
     multiplies matrices."""
@@ -64,13 +67,15 @@ class Condition:
 
 @dataclass(frozen=True, eq=False)
 class Exact:
-    """A number of the oracle, for every element of every tensor. `slot`: the slot that it was read from."""
+    """A number of the oracle, for every element of every tensor. `slot`: the slot that it was read from.
+    `is_stored`: it has been rounded to the parameters' format."""
 
     engine: Engine
     parts: Parts
     known: bool = False
     slot: str | None = None
     hyper: str | None = None
+    is_stored: bool = False
 
     @property
     def given(self) -> Guard:

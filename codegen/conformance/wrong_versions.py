@@ -100,7 +100,7 @@ class Jury:
         except (LookupError, TypeError, ValueError):
             return True  # The wrong version cannot even be computed: shapes do not fit, a number does not exist.
         ids, steps = [tensor.ids for tensor in question.tensors], question.batch.updates[step : step + 1] + 1
-        return not judge([found], question.expected.only(step), steps, ids, ("float32", "float32")).passes
+        return not judge([found], question.expected.only(step), steps, ids, question.given.dtypes).passes
 
 
 def wrong_versions(rule: type[Rule]) -> Iterator[WrongVersion]:
@@ -175,6 +175,9 @@ def _places(program: Program) -> Iterator[tuple[int, int, _Spot]]:
 def _spots(node: Expression, path: tuple[int, ...], decides: bool = False) -> Iterator[_Spot]:
     if isinstance(node, Length):
         return  # Only the shape of its argument is taken, which no change of the argument's value touches.
+    if isinstance(node, Op) and node.fn is Fn.STOCHASTICALLY_ROUNDED:
+        yield from _spots(node.arguments[0], (*path, 0), decides)
+        return  # Programs are judged in float32, whose numbers are rounded already.
     for index, child in enumerate(children(node)):
         yield from _spots(child, (*path, index), decides or (isinstance(node, Op) and node.fn is Fn.SIGN))
     yield _Spot(path, node, decides)

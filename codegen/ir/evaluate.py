@@ -13,7 +13,7 @@ from typing import Any
 
 import mpmath
 import numpy as np
-from optloom.spec.guards import Atom, Flag, Given, Guard, HasAxes, Is, evaluate
+from optloom.spec.guards import Atom, Flag, Given, Guard, HasAxes, Is, Narrow, evaluate
 
 from .nodes import Choose, Expression, Fn, Kind, Length, Let, Literal, Op, Program, Reduce, Ref, Region, Store
 
@@ -47,9 +47,12 @@ OPERATIONS: Mapping[Fn, Callable[..., Any]] = {
     Fn.BOTH: _elementwise(lambda a, b: bool(a) and bool(b)),
     Fn.REMAINDER: operator.mod,
     Fn.WHERE: _elementwise(lambda c, a, b: a if c else b),
+    Fn.STOCHASTICALLY_ROUNDED: lambda x, key: x,  # exact numbers are of every dtype
+    Fn.ROUNDING_KEY: lambda t: t,
     Fn.MATMUL: lambda a, b: np.asarray(a) @ np.asarray(b),
     Fn.TRANSPOSE: lambda a: np.swapaxes(a, -1, -2),
     Fn.EXACT: lambda x: x,
+    Fn.STORED: lambda x: x,  # numbers here have no dtype
 }
 
 
@@ -108,6 +111,8 @@ class Run:
                     return value is not None and value != self.program.hyper(hyper).off
                 case HasAxes(count):
                     return np.ndim(self.state.tensors[tensor]["w"]) >= count
+                case Narrow():
+                    return False  # numbers here are of any kind, but of one
 
         return evaluate(guard, atom)
 

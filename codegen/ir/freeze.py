@@ -11,7 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import sympy
-from optloom.spec.declarations import Hyper, Input, Option, Slot
+from optloom.spec.declarations import Hyper, Input, Option, Slot, Takes
 from optloom.spec.errors import Location, SpecError
 from optloom.spec.rule import Composition, Layer, Stage, declarations_of
 from optloom.spec.tracing import Call, Statement, Trace, Variable
@@ -30,7 +30,9 @@ KINDS = {
     Traced.GRADIENT: Kind.GRADIENT,
     Traced.STEP: Kind.STEP,
 }
-FUNCTIONS = {fn.value: fn for fn in Fn if fn not in (Fn.EXACT, Fn.POWER, Fn.ONE_MINUS_POWER, Fn.SQUARE)}
+UNWRITTEN = (Fn.EXACT, Fn.STORED, Fn.POWER, Fn.ONE_MINUS_POWER, Fn.SQUARE, Fn.ROUNDING_KEY)
+"""What only passes make."""
+FUNCTIONS = {fn.value: fn for fn in Fn if fn not in UNWRITTEN}
 
 
 def freeze(trace: Trace) -> Program:
@@ -54,6 +56,7 @@ def freeze(trace: Trace) -> Program:
             for region in trace.regions
         ),
         gate=nodes.Gate(trace.gate.predicate, trace.gate.guard) if trace.gate else None,
+        takes=tuple(nodes.TakesInfo(each.axes, each.when) for each in composition.of_kind(Takes)),
         peers=rule.peers,
         source=Path(inspect.getsourcefile(rule) or "").name,
         stages=tuple(_stage(stage) for stage in composition.stages),
@@ -165,4 +168,7 @@ def _call(call: Call, go: object) -> Expression:
             return Op(Fn.SQRT, (Reduce(Op(Fn.SQUARE, arguments), over, axis),))
         sum_ = Reduce(arguments[0], over, axis)
         return sum_ if name == "total" else Op(Fn.DIV, (sum_, size))
+    if name == "stochastically_rounded":
+        value, step = arguments
+        return Op(Fn.STOCHASTICALLY_ROUNDED, (value, Op(Fn.ROUNDING_KEY, (step,))))
     return Op(FUNCTIONS[name], arguments)

@@ -16,7 +16,7 @@ JOINED = {
 PREFIXED = {
     Fn.NEG: "minus", Fn.SQUARE: "squared", Fn.SQRT: "root_of", Fn.ABS: "size_of", Fn.SIGN: "sign_of", Fn.EXP: "exp_of",
     Fn.LOG: "log_of", Fn.TANH: "tanh_of", Fn.EXACT: "exact", Fn.TRANSPOSE: "transposed", Fn.WHERE: "chosen",
-    Fn.ONE_MINUS_POWER: "one_minus_power_of",
+    Fn.STORED: "stored", Fn.ONE_MINUS_POWER: "one_minus_power_of", Fn.STOCHASTICALLY_ROUNDED: "rounded",
 }  # fmt: skip
 NUMBERS = {0: "zero", 1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}
 
@@ -28,6 +28,8 @@ def descriptive_name(node: Expression) -> str:
             return name
         case Literal(value):
             return _number(value)
+        case Op(Fn.ROUNDING_KEY):
+            return str(Fn.ROUNDING_KEY)
         case Op(Fn.DIV, (Literal(one), denominator)) if one == 1:
             return f"inverse_{descriptive_name(denominator)}"
         case Op(fn, arguments) if fn in JOINED:

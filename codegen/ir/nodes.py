@@ -44,9 +44,12 @@ class Fn(StrEnum):
     BOTH = "both"
     REMAINDER = "remainder"
     WHERE = "where"
+    STOCHASTICALLY_ROUNDED = "stochastically_rounded"  # to the parameter's dtype, by a key and the element's index
+    ROUNDING_KEY = "rounding_key"  # the word of 32 bits that keys a step's random bits
     MATMUL = "matmul"
     TRANSPOSE = "transpose"
     EXACT = "exact"  # its argument, rounded: what a compiler may not contract or regroup
+    STORED = "stored"  # its argument, rounded to the parameter's dtype, as a number of the compute dtype
 
 
 class Kind(StrEnum):
@@ -227,6 +230,14 @@ class InputInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class TakesInfo:
+    """Where `when` holds, the parameters that can be optimized are those with the axes that `axes` asks for."""
+
+    axes: Guard
+    when: Guard
+
+
+@dataclass(frozen=True, slots=True)
 class StageInfo:
     """A stage around the rule: what it is called where stages are chosen, and when it is on.
 
@@ -275,6 +286,7 @@ class Program:
     inputs: tuple[InputInfo, ...]
     regions: tuple[Region, ...]
     gate: Gate | None = None
+    takes: tuple[TakesInfo, ...] = ()
     formula: tuple[str, ...] = ()
     peers: tuple[Peer, ...] = ()
     source: str = ""

@@ -7,7 +7,7 @@ from fractions import Fraction
 from optloom.spec.guards import ALWAYS, Guard, describe
 
 from ..printing import Precedence, Printer
-from .nodes import Fn, Kind, Length, Let, Program, Reduce, Ref, Statement
+from .nodes import Expression, Fn, Kind, Length, Let, Op, Program, Reduce, Ref, Statement
 
 
 class TextPrinter(Printer):
@@ -17,7 +17,8 @@ class TextPrinter(Printer):
         Fn.SQRT: "sqrt({0})", Fn.MAXIMUM: "maximum({0}, {1})", Fn.MINIMUM: "minimum({0}, {1})", Fn.SIGN: "sign({0})",
         Fn.EXP: "exp({0})", Fn.LOG: "log({0})", Fn.TANH: "tanh({0})", Fn.WHERE: "where({0}, {1}, {2})",
         Fn.BOTH: "both({0}, {1})", Fn.REMAINDER: "remainder({0}, {1})", Fn.ABS: "|{0}|", Fn.EXACT: "exact({0})",
-        Fn.TRANSPOSE: "transpose({0})", Fn.MATMUL: "matmul({0}, {1})",
+        Fn.TRANSPOSE: "transpose({0})", Fn.MATMUL: "matmul({0}, {1})", Fn.STORED: "stored({0})",
+        Fn.STOCHASTICALLY_ROUNDED: "stochastically_rounded({0}, {1})", Fn.ROUNDING_KEY: "rounding_key({0})",
     }  # fmt: skip
 
     def operation(self, fn: Fn, arguments: tuple) -> tuple[str, Precedence]:  # type: ignore[type-arg]
@@ -51,7 +52,14 @@ class TextPrinter(Printer):
 
 
 class FormulaPrinter(TextPrinter):
-    """For docstrings: a slot's value before its assignment carries no mark, as in the papers' pseudocode."""
+    """For docstrings: a slot's value before its assignment carries no mark, as in the papers' pseudocode, nor does a
+    rounding."""
+
+    def render(self, node: Expression) -> tuple[str, Precedence]:
+        match node:
+            case Op(Fn.STORED, (value,)):
+                return self.render(value)
+        return super().render(node)
 
     def reference(self, ref: Ref) -> str:
         return ref.name

@@ -25,9 +25,11 @@ from .nodes import (
 )
 from .text import statement_text
 
-ARITY = {Fn.WHERE: 3} | dict.fromkeys(
-    (Fn.NEG, Fn.SQUARE, Fn.ABS, Fn.SQRT, Fn.SIGN, Fn.EXP, Fn.LOG, Fn.TANH, Fn.TRANSPOSE, Fn.EXACT), 1
-)
+UNARY = (
+    Fn.NEG, Fn.SQUARE, Fn.ABS, Fn.SQRT, Fn.SIGN, Fn.EXP, Fn.LOG, Fn.TANH, Fn.TRANSPOSE, Fn.EXACT, Fn.STORED,
+    Fn.ROUNDING_KEY,
+)  # fmt: skip
+ARITY = {Fn.WHERE: 3} | dict.fromkeys(UNARY, 1)
 
 
 class IllegalProgram(Exception):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from optloom.spec.guards import ALWAYS, And, Guard, HasAxes, atoms, conjunction, negation
+from optloom.spec.guards import ALWAYS, And, Guard, before_tensors, conjunction, negation
 
 from ..ir.naming import descriptive_name, unique
 from ..ir.nodes import (
@@ -58,7 +58,7 @@ class _Hoisting:
         self.stored = {name for name in stores if self.program.slot(name).shape == "scalar"}
         for statement in self.region.statements:
             if self._is_per_step(statement):
-                self.scalars[_defined(statement)] = replace(statement, guard=without_axes(statement.guard))
+                self.scalars[_defined(statement)] = replace(statement, guard=before_tensors(statement.guard))
             else:
                 self.statements.append(replace(statement, value=self._taken_out(statement.value, statement.guard)))
         return replace(self.region, statements=tuple(self.statements), scalars=tuple(self.scalars.values()))
@@ -90,7 +90,7 @@ class _Hoisting:
         return rebuild(node, lambda child: self._taken_out(child, guard))
 
     def _scalar(self, node: Expression, guard: Guard) -> Ref:
-        guard = without_axes(guard)
+        guard = before_tensors(guard)
         known = self.scalars.get(node)
         if known is None:
             known = Let(self._name_of(node), node, guard)
@@ -126,12 +126,6 @@ class _Hoisting:
             known = self.statements[at]
             self.statements[at] = replace(known, guard=_common(known.guard, guard))
         return Ref(Kind.LET, self.statements[at].defines)
-
-
-def without_axes(guard: Guard) -> Guard:
-    """`guard` without what it asks of a parameter's axes, which a step's scalar does not know."""
-    parts = guard.guards if isinstance(guard, And) else (guard,)
-    return conjunction(*(part for part in parts if not any(isinstance(atom, HasAxes) for atom in atoms(part))))
 
 
 def _defined(statement: Statement) -> Ref:

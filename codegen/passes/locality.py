@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from optloom.spec.guards import Flag, Given, atoms
 
-from ..ir.nodes import Fn, Kind, Length, Let, Op, Program, Reduce, Ref, Statement, walk
+from ..ir.nodes import Fn, Kind, Length, Let, Op, Program, Reduce, Ref, Statement, Store, walk
 
 ACROSS = (Fn.MATMUL, Fn.TRANSPOSE)
 
@@ -31,13 +31,25 @@ def locality(program: Program) -> str:
 
 
 def whole_under(program: Program) -> tuple[str, ...]:
-    """What turns on a stage that keeps state: it changes in all rows, also those that no gradient touches."""
-    kept = {slot.stage for slot in program.slots if slot.stage}
-    return tuple(
-        atom.hyper if isinstance(atom, Given) else atom.option
-        for stage in program.stages if stage.name in kept
-        for atom in atoms(stage.guard) if isinstance(atom, Given | Flag)
-    )  # fmt: skip
+    """What turns on a stage that keeps state: it changes in all rows, also those that no gradient touches; or one that
+    asks for an element's place in the whole tensor.
+    """
+    kept = {slot.stage for slot in program.slots if slot.stage and not follows_parameter(program, slot.name)}
+    guards = [stage.guard for stage in program.stages if stage.name in kept]
+    guards += [statement.guard for statement in program.update.statements if _asks_for_place(statement)]
+    found = (atom for guard in guards for atom in atoms(guard) if isinstance(atom, Given | Flag))
+    return tuple(atom.hyper if isinstance(atom, Given) else atom.option for atom in found)
+
+
+def _asks_for_place(statement: Statement) -> bool:
+    return any(isinstance(node, Op) and node.fn is Fn.STOCHASTICALLY_ROUNDED for node in walk(statement.value))
+
+
+def follows_parameter(program: Program, slot: str) -> bool:
+    """Whether a slot is stored what the parameter is: then it changes where the parameter does, and nowhere else."""
+    stores = [s for region in program.regions for s in region.statements if isinstance(s, Store)]
+    (parameter,) = (store.value for store in stores if store.slot == "w")
+    return all(store.value == parameter for store in stores if store.slot == slot)
 
 
 def _reach(statement: Statement, gradients: set[Ref]) -> str:

@@ -46,6 +46,7 @@ def specialise(
     started = {slot.init.name for slot in program.slots if isinstance(slot.init, Ref)}
     gone = (_read(before.regions) | absent) - _read(regions) - started
     slots = ((slot, simplify(slot.when, known)) for slot in program.slots)
+    takes = ((each, simplify(each.when, known)) for each in program.takes)
     applies = simplify(program.gate.guard, known) if program.gate else None
     return replace(
         program,
@@ -54,6 +55,7 @@ def specialise(
         options=tuple(option for option in program.options if option.name not in options),
         hypers=tuple(hyper for hyper in program.hypers if hyper.name not in gone),
         slots=tuple(replace(slot, when=when) for slot, when in slots if when is not None),
+        takes=tuple(replace(each, when=when) for each, when in takes if when is not None),
         peers=tuple(_in_dialect(peer, before, options) for peer in program.peers),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from optloom.spec.guards import ALWAYS, Atom, Flag, Given, Guard, HasAxes, Is, evaluate
+from optloom.spec.guards import ALWAYS, Atom, Flag, Given, Guard, HasAxes, Is, Narrow, evaluate
 
 from ..ir.nodes import Choose, Expression, Kind, Length, Let, Program, Reduced, Ref, Scope, Statement, Store, children
 
@@ -53,7 +53,8 @@ def gate_phase(program: Program) -> tuple[Phase, ...]:
 
 
 def bytes_moved(program: Program, phase: Phase, size: int = 4, given: frozenset[str] = frozenset()) -> int:
-    """Bytes per parameter that a phase moves with the defaults, but with the numbers and options in `given`."""
+    """Bytes per parameter, as wide as its arithmetic, that a phase moves with the defaults, but with the numbers and
+    options in `given`."""
     defaults = _defaults(program, given)
 
     def exists(guard: Guard) -> bool:
@@ -100,5 +101,7 @@ def _defaults(program: Program, given: frozenset[str]) -> Callable[[Atom], bool]
                 return name in given or (hyper.default is not None and hyper.default != hyper.off)
             case HasAxes():
                 return True
+            case Narrow():
+                return False
 
     return atom

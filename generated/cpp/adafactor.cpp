@@ -80,6 +80,7 @@ struct AdafactorTensor {
     void *v;  // second moment
     void *accumulated_gradient;  // sum of the gradients since the last update
     void *weight_average;  // moving average of the weights
+    void *master_weight;  // the weights, unrounded
     void *r;  // of rows: row means of the second moment
     void *c;  // of columns: column means of the second moment
 };
@@ -88,15 +89,17 @@ struct AdafactorTensor {
 enum AdafactorOption {
     ADAFACTOR_GRADIENT_ACCUMULATION_STEPS = 1,
     ADAFACTOR_USE_EMA = 2,
-    ADAFACTOR_LOSS_SCALE_FACTOR = 4,
-    ADAFACTOR_CLIPVALUE = 8,
-    ADAFACTOR_CLIPNORM = 16,
-    ADAFACTOR_GLOBAL_CLIPNORM = 32,
-    ADAFACTOR_WEIGHT_DECAY = 64,
-    ADAFACTOR_RELATIVE_STEP = 128,
-    ADAFACTOR_EMA_OVERWRITE_FREQUENCY = 256,
-    ADAFACTOR_EPSILON_AS_FLOOR = 512,
-    ADAFACTOR_SKIP_NONFINITE = 1024,
+    ADAFACTOR_MASTER_WEIGHTS = 4,
+    ADAFACTOR_LOSS_SCALE_FACTOR = 8,
+    ADAFACTOR_CLIPVALUE = 16,
+    ADAFACTOR_CLIPNORM = 32,
+    ADAFACTOR_GLOBAL_CLIPNORM = 64,
+    ADAFACTOR_WEIGHT_DECAY = 128,
+    ADAFACTOR_RELATIVE_STEP = 256,
+    ADAFACTOR_EMA_OVERWRITE_FREQUENCY = 512,
+    ADAFACTOR_STOCHASTIC_ROUNDING = 1024,
+    ADAFACTOR_EPSILON_AS_FLOOR = 2048,
+    ADAFACTOR_SKIP_NONFINITE = 4096,
 };
 
 // The same for bindings.
@@ -125,11 +128,14 @@ extern "C" const char *const adafactor_interface = R"({
     {"name": "relative_step", "default": true},
     {"name": "epsilon_as_floor", "default": false},
     {"name": "use_ema", "default": false},
+    {"name": "master_weights", "default": false},
+    {"name": "stochastic_rounding", "default": false},
     {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
     {"name": "use_ema", "option": "use_ema", "value": true},
+    {"name": "master_weights", "option": "master_weights", "value": true},
     {"name": "loss_scale_factor", "given": "loss_scale_factor", "off": null},
     {"name": "clipvalue", "given": "clipvalue", "off": null},
     {"name": "clipnorm", "given": "clipnorm", "off": null},
@@ -137,6 +143,7 @@ extern "C" const char *const adafactor_interface = R"({
     {"name": "weight_decay", "given": "weight_decay", "off": null},
     {"name": "relative_step", "option": "relative_step", "value": true},
     {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null},
+    {"name": "stochastic_rounding", "option": "stochastic_rounding", "value": true},
     {"name": "epsilon_as_floor", "option": "epsilon_as_floor", "value": true},
     {"name": "skip_nonfinite", "option": "skip_nonfinite", "value": true}
   ],
@@ -145,7 +152,8 @@ extern "C" const char *const adafactor_interface = R"({
     {"name": "c", "shape": "columns", "when": ["at_least_2_axes"]},
     {"name": "v", "shape": "parameter", "when": ["!at_least_2_axes"]},
     {"name": "accumulated_gradient", "shape": "parameter", "when": ["gradient_accumulation_steps"]},
-    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]}
+    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]},
+    {"name": "master_weight", "shape": "parameter", "when": ["master_weights", "narrow"]}
   ],
   "tensor": [
     "size",
@@ -161,12 +169,16 @@ extern "C" const char *const adafactor_interface = R"({
     "v",
     "accumulated_gradient",
     "weight_average",
+    "master_weight",
     "r",
     "c"
   ],
   "inputs": [],
   "axes": [
     {"name": "at_least_2_axes", "count": 2}
+  ],
+  "narrow": [
+    {"name": "narrow"}
   ],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
@@ -175,6 +187,9 @@ extern "C" const char *const adafactor_interface = R"({
     {"name": "c_sum", "over": "axis", "when": []},
     {"name": "excess_sum", "over": "tensor", "when": []},
     {"name": "size_sum", "over": "tensor", "when": []}
+  ],
+  "places": [
+    {"when": ["stochastic_rounding"]}
   ],
   "scalar_slots": []
 })";
@@ -194,6 +209,7 @@ enum Refusal { DONE, OTHER_OPTIONS, OTHER_COUNTERS };
 constexpr int64_t chosen_options = OPTLOOM_OPTIONS;
 constexpr bool gradient_accumulation_steps = chosen_options & ADAFACTOR_GRADIENT_ACCUMULATION_STEPS;
 constexpr bool use_ema = chosen_options & ADAFACTOR_USE_EMA;
+constexpr bool master_weights = chosen_options & ADAFACTOR_MASTER_WEIGHTS;
 constexpr bool loss_scale_factor = chosen_options & ADAFACTOR_LOSS_SCALE_FACTOR;
 constexpr bool clipvalue = chosen_options & ADAFACTOR_CLIPVALUE;
 constexpr bool clipnorm = chosen_options & ADAFACTOR_CLIPNORM;
@@ -201,6 +217,7 @@ constexpr bool global_clipnorm = chosen_options & ADAFACTOR_GLOBAL_CLIPNORM;
 constexpr bool weight_decay = chosen_options & ADAFACTOR_WEIGHT_DECAY;
 constexpr bool relative_step = chosen_options & ADAFACTOR_RELATIVE_STEP;
 constexpr bool ema_overwrite_frequency = chosen_options & ADAFACTOR_EMA_OVERWRITE_FREQUENCY;
+constexpr bool stochastic_rounding = chosen_options & ADAFACTOR_STOCHASTIC_ROUNDING;
 constexpr bool epsilon_as_floor = chosen_options & ADAFACTOR_EPSILON_AS_FLOOR;
 constexpr bool skip_nonfinite = chosen_options & ADAFACTOR_SKIP_NONFINITE;
 
@@ -278,6 +295,43 @@ template <typename C, typename G> inline C gradient(const G &x, [[maybe_unused]]
 // The dtype of a parameter's copy if it has none.
 struct Nothing {};
 template <typename L> constexpr bool copies = !std::is_same_v<L, Nothing>;
+
+// Where an element lies: its row-major index in its tensor, in two words. T: the dtype that it is stored in.
+template <typename T> struct Element {
+    uint32_t high, low;
+};
+// How many bits of a float32 a store in T drops.
+template <typename T> constexpr int dropped = 0;
+template <> constexpr int dropped<float16> = 13;
+template <> constexpr int dropped<bfloat16> = 16;
+
+// Stochastic rounding. The random bits are those of a counter: the update's number and the element's index,
+// mixed by lowbias32 (Wellons 2018, "Prospecting for hash functions"). So each run has the same.
+inline uint32_t mixed(uint32_t x) {
+    x = (x ^ (x >> 16)) * 0x7feb352du;
+    x = (x ^ (x >> 15)) * 0x846ca68bu;
+    return x ^ (x >> 16);
+}
+
+// The word that keys update t.
+inline uint32_t rounding_key(int64_t t) { return mixed(mixed(uint32_t(t)) + uint32_t(t >> 32)); }
+
+// `x` rounded to one of the two numbers of T beside it, by a chance that makes the mean `x`: a store of it is
+// exact. From the greatest number of T on, it is left to be rounded to nearest. So is what is of T already.
+template <typename T, typename C> inline C stochastically_rounded(C x, Element<T> at, uint32_t key) {
+    if constexpr (dropped<T> == 0) {
+        return x;
+    } else {
+        // Added to small numbers, 2**-14 makes float16's subnormal ones as far apart as those from 2**-14 on.
+        constexpr uint32_t least = dropped<T> == 13 ? 0x38800000u : 0u;
+        constexpr uint32_t largest = dropped<T> == 13 ? 0x477fe000u : 0x7f7f0000u;
+        const uint32_t bits = bits_of(x), size = bits & 0x7fffffffu;
+        const uint32_t chance = mixed(at.low ^ mixed(key + at.high)) >> (32 - dropped<T>);
+        const C added = from_bits(size < least ? least : 0u);
+        const uint32_t near = (bits_of(from_bits(size) + added) + chance) >> dropped<T> << dropped<T>;
+        return from_bits(size < largest ? bits_of(from_bits(near) - added) | (bits ^ size) : bits);
+    }
+}
 
 template <typename C> inline bool is_finite(C x) { return x - x == C(0); }
 
@@ -373,6 +427,7 @@ template <typename C> struct Scalars {
     C kept_average;
     C one_minus_kept_average;
     bool is_overwrite;
+    uint32_t rounding_key;
     C global_scale;
 };
 
@@ -423,17 +478,20 @@ template <typename C> inline Scalars<C> advance(AdafactorRow &row, int64_t optio
         rounded((options & ADAFACTOR_USE_EMA) ? pair<C>(1) - kept_average : pair<C>(0));
     k.is_overwrite = (options & ADAFACTOR_USE_EMA) && (options & ADAFACTOR_EMA_OVERWRITE_FREQUENCY)
         ? pair<C>(double(row.t % row.ema_overwrite_frequency)) == pair<C>(0) : false;
+    k.rounding_key = (options & ADAFACTOR_STOCHASTIC_ROUNDING) ? rounding_key(row.t) : 0;
     return k;
 }
 
 enum Sum { gradient_norm_sum, global_norm_sum, excess_sum, size_sum, r_sum, c_sum, level_sum, sums };
 
 // One element's slots before the first step.
-template <bool gradient_accumulation_steps, bool use_ema, bool at_least_2_axes, typename C>
-inline void start(C &v, C &accumulated_gradient, C &weight_average) {
+template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool at_least_2_axes,
+    bool narrow, typename C>
+inline void start(C w, C &v, C &accumulated_gradient, C &weight_average, C &master_weight) {
     if constexpr (!at_least_2_axes) v = C(0);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     if constexpr (use_ema) weight_average = C(0);
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // One element, in a call that does not update.
@@ -535,10 +593,11 @@ inline PerTensor4<C> per_tensor_4(const Scalars<C> &k, const double *sum) {
 }
 
 // One element, in a call that updates: pass 4 of 5.
-template <bool gradient_accumulation_steps, bool loss_scale_factor, bool clipvalue, bool clipnorm,
-    bool global_clipnorm, bool weight_decay, bool epsilon_as_floor, bool at_least_2_axes, typename C>
-inline void update_4(const Scalars<C> &k, const PerTensor4<C> &n, C w, C g, C v, C accumulated_gradient, C r,
-        C c, C floored, double (&term)[sums]) {
+template <bool gradient_accumulation_steps, bool master_weights, bool loss_scale_factor, bool clipvalue,
+    bool clipnorm, bool global_clipnorm, bool weight_decay, bool epsilon_as_floor, bool at_least_2_axes,
+    bool narrow, typename C>
+inline void update_4(const Scalars<C> &k, const PerTensor4<C> &n, C w, C g, C v, C accumulated_gradient,
+        C master_weight, C r, C c, C floored, double (&term)[sums]) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -548,6 +607,7 @@ inline void update_4(const Scalars<C> &k, const PerTensor4<C> &n, C w, C g, C v,
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
+    if constexpr (master_weights && narrow) w = master_weight;
     if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     const C root = at_least_2_axes ? sqrt(r / floored) * sqrt(c) : sqrt(v);
     const C direction = g / (epsilon_as_floor ? maximum(root, k.epsilon_1) : root);
@@ -578,11 +638,12 @@ inline PerTensor5<C> per_tensor_5(const Scalars<C> &k, int64_t size, const doubl
 }
 
 // One element, in a call that updates: pass 5 of 5.
-template <bool gradient_accumulation_steps, bool use_ema, bool loss_scale_factor, bool clipvalue,
-    bool clipnorm, bool global_clipnorm, bool weight_decay, bool ema_overwrite_frequency,
-    bool epsilon_as_floor, bool at_least_2_axes, typename C>
-inline void update_5(const Scalars<C> &k, const PerTensor5<C> &n, C &w, C g, C v, C &accumulated_gradient,
-        C &weight_average, C r, C c, C floored) {
+template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool loss_scale_factor,
+    bool clipvalue, bool clipnorm, bool global_clipnorm, bool weight_decay, bool ema_overwrite_frequency,
+    bool stochastic_rounding, bool epsilon_as_floor, bool at_least_2_axes, bool narrow, typename C,
+    typename T>
+inline void update_5(const Scalars<C> &k, const PerTensor5<C> &n, [[maybe_unused]] Element<T> at, C &w, C g,
+        C v, C &accumulated_gradient, C &weight_average, C &master_weight, C r, C c, C floored) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -592,6 +653,7 @@ inline void update_5(const Scalars<C> &k, const PerTensor5<C> &n, C &w, C g, C v
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
+    if constexpr (master_weights && narrow) w = master_weight;
     if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     const C root = at_least_2_axes ? sqrt(r / floored) * sqrt(c) : sqrt(v);
     const C direction = g / (epsilon_as_floor ? maximum(root, k.epsilon_1) : root);
@@ -599,6 +661,8 @@ inline void update_5(const Scalars<C> &k, const PerTensor5<C> &n, C &w, C g, C v
     w = w - n.size_times_rate_over_excess * direction;
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
+    if constexpr (master_weights && narrow) master_weight = w;
+    if constexpr (stochastic_rounding) w = stochastically_rounded(w, at, k.rounding_key);
 }
 
 // At most block_size elements of one tensor: what a thread takes at a time.
@@ -693,7 +757,7 @@ void update_2_tile(const Scalars<Compute<T>> &k,
         const PerTensor2<Compute<T>> &n, const AdafactorTensor &x, const Tile &tile, Compute<T> scale,
         double *scratch) {
     using C = Compute<T>;
-    const int64_t first = tile.number * tile_rows, rows = std::min(tile_rows, x.rows - first);
+const int64_t first = tile.number * tile_rows, rows = std::min(tile_rows, x.rows - first);
     const Block block = {tile.tensor, (tile.matrix * x.rows + first) * x.columns, rows * x.columns};
     Gradient<G> *__restrict__ const g_ = static_cast<Gradient<G> *>(x.g) + block.begin;
     C *__restrict__ const v_ = !at_least_2_axes ? static_cast<C *>(x.v) + block.begin : nullptr;
@@ -781,20 +845,28 @@ void update_4_matrices(const Scalars<Compute<T>> &k, const AdafactorTensor &x, d
 template <bool at_least_2_axes, typename T, typename G, typename L>
 void start_block(const AdafactorTensor &x, const Block &block) {
     using C = Compute<T>;
+    constexpr bool narrow = sizeof(T) < sizeof(C);
+    const T *__restrict__ const w_ = static_cast<const T *>(x.w) + block.begin;
     C *__restrict__ const v_ = !at_least_2_axes ? static_cast<C *>(x.v) + block.begin : nullptr;
     C *__restrict__ const accumulated_gradient_ = gradient_accumulation_steps
         ? static_cast<C *>(x.accumulated_gradient) + block.begin : nullptr;
     C *__restrict__ const weight_average_ = use_ema
         ? static_cast<C *>(x.weight_average) + block.begin : nullptr;
+    C *__restrict__ const master_weight_ = master_weights && narrow
+        ? static_cast<C *>(x.master_weight) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
+        const C w = load(w_[i]);
         C v = {};
         C accumulated_gradient = {};
         C weight_average = {};
-        start<gradient_accumulation_steps, use_ema, at_least_2_axes>(v, accumulated_gradient, weight_average);
+        C master_weight = {};
+        start<gradient_accumulation_steps, use_ema, master_weights, at_least_2_axes, narrow>(w, v,
+            accumulated_gradient, weight_average, master_weight);
         if constexpr (!at_least_2_axes) store(v_[i], v);
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
         if constexpr (use_ema) store(weight_average_[i], weight_average);
+        if constexpr (master_weights && narrow) store(master_weight_[i], master_weight);
     }
 }
 
@@ -870,11 +942,14 @@ void update_4_block(const Scalars<Compute<T>> &k,
         const PerTensor4<Compute<T>> &n, const AdafactorTensor &x, const Block &block, Compute<T> scale,
         double *sum, const double *scratch) {
     using C = Compute<T>;
+    constexpr bool narrow = sizeof(T) < sizeof(C);
     const T *__restrict__ const w_ = static_cast<const T *>(x.w) + block.begin;
     Gradient<G> *__restrict__ const g_ = static_cast<Gradient<G> *>(x.g) + block.begin;
     const C *__restrict__ const v_ = !at_least_2_axes ? static_cast<const C *>(x.v) + block.begin : nullptr;
     const C *__restrict__ const accumulated_gradient_ = gradient_accumulation_steps
         ? static_cast<const C *>(x.accumulated_gradient) + block.begin : nullptr;
+    const C *__restrict__ const master_weight_ = master_weights && narrow
+        ? static_cast<const C *>(x.master_weight) + block.begin : nullptr;
     C r_[block_size];
     if constexpr (at_least_2_axes) spread<Along::row>(static_cast<const C *>(x.r), x, block, r_);
     C c_[block_size];
@@ -893,6 +968,8 @@ void update_4_block(const Scalars<Compute<T>> &k,
             if constexpr (!at_least_2_axes) v = load(v_[i]);
             C accumulated_gradient = {};
             if constexpr (gradient_accumulation_steps) accumulated_gradient = load(accumulated_gradient_[i]);
+            C master_weight = {};
+            if constexpr (master_weights && narrow) master_weight = load(master_weight_[i]);
             C r = {};
             if constexpr (at_least_2_axes) r = load(r_[i]);
             C c = {};
@@ -900,9 +977,9 @@ void update_4_block(const Scalars<Compute<T>> &k,
             C floored = {};
             if constexpr (at_least_2_axes) floored = load(floored_[i]);
             double term[sums] = {};
-            update_4<gradient_accumulation_steps, loss_scale_factor, clipvalue, clipnorm, global_clipnorm,
-                weight_decay, epsilon_as_floor, at_least_2_axes>(k, n, w, g, v, accumulated_gradient, r, c,
-                floored, term);
+            update_4<gradient_accumulation_steps, master_weights, loss_scale_factor, clipvalue, clipnorm,
+                global_clipnorm, weight_decay, epsilon_as_floor, at_least_2_axes, narrow>(k, n, w, g, v,
+                accumulated_gradient, master_weight, r, c, floored, term);
             lane[excess_sum][j] += term[excess_sum];
             lane[size_sum][j] += term[size_sum];
         }
@@ -916,6 +993,7 @@ void update_5_block(const Scalars<Compute<T>> &k,
         const PerTensor5<Compute<T>> &n, const AdafactorTensor &x, const Block &block, Compute<T> scale,
         const double *scratch) {
     using C = Compute<T>;
+    constexpr bool narrow = sizeof(T) < sizeof(C);
     T *__restrict__ const w_ = static_cast<T *>(x.w) + block.begin;
     Gradient<G> *__restrict__ const g_ = static_cast<Gradient<G> *>(x.g) + block.begin;
     const C *__restrict__ const v_ = !at_least_2_axes ? static_cast<const C *>(x.v) + block.begin : nullptr;
@@ -923,6 +1001,8 @@ void update_5_block(const Scalars<Compute<T>> &k,
         ? static_cast<C *>(x.accumulated_gradient) + block.begin : nullptr;
     C *__restrict__ const weight_average_ = use_ema
         ? static_cast<C *>(x.weight_average) + block.begin : nullptr;
+    C *__restrict__ const master_weight_ = master_weights && narrow
+        ? static_cast<C *>(x.master_weight) + block.begin : nullptr;
     C r_[block_size];
     if constexpr (at_least_2_axes) spread<Along::row>(static_cast<const C *>(x.r), x, block, r_);
     C c_[block_size];
@@ -940,18 +1020,22 @@ void update_5_block(const Scalars<Compute<T>> &k,
         if constexpr (gradient_accumulation_steps) accumulated_gradient = load(accumulated_gradient_[i]);
         C weight_average = {};
         if constexpr (use_ema) weight_average = load(weight_average_[i]);
+        C master_weight = {};
+        if constexpr (master_weights && narrow) master_weight = load(master_weight_[i]);
         C r = {};
         if constexpr (at_least_2_axes) r = load(r_[i]);
         C c = {};
         if constexpr (at_least_2_axes) c = load(c_[i]);
         C floored = {};
         if constexpr (at_least_2_axes) floored = load(floored_[i]);
-        update_5<gradient_accumulation_steps, use_ema, loss_scale_factor, clipvalue, clipnorm,
-            global_clipnorm, weight_decay, ema_overwrite_frequency, epsilon_as_floor, at_least_2_axes>(k, n,
-            w, g, v, accumulated_gradient, weight_average, r, c, floored);
+        update_5<gradient_accumulation_steps, use_ema, master_weights, loss_scale_factor, clipvalue, clipnorm,
+            global_clipnorm, weight_decay, ema_overwrite_frequency, stochastic_rounding, epsilon_as_floor,
+            at_least_2_axes, narrow>(k, n, Element<T>{uint32_t(block.begin >> 32), uint32_t(block.begin + i)},
+            w, g, v, accumulated_gradient, weight_average, master_weight, r, c, floored);
         store(w_[i], w);
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
         if constexpr (use_ema) store(weight_average_[i], weight_average);
+        if constexpr (master_weights && narrow) store(master_weight_[i], master_weight);
         if constexpr (copies<L>) store(copy_[i], w);
         if constexpr (writes_back) store(g_[i], negates ? -g : g);
     }
@@ -981,7 +1065,7 @@ int start_tensors(int64_t options, [[maybe_unused]] const AdafactorRow *rows, in
 
 // Processors foresee accesses within an array, not the next tensor's: its beginning is asked for ahead.
 inline void fetch(const AdafactorTensor &x) {
-    const void *const arrays[] = {x.w, x.g, x.v, x.accumulated_gradient, x.weight_average};
+    const void *const arrays[] = {x.w, x.g, x.v, x.accumulated_gradient, x.weight_average, x.master_weight};
     for (const void *array : arrays)
         for (int line = 0; array && line < 8; ++line)
             __builtin_prefetch(static_cast<const char *>(array) + 64 * line);

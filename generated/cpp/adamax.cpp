@@ -64,21 +64,24 @@ struct AdamaxTensor {
     void *u;  // infinity norm
     void *accumulated_gradient;  // sum of the gradients since the last update
     void *weight_average;  // moving average of the weights
+    void *master_weight;  // the weights, unrounded
 };
 
 // What `options` is made of. The bit of a hyperparameter says that it is given.
 enum AdamaxOption {
     ADAMAX_GRADIENT_ACCUMULATION_STEPS = 1,
     ADAMAX_USE_EMA = 2,
-    ADAMAX_LOSS_SCALE_FACTOR = 4,
-    ADAMAX_CLIPVALUE = 8,
-    ADAMAX_CLIPNORM = 16,
-    ADAMAX_GLOBAL_CLIPNORM = 32,
-    ADAMAX_WEIGHT_DECAY = 64,
-    ADAMAX_DECOUPLED_WEIGHT_DECAY = 128,
-    ADAMAX_EMA_OVERWRITE_FREQUENCY = 256,
-    ADAMAX_EPSILON_IN_MAXIMUM = 512,
-    ADAMAX_SKIP_NONFINITE = 1024,
+    ADAMAX_MASTER_WEIGHTS = 4,
+    ADAMAX_LOSS_SCALE_FACTOR = 8,
+    ADAMAX_CLIPVALUE = 16,
+    ADAMAX_CLIPNORM = 32,
+    ADAMAX_GLOBAL_CLIPNORM = 64,
+    ADAMAX_WEIGHT_DECAY = 128,
+    ADAMAX_DECOUPLED_WEIGHT_DECAY = 256,
+    ADAMAX_EMA_OVERWRITE_FREQUENCY = 512,
+    ADAMAX_STOCHASTIC_ROUNDING = 1024,
+    ADAMAX_EPSILON_IN_MAXIMUM = 2048,
+    ADAMAX_SKIP_NONFINITE = 4096,
 };
 
 // The same for bindings.
@@ -106,11 +109,14 @@ extern "C" const char *const adamax_interface = R"({
     {"name": "epsilon_in_maximum", "default": false},
     {"name": "decoupled_weight_decay", "default": true},
     {"name": "use_ema", "default": false},
+    {"name": "master_weights", "default": false},
+    {"name": "stochastic_rounding", "default": false},
     {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
     {"name": "use_ema", "option": "use_ema", "value": true},
+    {"name": "master_weights", "option": "master_weights", "value": true},
     {"name": "loss_scale_factor", "given": "loss_scale_factor", "off": null},
     {"name": "clipvalue", "given": "clipvalue", "off": null},
     {"name": "clipnorm", "given": "clipnorm", "off": null},
@@ -118,6 +124,7 @@ extern "C" const char *const adamax_interface = R"({
     {"name": "weight_decay", "given": "weight_decay", "off": null},
     {"name": "decoupled_weight_decay", "option": "decoupled_weight_decay", "value": true},
     {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null},
+    {"name": "stochastic_rounding", "option": "stochastic_rounding", "value": true},
     {"name": "epsilon_in_maximum", "option": "epsilon_in_maximum", "value": true},
     {"name": "skip_nonfinite", "option": "skip_nonfinite", "value": true}
   ],
@@ -125,7 +132,8 @@ extern "C" const char *const adamax_interface = R"({
     {"name": "m", "shape": "parameter", "when": []},
     {"name": "u", "shape": "parameter", "when": []},
     {"name": "accumulated_gradient", "shape": "parameter", "when": ["gradient_accumulation_steps"]},
-    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]}
+    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]},
+    {"name": "master_weight", "shape": "parameter", "when": ["master_weights", "narrow"]}
   ],
   "tensor": [
     "size",
@@ -137,13 +145,20 @@ extern "C" const char *const adamax_interface = R"({
     "m",
     "u",
     "accumulated_gradient",
-    "weight_average"
+    "weight_average",
+    "master_weight"
   ],
   "inputs": [],
   "axes": [],
+  "narrow": [
+    {"name": "narrow"}
+  ],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]}
+  ],
+  "places": [
+    {"when": ["stochastic_rounding"]}
   ],
   "scalar_slots": []
 })";
@@ -163,6 +178,7 @@ enum Refusal { DONE, OTHER_OPTIONS, OTHER_COUNTERS };
 constexpr int64_t chosen_options = OPTLOOM_OPTIONS;
 constexpr bool gradient_accumulation_steps = chosen_options & ADAMAX_GRADIENT_ACCUMULATION_STEPS;
 constexpr bool use_ema = chosen_options & ADAMAX_USE_EMA;
+constexpr bool master_weights = chosen_options & ADAMAX_MASTER_WEIGHTS;
 constexpr bool loss_scale_factor = chosen_options & ADAMAX_LOSS_SCALE_FACTOR;
 constexpr bool clipvalue = chosen_options & ADAMAX_CLIPVALUE;
 constexpr bool clipnorm = chosen_options & ADAMAX_CLIPNORM;
@@ -170,6 +186,7 @@ constexpr bool global_clipnorm = chosen_options & ADAMAX_GLOBAL_CLIPNORM;
 constexpr bool weight_decay = chosen_options & ADAMAX_WEIGHT_DECAY;
 constexpr bool decoupled_weight_decay = chosen_options & ADAMAX_DECOUPLED_WEIGHT_DECAY;
 constexpr bool ema_overwrite_frequency = chosen_options & ADAMAX_EMA_OVERWRITE_FREQUENCY;
+constexpr bool stochastic_rounding = chosen_options & ADAMAX_STOCHASTIC_ROUNDING;
 constexpr bool epsilon_in_maximum = chosen_options & ADAMAX_EPSILON_IN_MAXIMUM;
 constexpr bool skip_nonfinite = chosen_options & ADAMAX_SKIP_NONFINITE;
 
@@ -248,6 +265,43 @@ template <typename C, typename G> inline C gradient(const G &x, [[maybe_unused]]
 // The dtype of a parameter's copy if it has none.
 struct Nothing {};
 template <typename L> constexpr bool copies = !std::is_same_v<L, Nothing>;
+
+// Where an element lies: its row-major index in its tensor, in two words. T: the dtype that it is stored in.
+template <typename T> struct Element {
+    uint32_t high, low;
+};
+// How many bits of a float32 a store in T drops.
+template <typename T> constexpr int dropped = 0;
+template <> constexpr int dropped<float16> = 13;
+template <> constexpr int dropped<bfloat16> = 16;
+
+// Stochastic rounding. The random bits are those of a counter: the update's number and the element's index,
+// mixed by lowbias32 (Wellons 2018, "Prospecting for hash functions"). So each run has the same.
+inline uint32_t mixed(uint32_t x) {
+    x = (x ^ (x >> 16)) * 0x7feb352du;
+    x = (x ^ (x >> 15)) * 0x846ca68bu;
+    return x ^ (x >> 16);
+}
+
+// The word that keys update t.
+inline uint32_t rounding_key(int64_t t) { return mixed(mixed(uint32_t(t)) + uint32_t(t >> 32)); }
+
+// `x` rounded to one of the two numbers of T beside it, by a chance that makes the mean `x`: a store of it is
+// exact. From the greatest number of T on, it is left to be rounded to nearest. So is what is of T already.
+template <typename T, typename C> inline C stochastically_rounded(C x, Element<T> at, uint32_t key) {
+    if constexpr (dropped<T> == 0) {
+        return x;
+    } else {
+        // Added to small numbers, 2**-14 makes float16's subnormal ones as far apart as those from 2**-14 on.
+        constexpr uint32_t least = dropped<T> == 13 ? 0x38800000u : 0u;
+        constexpr uint32_t largest = dropped<T> == 13 ? 0x477fe000u : 0x7f7f0000u;
+        const uint32_t bits = bits_of(x), size = bits & 0x7fffffffu;
+        const uint32_t chance = mixed(at.low ^ mixed(key + at.high)) >> (32 - dropped<T>);
+        const C added = from_bits(size < least ? least : 0u);
+        const uint32_t near = (bits_of(from_bits(size) + added) + chance) >> dropped<T> << dropped<T>;
+        return from_bits(size < largest ? bits_of(from_bits(near) - added) | (bits ^ size) : bits);
+    }
+}
 
 template <typename C> inline bool is_finite(C x) { return x - x == C(0); }
 
@@ -340,6 +394,7 @@ template <typename C> struct Scalars {
     C kept_average;
     C one_minus_kept_average;
     bool is_overwrite;
+    uint32_t rounding_key;
     C global_scale;
 };
 
@@ -388,18 +443,20 @@ template <typename C> inline Scalars<C> advance(AdamaxRow &row, int64_t options)
     k.one_minus_kept_average = rounded((options & ADAMAX_USE_EMA) ? pair<C>(1) - kept_average : pair<C>(0));
     k.is_overwrite = (options & ADAMAX_USE_EMA) && (options & ADAMAX_EMA_OVERWRITE_FREQUENCY)
         ? pair<C>(double(row.t % row.ema_overwrite_frequency)) == pair<C>(0) : false;
+    k.rounding_key = (options & ADAMAX_STOCHASTIC_ROUNDING) ? rounding_key(row.t) : 0;
     return k;
 }
 
 enum Sum { gradient_norm_sum, global_norm_sum, sums };
 
 // One element's slots before the first step.
-template <bool gradient_accumulation_steps, bool use_ema, typename C>
-inline void start(C &m, C &u, C &accumulated_gradient, C &weight_average) {
+template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool narrow, typename C>
+inline void start(C w, C &m, C &u, C &accumulated_gradient, C &weight_average, C &master_weight) {
     m = C(0);
     u = C(0);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     if constexpr (use_ema) weight_average = C(0);
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // One element, in a call that does not update.
@@ -443,11 +500,12 @@ inline PerTensor2<C> per_tensor_2(const Scalars<C> &k, const double *sum) {
 }
 
 // One element, in a call that updates: pass 2 of 2.
-template <bool gradient_accumulation_steps, bool use_ema, bool loss_scale_factor, bool clipvalue,
-    bool clipnorm, bool global_clipnorm, bool weight_decay, bool decoupled_weight_decay,
-    bool ema_overwrite_frequency, bool epsilon_in_maximum, typename C>
-inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &w, C g, C &m, C &u,
-        C &accumulated_gradient, C &weight_average) {
+template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool loss_scale_factor,
+    bool clipvalue, bool clipnorm, bool global_clipnorm, bool weight_decay, bool decoupled_weight_decay,
+    bool ema_overwrite_frequency, bool stochastic_rounding, bool epsilon_in_maximum, bool narrow, typename C,
+    typename T>
+inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, [[maybe_unused]] Element<T> at, C &w, C g,
+        C &m, C &u, C &accumulated_gradient, C &weight_average, C &master_weight) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -457,6 +515,7 @@ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &w, C g, C &
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
+    if constexpr (master_weights && narrow) w = master_weight;
     if constexpr (weight_decay && !decoupled_weight_decay) g = g + k.weight_decay * w;
     if constexpr (weight_decay && decoupled_weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     m = k.beta_1 * m + k.one_minus_beta_1 * g;
@@ -465,6 +524,8 @@ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &w, C g, C &
     w = w - k.rate * m / (epsilon_in_maximum ? u : u + k.epsilon);
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
+    if constexpr (master_weights && narrow) master_weight = w;
+    if constexpr (stochastic_rounding) w = stochastically_rounded(w, at, k.rounding_key);
 }
 
 // At most block_size elements of one tensor: what a thread takes at a time.
@@ -501,23 +562,31 @@ void add_blocks(const std::vector<Block> &blocks, const std::vector<Sums> &block
 template <typename T, typename G, typename L>
 void start_block(const AdamaxTensor &x, const Block &block) {
     using C = Compute<T>;
+    constexpr bool narrow = sizeof(T) < sizeof(C);
+    const T *__restrict__ const w_ = static_cast<const T *>(x.w) + block.begin;
     C *__restrict__ const m_ = static_cast<C *>(x.m) + block.begin;
     C *__restrict__ const u_ = static_cast<C *>(x.u) + block.begin;
     C *__restrict__ const accumulated_gradient_ = gradient_accumulation_steps
         ? static_cast<C *>(x.accumulated_gradient) + block.begin : nullptr;
     C *__restrict__ const weight_average_ = use_ema
         ? static_cast<C *>(x.weight_average) + block.begin : nullptr;
+    C *__restrict__ const master_weight_ = master_weights && narrow
+        ? static_cast<C *>(x.master_weight) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
+        const C w = load(w_[i]);
         C m = {};
         C u = {};
         C accumulated_gradient = {};
         C weight_average = {};
-        start<gradient_accumulation_steps, use_ema>(m, u, accumulated_gradient, weight_average);
+        C master_weight = {};
+        start<gradient_accumulation_steps, use_ema, master_weights, narrow>(w, m, u, accumulated_gradient,
+            weight_average, master_weight);
         store(m_[i], m);
         store(u_[i], u);
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
         if constexpr (use_ema) store(weight_average_[i], weight_average);
+        if constexpr (master_weights && narrow) store(master_weight_[i], master_weight);
     }
 }
 
@@ -570,6 +639,7 @@ template <typename T, typename G, typename L>
 void update_2_block(const Scalars<Compute<T>> &k,
         const PerTensor2<Compute<T>> &n, const AdamaxTensor &x, const Block &block, Compute<T> scale) {
     using C = Compute<T>;
+    constexpr bool narrow = sizeof(T) < sizeof(C);
     T *__restrict__ const w_ = static_cast<T *>(x.w) + block.begin;
     Gradient<G> *__restrict__ const g_ = static_cast<Gradient<G> *>(x.g) + block.begin;
     C *__restrict__ const m_ = static_cast<C *>(x.m) + block.begin;
@@ -578,6 +648,8 @@ void update_2_block(const Scalars<Compute<T>> &k,
         ? static_cast<C *>(x.accumulated_gradient) + block.begin : nullptr;
     C *__restrict__ const weight_average_ = use_ema
         ? static_cast<C *>(x.weight_average) + block.begin : nullptr;
+    C *__restrict__ const master_weight_ = master_weights && narrow
+        ? static_cast<C *>(x.master_weight) + block.begin : nullptr;
     L *__restrict__ const copy_ = copies<L> ? static_cast<L *>(x.copy) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
@@ -589,14 +661,18 @@ void update_2_block(const Scalars<Compute<T>> &k,
         if constexpr (gradient_accumulation_steps) accumulated_gradient = load(accumulated_gradient_[i]);
         C weight_average = {};
         if constexpr (use_ema) weight_average = load(weight_average_[i]);
-        update_2<gradient_accumulation_steps, use_ema, loss_scale_factor, clipvalue, clipnorm,
+        C master_weight = {};
+        if constexpr (master_weights && narrow) master_weight = load(master_weight_[i]);
+        update_2<gradient_accumulation_steps, use_ema, master_weights, loss_scale_factor, clipvalue, clipnorm,
             global_clipnorm, weight_decay, decoupled_weight_decay, ema_overwrite_frequency,
-            epsilon_in_maximum>(k, n, w, g, m, u, accumulated_gradient, weight_average);
+            stochastic_rounding, epsilon_in_maximum, narrow>(k, n, Element<T>{uint32_t(block.begin >> 32),
+            uint32_t(block.begin + i)}, w, g, m, u, accumulated_gradient, weight_average, master_weight);
         store(w_[i], w);
         store(m_[i], m);
         store(u_[i], u);
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
         if constexpr (use_ema) store(weight_average_[i], weight_average);
+        if constexpr (master_weights && narrow) store(master_weight_[i], master_weight);
         if constexpr (copies<L>) store(copy_[i], w);
         if constexpr (writes_back) store(g_[i], negates ? -g : g);
     }
@@ -617,7 +693,8 @@ int start_tensors(int64_t options, [[maybe_unused]] const AdamaxRow *rows, int64
 
 // Processors foresee accesses within an array, not the next tensor's: its beginning is asked for ahead.
 inline void fetch(const AdamaxTensor &x) {
-    const void *const arrays[] = {x.w, x.g, x.m, x.u, x.accumulated_gradient, x.weight_average};
+    const void *const arrays[] = {x.w, x.g, x.m, x.u, x.accumulated_gradient, x.weight_average,
+        x.master_weight};
     for (const void *array : arrays)
         for (int line = 0; array && line < 8; ++line)
             __builtin_prefetch(static_cast<const char *>(array) + 64 * line);

@@ -65,19 +65,22 @@ struct CautiousLionTensor {
     void *m;  // moment
     void *accumulated_gradient;  // sum of the gradients since the last update
     void *weight_average;  // moving average of the weights
+    void *master_weight;  // the weights, unrounded
 };
 
 // What `options` is made of. The bit of a hyperparameter says that it is given.
 enum CautiousLionOption {
     CAUTIOUS_LION_GRADIENT_ACCUMULATION_STEPS = 1,
     CAUTIOUS_LION_USE_EMA = 2,
-    CAUTIOUS_LION_LOSS_SCALE_FACTOR = 4,
-    CAUTIOUS_LION_CLIPVALUE = 8,
-    CAUTIOUS_LION_CLIPNORM = 16,
-    CAUTIOUS_LION_GLOBAL_CLIPNORM = 32,
-    CAUTIOUS_LION_WEIGHT_DECAY = 64,
-    CAUTIOUS_LION_EMA_OVERWRITE_FREQUENCY = 128,
-    CAUTIOUS_LION_SKIP_NONFINITE = 256,
+    CAUTIOUS_LION_MASTER_WEIGHTS = 4,
+    CAUTIOUS_LION_LOSS_SCALE_FACTOR = 8,
+    CAUTIOUS_LION_CLIPVALUE = 16,
+    CAUTIOUS_LION_CLIPNORM = 32,
+    CAUTIOUS_LION_GLOBAL_CLIPNORM = 64,
+    CAUTIOUS_LION_WEIGHT_DECAY = 128,
+    CAUTIOUS_LION_EMA_OVERWRITE_FREQUENCY = 256,
+    CAUTIOUS_LION_STOCHASTIC_ROUNDING = 512,
+    CAUTIOUS_LION_SKIP_NONFINITE = 1024,
 };
 
 // The same for bindings.
@@ -102,23 +105,28 @@ extern "C" const char *const cautious_lion_interface = R"({
   ],
   "options": [
     {"name": "use_ema", "default": false},
+    {"name": "master_weights", "default": false},
+    {"name": "stochastic_rounding", "default": false},
     {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
     {"name": "use_ema", "option": "use_ema", "value": true},
+    {"name": "master_weights", "option": "master_weights", "value": true},
     {"name": "loss_scale_factor", "given": "loss_scale_factor", "off": null},
     {"name": "clipvalue", "given": "clipvalue", "off": null},
     {"name": "clipnorm", "given": "clipnorm", "off": null},
     {"name": "global_clipnorm", "given": "global_clipnorm", "off": null},
     {"name": "weight_decay", "given": "weight_decay", "off": null},
     {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null},
+    {"name": "stochastic_rounding", "option": "stochastic_rounding", "value": true},
     {"name": "skip_nonfinite", "option": "skip_nonfinite", "value": true}
   ],
   "slots": [
     {"name": "m", "shape": "parameter", "when": []},
     {"name": "accumulated_gradient", "shape": "parameter", "when": ["gradient_accumulation_steps"]},
-    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]}
+    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]},
+    {"name": "master_weight", "shape": "parameter", "when": ["master_weights", "narrow"]}
   ],
   "tensor": [
     "size",
@@ -129,14 +137,21 @@ extern "C" const char *const cautious_lion_interface = R"({
     "step",
     "m",
     "accumulated_gradient",
-    "weight_average"
+    "weight_average",
+    "master_weight"
   ],
   "inputs": [],
   "axes": [],
+  "narrow": [
+    {"name": "narrow"}
+  ],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]},
     {"name": "share_sum", "over": "tensor", "when": []}
+  ],
+  "places": [
+    {"when": ["stochastic_rounding"]}
   ],
   "scalar_slots": []
 })";
@@ -156,12 +171,14 @@ enum Refusal { DONE, OTHER_OPTIONS, OTHER_COUNTERS };
 constexpr int64_t chosen_options = OPTLOOM_OPTIONS;
 constexpr bool gradient_accumulation_steps = chosen_options & CAUTIOUS_LION_GRADIENT_ACCUMULATION_STEPS;
 constexpr bool use_ema = chosen_options & CAUTIOUS_LION_USE_EMA;
+constexpr bool master_weights = chosen_options & CAUTIOUS_LION_MASTER_WEIGHTS;
 constexpr bool loss_scale_factor = chosen_options & CAUTIOUS_LION_LOSS_SCALE_FACTOR;
 constexpr bool clipvalue = chosen_options & CAUTIOUS_LION_CLIPVALUE;
 constexpr bool clipnorm = chosen_options & CAUTIOUS_LION_CLIPNORM;
 constexpr bool global_clipnorm = chosen_options & CAUTIOUS_LION_GLOBAL_CLIPNORM;
 constexpr bool weight_decay = chosen_options & CAUTIOUS_LION_WEIGHT_DECAY;
 constexpr bool ema_overwrite_frequency = chosen_options & CAUTIOUS_LION_EMA_OVERWRITE_FREQUENCY;
+constexpr bool stochastic_rounding = chosen_options & CAUTIOUS_LION_STOCHASTIC_ROUNDING;
 constexpr bool skip_nonfinite = chosen_options & CAUTIOUS_LION_SKIP_NONFINITE;
 
 using std::sqrt;
@@ -238,6 +255,43 @@ template <typename C, typename G> inline C gradient(const G &x, [[maybe_unused]]
 // The dtype of a parameter's copy if it has none.
 struct Nothing {};
 template <typename L> constexpr bool copies = !std::is_same_v<L, Nothing>;
+
+// Where an element lies: its row-major index in its tensor, in two words. T: the dtype that it is stored in.
+template <typename T> struct Element {
+    uint32_t high, low;
+};
+// How many bits of a float32 a store in T drops.
+template <typename T> constexpr int dropped = 0;
+template <> constexpr int dropped<float16> = 13;
+template <> constexpr int dropped<bfloat16> = 16;
+
+// Stochastic rounding. The random bits are those of a counter: the update's number and the element's index,
+// mixed by lowbias32 (Wellons 2018, "Prospecting for hash functions"). So each run has the same.
+inline uint32_t mixed(uint32_t x) {
+    x = (x ^ (x >> 16)) * 0x7feb352du;
+    x = (x ^ (x >> 15)) * 0x846ca68bu;
+    return x ^ (x >> 16);
+}
+
+// The word that keys update t.
+inline uint32_t rounding_key(int64_t t) { return mixed(mixed(uint32_t(t)) + uint32_t(t >> 32)); }
+
+// `x` rounded to one of the two numbers of T beside it, by a chance that makes the mean `x`: a store of it is
+// exact. From the greatest number of T on, it is left to be rounded to nearest. So is what is of T already.
+template <typename T, typename C> inline C stochastically_rounded(C x, Element<T> at, uint32_t key) {
+    if constexpr (dropped<T> == 0) {
+        return x;
+    } else {
+        // Added to small numbers, 2**-14 makes float16's subnormal ones as far apart as those from 2**-14 on.
+        constexpr uint32_t least = dropped<T> == 13 ? 0x38800000u : 0u;
+        constexpr uint32_t largest = dropped<T> == 13 ? 0x477fe000u : 0x7f7f0000u;
+        const uint32_t bits = bits_of(x), size = bits & 0x7fffffffu;
+        const uint32_t chance = mixed(at.low ^ mixed(key + at.high)) >> (32 - dropped<T>);
+        const C added = from_bits(size < least ? least : 0u);
+        const uint32_t near = (bits_of(from_bits(size) + added) + chance) >> dropped<T> << dropped<T>;
+        return from_bits(size < largest ? bits_of(from_bits(near) - added) | (bits ^ size) : bits);
+    }
+}
 
 template <typename C> inline bool is_finite(C x) { return x - x == C(0); }
 
@@ -323,6 +377,7 @@ template <typename C> struct Scalars {
     C kept_average;
     C one_minus_kept_average;
     bool is_overwrite;
+    uint32_t rounding_key;
     C global_scale;
 };
 
@@ -367,17 +422,19 @@ template <typename C> inline Scalars<C> advance(CautiousLionRow &row, int64_t op
         rounded((options & CAUTIOUS_LION_USE_EMA) ? pair<C>(1) - kept_average : pair<C>(0));
     k.is_overwrite = (options & CAUTIOUS_LION_USE_EMA) && (options & CAUTIOUS_LION_EMA_OVERWRITE_FREQUENCY)
         ? pair<C>(double(row.t % row.ema_overwrite_frequency)) == pair<C>(0) : false;
+    k.rounding_key = (options & CAUTIOUS_LION_STOCHASTIC_ROUNDING) ? rounding_key(row.t) : 0;
     return k;
 }
 
 enum Sum { gradient_norm_sum, global_norm_sum, share_sum, sums };
 
 // One element's slots before the first step.
-template <bool gradient_accumulation_steps, bool use_ema, typename C>
-inline void start(C &m, C &accumulated_gradient, C &weight_average) {
+template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool narrow, typename C>
+inline void start(C w, C &m, C &accumulated_gradient, C &weight_average, C &master_weight) {
     m = C(0);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     if constexpr (use_ema) weight_average = C(0);
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // One element, in a call that does not update.
@@ -421,10 +478,10 @@ inline PerTensor2<C> per_tensor_2(const Scalars<C> &k, const double *sum) {
 }
 
 // One element, in a call that updates: pass 2 of 3.
-template <bool gradient_accumulation_steps, bool loss_scale_factor, bool clipvalue, bool clipnorm,
-    bool global_clipnorm, bool weight_decay, typename C>
+template <bool gradient_accumulation_steps, bool master_weights, bool loss_scale_factor, bool clipvalue,
+    bool clipnorm, bool global_clipnorm, bool weight_decay, bool narrow, typename C>
 inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C w, C g, C m, C accumulated_gradient,
-        double (&term)[sums]) {
+        C master_weight, double (&term)[sums]) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -434,6 +491,7 @@ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C w, C g, C m,
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
+    if constexpr (master_weights && narrow) w = master_weight;
     if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     const C direction = sign(k.beta_1 * m + k.one_minus_beta_1 * g);
     const C bold = w - k.learning_rate * direction;
@@ -456,10 +514,11 @@ inline PerTensor3<C> per_tensor_3(const Scalars<C> &k, int64_t size, const doubl
 }
 
 // One element, in a call that updates: pass 3 of 3.
-template <bool gradient_accumulation_steps, bool use_ema, bool loss_scale_factor, bool clipvalue,
-    bool clipnorm, bool global_clipnorm, bool weight_decay, bool ema_overwrite_frequency, typename C>
-inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, C &w, C g, C &m, C &accumulated_gradient,
-        C &weight_average) {
+template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool loss_scale_factor,
+    bool clipvalue, bool clipnorm, bool global_clipnorm, bool weight_decay, bool ema_overwrite_frequency,
+    bool stochastic_rounding, bool narrow, typename C, typename T>
+inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, [[maybe_unused]] Element<T> at, C &w, C g,
+        C &m, C &accumulated_gradient, C &weight_average, C &master_weight) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -469,6 +528,7 @@ inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, C &w, C g, C &
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
+    if constexpr (master_weights && narrow) w = master_weight;
     if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     const C direction = sign(k.beta_1 * m + k.one_minus_beta_1 * g);
     m = k.beta_2 * m + k.one_minus_beta_2 * g;
@@ -479,6 +539,8 @@ inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, C &w, C g, C &
     w = w + move * agreeing / n.share;
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
+    if constexpr (master_weights && narrow) master_weight = w;
+    if constexpr (stochastic_rounding) w = stochastically_rounded(w, at, k.rounding_key);
 }
 
 // At most block_size elements of one tensor: what a thread takes at a time.
@@ -515,20 +577,28 @@ void add_blocks(const std::vector<Block> &blocks, const std::vector<Sums> &block
 template <typename T, typename G, typename L>
 void start_block(const CautiousLionTensor &x, const Block &block) {
     using C = Compute<T>;
+    constexpr bool narrow = sizeof(T) < sizeof(C);
+    const T *__restrict__ const w_ = static_cast<const T *>(x.w) + block.begin;
     C *__restrict__ const m_ = static_cast<C *>(x.m) + block.begin;
     C *__restrict__ const accumulated_gradient_ = gradient_accumulation_steps
         ? static_cast<C *>(x.accumulated_gradient) + block.begin : nullptr;
     C *__restrict__ const weight_average_ = use_ema
         ? static_cast<C *>(x.weight_average) + block.begin : nullptr;
+    C *__restrict__ const master_weight_ = master_weights && narrow
+        ? static_cast<C *>(x.master_weight) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
+        const C w = load(w_[i]);
         C m = {};
         C accumulated_gradient = {};
         C weight_average = {};
-        start<gradient_accumulation_steps, use_ema>(m, accumulated_gradient, weight_average);
+        C master_weight = {};
+        start<gradient_accumulation_steps, use_ema, master_weights, narrow>(w, m, accumulated_gradient,
+            weight_average, master_weight);
         store(m_[i], m);
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
         if constexpr (use_ema) store(weight_average_[i], weight_average);
+        if constexpr (master_weights && narrow) store(master_weight_[i], master_weight);
     }
 }
 
@@ -582,11 +652,14 @@ void update_2_block(const Scalars<Compute<T>> &k,
         const PerTensor2<Compute<T>> &n, const CautiousLionTensor &x, const Block &block, Compute<T> scale,
         double *sum) {
     using C = Compute<T>;
+    constexpr bool narrow = sizeof(T) < sizeof(C);
     const T *__restrict__ const w_ = static_cast<const T *>(x.w) + block.begin;
     Gradient<G> *__restrict__ const g_ = static_cast<Gradient<G> *>(x.g) + block.begin;
     const C *__restrict__ const m_ = static_cast<const C *>(x.m) + block.begin;
     const C *__restrict__ const accumulated_gradient_ = gradient_accumulation_steps
         ? static_cast<const C *>(x.accumulated_gradient) + block.begin : nullptr;
+    const C *__restrict__ const master_weight_ = master_weights && narrow
+        ? static_cast<const C *>(x.master_weight) + block.begin : nullptr;
     double lane[sums][lanes] = {};
     for (int64_t begin = 0; begin < block.size; begin += lanes) {
         const int64_t size = std::min(lanes, block.size - begin);
@@ -598,9 +671,12 @@ void update_2_block(const Scalars<Compute<T>> &k,
             const C m = load(m_[i]);
             C accumulated_gradient = {};
             if constexpr (gradient_accumulation_steps) accumulated_gradient = load(accumulated_gradient_[i]);
+            C master_weight = {};
+            if constexpr (master_weights && narrow) master_weight = load(master_weight_[i]);
             double term[sums] = {};
-            update_2<gradient_accumulation_steps, loss_scale_factor, clipvalue, clipnorm, global_clipnorm,
-                weight_decay>(k, n, w, g, m, accumulated_gradient, term);
+            update_2<gradient_accumulation_steps, master_weights, loss_scale_factor, clipvalue, clipnorm,
+                global_clipnorm, weight_decay, narrow>(k, n, w, g, m, accumulated_gradient, master_weight,
+                term);
             lane[share_sum][j] += term[share_sum];
         }
     }
@@ -611,6 +687,7 @@ template <typename T, typename G, typename L>
 void update_3_block(const Scalars<Compute<T>> &k,
         const PerTensor3<Compute<T>> &n, const CautiousLionTensor &x, const Block &block, Compute<T> scale) {
     using C = Compute<T>;
+    constexpr bool narrow = sizeof(T) < sizeof(C);
     T *__restrict__ const w_ = static_cast<T *>(x.w) + block.begin;
     Gradient<G> *__restrict__ const g_ = static_cast<Gradient<G> *>(x.g) + block.begin;
     C *__restrict__ const m_ = static_cast<C *>(x.m) + block.begin;
@@ -618,6 +695,8 @@ void update_3_block(const Scalars<Compute<T>> &k,
         ? static_cast<C *>(x.accumulated_gradient) + block.begin : nullptr;
     C *__restrict__ const weight_average_ = use_ema
         ? static_cast<C *>(x.weight_average) + block.begin : nullptr;
+    C *__restrict__ const master_weight_ = master_weights && narrow
+        ? static_cast<C *>(x.master_weight) + block.begin : nullptr;
     L *__restrict__ const copy_ = copies<L> ? static_cast<L *>(x.copy) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
@@ -628,13 +707,17 @@ void update_3_block(const Scalars<Compute<T>> &k,
         if constexpr (gradient_accumulation_steps) accumulated_gradient = load(accumulated_gradient_[i]);
         C weight_average = {};
         if constexpr (use_ema) weight_average = load(weight_average_[i]);
-        update_3<gradient_accumulation_steps, use_ema, loss_scale_factor, clipvalue, clipnorm,
-            global_clipnorm, weight_decay, ema_overwrite_frequency>(k, n, w, g, m, accumulated_gradient,
-            weight_average);
+        C master_weight = {};
+        if constexpr (master_weights && narrow) master_weight = load(master_weight_[i]);
+        update_3<gradient_accumulation_steps, use_ema, master_weights, loss_scale_factor, clipvalue, clipnorm,
+            global_clipnorm, weight_decay, ema_overwrite_frequency, stochastic_rounding, narrow>(k, n,
+            Element<T>{uint32_t(block.begin >> 32), uint32_t(block.begin + i)}, w, g, m, accumulated_gradient,
+            weight_average, master_weight);
         store(w_[i], w);
         store(m_[i], m);
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
         if constexpr (use_ema) store(weight_average_[i], weight_average);
+        if constexpr (master_weights && narrow) store(master_weight_[i], master_weight);
         if constexpr (copies<L>) store(copy_[i], w);
         if constexpr (writes_back) store(g_[i], negates ? -g : g);
     }
@@ -655,7 +738,7 @@ int start_tensors(int64_t options, [[maybe_unused]] const CautiousLionRow *rows,
 
 // Processors foresee accesses within an array, not the next tensor's: its beginning is asked for ahead.
 inline void fetch(const CautiousLionTensor &x) {
-    const void *const arrays[] = {x.w, x.g, x.m, x.accumulated_gradient, x.weight_average};
+    const void *const arrays[] = {x.w, x.g, x.m, x.accumulated_gradient, x.weight_average, x.master_weight};
     for (const void *array : arrays)
         for (int line = 0; array && line < 8; ++line)
             __builtin_prefetch(static_cast<const char *>(array) + 64 * line);

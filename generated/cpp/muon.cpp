@@ -87,20 +87,23 @@ struct MuonTensor {
     void *v;  // second moment
     void *accumulated_gradient;  // sum of the gradients since the last update
     void *weight_average;  // moving average of the weights
+    void *master_weight;  // the weights, unrounded
 };
 
 // What `options` is made of. The bit of a hyperparameter says that it is given.
 enum MuonOption {
     MUON_GRADIENT_ACCUMULATION_STEPS = 1,
     MUON_USE_EMA = 2,
-    MUON_LOSS_SCALE_FACTOR = 4,
-    MUON_CLIPVALUE = 8,
-    MUON_CLIPNORM = 16,
-    MUON_GLOBAL_CLIPNORM = 32,
-    MUON_WEIGHT_DECAY = 64,
-    MUON_EMA_OVERWRITE_FREQUENCY = 128,
-    MUON_NESTEROV = 256,
-    MUON_SKIP_NONFINITE = 512,
+    MUON_MASTER_WEIGHTS = 4,
+    MUON_LOSS_SCALE_FACTOR = 8,
+    MUON_CLIPVALUE = 16,
+    MUON_CLIPNORM = 32,
+    MUON_GLOBAL_CLIPNORM = 64,
+    MUON_WEIGHT_DECAY = 128,
+    MUON_EMA_OVERWRITE_FREQUENCY = 256,
+    MUON_STOCHASTIC_ROUNDING = 512,
+    MUON_NESTEROV = 1024,
+    MUON_SKIP_NONFINITE = 2048,
 };
 
 // The same for bindings.
@@ -129,17 +132,21 @@ extern "C" const char *const muon_interface = R"({
   "options": [
     {"name": "nesterov", "default": true},
     {"name": "use_ema", "default": false},
+    {"name": "master_weights", "default": false},
+    {"name": "stochastic_rounding", "default": false},
     {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
     {"name": "use_ema", "option": "use_ema", "value": true},
+    {"name": "master_weights", "option": "master_weights", "value": true},
     {"name": "loss_scale_factor", "given": "loss_scale_factor", "off": null},
     {"name": "clipvalue", "given": "clipvalue", "off": null},
     {"name": "clipnorm", "given": "clipnorm", "off": null},
     {"name": "global_clipnorm", "given": "global_clipnorm", "off": null},
     {"name": "weight_decay", "given": "weight_decay", "off": null},
     {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null},
+    {"name": "stochastic_rounding", "option": "stochastic_rounding", "value": true},
     {"name": "nesterov", "option": "nesterov", "value": true},
     {"name": "skip_nonfinite", "option": "skip_nonfinite", "value": true}
   ],
@@ -147,7 +154,8 @@ extern "C" const char *const muon_interface = R"({
     {"name": "m", "shape": "parameter", "when": []},
     {"name": "v", "shape": "parameter", "when": [["!at_least_2_axes", "at_least_3_axes"]]},
     {"name": "accumulated_gradient", "shape": "parameter", "when": ["gradient_accumulation_steps"]},
-    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]}
+    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]},
+    {"name": "master_weight", "shape": "parameter", "when": ["master_weights", "narrow"]}
   ],
   "tensor": [
     "size",
@@ -163,17 +171,24 @@ extern "C" const char *const muon_interface = R"({
     "m",
     "v",
     "accumulated_gradient",
-    "weight_average"
+    "weight_average",
+    "master_weight"
   ],
   "inputs": [],
   "axes": [
     {"name": "at_least_2_axes", "count": 2},
     {"name": "at_least_3_axes", "count": 3}
   ],
+  "narrow": [
+    {"name": "narrow"}
+  ],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]},
     {"name": "size_sum", "over": "tensor", "when": []}
+  ],
+  "places": [
+    {"when": ["stochastic_rounding"]}
   ],
   "scalar_slots": [],
   "callbacks": [
@@ -203,12 +218,14 @@ enum Refusal { DONE, OTHER_OPTIONS, OTHER_COUNTERS };
 constexpr int64_t chosen_options = OPTLOOM_OPTIONS;
 constexpr bool gradient_accumulation_steps = chosen_options & MUON_GRADIENT_ACCUMULATION_STEPS;
 constexpr bool use_ema = chosen_options & MUON_USE_EMA;
+constexpr bool master_weights = chosen_options & MUON_MASTER_WEIGHTS;
 constexpr bool loss_scale_factor = chosen_options & MUON_LOSS_SCALE_FACTOR;
 constexpr bool clipvalue = chosen_options & MUON_CLIPVALUE;
 constexpr bool clipnorm = chosen_options & MUON_CLIPNORM;
 constexpr bool global_clipnorm = chosen_options & MUON_GLOBAL_CLIPNORM;
 constexpr bool weight_decay = chosen_options & MUON_WEIGHT_DECAY;
 constexpr bool ema_overwrite_frequency = chosen_options & MUON_EMA_OVERWRITE_FREQUENCY;
+constexpr bool stochastic_rounding = chosen_options & MUON_STOCHASTIC_ROUNDING;
 constexpr bool nesterov = chosen_options & MUON_NESTEROV;
 constexpr bool skip_nonfinite = chosen_options & MUON_SKIP_NONFINITE;
 
@@ -286,6 +303,43 @@ template <typename C, typename G> inline C gradient(const G &x, [[maybe_unused]]
 // The dtype of a parameter's copy if it has none.
 struct Nothing {};
 template <typename L> constexpr bool copies = !std::is_same_v<L, Nothing>;
+
+// Where an element lies: its row-major index in its tensor, in two words. T: the dtype that it is stored in.
+template <typename T> struct Element {
+    uint32_t high, low;
+};
+// How many bits of a float32 a store in T drops.
+template <typename T> constexpr int dropped = 0;
+template <> constexpr int dropped<float16> = 13;
+template <> constexpr int dropped<bfloat16> = 16;
+
+// Stochastic rounding. The random bits are those of a counter: the update's number and the element's index,
+// mixed by lowbias32 (Wellons 2018, "Prospecting for hash functions"). So each run has the same.
+inline uint32_t mixed(uint32_t x) {
+    x = (x ^ (x >> 16)) * 0x7feb352du;
+    x = (x ^ (x >> 15)) * 0x846ca68bu;
+    return x ^ (x >> 16);
+}
+
+// The word that keys update t.
+inline uint32_t rounding_key(int64_t t) { return mixed(mixed(uint32_t(t)) + uint32_t(t >> 32)); }
+
+// `x` rounded to one of the two numbers of T beside it, by a chance that makes the mean `x`: a store of it is
+// exact. From the greatest number of T on, it is left to be rounded to nearest. So is what is of T already.
+template <typename T, typename C> inline C stochastically_rounded(C x, Element<T> at, uint32_t key) {
+    if constexpr (dropped<T> == 0) {
+        return x;
+    } else {
+        // Added to small numbers, 2**-14 makes float16's subnormal ones as far apart as those from 2**-14 on.
+        constexpr uint32_t least = dropped<T> == 13 ? 0x38800000u : 0u;
+        constexpr uint32_t largest = dropped<T> == 13 ? 0x477fe000u : 0x7f7f0000u;
+        const uint32_t bits = bits_of(x), size = bits & 0x7fffffffu;
+        const uint32_t chance = mixed(at.low ^ mixed(key + at.high)) >> (32 - dropped<T>);
+        const C added = from_bits(size < least ? least : 0u);
+        const uint32_t near = (bits_of(from_bits(size) + added) + chance) >> dropped<T> << dropped<T>;
+        return from_bits(size < largest ? bits_of(from_bits(near) - added) | (bits ^ size) : bits);
+    }
+}
 
 template <typename C> inline bool is_finite(C x) { return x - x == C(0); }
 
@@ -387,6 +441,7 @@ template <typename C> struct Scalars {
     C kept_average;
     C one_minus_kept_average;
     bool is_overwrite;
+    uint32_t rounding_key;
     C global_scale;
 };
 
@@ -437,19 +492,21 @@ template <typename C> inline Scalars<C> advance(MuonRow &row, int64_t options) {
     k.one_minus_kept_average = rounded((options & MUON_USE_EMA) ? pair<C>(1) - kept_average : pair<C>(0));
     k.is_overwrite = (options & MUON_USE_EMA) && (options & MUON_EMA_OVERWRITE_FREQUENCY)
         ? pair<C>(double(row.t % row.ema_overwrite_frequency)) == pair<C>(0) : false;
+    k.rounding_key = (options & MUON_STOCHASTIC_ROUNDING) ? rounding_key(row.t) : 0;
     return k;
 }
 
 enum Sum { gradient_norm_sum, global_norm_sum, size_sum, sums };
 
 // One element's slots before the first step.
-template <bool gradient_accumulation_steps, bool use_ema, bool at_least_2_axes, bool at_least_3_axes,
-    typename C>
-inline void start(C &m, C &v, C &accumulated_gradient, C &weight_average) {
+template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool at_least_2_axes,
+    bool at_least_3_axes, bool narrow, typename C>
+inline void start(C w, C &m, C &v, C &accumulated_gradient, C &weight_average, C &master_weight) {
     m = C(0);
     if constexpr (!(at_least_2_axes && !at_least_3_axes)) v = C(0);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     if constexpr (use_ema) weight_average = C(0);
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // One element, in a call that does not update.
@@ -530,11 +587,11 @@ inline PerTensor3<C> per_tensor_3(const Scalars<C> &k, int64_t rows, int64_t col
 }
 
 // One element, in a call that updates: pass 3 of 3.
-template <bool gradient_accumulation_steps, bool use_ema, bool loss_scale_factor, bool clipvalue,
-    bool clipnorm, bool global_clipnorm, bool weight_decay, bool ema_overwrite_frequency,
-    bool at_least_2_axes, bool at_least_3_axes, typename C>
-inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, C &w, C g, C &m, C &v,
-        C &accumulated_gradient, C &weight_average, C x_6) {
+template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool loss_scale_factor,
+    bool clipvalue, bool clipnorm, bool global_clipnorm, bool weight_decay, bool ema_overwrite_frequency,
+    bool stochastic_rounding, bool at_least_2_axes, bool at_least_3_axes, bool narrow, typename C, typename T>
+inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, [[maybe_unused]] Element<T> at, C &w, C g,
+        C &m, C &v, C &accumulated_gradient, C &weight_average, C &master_weight, C x_6) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -544,6 +601,7 @@ inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, C &w, C g, C &
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
+    if constexpr (master_weights && narrow) w = master_weight;
     if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     m = at_least_2_axes && !at_least_3_axes ? k.momentum * m + g : k.beta_1 * m + k.one_minus_beta_1 * g;
     if constexpr (!(at_least_2_axes && !at_least_3_axes)) v = k.beta_2 * v + k.one_minus_beta_2 * square(g);
@@ -553,6 +611,8 @@ inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, C &w, C g, C &
         * (at_least_2_axes && !at_least_3_axes ? n.scale * x_6 : k.alpha * m / (sqrt(v) + k.epsilon));
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
+    if constexpr (master_weights && narrow) master_weight = w;
+    if constexpr (stochastic_rounding) w = stochastically_rounded(w, at, k.rounding_key);
 }
 
 // One element of a matrix `x`.
@@ -676,6 +736,8 @@ void add_blocks(const std::vector<Block> &blocks, const std::vector<Sums> &block
 template <bool at_least_2_axes, bool at_least_3_axes, typename T, typename G, typename L>
 void start_block(const MuonTensor &x, const Block &block) {
     using C = Compute<T>;
+    constexpr bool narrow = sizeof(T) < sizeof(C);
+    const T *__restrict__ const w_ = static_cast<const T *>(x.w) + block.begin;
     C *__restrict__ const m_ = static_cast<C *>(x.m) + block.begin;
     C *__restrict__ const v_ = !(at_least_2_axes && !at_least_3_axes)
         ? static_cast<C *>(x.v) + block.begin : nullptr;
@@ -683,18 +745,23 @@ void start_block(const MuonTensor &x, const Block &block) {
         ? static_cast<C *>(x.accumulated_gradient) + block.begin : nullptr;
     C *__restrict__ const weight_average_ = use_ema
         ? static_cast<C *>(x.weight_average) + block.begin : nullptr;
+    C *__restrict__ const master_weight_ = master_weights && narrow
+        ? static_cast<C *>(x.master_weight) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
+        const C w = load(w_[i]);
         C m = {};
         C v = {};
         C accumulated_gradient = {};
         C weight_average = {};
-        start<gradient_accumulation_steps, use_ema, at_least_2_axes, at_least_3_axes>(m, v,
-            accumulated_gradient, weight_average);
+        C master_weight = {};
+        start<gradient_accumulation_steps, use_ema, master_weights, at_least_2_axes, at_least_3_axes,
+            narrow>(w, m, v, accumulated_gradient, weight_average, master_weight);
         store(m_[i], m);
         if constexpr (!(at_least_2_axes && !at_least_3_axes)) store(v_[i], v);
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
         if constexpr (use_ema) store(weight_average_[i], weight_average);
+        if constexpr (master_weights && narrow) store(master_weight_[i], master_weight);
     }
 }
 
@@ -776,6 +843,7 @@ void update_3_block(const Scalars<Compute<T>> &k,
         const PerTensor3<Compute<T>> &n, const MuonTensor &x, const Block &block, Compute<T> scale,
         const Compute<T> *x_6_buffer) {
     using C = Compute<T>;
+    constexpr bool narrow = sizeof(T) < sizeof(C);
     T *__restrict__ const w_ = static_cast<T *>(x.w) + block.begin;
     Gradient<G> *__restrict__ const g_ = static_cast<Gradient<G> *>(x.g) + block.begin;
     C *__restrict__ const m_ = static_cast<C *>(x.m) + block.begin;
@@ -785,6 +853,8 @@ void update_3_block(const Scalars<Compute<T>> &k,
         ? static_cast<C *>(x.accumulated_gradient) + block.begin : nullptr;
     C *__restrict__ const weight_average_ = use_ema
         ? static_cast<C *>(x.weight_average) + block.begin : nullptr;
+    C *__restrict__ const master_weight_ = master_weights && narrow
+        ? static_cast<C *>(x.master_weight) + block.begin : nullptr;
     const C *__restrict__ const x_6_ = at_least_2_axes && !at_least_3_axes ? x_6_buffer + block.begin
         : nullptr;
     L *__restrict__ const copy_ = copies<L> ? static_cast<L *>(x.copy) + block.begin : nullptr;
@@ -799,16 +869,20 @@ void update_3_block(const Scalars<Compute<T>> &k,
         if constexpr (gradient_accumulation_steps) accumulated_gradient = load(accumulated_gradient_[i]);
         C weight_average = {};
         if constexpr (use_ema) weight_average = load(weight_average_[i]);
+        C master_weight = {};
+        if constexpr (master_weights && narrow) master_weight = load(master_weight_[i]);
         C x_6 = {};
         if constexpr (at_least_2_axes && !at_least_3_axes) x_6 = load(x_6_[i]);
-        update_3<gradient_accumulation_steps, use_ema, loss_scale_factor, clipvalue, clipnorm,
-            global_clipnorm, weight_decay, ema_overwrite_frequency, at_least_2_axes, at_least_3_axes>(k, n, w,
-            g, m, v, accumulated_gradient, weight_average, x_6);
+        update_3<gradient_accumulation_steps, use_ema, master_weights, loss_scale_factor, clipvalue, clipnorm,
+            global_clipnorm, weight_decay, ema_overwrite_frequency, stochastic_rounding, at_least_2_axes,
+            at_least_3_axes, narrow>(k, n, Element<T>{uint32_t(block.begin >> 32), uint32_t(block.begin + i)},
+            w, g, m, v, accumulated_gradient, weight_average, master_weight, x_6);
         store(w_[i], w);
         store(m_[i], m);
         if constexpr (!(at_least_2_axes && !at_least_3_axes)) store(v_[i], v);
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
         if constexpr (use_ema) store(weight_average_[i], weight_average);
+        if constexpr (master_weights && narrow) store(master_weight_[i], master_weight);
         if constexpr (copies<L>) store(copy_[i], w);
         if constexpr (writes_back) store(g_[i], negates ? -g : g);
     }
@@ -1151,7 +1225,8 @@ int start_tensors(int64_t options, [[maybe_unused]] const MuonRow *rows, int64_t
 
 // Processors foresee accesses within an array, not the next tensor's: its beginning is asked for ahead.
 inline void fetch(const MuonTensor &x) {
-    const void *const arrays[] = {x.w, x.g, x.m, x.v, x.accumulated_gradient, x.weight_average};
+    const void *const arrays[] = {x.w, x.g, x.m, x.v, x.accumulated_gradient, x.weight_average,
+        x.master_weight};
     for (const void *array : arrays)
         for (int line = 0; array && line < 8; ++line)
             __builtin_prefetch(static_cast<const char *>(array) + 64 * line);

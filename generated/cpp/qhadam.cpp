@@ -67,19 +67,22 @@ struct QHAdamTensor {
     void *v;  // second moment
     void *accumulated_gradient;  // sum of the gradients since the last update
     void *weight_average;  // moving average of the weights
+    void *master_weight;  // the weights, unrounded
 };
 
 // What `options` is made of. The bit of a hyperparameter says that it is given.
 enum QHAdamOption {
     QHADAM_GRADIENT_ACCUMULATION_STEPS = 1,
     QHADAM_USE_EMA = 2,
-    QHADAM_LOSS_SCALE_FACTOR = 4,
-    QHADAM_CLIPVALUE = 8,
-    QHADAM_CLIPNORM = 16,
-    QHADAM_GLOBAL_CLIPNORM = 32,
-    QHADAM_WEIGHT_DECAY = 64,
-    QHADAM_EMA_OVERWRITE_FREQUENCY = 128,
-    QHADAM_SKIP_NONFINITE = 256,
+    QHADAM_MASTER_WEIGHTS = 4,
+    QHADAM_LOSS_SCALE_FACTOR = 8,
+    QHADAM_CLIPVALUE = 16,
+    QHADAM_CLIPNORM = 32,
+    QHADAM_GLOBAL_CLIPNORM = 64,
+    QHADAM_WEIGHT_DECAY = 128,
+    QHADAM_EMA_OVERWRITE_FREQUENCY = 256,
+    QHADAM_STOCHASTIC_ROUNDING = 512,
+    QHADAM_SKIP_NONFINITE = 1024,
 };
 
 // The same for bindings.
@@ -107,24 +110,29 @@ extern "C" const char *const qhadam_interface = R"({
   ],
   "options": [
     {"name": "use_ema", "default": false},
+    {"name": "master_weights", "default": false},
+    {"name": "stochastic_rounding", "default": false},
     {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
     {"name": "use_ema", "option": "use_ema", "value": true},
+    {"name": "master_weights", "option": "master_weights", "value": true},
     {"name": "loss_scale_factor", "given": "loss_scale_factor", "off": null},
     {"name": "clipvalue", "given": "clipvalue", "off": null},
     {"name": "clipnorm", "given": "clipnorm", "off": null},
     {"name": "global_clipnorm", "given": "global_clipnorm", "off": null},
     {"name": "weight_decay", "given": "weight_decay", "off": null},
     {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null},
+    {"name": "stochastic_rounding", "option": "stochastic_rounding", "value": true},
     {"name": "skip_nonfinite", "option": "skip_nonfinite", "value": true}
   ],
   "slots": [
     {"name": "m", "shape": "parameter", "when": []},
     {"name": "v", "shape": "parameter", "when": []},
     {"name": "accumulated_gradient", "shape": "parameter", "when": ["gradient_accumulation_steps"]},
-    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]}
+    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]},
+    {"name": "master_weight", "shape": "parameter", "when": ["master_weights", "narrow"]}
   ],
   "tensor": [
     "size",
@@ -136,13 +144,20 @@ extern "C" const char *const qhadam_interface = R"({
     "m",
     "v",
     "accumulated_gradient",
-    "weight_average"
+    "weight_average",
+    "master_weight"
   ],
   "inputs": [],
   "axes": [],
+  "narrow": [
+    {"name": "narrow"}
+  ],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]}
+  ],
+  "places": [
+    {"when": ["stochastic_rounding"]}
   ],
   "scalar_slots": []
 })";
@@ -162,12 +177,14 @@ enum Refusal { DONE, OTHER_OPTIONS, OTHER_COUNTERS };
 constexpr int64_t chosen_options = OPTLOOM_OPTIONS;
 constexpr bool gradient_accumulation_steps = chosen_options & QHADAM_GRADIENT_ACCUMULATION_STEPS;
 constexpr bool use_ema = chosen_options & QHADAM_USE_EMA;
+constexpr bool master_weights = chosen_options & QHADAM_MASTER_WEIGHTS;
 constexpr bool loss_scale_factor = chosen_options & QHADAM_LOSS_SCALE_FACTOR;
 constexpr bool clipvalue = chosen_options & QHADAM_CLIPVALUE;
 constexpr bool clipnorm = chosen_options & QHADAM_CLIPNORM;
 constexpr bool global_clipnorm = chosen_options & QHADAM_GLOBAL_CLIPNORM;
 constexpr bool weight_decay = chosen_options & QHADAM_WEIGHT_DECAY;
 constexpr bool ema_overwrite_frequency = chosen_options & QHADAM_EMA_OVERWRITE_FREQUENCY;
+constexpr bool stochastic_rounding = chosen_options & QHADAM_STOCHASTIC_ROUNDING;
 constexpr bool skip_nonfinite = chosen_options & QHADAM_SKIP_NONFINITE;
 
 using std::sqrt;
@@ -244,6 +261,43 @@ template <typename C, typename G> inline C gradient(const G &x, [[maybe_unused]]
 // The dtype of a parameter's copy if it has none.
 struct Nothing {};
 template <typename L> constexpr bool copies = !std::is_same_v<L, Nothing>;
+
+// Where an element lies: its row-major index in its tensor, in two words. T: the dtype that it is stored in.
+template <typename T> struct Element {
+    uint32_t high, low;
+};
+// How many bits of a float32 a store in T drops.
+template <typename T> constexpr int dropped = 0;
+template <> constexpr int dropped<float16> = 13;
+template <> constexpr int dropped<bfloat16> = 16;
+
+// Stochastic rounding. The random bits are those of a counter: the update's number and the element's index,
+// mixed by lowbias32 (Wellons 2018, "Prospecting for hash functions"). So each run has the same.
+inline uint32_t mixed(uint32_t x) {
+    x = (x ^ (x >> 16)) * 0x7feb352du;
+    x = (x ^ (x >> 15)) * 0x846ca68bu;
+    return x ^ (x >> 16);
+}
+
+// The word that keys update t.
+inline uint32_t rounding_key(int64_t t) { return mixed(mixed(uint32_t(t)) + uint32_t(t >> 32)); }
+
+// `x` rounded to one of the two numbers of T beside it, by a chance that makes the mean `x`: a store of it is
+// exact. From the greatest number of T on, it is left to be rounded to nearest. So is what is of T already.
+template <typename T, typename C> inline C stochastically_rounded(C x, Element<T> at, uint32_t key) {
+    if constexpr (dropped<T> == 0) {
+        return x;
+    } else {
+        // Added to small numbers, 2**-14 makes float16's subnormal ones as far apart as those from 2**-14 on.
+        constexpr uint32_t least = dropped<T> == 13 ? 0x38800000u : 0u;
+        constexpr uint32_t largest = dropped<T> == 13 ? 0x477fe000u : 0x7f7f0000u;
+        const uint32_t bits = bits_of(x), size = bits & 0x7fffffffu;
+        const uint32_t chance = mixed(at.low ^ mixed(key + at.high)) >> (32 - dropped<T>);
+        const C added = from_bits(size < least ? least : 0u);
+        const uint32_t near = (bits_of(from_bits(size) + added) + chance) >> dropped<T> << dropped<T>;
+        return from_bits(size < largest ? bits_of(from_bits(near) - added) | (bits ^ size) : bits);
+    }
+}
 
 template <typename C> inline bool is_finite(C x) { return x - x == C(0); }
 
@@ -340,6 +394,7 @@ template <typename C> struct Scalars {
     C kept_average;
     C one_minus_kept_average;
     bool is_overwrite;
+    uint32_t rounding_key;
     C global_scale;
 };
 
@@ -391,18 +446,20 @@ template <typename C> inline Scalars<C> advance(QHAdamRow &row, int64_t options)
     k.one_minus_kept_average = rounded((options & QHADAM_USE_EMA) ? pair<C>(1) - kept_average : pair<C>(0));
     k.is_overwrite = (options & QHADAM_USE_EMA) && (options & QHADAM_EMA_OVERWRITE_FREQUENCY)
         ? pair<C>(double(row.t % row.ema_overwrite_frequency)) == pair<C>(0) : false;
+    k.rounding_key = (options & QHADAM_STOCHASTIC_ROUNDING) ? rounding_key(row.t) : 0;
     return k;
 }
 
 enum Sum { gradient_norm_sum, global_norm_sum, sums };
 
 // One element's slots before the first step.
-template <bool gradient_accumulation_steps, bool use_ema, typename C>
-inline void start(C &m, C &v, C &accumulated_gradient, C &weight_average) {
+template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool narrow, typename C>
+inline void start(C w, C &m, C &v, C &accumulated_gradient, C &weight_average, C &master_weight) {
     m = C(0);
     v = C(0);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     if constexpr (use_ema) weight_average = C(0);
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // One element, in a call that does not update.
@@ -446,10 +503,11 @@ inline PerTensor2<C> per_tensor_2(const Scalars<C> &k, const double *sum) {
 }
 
 // One element, in a call that updates: pass 2 of 2.
-template <bool gradient_accumulation_steps, bool use_ema, bool loss_scale_factor, bool clipvalue,
-    bool clipnorm, bool global_clipnorm, bool weight_decay, bool ema_overwrite_frequency, typename C>
-inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &w, C g, C &m, C &v,
-        C &accumulated_gradient, C &weight_average) {
+template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool loss_scale_factor,
+    bool clipvalue, bool clipnorm, bool global_clipnorm, bool weight_decay, bool ema_overwrite_frequency,
+    bool stochastic_rounding, bool narrow, typename C, typename T>
+inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, [[maybe_unused]] Element<T> at, C &w, C g,
+        C &m, C &v, C &accumulated_gradient, C &weight_average, C &master_weight) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -459,6 +517,7 @@ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &w, C g, C &
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
+    if constexpr (master_weights && narrow) w = master_weight;
     if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     m = k.beta_1 * m + k.one_minus_beta_1 * g;
     v = k.beta_2 * v + k.one_minus_beta_2 * square(g);
@@ -468,6 +527,8 @@ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &w, C g, C &
     w = w - k.learning_rate * direction / (sqrt(the_square) + k.epsilon);
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
+    if constexpr (master_weights && narrow) master_weight = w;
+    if constexpr (stochastic_rounding) w = stochastically_rounded(w, at, k.rounding_key);
 }
 
 // At most block_size elements of one tensor: what a thread takes at a time.
@@ -504,23 +565,31 @@ void add_blocks(const std::vector<Block> &blocks, const std::vector<Sums> &block
 template <typename T, typename G, typename L>
 void start_block(const QHAdamTensor &x, const Block &block) {
     using C = Compute<T>;
+    constexpr bool narrow = sizeof(T) < sizeof(C);
+    const T *__restrict__ const w_ = static_cast<const T *>(x.w) + block.begin;
     C *__restrict__ const m_ = static_cast<C *>(x.m) + block.begin;
     C *__restrict__ const v_ = static_cast<C *>(x.v) + block.begin;
     C *__restrict__ const accumulated_gradient_ = gradient_accumulation_steps
         ? static_cast<C *>(x.accumulated_gradient) + block.begin : nullptr;
     C *__restrict__ const weight_average_ = use_ema
         ? static_cast<C *>(x.weight_average) + block.begin : nullptr;
+    C *__restrict__ const master_weight_ = master_weights && narrow
+        ? static_cast<C *>(x.master_weight) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
+        const C w = load(w_[i]);
         C m = {};
         C v = {};
         C accumulated_gradient = {};
         C weight_average = {};
-        start<gradient_accumulation_steps, use_ema>(m, v, accumulated_gradient, weight_average);
+        C master_weight = {};
+        start<gradient_accumulation_steps, use_ema, master_weights, narrow>(w, m, v, accumulated_gradient,
+            weight_average, master_weight);
         store(m_[i], m);
         store(v_[i], v);
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
         if constexpr (use_ema) store(weight_average_[i], weight_average);
+        if constexpr (master_weights && narrow) store(master_weight_[i], master_weight);
     }
 }
 
@@ -573,6 +642,7 @@ template <typename T, typename G, typename L>
 void update_2_block(const Scalars<Compute<T>> &k,
         const PerTensor2<Compute<T>> &n, const QHAdamTensor &x, const Block &block, Compute<T> scale) {
     using C = Compute<T>;
+    constexpr bool narrow = sizeof(T) < sizeof(C);
     T *__restrict__ const w_ = static_cast<T *>(x.w) + block.begin;
     Gradient<G> *__restrict__ const g_ = static_cast<Gradient<G> *>(x.g) + block.begin;
     C *__restrict__ const m_ = static_cast<C *>(x.m) + block.begin;
@@ -581,6 +651,8 @@ void update_2_block(const Scalars<Compute<T>> &k,
         ? static_cast<C *>(x.accumulated_gradient) + block.begin : nullptr;
     C *__restrict__ const weight_average_ = use_ema
         ? static_cast<C *>(x.weight_average) + block.begin : nullptr;
+    C *__restrict__ const master_weight_ = master_weights && narrow
+        ? static_cast<C *>(x.master_weight) + block.begin : nullptr;
     L *__restrict__ const copy_ = copies<L> ? static_cast<L *>(x.copy) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
@@ -592,14 +664,18 @@ void update_2_block(const Scalars<Compute<T>> &k,
         if constexpr (gradient_accumulation_steps) accumulated_gradient = load(accumulated_gradient_[i]);
         C weight_average = {};
         if constexpr (use_ema) weight_average = load(weight_average_[i]);
-        update_2<gradient_accumulation_steps, use_ema, loss_scale_factor, clipvalue, clipnorm,
-            global_clipnorm, weight_decay, ema_overwrite_frequency>(k, n, w, g, m, v, accumulated_gradient,
-            weight_average);
+        C master_weight = {};
+        if constexpr (master_weights && narrow) master_weight = load(master_weight_[i]);
+        update_2<gradient_accumulation_steps, use_ema, master_weights, loss_scale_factor, clipvalue, clipnorm,
+            global_clipnorm, weight_decay, ema_overwrite_frequency, stochastic_rounding, narrow>(k, n,
+            Element<T>{uint32_t(block.begin >> 32), uint32_t(block.begin + i)}, w, g, m, v,
+            accumulated_gradient, weight_average, master_weight);
         store(w_[i], w);
         store(m_[i], m);
         store(v_[i], v);
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
         if constexpr (use_ema) store(weight_average_[i], weight_average);
+        if constexpr (master_weights && narrow) store(master_weight_[i], master_weight);
         if constexpr (copies<L>) store(copy_[i], w);
         if constexpr (writes_back) store(g_[i], negates ? -g : g);
     }
@@ -620,7 +696,8 @@ int start_tensors(int64_t options, [[maybe_unused]] const QHAdamRow *rows, int64
 
 // Processors foresee accesses within an array, not the next tensor's: its beginning is asked for ahead.
 inline void fetch(const QHAdamTensor &x) {
-    const void *const arrays[] = {x.w, x.g, x.m, x.v, x.accumulated_gradient, x.weight_average};
+    const void *const arrays[] = {x.w, x.g, x.m, x.v, x.accumulated_gradient, x.weight_average,
+        x.master_weight};
     for (const void *array : arrays)
         for (int line = 0; array && line < 8; ++line)
             __builtin_prefetch(static_cast<const char *>(array) + 64 * line);

@@ -74,6 +74,7 @@ struct SM3Tensor {
     void *m;  // mean of the scaled gradients
     void *accumulated_gradient;  // sum of the gradients since the last update
     void *weight_average;  // moving average of the weights
+    void *master_weight;  // the weights, unrounded
     void *r;  // of rows: row accumulators
     void *c;  // of columns: column accumulators
 };
@@ -83,13 +84,15 @@ enum SM3Option {
     SM3_MOMENTUM = 1,
     SM3_GRADIENT_ACCUMULATION_STEPS = 2,
     SM3_USE_EMA = 4,
-    SM3_LOSS_SCALE_FACTOR = 8,
-    SM3_CLIPVALUE = 16,
-    SM3_CLIPNORM = 32,
-    SM3_GLOBAL_CLIPNORM = 64,
-    SM3_WEIGHT_DECAY = 128,
-    SM3_EMA_OVERWRITE_FREQUENCY = 256,
-    SM3_SKIP_NONFINITE = 512,
+    SM3_MASTER_WEIGHTS = 8,
+    SM3_LOSS_SCALE_FACTOR = 16,
+    SM3_CLIPVALUE = 32,
+    SM3_CLIPNORM = 64,
+    SM3_GLOBAL_CLIPNORM = 128,
+    SM3_WEIGHT_DECAY = 256,
+    SM3_EMA_OVERWRITE_FREQUENCY = 512,
+    SM3_STOCHASTIC_ROUNDING = 1024,
+    SM3_SKIP_NONFINITE = 2048,
 };
 
 // The same for bindings.
@@ -114,18 +117,22 @@ extern "C" const char *const sm3_interface = R"({
   ],
   "options": [
     {"name": "use_ema", "default": false},
+    {"name": "master_weights", "default": false},
+    {"name": "stochastic_rounding", "default": false},
     {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "momentum", "given": "momentum", "off": 0},
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
     {"name": "use_ema", "option": "use_ema", "value": true},
+    {"name": "master_weights", "option": "master_weights", "value": true},
     {"name": "loss_scale_factor", "given": "loss_scale_factor", "off": null},
     {"name": "clipvalue", "given": "clipvalue", "off": null},
     {"name": "clipnorm", "given": "clipnorm", "off": null},
     {"name": "global_clipnorm", "given": "global_clipnorm", "off": null},
     {"name": "weight_decay", "given": "weight_decay", "off": null},
     {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null},
+    {"name": "stochastic_rounding", "option": "stochastic_rounding", "value": true},
     {"name": "skip_nonfinite", "option": "skip_nonfinite", "value": true}
   ],
   "slots": [
@@ -134,7 +141,8 @@ extern "C" const char *const sm3_interface = R"({
     {"name": "v", "shape": "parameter", "when": ["!at_least_2_axes"]},
     {"name": "m", "shape": "parameter", "when": ["momentum"]},
     {"name": "accumulated_gradient", "shape": "parameter", "when": ["gradient_accumulation_steps"]},
-    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]}
+    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]},
+    {"name": "master_weight", "shape": "parameter", "when": ["master_weights", "narrow"]}
   ],
   "tensor": [
     "size",
@@ -151,6 +159,7 @@ extern "C" const char *const sm3_interface = R"({
     "m",
     "accumulated_gradient",
     "weight_average",
+    "master_weight",
     "r",
     "c"
   ],
@@ -158,11 +167,17 @@ extern "C" const char *const sm3_interface = R"({
   "axes": [
     {"name": "at_least_2_axes", "count": 2}
   ],
+  "narrow": [
+    {"name": "narrow"}
+  ],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]},
     {"name": "r_largest", "over": "axis", "when": []},
     {"name": "c_largest", "over": "axis", "when": []}
+  ],
+  "places": [
+    {"when": ["stochastic_rounding"]}
   ],
   "scalar_slots": []
 })";
@@ -183,12 +198,14 @@ constexpr int64_t chosen_options = OPTLOOM_OPTIONS;
 constexpr bool momentum = chosen_options & SM3_MOMENTUM;
 constexpr bool gradient_accumulation_steps = chosen_options & SM3_GRADIENT_ACCUMULATION_STEPS;
 constexpr bool use_ema = chosen_options & SM3_USE_EMA;
+constexpr bool master_weights = chosen_options & SM3_MASTER_WEIGHTS;
 constexpr bool loss_scale_factor = chosen_options & SM3_LOSS_SCALE_FACTOR;
 constexpr bool clipvalue = chosen_options & SM3_CLIPVALUE;
 constexpr bool clipnorm = chosen_options & SM3_CLIPNORM;
 constexpr bool global_clipnorm = chosen_options & SM3_GLOBAL_CLIPNORM;
 constexpr bool weight_decay = chosen_options & SM3_WEIGHT_DECAY;
 constexpr bool ema_overwrite_frequency = chosen_options & SM3_EMA_OVERWRITE_FREQUENCY;
+constexpr bool stochastic_rounding = chosen_options & SM3_STOCHASTIC_ROUNDING;
 constexpr bool skip_nonfinite = chosen_options & SM3_SKIP_NONFINITE;
 
 using std::sqrt;
@@ -265,6 +282,43 @@ template <typename C, typename G> inline C gradient(const G &x, [[maybe_unused]]
 // The dtype of a parameter's copy if it has none.
 struct Nothing {};
 template <typename L> constexpr bool copies = !std::is_same_v<L, Nothing>;
+
+// Where an element lies: its row-major index in its tensor, in two words. T: the dtype that it is stored in.
+template <typename T> struct Element {
+    uint32_t high, low;
+};
+// How many bits of a float32 a store in T drops.
+template <typename T> constexpr int dropped = 0;
+template <> constexpr int dropped<float16> = 13;
+template <> constexpr int dropped<bfloat16> = 16;
+
+// Stochastic rounding. The random bits are those of a counter: the update's number and the element's index,
+// mixed by lowbias32 (Wellons 2018, "Prospecting for hash functions"). So each run has the same.
+inline uint32_t mixed(uint32_t x) {
+    x = (x ^ (x >> 16)) * 0x7feb352du;
+    x = (x ^ (x >> 15)) * 0x846ca68bu;
+    return x ^ (x >> 16);
+}
+
+// The word that keys update t.
+inline uint32_t rounding_key(int64_t t) { return mixed(mixed(uint32_t(t)) + uint32_t(t >> 32)); }
+
+// `x` rounded to one of the two numbers of T beside it, by a chance that makes the mean `x`: a store of it is
+// exact. From the greatest number of T on, it is left to be rounded to nearest. So is what is of T already.
+template <typename T, typename C> inline C stochastically_rounded(C x, Element<T> at, uint32_t key) {
+    if constexpr (dropped<T> == 0) {
+        return x;
+    } else {
+        // Added to small numbers, 2**-14 makes float16's subnormal ones as far apart as those from 2**-14 on.
+        constexpr uint32_t least = dropped<T> == 13 ? 0x38800000u : 0u;
+        constexpr uint32_t largest = dropped<T> == 13 ? 0x477fe000u : 0x7f7f0000u;
+        const uint32_t bits = bits_of(x), size = bits & 0x7fffffffu;
+        const uint32_t chance = mixed(at.low ^ mixed(key + at.high)) >> (32 - dropped<T>);
+        const C added = from_bits(size < least ? least : 0u);
+        const uint32_t near = (bits_of(from_bits(size) + added) + chance) >> dropped<T> << dropped<T>;
+        return from_bits(size < largest ? bits_of(from_bits(near) - added) | (bits ^ size) : bits);
+    }
+}
 
 template <typename C> inline bool is_finite(C x) { return x - x == C(0); }
 
@@ -346,6 +400,7 @@ template <typename C> struct Scalars {
     C kept_average;
     C one_minus_kept_average;
     bool is_overwrite;
+    uint32_t rounding_key;
     C global_scale;
 };
 
@@ -388,18 +443,21 @@ template <typename C> inline Scalars<C> advance(SM3Row &row, int64_t options) {
     k.one_minus_kept_average = rounded((options & SM3_USE_EMA) ? pair<C>(1) - kept_average : pair<C>(0));
     k.is_overwrite = (options & SM3_USE_EMA) && (options & SM3_EMA_OVERWRITE_FREQUENCY)
         ? pair<C>(double(row.t % row.ema_overwrite_frequency)) == pair<C>(0) : false;
+    k.rounding_key = (options & SM3_STOCHASTIC_ROUNDING) ? rounding_key(row.t) : 0;
     return k;
 }
 
 enum Sum { gradient_norm_sum, global_norm_sum, r_largest, c_largest, sums };
 
 // One element's slots before the first step.
-template <bool momentum, bool gradient_accumulation_steps, bool use_ema, bool at_least_2_axes, typename C>
-inline void start(C &v, C &m, C &accumulated_gradient, C &weight_average) {
+template <bool momentum, bool gradient_accumulation_steps, bool use_ema, bool master_weights,
+    bool at_least_2_axes, bool narrow, typename C>
+inline void start(C w, C &v, C &m, C &accumulated_gradient, C &weight_average, C &master_weight) {
     if constexpr (!at_least_2_axes) v = C(0);
     if constexpr (momentum) m = C(0);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     if constexpr (use_ema) weight_average = C(0);
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // One element, in a call that does not update.
@@ -443,11 +501,13 @@ inline PerTensor2<C> per_tensor_2(const Scalars<C> &k, const double *sum) {
 }
 
 // One element, in a call that updates: pass 2 of 3.
-template <bool momentum, bool gradient_accumulation_steps, bool use_ema, bool loss_scale_factor,
-    bool clipvalue, bool clipnorm, bool global_clipnorm, bool weight_decay, bool ema_overwrite_frequency,
-    bool at_least_2_axes, typename C>
-inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &w, C g, C &v, C &m,
-        C &accumulated_gradient, C &weight_average, C r, C c, double (&term)[sums]) {
+template <bool momentum, bool gradient_accumulation_steps, bool use_ema, bool master_weights,
+    bool loss_scale_factor, bool clipvalue, bool clipnorm, bool global_clipnorm, bool weight_decay,
+    bool ema_overwrite_frequency, bool stochastic_rounding, bool at_least_2_axes, bool narrow, typename C,
+    typename T>
+inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, [[maybe_unused]] Element<T> at, C &w, C g,
+        C &v, C &m, C &accumulated_gradient, C &weight_average, C &master_weight, C r, C c,
+        double (&term)[sums]) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -457,6 +517,7 @@ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &w, C g, C &
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
+    if constexpr (master_weights && narrow) w = master_weight;
     if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     const C bound = (at_least_2_axes ? minimum(r, c) : v) + square(g);
     if constexpr (at_least_2_axes) {
@@ -470,6 +531,8 @@ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &w, C g, C &
     w = w - k.learning_rate * (momentum ? m : direction);
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
+    if constexpr (master_weights && narrow) master_weight = w;
+    if constexpr (stochastic_rounding) w = stochastically_rounded(w, at, k.rounding_key);
 }
 
 // One row, from sums of earlier passes.
@@ -570,7 +633,8 @@ void update_2_tile(const Scalars<Compute<T>> &k,
         const PerTensor2<Compute<T>> &n, const SM3Tensor &x, const Tile &tile, Compute<T> scale,
         double *scratch) {
     using C = Compute<T>;
-    const int64_t first = tile.number * tile_rows, rows = std::min(tile_rows, x.rows - first);
+    constexpr bool narrow = sizeof(T) < sizeof(C);
+const int64_t first = tile.number * tile_rows, rows = std::min(tile_rows, x.rows - first);
     const Block block = {tile.tensor, (tile.matrix * x.rows + first) * x.columns, rows * x.columns};
     T *__restrict__ const w_ = static_cast<T *>(x.w) + block.begin;
     Gradient<G> *__restrict__ const g_ = static_cast<Gradient<G> *>(x.g) + block.begin;
@@ -580,6 +644,8 @@ void update_2_tile(const Scalars<Compute<T>> &k,
         ? static_cast<C *>(x.accumulated_gradient) + block.begin : nullptr;
     C *__restrict__ const weight_average_ = use_ema
         ? static_cast<C *>(x.weight_average) + block.begin : nullptr;
+    C *__restrict__ const master_weight_ = master_weights && narrow
+        ? static_cast<C *>(x.master_weight) + block.begin : nullptr;
     L *__restrict__ const copy_ = copies<L> ? static_cast<L *>(x.copy) + block.begin : nullptr;
     const C *const r_ = static_cast<const C *>(x.r) + tile.matrix * x.rows + first;
     const C *const c_ = static_cast<const C *>(x.c) + tile.matrix * x.columns;
@@ -606,20 +672,25 @@ void update_2_tile(const Scalars<Compute<T>> &k,
                     load(accumulated_gradient_[i]);
                 C weight_average = {};
                 if constexpr (use_ema) weight_average = load(weight_average_[i]);
+                C master_weight = {};
+                if constexpr (master_weights && narrow) master_weight = load(master_weight_[i]);
                 C r = {};
                 if constexpr (at_least_2_axes) r = load(r_[row]);
                 C c = {};
                 if constexpr (at_least_2_axes) c = load(c_[begin + j]);
                 double term[sums] = {};
-                update_2<momentum, gradient_accumulation_steps, use_ema, loss_scale_factor, clipvalue,
-                    clipnorm, global_clipnorm, weight_decay, ema_overwrite_frequency, at_least_2_axes>(k, n,
-                    w, g, v, m, accumulated_gradient, weight_average, r, c, term);
+                update_2<momentum, gradient_accumulation_steps, use_ema, master_weights, loss_scale_factor,
+                    clipvalue, clipnorm, global_clipnorm, weight_decay, ema_overwrite_frequency,
+                    stochastic_rounding, at_least_2_axes, narrow>(k, n,
+                    Element<T>{uint32_t((block.begin + i) >> 32), uint32_t(block.begin + i)}, w, g, v, m,
+                    accumulated_gradient, weight_average, master_weight, r, c, term);
                 store(w_[i], w);
                 if constexpr (!at_least_2_axes) store(v_[i], v);
                 if constexpr (momentum) store(m_[i], m);
                 if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i],
                     accumulated_gradient);
                 if constexpr (use_ema) store(weight_average_[i], weight_average);
+                if constexpr (master_weights && narrow) store(master_weight_[i], master_weight);
                 if constexpr (copies<L>) store(copy_[i], w);
                 if constexpr (writes_back) store(g_[i], negates ? -g : g);
                 r_largest_lane[j] = maximum(r_largest_lane[j], term[r_largest]);
@@ -659,24 +730,31 @@ void update_3_lines(const SM3Tensor &x, const Tile &tile, double *scratch) {
 template <bool at_least_2_axes, typename T, typename G, typename L>
 void start_block(const SM3Tensor &x, const Block &block) {
     using C = Compute<T>;
+    constexpr bool narrow = sizeof(T) < sizeof(C);
+    const T *__restrict__ const w_ = static_cast<const T *>(x.w) + block.begin;
     C *__restrict__ const v_ = !at_least_2_axes ? static_cast<C *>(x.v) + block.begin : nullptr;
     C *__restrict__ const m_ = momentum ? static_cast<C *>(x.m) + block.begin : nullptr;
     C *__restrict__ const accumulated_gradient_ = gradient_accumulation_steps
         ? static_cast<C *>(x.accumulated_gradient) + block.begin : nullptr;
     C *__restrict__ const weight_average_ = use_ema
         ? static_cast<C *>(x.weight_average) + block.begin : nullptr;
+    C *__restrict__ const master_weight_ = master_weights && narrow
+        ? static_cast<C *>(x.master_weight) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
+        const C w = load(w_[i]);
         C v = {};
         C m = {};
         C accumulated_gradient = {};
         C weight_average = {};
-        start<momentum, gradient_accumulation_steps, use_ema, at_least_2_axes>(v, m, accumulated_gradient,
-            weight_average);
+        C master_weight = {};
+        start<momentum, gradient_accumulation_steps, use_ema, master_weights, at_least_2_axes, narrow>(w, v,
+            m, accumulated_gradient, weight_average, master_weight);
         if constexpr (!at_least_2_axes) store(v_[i], v);
         if constexpr (momentum) store(m_[i], m);
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
         if constexpr (use_ema) store(weight_average_[i], weight_average);
+        if constexpr (master_weights && narrow) store(master_weight_[i], master_weight);
     }
 }
 
@@ -729,6 +807,7 @@ template <bool at_least_2_axes, typename T, typename G, typename L>
 void update_2_block(const Scalars<Compute<T>> &k,
         const PerTensor2<Compute<T>> &n, const SM3Tensor &x, const Block &block, Compute<T> scale) {
     using C = Compute<T>;
+    constexpr bool narrow = sizeof(T) < sizeof(C);
     T *__restrict__ const w_ = static_cast<T *>(x.w) + block.begin;
     Gradient<G> *__restrict__ const g_ = static_cast<Gradient<G> *>(x.g) + block.begin;
     C *__restrict__ const v_ = !at_least_2_axes ? static_cast<C *>(x.v) + block.begin : nullptr;
@@ -737,6 +816,8 @@ void update_2_block(const Scalars<Compute<T>> &k,
         ? static_cast<C *>(x.accumulated_gradient) + block.begin : nullptr;
     C *__restrict__ const weight_average_ = use_ema
         ? static_cast<C *>(x.weight_average) + block.begin : nullptr;
+    C *__restrict__ const master_weight_ = master_weights && narrow
+        ? static_cast<C *>(x.master_weight) + block.begin : nullptr;
     C r_[block_size];
     if constexpr (at_least_2_axes) spread<Along::row>(static_cast<const C *>(x.r), x, block, r_);
     C c_[block_size];
@@ -754,19 +835,23 @@ void update_2_block(const Scalars<Compute<T>> &k,
         if constexpr (gradient_accumulation_steps) accumulated_gradient = load(accumulated_gradient_[i]);
         C weight_average = {};
         if constexpr (use_ema) weight_average = load(weight_average_[i]);
+        C master_weight = {};
+        if constexpr (master_weights && narrow) master_weight = load(master_weight_[i]);
         C r = {};
         if constexpr (at_least_2_axes) r = load(r_[i]);
         C c = {};
         if constexpr (at_least_2_axes) c = load(c_[i]);
         double term[sums] = {};
-        update_2<momentum, gradient_accumulation_steps, use_ema, loss_scale_factor, clipvalue, clipnorm,
-            global_clipnorm, weight_decay, ema_overwrite_frequency, at_least_2_axes>(k, n, w, g, v, m,
-            accumulated_gradient, weight_average, r, c, term);
+        update_2<momentum, gradient_accumulation_steps, use_ema, master_weights, loss_scale_factor, clipvalue,
+            clipnorm, global_clipnorm, weight_decay, ema_overwrite_frequency, stochastic_rounding,
+            at_least_2_axes, narrow>(k, n, Element<T>{uint32_t(block.begin >> 32), uint32_t(block.begin + i)},
+            w, g, v, m, accumulated_gradient, weight_average, master_weight, r, c, term);
         store(w_[i], w);
         if constexpr (!at_least_2_axes) store(v_[i], v);
         if constexpr (momentum) store(m_[i], m);
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
         if constexpr (use_ema) store(weight_average_[i], weight_average);
+        if constexpr (master_weights && narrow) store(master_weight_[i], master_weight);
         if constexpr (copies<L>) store(copy_[i], w);
         if constexpr (writes_back) store(g_[i], negates ? -g : g);
     }
@@ -796,7 +881,8 @@ int start_tensors(int64_t options, [[maybe_unused]] const SM3Row *rows, int64_t 
 
 // Processors foresee accesses within an array, not the next tensor's: its beginning is asked for ahead.
 inline void fetch(const SM3Tensor &x) {
-    const void *const arrays[] = {x.w, x.g, x.v, x.m, x.accumulated_gradient, x.weight_average};
+    const void *const arrays[] = {x.w, x.g, x.v, x.m, x.accumulated_gradient, x.weight_average,
+        x.master_weight};
     for (const void *array : arrays)
         for (int line = 0; array && line < 8; ++line)
             __builtin_prefetch(static_cast<const char *>(array) + 64 * line);

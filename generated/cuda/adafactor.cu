@@ -106,6 +106,7 @@ struct AdafactorTensor {
     void *v;  // second moment
     void *accumulated_gradient;  // sum of the gradients since the last update
     void *weight_average;  // moving average of the weights
+    void *master_weight;  // the weights, unrounded
     void *r;  // of rows: row means of the second moment
     void *c;  // of columns: column means of the second moment
 };
@@ -114,15 +115,17 @@ struct AdafactorTensor {
 enum AdafactorOption {
     ADAFACTOR_GRADIENT_ACCUMULATION_STEPS = 1,
     ADAFACTOR_USE_EMA = 2,
-    ADAFACTOR_LOSS_SCALE_FACTOR = 4,
-    ADAFACTOR_CLIPVALUE = 8,
-    ADAFACTOR_CLIPNORM = 16,
-    ADAFACTOR_GLOBAL_CLIPNORM = 32,
-    ADAFACTOR_WEIGHT_DECAY = 64,
-    ADAFACTOR_RELATIVE_STEP = 128,
-    ADAFACTOR_EMA_OVERWRITE_FREQUENCY = 256,
-    ADAFACTOR_EPSILON_AS_FLOOR = 512,
-    ADAFACTOR_SKIP_NONFINITE = 1024,
+    ADAFACTOR_MASTER_WEIGHTS = 4,
+    ADAFACTOR_LOSS_SCALE_FACTOR = 8,
+    ADAFACTOR_CLIPVALUE = 16,
+    ADAFACTOR_CLIPNORM = 32,
+    ADAFACTOR_GLOBAL_CLIPNORM = 64,
+    ADAFACTOR_WEIGHT_DECAY = 128,
+    ADAFACTOR_RELATIVE_STEP = 256,
+    ADAFACTOR_EMA_OVERWRITE_FREQUENCY = 512,
+    ADAFACTOR_STOCHASTIC_ROUNDING = 1024,
+    ADAFACTOR_EPSILON_AS_FLOOR = 2048,
+    ADAFACTOR_SKIP_NONFINITE = 4096,
 };
 
 // The same for bindings.
@@ -151,11 +154,14 @@ extern "C" const char *const adafactor_interface = R"({
     {"name": "relative_step", "default": true},
     {"name": "epsilon_as_floor", "default": false},
     {"name": "use_ema", "default": false},
+    {"name": "master_weights", "default": false},
+    {"name": "stochastic_rounding", "default": false},
     {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
     {"name": "use_ema", "option": "use_ema", "value": true},
+    {"name": "master_weights", "option": "master_weights", "value": true},
     {"name": "loss_scale_factor", "given": "loss_scale_factor", "off": null},
     {"name": "clipvalue", "given": "clipvalue", "off": null},
     {"name": "clipnorm", "given": "clipnorm", "off": null},
@@ -163,6 +169,7 @@ extern "C" const char *const adafactor_interface = R"({
     {"name": "weight_decay", "given": "weight_decay", "off": null},
     {"name": "relative_step", "option": "relative_step", "value": true},
     {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null},
+    {"name": "stochastic_rounding", "option": "stochastic_rounding", "value": true},
     {"name": "epsilon_as_floor", "option": "epsilon_as_floor", "value": true},
     {"name": "skip_nonfinite", "option": "skip_nonfinite", "value": true}
   ],
@@ -171,7 +178,8 @@ extern "C" const char *const adafactor_interface = R"({
     {"name": "c", "shape": "columns", "when": ["at_least_2_axes"]},
     {"name": "v", "shape": "parameter", "when": ["!at_least_2_axes"]},
     {"name": "accumulated_gradient", "shape": "parameter", "when": ["gradient_accumulation_steps"]},
-    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]}
+    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]},
+    {"name": "master_weight", "shape": "parameter", "when": ["master_weights", "narrow"]}
   ],
   "tensor": [
     "size",
@@ -188,12 +196,16 @@ extern "C" const char *const adafactor_interface = R"({
     "v",
     "accumulated_gradient",
     "weight_average",
+    "master_weight",
     "r",
     "c"
   ],
   "inputs": [],
   "axes": [
     {"name": "at_least_2_axes", "count": 2}
+  ],
+  "narrow": [
+    {"name": "narrow"}
   ],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
@@ -202,6 +214,9 @@ extern "C" const char *const adafactor_interface = R"({
     {"name": "c_sum", "over": "axis", "when": []},
     {"name": "excess_sum", "over": "tensor", "when": []},
     {"name": "size_sum", "over": "tensor", "when": []}
+  ],
+  "places": [
+    {"when": ["stochastic_rounding"]}
   ],
   "scalar_slots": []
 })";
@@ -255,7 +270,7 @@ extern "C" const char *const adafactor_launches = R"({
   ],
   "buffers": [
     {"name": "is_closed", "per": "call", "words": 1},
-    {"name": "scalars", "per": "row", "words": 18},
+    {"name": "scalars", "per": "row", "words": 19},
     {"name": "block_sums", "per": "block", "words": 7},
     {"name": "tensor_sums", "per": "tensor", "words": 7},
     {"name": "total_sums", "per": "call", "words": 7},
@@ -278,6 +293,7 @@ namespace {
 constexpr int64 options = OPTLOOM_OPTIONS;
 constexpr bool gradient_accumulation_steps = options & ADAFACTOR_GRADIENT_ACCUMULATION_STEPS;
 constexpr bool use_ema = options & ADAFACTOR_USE_EMA;
+constexpr bool master_weights = options & ADAFACTOR_MASTER_WEIGHTS;
 constexpr bool loss_scale_factor = options & ADAFACTOR_LOSS_SCALE_FACTOR;
 constexpr bool clipvalue = options & ADAFACTOR_CLIPVALUE;
 constexpr bool clipnorm = options & ADAFACTOR_CLIPNORM;
@@ -285,6 +301,7 @@ constexpr bool global_clipnorm = options & ADAFACTOR_GLOBAL_CLIPNORM;
 constexpr bool weight_decay = options & ADAFACTOR_WEIGHT_DECAY;
 constexpr bool relative_step = options & ADAFACTOR_RELATIVE_STEP;
 constexpr bool ema_overwrite_frequency = options & ADAFACTOR_EMA_OVERWRITE_FREQUENCY;
+constexpr bool stochastic_rounding = options & ADAFACTOR_STOCHASTIC_ROUNDING;
 constexpr bool epsilon_as_floor = options & ADAFACTOR_EPSILON_AS_FLOOR;
 constexpr bool skip_nonfinite = options & ADAFACTOR_SKIP_NONFINITE;
 
@@ -378,6 +395,43 @@ __device__ inline void store(float16 &x, Float32 value) {
 // The dtype of a parameter's copy if it has none.
 struct Nothing {};
 template <typename X> __device__ inline void store(Nothing &, X) {}
+
+// Where an element lies: its row-major index in its tensor, in two words. T: the dtype that it is stored in.
+template <typename T> struct Element {
+    uint32 high, low;
+};
+// How many bits of a float32 a store in T drops.
+template <typename T> constexpr int dropped = 0;
+template <> constexpr int dropped<float16> = 13;
+template <> constexpr int dropped<bfloat16> = 16;
+
+// Stochastic rounding. The random bits are those of a counter: the update's number and the element's index,
+// mixed by lowbias32 (Wellons 2018, "Prospecting for hash functions"). So each run has the same.
+__device__ inline uint32 mixed(uint32 x) {
+    x = (x ^ (x >> 16)) * 0x7feb352du;
+    x = (x ^ (x >> 15)) * 0x846ca68bu;
+    return x ^ (x >> 16);
+}
+
+// The word that keys update t.
+__device__ inline uint32 rounding_key(int64 t) { return mixed(mixed(uint32(t)) + uint32(t >> 32)); }
+
+// `x` rounded to one of the two numbers of T beside it, by a chance that makes the mean `x`: a store of it is
+// exact. From the greatest number of T on, it is left to be rounded to nearest. So is what is of T already.
+template <typename T, typename C> __device__ inline C stochastically_rounded(C x, Element<T> at, uint32 key) {
+    if constexpr (dropped<T> == 0) {
+        return x;
+    } else {
+        // Added to small numbers, 2**-14 makes float16's subnormal ones as far apart as those from 2**-14 on.
+        constexpr uint32 least = dropped<T> == 13 ? 0x38800000u : 0u;
+        constexpr uint32 largest = dropped<T> == 13 ? 0x477fe000u : 0x7f7f0000u;
+        const uint32 bits = bits_of(x), size = bits & 0x7fffffffu;
+        const uint32 chance = mixed(at.low ^ mixed(key + at.high)) >> (32 - dropped<T>);
+        const C added = from_bits(size < least ? least : 0u);
+        const uint32 near = (bits_of(from_bits(size) + added) + chance) >> dropped<T> << dropped<T>;
+        return from_bits(size < largest ? bits_of(from_bits(near) - added) | (bits ^ size) : bits);
+    }
+}
 
 template <typename C> __device__ inline bool is_finite(C x) { return x - x == C(0); }
 
@@ -474,6 +528,7 @@ template <typename C> struct Scalars {
     C kept_average;
     C one_minus_kept_average;
     bool is_overwrite;
+    uint32 rounding_key;
     C global_scale;
 };
 
@@ -524,17 +579,20 @@ template <typename C> __device__ inline Scalars<C> advance(AdafactorRow &row, in
         rounded((options & ADAFACTOR_USE_EMA) ? pair<C>(1) - kept_average : pair<C>(0));
     k.is_overwrite = (options & ADAFACTOR_USE_EMA) && (options & ADAFACTOR_EMA_OVERWRITE_FREQUENCY)
         ? pair<C>(double(row.t % row.ema_overwrite_frequency)) == pair<C>(0) : false;
+    k.rounding_key = (options & ADAFACTOR_STOCHASTIC_ROUNDING) ? rounding_key(row.t) : 0;
     return k;
 }
 
 enum Sum { gradient_norm_sum, global_norm_sum, excess_sum, size_sum, r_sum, c_sum, level_sum, sums };
 
 // One element's slots before the first step.
-template <bool gradient_accumulation_steps, bool use_ema, bool at_least_2_axes, typename C>
-__device__ inline void start(C &v, C &accumulated_gradient, C &weight_average) {
+template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool at_least_2_axes,
+    bool narrow, typename C>
+__device__ inline void start(C w, C &v, C &accumulated_gradient, C &weight_average, C &master_weight) {
     if constexpr (!at_least_2_axes) v = C(0);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     if constexpr (use_ema) weight_average = C(0);
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // One element, in a call that does not update.
@@ -639,10 +697,11 @@ __device__ inline PerTensor4<C> per_tensor_4(const Scalars<C> &k, const Float64 
 }
 
 // One element, in a call that updates: pass 4 of 5.
-template <bool gradient_accumulation_steps, bool loss_scale_factor, bool clipvalue, bool clipnorm,
-    bool global_clipnorm, bool weight_decay, bool epsilon_as_floor, bool at_least_2_axes, typename C>
+template <bool gradient_accumulation_steps, bool master_weights, bool loss_scale_factor, bool clipvalue,
+    bool clipnorm, bool global_clipnorm, bool weight_decay, bool epsilon_as_floor, bool at_least_2_axes,
+    bool narrow, typename C>
 __device__ inline void update_4(const Scalars<C> &k, const PerTensor4<C> &n, C w, C g, C v,
-        C accumulated_gradient, C r, C c, C floored, Float64 (&term)[sums]) {
+        C accumulated_gradient, C master_weight, C r, C c, C floored, Float64 (&term)[sums]) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -652,6 +711,7 @@ __device__ inline void update_4(const Scalars<C> &k, const PerTensor4<C> &n, C w
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
+    if constexpr (master_weights && narrow) w = master_weight;
     if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     const C root = at_least_2_axes ? sqrt(r / floored) * sqrt(c) : sqrt(v);
     const C direction = g / (epsilon_as_floor ? maximum(root, k.epsilon_1) : root);
@@ -684,11 +744,12 @@ __device__ inline PerTensor5<C> per_tensor_5(const Scalars<C> &k, int64 size, co
 }
 
 // One element, in a call that updates: pass 5 of 5.
-template <bool gradient_accumulation_steps, bool use_ema, bool loss_scale_factor, bool clipvalue,
-    bool clipnorm, bool global_clipnorm, bool weight_decay, bool ema_overwrite_frequency,
-    bool epsilon_as_floor, bool at_least_2_axes, typename C>
-__device__ inline void update_5(const Scalars<C> &k, const PerTensor5<C> &n, C &w, C g, C v,
-        C &accumulated_gradient, C &weight_average, C r, C c, C floored) {
+template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool loss_scale_factor,
+    bool clipvalue, bool clipnorm, bool global_clipnorm, bool weight_decay, bool ema_overwrite_frequency,
+    bool stochastic_rounding, bool epsilon_as_floor, bool at_least_2_axes, bool narrow, typename C,
+    typename T>
+__device__ inline void update_5(const Scalars<C> &k, const PerTensor5<C> &n, [[maybe_unused]] Element<T> at,
+        C &w, C g, C v, C &accumulated_gradient, C &weight_average, C &master_weight, C r, C c, C floored) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -698,6 +759,7 @@ __device__ inline void update_5(const Scalars<C> &k, const PerTensor5<C> &n, C &
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
+    if constexpr (master_weights && narrow) w = master_weight;
     if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     const C root = at_least_2_axes ? sqrt(r / floored) * sqrt(c) : sqrt(v);
     const C direction = g / (epsilon_as_floor ? maximum(root, k.epsilon_1) : root);
@@ -705,6 +767,8 @@ __device__ inline void update_5(const Scalars<C> &k, const PerTensor5<C> &n, C &
     w = w - n.size_times_rate_over_excess * direction;
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
+    if constexpr (master_weights && narrow) master_weight = w;
+    if constexpr (stochastic_rounding) w = stochastically_rounded(w, at, k.rounding_key);
 }
 
 // How gradients are read, and of which dtypes all are.
@@ -714,6 +778,7 @@ using T = OPTLOOM_PARAMETER;
 using G = OPTLOOM_GRADIENT;
 using L = OPTLOOM_COPY;
 using C = Compute<T>;
+constexpr bool narrow = sizeof(T) < sizeof(C);
 constexpr bool copies = sizeof(L) > sizeof(Nothing);
 
 // A thread block takes a chunk: at most chunk_size elements of a tensor. An empty tensor has one without any.
@@ -732,6 +797,7 @@ __device__ inline AdafactorTensor in_global_memory(const AdafactorTensor &x) {
     __builtin_assume(__isGlobal(copied.v));
     __builtin_assume(__isGlobal(copied.accumulated_gradient));
     __builtin_assume(__isGlobal(copied.weight_average));
+    __builtin_assume(__isGlobal(copied.master_weight));
     __builtin_assume(__isGlobal(copied.r));
     __builtin_assume(__isGlobal(copied.c));
     __builtin_assume(__isGlobal(copied.scratch));
@@ -826,7 +892,7 @@ constexpr int narrowest = copies && sizeof(L) < narrower ? sizeof(L) : narrower;
 constexpr int pack_size = 16 / narrowest;
 __device__ inline bool is_aligned(const AdafactorTensor &x) {
     return (int64(x.w) | int64(x.g) | int64(x.copy) | int64(x.v) | int64(x.accumulated_gradient)
-        | int64(x.weight_average)) % 16 == 0;
+        | int64(x.weight_average) | int64(x.master_weight)) % 16 == 0;
 }
 
 __device__ inline C gradient(const G &x, C scale) {
@@ -907,22 +973,29 @@ __device__ inline Place begin_of(const Chunk &chunk, const AdafactorTensor &x) {
 // `width` elements from the i-th on.
 template <bool at_least_2_axes, int width>
 __device__ inline void start_elements(const AdafactorTensor &x, int64 i) {
+    Pack<T, width> w_ = read<T, width>(x.w, i);
     Pack<C, width> v_ = {};
     Pack<C, width> accumulated_gradient_ = {};
     Pack<C, width> weight_average_ = {};
+    Pack<C, width> master_weight_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
+        C w = load(w_.x[j]);
         C v = load(v_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         C weight_average = load(weight_average_.x[j]);
-        start<gradient_accumulation_steps, use_ema, at_least_2_axes>(v, accumulated_gradient, weight_average);
+        C master_weight = load(master_weight_.x[j]);
+        start<gradient_accumulation_steps, use_ema, master_weights, at_least_2_axes, narrow>(w, v,
+            accumulated_gradient, weight_average, master_weight);
         store(v_.x[j], v);
         store(accumulated_gradient_.x[j], accumulated_gradient);
         store(weight_average_.x[j], weight_average);
+        store(master_weight_.x[j], master_weight);
     }
     if constexpr (!at_least_2_axes) write(x.v, i, v_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
     if constexpr (use_ema) write(x.weight_average, i, weight_average_);
+    if constexpr (master_weights && narrow) write(x.master_weight, i, master_weight_);
 }
 
 // `width` elements from the i-th on.
@@ -997,12 +1070,15 @@ __device__ inline void update_4_elements(const Scalars<C> &k, const PerTensor4<C
     Pack<C, width> accumulated_gradient_ = {};
     if constexpr (gradient_accumulation_steps) accumulated_gradient_ =
         read<C, width>(x.accumulated_gradient, i);
+    Pack<C, width> master_weight_ = {};
+    if constexpr (master_weights && narrow) master_weight_ = read<C, width>(x.master_weight, i);
 #pragma unroll
     for (int j = 0; j < width; ++j) {
         C w = load(w_.x[j]);
         C g = gradient(g_.x[j], scale);
         C v = load(v_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
+        C master_weight = load(master_weight_.x[j]);
         C r(0);
         if constexpr (at_least_2_axes) r =
             load(static_cast<const C *>(x.r)[place.matrix * x.rows + place.row]);
@@ -1013,9 +1089,9 @@ __device__ inline void update_4_elements(const Scalars<C> &k, const PerTensor4<C
         if constexpr (at_least_2_axes) floored = C(Float64(x.scratch[place_of_floored(x) + place.matrix]));
         place.advance(x);
         Float64 term[sums];
-        update_4<gradient_accumulation_steps, loss_scale_factor, clipvalue, clipnorm, global_clipnorm,
-            weight_decay, epsilon_as_floor, at_least_2_axes>(k, n, w, g, v, accumulated_gradient, r, c,
-            floored, term);
+        update_4<gradient_accumulation_steps, master_weights, loss_scale_factor, clipvalue, clipnorm,
+            global_clipnorm, weight_decay, epsilon_as_floor, at_least_2_axes, narrow>(k, n, w, g, v,
+            accumulated_gradient, master_weight, r, c, floored, term);
         lane[j][excess_sum] = lane[j][excess_sum] + term[excess_sum];
         lane[j][size_sum] = lane[j][size_sum] + term[size_sum];
     }
@@ -1034,6 +1110,8 @@ __device__ inline void update_5_elements(const Scalars<C> &k, const PerTensor5<C
         read<C, width>(x.accumulated_gradient, i);
     Pack<C, width> weight_average_ = {};
     if constexpr (use_ema) weight_average_ = read<C, width>(x.weight_average, i);
+    Pack<C, width> master_weight_ = {};
+    if constexpr (master_weights && narrow) master_weight_ = read<C, width>(x.master_weight, i);
     Pack<L, width> copy_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
@@ -1042,6 +1120,7 @@ __device__ inline void update_5_elements(const Scalars<C> &k, const PerTensor5<C
         C v = load(v_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         C weight_average = load(weight_average_.x[j]);
+        C master_weight = load(master_weight_.x[j]);
         C r(0);
         if constexpr (at_least_2_axes) r =
             load(static_cast<const C *>(x.r)[place.matrix * x.rows + place.row]);
@@ -1051,18 +1130,21 @@ __device__ inline void update_5_elements(const Scalars<C> &k, const PerTensor5<C
         C floored(0);
         if constexpr (at_least_2_axes) floored = C(Float64(x.scratch[place_of_floored(x) + place.matrix]));
         place.advance(x);
-        update_5<gradient_accumulation_steps, use_ema, loss_scale_factor, clipvalue, clipnorm,
-            global_clipnorm, weight_decay, ema_overwrite_frequency, epsilon_as_floor, at_least_2_axes>(k, n,
-            w, g, v, accumulated_gradient, weight_average, r, c, floored);
+        update_5<gradient_accumulation_steps, use_ema, master_weights, loss_scale_factor, clipvalue, clipnorm,
+            global_clipnorm, weight_decay, ema_overwrite_frequency, stochastic_rounding, epsilon_as_floor,
+            at_least_2_axes, narrow>(k, n, Element<T>{uint32(i >> 32), uint32(i) + uint32(j)}, w, g, v,
+            accumulated_gradient, weight_average, master_weight, r, c, floored);
         store(w_.x[j], w);
         store(accumulated_gradient_.x[j], accumulated_gradient);
         store(weight_average_.x[j], weight_average);
+        store(master_weight_.x[j], master_weight);
         store(copy_.x[j], w);
         if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
     }
     write(x.w, i, w_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
     if constexpr (use_ema) write(x.weight_average, i, weight_average_);
+    if constexpr (master_weights && narrow) write(x.master_weight, i, master_weight_);
     if constexpr (copies) write(x.copy, i, copy_);
     if constexpr (writes_back) write(x.g, i, g_);
 }

@@ -79,22 +79,25 @@ struct AdagradTensor {
     void *accumulator;  // sum of squared gradients
     void *accumulated_gradient;  // sum of the gradients since the last update
     void *weight_average;  // moving average of the weights
+    void *master_weight;  // the weights, unrounded
 };
 
 // What `options` is made of. The bit of a hyperparameter says that it is given.
 enum AdagradOption {
     ADAGRAD_GRADIENT_ACCUMULATION_STEPS = 1,
     ADAGRAD_USE_EMA = 2,
-    ADAGRAD_LOSS_SCALE_FACTOR = 4,
-    ADAGRAD_CLIPVALUE = 8,
-    ADAGRAD_CLIPNORM = 16,
-    ADAGRAD_GLOBAL_CLIPNORM = 32,
-    ADAGRAD_WEIGHT_DECAY = 64,
-    ADAGRAD_DECOUPLED_WEIGHT_DECAY = 128,
-    ADAGRAD_LEARNING_RATE_DECAY = 256,
-    ADAGRAD_EMA_OVERWRITE_FREQUENCY = 512,
-    ADAGRAD_EPSILON_IN_ROOT = 1024,
-    ADAGRAD_SKIP_NONFINITE = 2048,
+    ADAGRAD_MASTER_WEIGHTS = 4,
+    ADAGRAD_LOSS_SCALE_FACTOR = 8,
+    ADAGRAD_CLIPVALUE = 16,
+    ADAGRAD_CLIPNORM = 32,
+    ADAGRAD_GLOBAL_CLIPNORM = 64,
+    ADAGRAD_WEIGHT_DECAY = 128,
+    ADAGRAD_DECOUPLED_WEIGHT_DECAY = 256,
+    ADAGRAD_LEARNING_RATE_DECAY = 512,
+    ADAGRAD_EMA_OVERWRITE_FREQUENCY = 1024,
+    ADAGRAD_STOCHASTIC_ROUNDING = 2048,
+    ADAGRAD_EPSILON_IN_ROOT = 4096,
+    ADAGRAD_SKIP_NONFINITE = 8192,
 };
 
 // The same for bindings.
@@ -122,11 +125,14 @@ extern "C" const char *const adagrad_interface = R"({
     {"name": "epsilon_in_root", "default": true},
     {"name": "decoupled_weight_decay", "default": true},
     {"name": "use_ema", "default": false},
+    {"name": "master_weights", "default": false},
+    {"name": "stochastic_rounding", "default": false},
     {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
     {"name": "use_ema", "option": "use_ema", "value": true},
+    {"name": "master_weights", "option": "master_weights", "value": true},
     {"name": "loss_scale_factor", "given": "loss_scale_factor", "off": null},
     {"name": "clipvalue", "given": "clipvalue", "off": null},
     {"name": "clipnorm", "given": "clipnorm", "off": null},
@@ -135,13 +141,15 @@ extern "C" const char *const adagrad_interface = R"({
     {"name": "decoupled_weight_decay", "option": "decoupled_weight_decay", "value": true},
     {"name": "learning_rate_decay", "given": "learning_rate_decay", "off": 0},
     {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null},
+    {"name": "stochastic_rounding", "option": "stochastic_rounding", "value": true},
     {"name": "epsilon_in_root", "option": "epsilon_in_root", "value": true},
     {"name": "skip_nonfinite", "option": "skip_nonfinite", "value": true}
   ],
   "slots": [
     {"name": "accumulator", "shape": "parameter", "when": []},
     {"name": "accumulated_gradient", "shape": "parameter", "when": ["gradient_accumulation_steps"]},
-    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]}
+    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]},
+    {"name": "master_weight", "shape": "parameter", "when": ["master_weights", "narrow"]}
   ],
   "tensor": [
     "size",
@@ -152,13 +160,20 @@ extern "C" const char *const adagrad_interface = R"({
     "step",
     "accumulator",
     "accumulated_gradient",
-    "weight_average"
+    "weight_average",
+    "master_weight"
   ],
   "inputs": [],
   "axes": [],
+  "narrow": [
+    {"name": "narrow"}
+  ],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]}
+  ],
+  "places": [
+    {"when": ["stochastic_rounding"]}
   ],
   "scalar_slots": []
 })";
@@ -194,7 +209,7 @@ extern "C" const char *const adagrad_launches = R"({
   ],
   "buffers": [
     {"name": "is_closed", "per": "call", "words": 1},
-    {"name": "scalars", "per": "row", "words": 15},
+    {"name": "scalars", "per": "row", "words": 16},
     {"name": "block_sums", "per": "block", "words": 2},
     {"name": "tensor_sums", "per": "tensor", "words": 2},
     {"name": "total_sums", "per": "call", "words": 2},
@@ -209,6 +224,7 @@ namespace {
 constexpr int64 options = OPTLOOM_OPTIONS;
 constexpr bool gradient_accumulation_steps = options & ADAGRAD_GRADIENT_ACCUMULATION_STEPS;
 constexpr bool use_ema = options & ADAGRAD_USE_EMA;
+constexpr bool master_weights = options & ADAGRAD_MASTER_WEIGHTS;
 constexpr bool loss_scale_factor = options & ADAGRAD_LOSS_SCALE_FACTOR;
 constexpr bool clipvalue = options & ADAGRAD_CLIPVALUE;
 constexpr bool clipnorm = options & ADAGRAD_CLIPNORM;
@@ -217,6 +233,7 @@ constexpr bool weight_decay = options & ADAGRAD_WEIGHT_DECAY;
 constexpr bool decoupled_weight_decay = options & ADAGRAD_DECOUPLED_WEIGHT_DECAY;
 constexpr bool learning_rate_decay = options & ADAGRAD_LEARNING_RATE_DECAY;
 constexpr bool ema_overwrite_frequency = options & ADAGRAD_EMA_OVERWRITE_FREQUENCY;
+constexpr bool stochastic_rounding = options & ADAGRAD_STOCHASTIC_ROUNDING;
 constexpr bool epsilon_in_root = options & ADAGRAD_EPSILON_IN_ROOT;
 constexpr bool skip_nonfinite = options & ADAGRAD_SKIP_NONFINITE;
 
@@ -311,6 +328,43 @@ __device__ inline void store(float16 &x, Float32 value) {
 struct Nothing {};
 template <typename X> __device__ inline void store(Nothing &, X) {}
 
+// Where an element lies: its row-major index in its tensor, in two words. T: the dtype that it is stored in.
+template <typename T> struct Element {
+    uint32 high, low;
+};
+// How many bits of a float32 a store in T drops.
+template <typename T> constexpr int dropped = 0;
+template <> constexpr int dropped<float16> = 13;
+template <> constexpr int dropped<bfloat16> = 16;
+
+// Stochastic rounding. The random bits are those of a counter: the update's number and the element's index,
+// mixed by lowbias32 (Wellons 2018, "Prospecting for hash functions"). So each run has the same.
+__device__ inline uint32 mixed(uint32 x) {
+    x = (x ^ (x >> 16)) * 0x7feb352du;
+    x = (x ^ (x >> 15)) * 0x846ca68bu;
+    return x ^ (x >> 16);
+}
+
+// The word that keys update t.
+__device__ inline uint32 rounding_key(int64 t) { return mixed(mixed(uint32(t)) + uint32(t >> 32)); }
+
+// `x` rounded to one of the two numbers of T beside it, by a chance that makes the mean `x`: a store of it is
+// exact. From the greatest number of T on, it is left to be rounded to nearest. So is what is of T already.
+template <typename T, typename C> __device__ inline C stochastically_rounded(C x, Element<T> at, uint32 key) {
+    if constexpr (dropped<T> == 0) {
+        return x;
+    } else {
+        // Added to small numbers, 2**-14 makes float16's subnormal ones as far apart as those from 2**-14 on.
+        constexpr uint32 least = dropped<T> == 13 ? 0x38800000u : 0u;
+        constexpr uint32 largest = dropped<T> == 13 ? 0x477fe000u : 0x7f7f0000u;
+        const uint32 bits = bits_of(x), size = bits & 0x7fffffffu;
+        const uint32 chance = mixed(at.low ^ mixed(key + at.high)) >> (32 - dropped<T>);
+        const C added = from_bits(size < least ? least : 0u);
+        const uint32 near = (bits_of(from_bits(size) + added) + chance) >> dropped<T> << dropped<T>;
+        return from_bits(size < largest ? bits_of(from_bits(near) - added) | (bits ^ size) : bits);
+    }
+}
+
 template <typename C> __device__ inline bool is_finite(C x) { return x - x == C(0); }
 
 template <typename X> __device__ inline X square(X x) { return x * x; }
@@ -390,6 +444,7 @@ template <typename C> struct Scalars {
     C kept_average;
     C one_minus_kept_average;
     bool is_overwrite;
+    uint32 rounding_key;
     C global_scale;
 };
 
@@ -437,18 +492,20 @@ template <typename C> __device__ inline Scalars<C> advance(AdagradRow &row, int6
     k.one_minus_kept_average = rounded((options & ADAGRAD_USE_EMA) ? pair<C>(1) - kept_average : pair<C>(0));
     k.is_overwrite = (options & ADAGRAD_USE_EMA) && (options & ADAGRAD_EMA_OVERWRITE_FREQUENCY)
         ? pair<C>(double(row.t % row.ema_overwrite_frequency)) == pair<C>(0) : false;
+    k.rounding_key = (options & ADAGRAD_STOCHASTIC_ROUNDING) ? rounding_key(row.t) : 0;
     return k;
 }
 
 enum Sum { gradient_norm_sum, global_norm_sum, sums };
 
 // One element's slots before the first step.
-template <bool gradient_accumulation_steps, bool use_ema, typename C>
-__device__ inline void start(const AdagradRow &row, C &accumulator, C &accumulated_gradient,
-        C &weight_average) {
+template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool narrow, typename C>
+__device__ inline void start(const AdagradRow &row, C w, C &accumulator, C &accumulated_gradient,
+        C &weight_average, C &master_weight) {
     accumulator = C(row.initial_accumulator_value);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     if constexpr (use_ema) weight_average = C(0);
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // One element, in a call that does not update.
@@ -493,11 +550,12 @@ __device__ inline PerTensor2<C> per_tensor_2(const Scalars<C> &k, const Float64 
 }
 
 // One element, in a call that updates: pass 2 of 2.
-template <bool gradient_accumulation_steps, bool use_ema, bool loss_scale_factor, bool clipvalue,
-    bool clipnorm, bool global_clipnorm, bool weight_decay, bool decoupled_weight_decay,
-    bool ema_overwrite_frequency, bool epsilon_in_root, typename C>
-__device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &w, C g, C &accumulator,
-        C &accumulated_gradient, C &weight_average) {
+template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool loss_scale_factor,
+    bool clipvalue, bool clipnorm, bool global_clipnorm, bool weight_decay, bool decoupled_weight_decay,
+    bool ema_overwrite_frequency, bool stochastic_rounding, bool epsilon_in_root, bool narrow, typename C,
+    typename T>
+__device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, [[maybe_unused]] Element<T> at,
+        C &w, C g, C &accumulator, C &accumulated_gradient, C &weight_average, C &master_weight) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -507,6 +565,7 @@ __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
+    if constexpr (master_weights && narrow) w = master_weight;
     if constexpr (weight_decay && !decoupled_weight_decay) g = g + k.weight_decay * w;
     if constexpr (weight_decay && decoupled_weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     accumulator = accumulator + square(g);
@@ -514,6 +573,8 @@ __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &
     w = w - k.rate * g / (epsilon_in_root ? sqrt(accumulator + k.epsilon) : sqrt(accumulator) + k.epsilon);
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
+    if constexpr (master_weights && narrow) master_weight = w;
+    if constexpr (stochastic_rounding) w = stochastically_rounded(w, at, k.rounding_key);
 }
 
 // How gradients are read, and of which dtypes all are.
@@ -523,6 +584,7 @@ using T = OPTLOOM_PARAMETER;
 using G = OPTLOOM_GRADIENT;
 using L = OPTLOOM_COPY;
 using C = Compute<T>;
+constexpr bool narrow = sizeof(T) < sizeof(C);
 constexpr bool copies = sizeof(L) > sizeof(Nothing);
 
 // A thread block takes a chunk: at most chunk_size elements of a tensor. An empty tensor has one without any.
@@ -541,6 +603,7 @@ __device__ inline AdagradTensor in_global_memory(const AdagradTensor &x) {
     __builtin_assume(__isGlobal(copied.accumulator));
     __builtin_assume(__isGlobal(copied.accumulated_gradient));
     __builtin_assume(__isGlobal(copied.weight_average));
+    __builtin_assume(__isGlobal(copied.master_weight));
     return copied;
 }
 
@@ -629,7 +692,7 @@ constexpr int narrowest = copies && sizeof(L) < narrower ? sizeof(L) : narrower;
 constexpr int pack_size = 16 / narrowest;
 __device__ inline bool is_aligned(const AdagradTensor &x) {
     return (int64(x.w) | int64(x.g) | int64(x.copy) | int64(x.accumulator) | int64(x.accumulated_gradient)
-        | int64(x.weight_average)) % 16 == 0;
+        | int64(x.weight_average) | int64(x.master_weight)) % 16 == 0;
 }
 
 __device__ inline C gradient(const G &x, C scale) {
@@ -645,22 +708,29 @@ __device__ inline void write_counters(const AdagradTensor &x, const AdagradRow &
 // `width` elements from the i-th on.
 template <int width>
 __device__ inline void start_elements(const AdagradRow &row, const AdagradTensor &x, int64 i) {
+    Pack<T, width> w_ = read<T, width>(x.w, i);
     Pack<C, width> accumulator_ = {};
     Pack<C, width> accumulated_gradient_ = {};
     Pack<C, width> weight_average_ = {};
+    Pack<C, width> master_weight_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
+        C w = load(w_.x[j]);
         C accumulator = load(accumulator_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         C weight_average = load(weight_average_.x[j]);
-        start<gradient_accumulation_steps, use_ema>(row, accumulator, accumulated_gradient, weight_average);
+        C master_weight = load(master_weight_.x[j]);
+        start<gradient_accumulation_steps, use_ema, master_weights, narrow>(row, w, accumulator,
+            accumulated_gradient, weight_average, master_weight);
         store(accumulator_.x[j], accumulator);
         store(accumulated_gradient_.x[j], accumulated_gradient);
         store(weight_average_.x[j], weight_average);
+        store(master_weight_.x[j], master_weight);
     }
     write(x.accumulator, i, accumulator_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
     if constexpr (use_ema) write(x.weight_average, i, weight_average_);
+    if constexpr (master_weights && narrow) write(x.master_weight, i, master_weight_);
 }
 
 // `width` elements from the i-th on.
@@ -714,6 +784,8 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
         read<C, width>(x.accumulated_gradient, i);
     Pack<C, width> weight_average_ = {};
     if constexpr (use_ema) weight_average_ = read<C, width>(x.weight_average, i);
+    Pack<C, width> master_weight_ = {};
+    if constexpr (master_weights && narrow) master_weight_ = read<C, width>(x.master_weight, i);
     Pack<L, width> copy_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
@@ -722,13 +794,16 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
         C accumulator = load(accumulator_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         C weight_average = load(weight_average_.x[j]);
-        update_2<gradient_accumulation_steps, use_ema, loss_scale_factor, clipvalue, clipnorm,
+        C master_weight = load(master_weight_.x[j]);
+        update_2<gradient_accumulation_steps, use_ema, master_weights, loss_scale_factor, clipvalue, clipnorm,
             global_clipnorm, weight_decay, decoupled_weight_decay, ema_overwrite_frequency,
-            epsilon_in_root>(k, n, w, g, accumulator, accumulated_gradient, weight_average);
+            stochastic_rounding, epsilon_in_root, narrow>(k, n, Element<T>{uint32(i >> 32),
+            uint32(i) + uint32(j)}, w, g, accumulator, accumulated_gradient, weight_average, master_weight);
         store(w_.x[j], w);
         store(accumulator_.x[j], accumulator);
         store(accumulated_gradient_.x[j], accumulated_gradient);
         store(weight_average_.x[j], weight_average);
+        store(master_weight_.x[j], master_weight);
         store(copy_.x[j], w);
         if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
     }
@@ -736,6 +811,7 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
     write(x.accumulator, i, accumulator_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
     if constexpr (use_ema) write(x.weight_average, i, weight_average_);
+    if constexpr (master_weights && narrow) write(x.master_weight, i, master_weight_);
     if constexpr (copies) write(x.copy, i, copy_);
     if constexpr (writes_back) write(x.g, i, g_);
 }

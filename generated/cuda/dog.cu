@@ -86,6 +86,7 @@ struct DoGTensor {
     void *start;  // the parameter at the start
     void *accumulated_gradient;  // sum of the gradients since the last update
     void *weight_average;  // moving average of the weights
+    void *master_weight;  // the weights, unrounded
     void *distance;  // a number that follows the row's; null for none
     void *squares;  // a number that follows the row's; null for none
 };
@@ -94,14 +95,16 @@ struct DoGTensor {
 enum DoGOption {
     DOG_GRADIENT_ACCUMULATION_STEPS = 1,
     DOG_USE_EMA = 2,
-    DOG_LOSS_SCALE_FACTOR = 4,
-    DOG_CLIPVALUE = 8,
-    DOG_CLIPNORM = 16,
-    DOG_GLOBAL_CLIPNORM = 32,
-    DOG_WEIGHT_DECAY = 64,
-    DOG_DECOUPLED_WEIGHT_DECAY = 128,
-    DOG_EMA_OVERWRITE_FREQUENCY = 256,
-    DOG_SKIP_NONFINITE = 512,
+    DOG_MASTER_WEIGHTS = 4,
+    DOG_LOSS_SCALE_FACTOR = 8,
+    DOG_CLIPVALUE = 16,
+    DOG_CLIPNORM = 32,
+    DOG_GLOBAL_CLIPNORM = 64,
+    DOG_WEIGHT_DECAY = 128,
+    DOG_DECOUPLED_WEIGHT_DECAY = 256,
+    DOG_EMA_OVERWRITE_FREQUENCY = 512,
+    DOG_STOCHASTIC_ROUNDING = 1024,
+    DOG_SKIP_NONFINITE = 2048,
 };
 
 // The same for bindings.
@@ -127,11 +130,14 @@ extern "C" const char *const dog_interface = R"({
   "options": [
     {"name": "decoupled_weight_decay", "default": true},
     {"name": "use_ema", "default": false},
+    {"name": "master_weights", "default": false},
+    {"name": "stochastic_rounding", "default": false},
     {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
     {"name": "use_ema", "option": "use_ema", "value": true},
+    {"name": "master_weights", "option": "master_weights", "value": true},
     {"name": "loss_scale_factor", "given": "loss_scale_factor", "off": null},
     {"name": "clipvalue", "given": "clipvalue", "off": null},
     {"name": "clipnorm", "given": "clipnorm", "off": null},
@@ -139,12 +145,14 @@ extern "C" const char *const dog_interface = R"({
     {"name": "weight_decay", "given": "weight_decay", "off": null},
     {"name": "decoupled_weight_decay", "option": "decoupled_weight_decay", "value": true},
     {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null},
+    {"name": "stochastic_rounding", "option": "stochastic_rounding", "value": true},
     {"name": "skip_nonfinite", "option": "skip_nonfinite", "value": true}
   ],
   "slots": [
     {"name": "start", "shape": "parameter", "when": []},
     {"name": "accumulated_gradient", "shape": "parameter", "when": ["gradient_accumulation_steps"]},
-    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]}
+    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]},
+    {"name": "master_weight", "shape": "parameter", "when": ["master_weights", "narrow"]}
   ],
   "tensor": [
     "size",
@@ -156,17 +164,24 @@ extern "C" const char *const dog_interface = R"({
     "start",
     "accumulated_gradient",
     "weight_average",
+    "master_weight",
     "distance",
     "squares"
   ],
   "inputs": [],
   "axes": [],
+  "narrow": [
+    {"name": "narrow"}
+  ],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]},
     {"name": "least_sum", "over": "tensors", "when": []},
     {"name": "gone_sum", "over": "tensors", "when": []},
     {"name": "squares_sum", "over": "tensors", "when": []}
+  ],
+  "places": [
+    {"when": ["stochastic_rounding"]}
   ],
   "scalar_slots": [
     {"name": "distance", "when": [], "start": 0.0},
@@ -215,7 +230,7 @@ extern "C" const char *const dog_launches = R"({
   ],
   "buffers": [
     {"name": "is_closed", "per": "call", "words": 1},
-    {"name": "scalars", "per": "row", "words": 19},
+    {"name": "scalars", "per": "row", "words": 20},
     {"name": "block_sums", "per": "block", "words": 5},
     {"name": "tensor_sums", "per": "tensor", "words": 5},
     {"name": "total_sums", "per": "call", "words": 5},
@@ -231,6 +246,7 @@ namespace {
 constexpr int64 options = OPTLOOM_OPTIONS;
 constexpr bool gradient_accumulation_steps = options & DOG_GRADIENT_ACCUMULATION_STEPS;
 constexpr bool use_ema = options & DOG_USE_EMA;
+constexpr bool master_weights = options & DOG_MASTER_WEIGHTS;
 constexpr bool loss_scale_factor = options & DOG_LOSS_SCALE_FACTOR;
 constexpr bool clipvalue = options & DOG_CLIPVALUE;
 constexpr bool clipnorm = options & DOG_CLIPNORM;
@@ -238,6 +254,7 @@ constexpr bool global_clipnorm = options & DOG_GLOBAL_CLIPNORM;
 constexpr bool weight_decay = options & DOG_WEIGHT_DECAY;
 constexpr bool decoupled_weight_decay = options & DOG_DECOUPLED_WEIGHT_DECAY;
 constexpr bool ema_overwrite_frequency = options & DOG_EMA_OVERWRITE_FREQUENCY;
+constexpr bool stochastic_rounding = options & DOG_STOCHASTIC_ROUNDING;
 constexpr bool skip_nonfinite = options & DOG_SKIP_NONFINITE;
 
 // Numbers whose every operation says that it rounds to nearest: no flag fuses or approximates it.
@@ -331,6 +348,43 @@ __device__ inline void store(float16 &x, Float32 value) {
 struct Nothing {};
 template <typename X> __device__ inline void store(Nothing &, X) {}
 
+// Where an element lies: its row-major index in its tensor, in two words. T: the dtype that it is stored in.
+template <typename T> struct Element {
+    uint32 high, low;
+};
+// How many bits of a float32 a store in T drops.
+template <typename T> constexpr int dropped = 0;
+template <> constexpr int dropped<float16> = 13;
+template <> constexpr int dropped<bfloat16> = 16;
+
+// Stochastic rounding. The random bits are those of a counter: the update's number and the element's index,
+// mixed by lowbias32 (Wellons 2018, "Prospecting for hash functions"). So each run has the same.
+__device__ inline uint32 mixed(uint32 x) {
+    x = (x ^ (x >> 16)) * 0x7feb352du;
+    x = (x ^ (x >> 15)) * 0x846ca68bu;
+    return x ^ (x >> 16);
+}
+
+// The word that keys update t.
+__device__ inline uint32 rounding_key(int64 t) { return mixed(mixed(uint32(t)) + uint32(t >> 32)); }
+
+// `x` rounded to one of the two numbers of T beside it, by a chance that makes the mean `x`: a store of it is
+// exact. From the greatest number of T on, it is left to be rounded to nearest. So is what is of T already.
+template <typename T, typename C> __device__ inline C stochastically_rounded(C x, Element<T> at, uint32 key) {
+    if constexpr (dropped<T> == 0) {
+        return x;
+    } else {
+        // Added to small numbers, 2**-14 makes float16's subnormal ones as far apart as those from 2**-14 on.
+        constexpr uint32 least = dropped<T> == 13 ? 0x38800000u : 0u;
+        constexpr uint32 largest = dropped<T> == 13 ? 0x477fe000u : 0x7f7f0000u;
+        const uint32 bits = bits_of(x), size = bits & 0x7fffffffu;
+        const uint32 chance = mixed(at.low ^ mixed(key + at.high)) >> (32 - dropped<T>);
+        const C added = from_bits(size < least ? least : 0u);
+        const uint32 near = (bits_of(from_bits(size) + added) + chance) >> dropped<T> << dropped<T>;
+        return from_bits(size < largest ? bits_of(from_bits(near) - added) | (bits ^ size) : bits);
+    }
+}
+
 template <typename C> __device__ inline bool is_finite(C x) { return x - x == C(0); }
 
 template <typename X> __device__ inline X square(X x) { return x * x; }
@@ -413,6 +467,7 @@ template <typename C> struct Scalars {
     C kept_average;
     C one_minus_kept_average;
     bool is_overwrite;
+    uint32 rounding_key;
     C global_scale;
     C learning_rate_times_distance_over_root_of_squares_plus_epsilon;
 };
@@ -461,17 +516,20 @@ template <typename C> __device__ inline Scalars<C> advance(DoGRow &row, int64 op
     k.one_minus_kept_average = rounded((options & DOG_USE_EMA) ? pair<C>(1) - kept_average : pair<C>(0));
     k.is_overwrite = (options & DOG_USE_EMA) && (options & DOG_EMA_OVERWRITE_FREQUENCY)
         ? pair<C>(double(row.t % row.ema_overwrite_frequency)) == pair<C>(0) : false;
+    k.rounding_key = (options & DOG_STOCHASTIC_ROUNDING) ? rounding_key(row.t) : 0;
     return k;
 }
 
 enum Sum { gradient_norm_sum, global_norm_sum, least_sum, gone_sum, squares_sum, sums };
 
 // One element's slots before the first step.
-template <bool gradient_accumulation_steps, bool use_ema, typename C>
-__device__ inline void start(C w, C &the_start, C &accumulated_gradient, C &weight_average) {
+template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool narrow, typename C>
+__device__ inline void start(C w, C &the_start, C &accumulated_gradient, C &weight_average,
+        C &master_weight) {
     the_start = w;
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     if constexpr (use_ema) weight_average = C(0);
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // One element, in a call that does not update.
@@ -482,10 +540,11 @@ __device__ inline void every_call(const Scalars<C> &k, C g, C &accumulated_gradi
 }
 
 // One element, in a call that updates: pass 1 of 3.
-template <bool gradient_accumulation_steps, bool loss_scale_factor, bool clipvalue, bool clipnorm,
-    bool global_clipnorm, bool weight_decay, bool decoupled_weight_decay, typename C>
+template <bool gradient_accumulation_steps, bool master_weights, bool loss_scale_factor, bool clipvalue,
+    bool clipnorm, bool global_clipnorm, bool weight_decay, bool decoupled_weight_decay, bool narrow,
+    typename C>
 __device__ inline void update_1(const Scalars<C> &k, C w, C g, C the_start, C accumulated_gradient,
-        Float64 (&term)[sums]) {
+        C master_weight, Float64 (&term)[sums]) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -495,6 +554,7 @@ __device__ inline void update_1(const Scalars<C> &k, C w, C g, C the_start, C ac
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) term[gradient_norm_sum] = square(Float64(g));
     if constexpr (global_clipnorm) term[global_norm_sum] = square(Float64(g));
+    if constexpr (master_weights && narrow) w = master_weight;
     if constexpr (weight_decay && decoupled_weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     term[least_sum] = square(Float64(w));
     term[gone_sum] = square(Float64(w - the_start));
@@ -524,10 +584,11 @@ __device__ inline PerTensor2<C> per_tensor_2(const Scalars<C> &k, const Float64 
 }
 
 // One element, in a call that updates: pass 2 of 3.
-template <bool gradient_accumulation_steps, bool loss_scale_factor, bool clipvalue, bool clipnorm,
-    bool global_clipnorm, bool weight_decay, bool decoupled_weight_decay, typename C>
+template <bool gradient_accumulation_steps, bool master_weights, bool loss_scale_factor, bool clipvalue,
+    bool clipnorm, bool global_clipnorm, bool weight_decay, bool decoupled_weight_decay, bool narrow,
+    typename C>
 __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C w, C g, C accumulated_gradient,
-        Float64 (&term)[sums]) {
+        C master_weight, Float64 (&term)[sums]) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -537,6 +598,7 @@ __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C w
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
+    if constexpr (master_weights && narrow) w = master_weight;
     if constexpr (weight_decay && !decoupled_weight_decay) g = g + k.weight_decay * w;
     term[squares_sum] = square(Float64(g));
 }
@@ -563,11 +625,11 @@ __device__ inline PerTensor3<C> per_tensor_3(const Scalars<C> &k, const Float64 
 }
 
 // One element, in a call that updates: pass 3 of 3.
-template <bool gradient_accumulation_steps, bool use_ema, bool loss_scale_factor, bool clipvalue,
-    bool clipnorm, bool global_clipnorm, bool weight_decay, bool decoupled_weight_decay,
-    bool ema_overwrite_frequency, typename C>
-__device__ inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, C &w, C g,
-        C &accumulated_gradient, C &weight_average) {
+template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool loss_scale_factor,
+    bool clipvalue, bool clipnorm, bool global_clipnorm, bool weight_decay, bool decoupled_weight_decay,
+    bool ema_overwrite_frequency, bool stochastic_rounding, bool narrow, typename C, typename T>
+__device__ inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, [[maybe_unused]] Element<T> at,
+        C &w, C g, C &accumulated_gradient, C &weight_average, C &master_weight) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -577,12 +639,15 @@ __device__ inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, C &
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
+    if constexpr (master_weights && narrow) w = master_weight;
     if constexpr (weight_decay && !decoupled_weight_decay) g = g + k.weight_decay * w;
     if constexpr (weight_decay && decoupled_weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     w = w - k.learning_rate_times_distance_over_root_of_squares_plus_epsilon * g;
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
+    if constexpr (master_weights && narrow) master_weight = w;
+    if constexpr (stochastic_rounding) w = stochastically_rounded(w, at, k.rounding_key);
 }
 
 // How gradients are read, and of which dtypes all are.
@@ -592,6 +657,7 @@ using T = OPTLOOM_PARAMETER;
 using G = OPTLOOM_GRADIENT;
 using L = OPTLOOM_COPY;
 using C = Compute<T>;
+constexpr bool narrow = sizeof(T) < sizeof(C);
 constexpr bool copies = sizeof(L) > sizeof(Nothing);
 
 // A thread block takes a chunk: at most chunk_size elements of a tensor. An empty tensor has one without any.
@@ -610,6 +676,7 @@ __device__ inline DoGTensor in_global_memory(const DoGTensor &x) {
     __builtin_assume(__isGlobal(copied.start));
     __builtin_assume(__isGlobal(copied.accumulated_gradient));
     __builtin_assume(__isGlobal(copied.weight_average));
+    __builtin_assume(__isGlobal(copied.master_weight));
     __builtin_assume(__isGlobal(copied.distance));
     __builtin_assume(__isGlobal(copied.squares));
     return copied;
@@ -701,7 +768,7 @@ constexpr int narrowest = copies && sizeof(L) < narrower ? sizeof(L) : narrower;
 constexpr int pack_size = 16 / narrowest;
 __device__ inline bool is_aligned(const DoGTensor &x) {
     return (int64(x.w) | int64(x.g) | int64(x.copy) | int64(x.start) | int64(x.accumulated_gradient)
-        | int64(x.weight_average)) % 16 == 0;
+        | int64(x.weight_average) | int64(x.master_weight)) % 16 == 0;
 }
 
 __device__ inline C gradient(const G &x, C scale) {
@@ -723,20 +790,25 @@ __device__ inline void start_elements(const DoGTensor &x, int64 i) {
     Pack<C, width> the_start_ = {};
     Pack<C, width> accumulated_gradient_ = {};
     Pack<C, width> weight_average_ = {};
+    Pack<C, width> master_weight_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
         C w = load(w_.x[j]);
         C the_start = load(the_start_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         C weight_average = load(weight_average_.x[j]);
-        start<gradient_accumulation_steps, use_ema>(w, the_start, accumulated_gradient, weight_average);
+        C master_weight = load(master_weight_.x[j]);
+        start<gradient_accumulation_steps, use_ema, master_weights, narrow>(w, the_start,
+            accumulated_gradient, weight_average, master_weight);
         store(the_start_.x[j], the_start);
         store(accumulated_gradient_.x[j], accumulated_gradient);
         store(weight_average_.x[j], weight_average);
+        store(master_weight_.x[j], master_weight);
     }
     write(x.start, i, the_start_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
     if constexpr (use_ema) write(x.weight_average, i, weight_average_);
+    if constexpr (master_weights && narrow) write(x.master_weight, i, master_weight_);
 }
 
 // `width` elements from the i-th on.
@@ -768,15 +840,19 @@ __device__ inline void update_1_elements(const Scalars<C> &k, const DoGTensor &x
     Pack<C, width> accumulated_gradient_ = {};
     if constexpr (gradient_accumulation_steps) accumulated_gradient_ =
         read<C, width>(x.accumulated_gradient, i);
+    Pack<C, width> master_weight_ = {};
+    if constexpr (master_weights && narrow) master_weight_ = read<C, width>(x.master_weight, i);
 #pragma unroll
     for (int j = 0; j < width; ++j) {
         C w = load(w_.x[j]);
         C g = gradient(g_.x[j], scale);
         C the_start = load(the_start_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
+        C master_weight = load(master_weight_.x[j]);
         Float64 term[sums];
-        update_1<gradient_accumulation_steps, loss_scale_factor, clipvalue, clipnorm, global_clipnorm,
-            weight_decay, decoupled_weight_decay>(k, w, g, the_start, accumulated_gradient, term);
+        update_1<gradient_accumulation_steps, master_weights, loss_scale_factor, clipvalue, clipnorm,
+            global_clipnorm, weight_decay, decoupled_weight_decay, narrow>(k, w, g, the_start,
+            accumulated_gradient, master_weight, term);
         lane[j][gradient_norm_sum] = lane[j][gradient_norm_sum] + term[gradient_norm_sum];
         lane[j][global_norm_sum] = lane[j][global_norm_sum] + term[global_norm_sum];
         lane[j][least_sum] = lane[j][least_sum] + term[least_sum];
@@ -793,14 +869,18 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
     Pack<C, width> accumulated_gradient_ = {};
     if constexpr (gradient_accumulation_steps) accumulated_gradient_ =
         read<C, width>(x.accumulated_gradient, i);
+    Pack<C, width> master_weight_ = {};
+    if constexpr (master_weights && narrow) master_weight_ = read<C, width>(x.master_weight, i);
 #pragma unroll
     for (int j = 0; j < width; ++j) {
         C w = load(w_.x[j]);
         C g = gradient(g_.x[j], scale);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
+        C master_weight = load(master_weight_.x[j]);
         Float64 term[sums];
-        update_2<gradient_accumulation_steps, loss_scale_factor, clipvalue, clipnorm, global_clipnorm,
-            weight_decay, decoupled_weight_decay>(k, n, w, g, accumulated_gradient, term);
+        update_2<gradient_accumulation_steps, master_weights, loss_scale_factor, clipvalue, clipnorm,
+            global_clipnorm, weight_decay, decoupled_weight_decay, narrow>(k, n, w, g, accumulated_gradient,
+            master_weight, term);
         lane[j][squares_sum] = lane[j][squares_sum] + term[squares_sum];
     }
 }
@@ -816,6 +896,8 @@ __device__ inline void update_3_elements(const Scalars<C> &k, const PerTensor3<C
         read<C, width>(x.accumulated_gradient, i);
     Pack<C, width> weight_average_ = {};
     if constexpr (use_ema) weight_average_ = read<C, width>(x.weight_average, i);
+    Pack<C, width> master_weight_ = {};
+    if constexpr (master_weights && narrow) master_weight_ = read<C, width>(x.master_weight, i);
     Pack<L, width> copy_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
@@ -823,18 +905,22 @@ __device__ inline void update_3_elements(const Scalars<C> &k, const PerTensor3<C
         C g = gradient(g_.x[j], scale);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         C weight_average = load(weight_average_.x[j]);
-        update_3<gradient_accumulation_steps, use_ema, loss_scale_factor, clipvalue, clipnorm,
-            global_clipnorm, weight_decay, decoupled_weight_decay, ema_overwrite_frequency>(k, n, w, g,
-            accumulated_gradient, weight_average);
+        C master_weight = load(master_weight_.x[j]);
+        update_3<gradient_accumulation_steps, use_ema, master_weights, loss_scale_factor, clipvalue, clipnorm,
+            global_clipnorm, weight_decay, decoupled_weight_decay, ema_overwrite_frequency,
+            stochastic_rounding, narrow>(k, n, Element<T>{uint32(i >> 32), uint32(i) + uint32(j)}, w, g,
+            accumulated_gradient, weight_average, master_weight);
         store(w_.x[j], w);
         store(accumulated_gradient_.x[j], accumulated_gradient);
         store(weight_average_.x[j], weight_average);
+        store(master_weight_.x[j], master_weight);
         store(copy_.x[j], w);
         if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
     }
     write(x.w, i, w_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
     if constexpr (use_ema) write(x.weight_average, i, weight_average_);
+    if constexpr (master_weights && narrow) write(x.master_weight, i, master_weight_);
     if constexpr (copies) write(x.copy, i, copy_);
     if constexpr (writes_back) write(x.g, i, g_);
 }

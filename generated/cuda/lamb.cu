@@ -86,19 +86,22 @@ struct LambTensor {
     void *v;  // second moment
     void *accumulated_gradient;  // sum of the gradients since the last update
     void *weight_average;  // moving average of the weights
+    void *master_weight;  // the weights, unrounded
 };
 
 // What `options` is made of. The bit of a hyperparameter says that it is given.
 enum LambOption {
     LAMB_GRADIENT_ACCUMULATION_STEPS = 1,
     LAMB_USE_EMA = 2,
-    LAMB_LOSS_SCALE_FACTOR = 4,
-    LAMB_CLIPVALUE = 8,
-    LAMB_CLIPNORM = 16,
-    LAMB_GLOBAL_CLIPNORM = 32,
-    LAMB_WEIGHT_DECAY = 64,
-    LAMB_EMA_OVERWRITE_FREQUENCY = 128,
-    LAMB_SKIP_NONFINITE = 256,
+    LAMB_MASTER_WEIGHTS = 4,
+    LAMB_LOSS_SCALE_FACTOR = 8,
+    LAMB_CLIPVALUE = 16,
+    LAMB_CLIPNORM = 32,
+    LAMB_GLOBAL_CLIPNORM = 64,
+    LAMB_WEIGHT_DECAY = 128,
+    LAMB_EMA_OVERWRITE_FREQUENCY = 256,
+    LAMB_STOCHASTIC_ROUNDING = 512,
+    LAMB_SKIP_NONFINITE = 1024,
 };
 
 // The same for bindings.
@@ -124,24 +127,29 @@ extern "C" const char *const lamb_interface = R"({
   ],
   "options": [
     {"name": "use_ema", "default": false},
+    {"name": "master_weights", "default": false},
+    {"name": "stochastic_rounding", "default": false},
     {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
     {"name": "use_ema", "option": "use_ema", "value": true},
+    {"name": "master_weights", "option": "master_weights", "value": true},
     {"name": "loss_scale_factor", "given": "loss_scale_factor", "off": null},
     {"name": "clipvalue", "given": "clipvalue", "off": null},
     {"name": "clipnorm", "given": "clipnorm", "off": null},
     {"name": "global_clipnorm", "given": "global_clipnorm", "off": null},
     {"name": "weight_decay", "given": "weight_decay", "off": null},
     {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null},
+    {"name": "stochastic_rounding", "option": "stochastic_rounding", "value": true},
     {"name": "skip_nonfinite", "option": "skip_nonfinite", "value": true}
   ],
   "slots": [
     {"name": "m", "shape": "parameter", "when": []},
     {"name": "v", "shape": "parameter", "when": []},
     {"name": "accumulated_gradient", "shape": "parameter", "when": ["gradient_accumulation_steps"]},
-    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]}
+    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]},
+    {"name": "master_weight", "shape": "parameter", "when": ["master_weights", "narrow"]}
   ],
   "tensor": [
     "size",
@@ -153,15 +161,22 @@ extern "C" const char *const lamb_interface = R"({
     "m",
     "v",
     "accumulated_gradient",
-    "weight_average"
+    "weight_average",
+    "master_weight"
   ],
   "inputs": [],
   "axes": [],
+  "narrow": [
+    {"name": "narrow"}
+  ],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]},
     {"name": "w_norm_sum", "over": "tensor", "when": []},
     {"name": "direction_norm_sum", "over": "tensor", "when": []}
+  ],
+  "places": [
+    {"when": ["stochastic_rounding"]}
   ],
   "scalar_slots": []
 })";
@@ -203,7 +218,7 @@ extern "C" const char *const lamb_launches = R"({
   ],
   "buffers": [
     {"name": "is_closed", "per": "call", "words": 1},
-    {"name": "scalars", "per": "row", "words": 20},
+    {"name": "scalars", "per": "row", "words": 21},
     {"name": "block_sums", "per": "block", "words": 4},
     {"name": "tensor_sums", "per": "tensor", "words": 4},
     {"name": "total_sums", "per": "call", "words": 4},
@@ -219,12 +234,14 @@ namespace {
 constexpr int64 options = OPTLOOM_OPTIONS;
 constexpr bool gradient_accumulation_steps = options & LAMB_GRADIENT_ACCUMULATION_STEPS;
 constexpr bool use_ema = options & LAMB_USE_EMA;
+constexpr bool master_weights = options & LAMB_MASTER_WEIGHTS;
 constexpr bool loss_scale_factor = options & LAMB_LOSS_SCALE_FACTOR;
 constexpr bool clipvalue = options & LAMB_CLIPVALUE;
 constexpr bool clipnorm = options & LAMB_CLIPNORM;
 constexpr bool global_clipnorm = options & LAMB_GLOBAL_CLIPNORM;
 constexpr bool weight_decay = options & LAMB_WEIGHT_DECAY;
 constexpr bool ema_overwrite_frequency = options & LAMB_EMA_OVERWRITE_FREQUENCY;
+constexpr bool stochastic_rounding = options & LAMB_STOCHASTIC_ROUNDING;
 constexpr bool skip_nonfinite = options & LAMB_SKIP_NONFINITE;
 
 // Numbers whose every operation says that it rounds to nearest: no flag fuses or approximates it.
@@ -317,6 +334,43 @@ __device__ inline void store(float16 &x, Float32 value) {
 // The dtype of a parameter's copy if it has none.
 struct Nothing {};
 template <typename X> __device__ inline void store(Nothing &, X) {}
+
+// Where an element lies: its row-major index in its tensor, in two words. T: the dtype that it is stored in.
+template <typename T> struct Element {
+    uint32 high, low;
+};
+// How many bits of a float32 a store in T drops.
+template <typename T> constexpr int dropped = 0;
+template <> constexpr int dropped<float16> = 13;
+template <> constexpr int dropped<bfloat16> = 16;
+
+// Stochastic rounding. The random bits are those of a counter: the update's number and the element's index,
+// mixed by lowbias32 (Wellons 2018, "Prospecting for hash functions"). So each run has the same.
+__device__ inline uint32 mixed(uint32 x) {
+    x = (x ^ (x >> 16)) * 0x7feb352du;
+    x = (x ^ (x >> 15)) * 0x846ca68bu;
+    return x ^ (x >> 16);
+}
+
+// The word that keys update t.
+__device__ inline uint32 rounding_key(int64 t) { return mixed(mixed(uint32(t)) + uint32(t >> 32)); }
+
+// `x` rounded to one of the two numbers of T beside it, by a chance that makes the mean `x`: a store of it is
+// exact. From the greatest number of T on, it is left to be rounded to nearest. So is what is of T already.
+template <typename T, typename C> __device__ inline C stochastically_rounded(C x, Element<T> at, uint32 key) {
+    if constexpr (dropped<T> == 0) {
+        return x;
+    } else {
+        // Added to small numbers, 2**-14 makes float16's subnormal ones as far apart as those from 2**-14 on.
+        constexpr uint32 least = dropped<T> == 13 ? 0x38800000u : 0u;
+        constexpr uint32 largest = dropped<T> == 13 ? 0x477fe000u : 0x7f7f0000u;
+        const uint32 bits = bits_of(x), size = bits & 0x7fffffffu;
+        const uint32 chance = mixed(at.low ^ mixed(key + at.high)) >> (32 - dropped<T>);
+        const C added = from_bits(size < least ? least : 0u);
+        const uint32 near = (bits_of(from_bits(size) + added) + chance) >> dropped<T> << dropped<T>;
+        return from_bits(size < largest ? bits_of(from_bits(near) - added) | (bits ^ size) : bits);
+    }
+}
 
 template <typename C> __device__ inline bool is_finite(C x) { return x - x == C(0); }
 
@@ -411,6 +465,7 @@ template <typename C> struct Scalars {
     C kept_average;
     C one_minus_kept_average;
     bool is_overwrite;
+    uint32 rounding_key;
     C global_scale;
 };
 
@@ -458,18 +513,20 @@ template <typename C> __device__ inline Scalars<C> advance(LambRow &row, int64 o
     k.one_minus_kept_average = rounded((options & LAMB_USE_EMA) ? pair<C>(1) - kept_average : pair<C>(0));
     k.is_overwrite = (options & LAMB_USE_EMA) && (options & LAMB_EMA_OVERWRITE_FREQUENCY)
         ? pair<C>(double(row.t % row.ema_overwrite_frequency)) == pair<C>(0) : false;
+    k.rounding_key = (options & LAMB_STOCHASTIC_ROUNDING) ? rounding_key(row.t) : 0;
     return k;
 }
 
 enum Sum { gradient_norm_sum, global_norm_sum, w_norm_sum, direction_norm_sum, sums };
 
 // One element's slots before the first step.
-template <bool gradient_accumulation_steps, bool use_ema, typename C>
-__device__ inline void start(C &m, C &v, C &accumulated_gradient, C &weight_average) {
+template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool narrow, typename C>
+__device__ inline void start(C w, C &m, C &v, C &accumulated_gradient, C &weight_average, C &master_weight) {
     m = C(0);
     v = C(0);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     if constexpr (use_ema) weight_average = C(0);
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // One element, in a call that does not update.
@@ -514,10 +571,10 @@ __device__ inline PerTensor2<C> per_tensor_2(const Scalars<C> &k, const Float64 
 }
 
 // One element, in a call that updates: pass 2 of 3.
-template <bool gradient_accumulation_steps, bool loss_scale_factor, bool clipvalue, bool clipnorm,
-    bool global_clipnorm, bool weight_decay, typename C>
+template <bool gradient_accumulation_steps, bool master_weights, bool loss_scale_factor, bool clipvalue,
+    bool clipnorm, bool global_clipnorm, bool weight_decay, bool narrow, typename C>
 __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C w, C g, C &m, C &v,
-        C &accumulated_gradient, Float64 (&term)[sums]) {
+        C &accumulated_gradient, C master_weight, Float64 (&term)[sums]) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -527,6 +584,7 @@ __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C w
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
+    if constexpr (master_weights && narrow) w = master_weight;
     if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     m = k.beta_1 * m + k.one_minus_beta_1 * g;
     v = k.beta_2 * v + k.one_minus_beta_2 * square(g);
@@ -552,15 +610,19 @@ __device__ inline PerTensor3<C> per_tensor_3(const Scalars<C> &k, const Float64 
 }
 
 // One element, in a call that updates: pass 3 of 3.
-template <bool use_ema, bool weight_decay, bool ema_overwrite_frequency, typename C>
-__device__ inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, C &w, C m, C v,
-        C &weight_average) {
+template <bool use_ema, bool master_weights, bool weight_decay, bool ema_overwrite_frequency,
+    bool stochastic_rounding, bool narrow, typename C, typename T>
+__device__ inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, [[maybe_unused]] Element<T> at,
+        C &w, C m, C v, C &weight_average, C &master_weight) {
+    if constexpr (master_weights && narrow) w = master_weight;
     if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     const C direction = m * k.inverse_one_minus_power_of_beta_1
         / (sqrt(v * k.inverse_one_minus_power_of_beta_2) + k.epsilon);
     w = w - n.learning_rate_times_trust * direction;
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
+    if constexpr (master_weights && narrow) master_weight = w;
+    if constexpr (stochastic_rounding) w = stochastically_rounded(w, at, k.rounding_key);
 }
 
 // How gradients are read, and of which dtypes all are.
@@ -570,6 +632,7 @@ using T = OPTLOOM_PARAMETER;
 using G = OPTLOOM_GRADIENT;
 using L = OPTLOOM_COPY;
 using C = Compute<T>;
+constexpr bool narrow = sizeof(T) < sizeof(C);
 constexpr bool copies = sizeof(L) > sizeof(Nothing);
 
 // A thread block takes a chunk: at most chunk_size elements of a tensor. An empty tensor has one without any.
@@ -589,6 +652,7 @@ __device__ inline LambTensor in_global_memory(const LambTensor &x) {
     __builtin_assume(__isGlobal(copied.v));
     __builtin_assume(__isGlobal(copied.accumulated_gradient));
     __builtin_assume(__isGlobal(copied.weight_average));
+    __builtin_assume(__isGlobal(copied.master_weight));
     return copied;
 }
 
@@ -678,7 +742,7 @@ constexpr int narrowest = copies && sizeof(L) < narrower ? sizeof(L) : narrower;
 constexpr int pack_size = 16 / narrowest;
 __device__ inline bool is_aligned(const LambTensor &x) {
     return (int64(x.w) | int64(x.g) | int64(x.copy) | int64(x.m) | int64(x.v) | int64(x.accumulated_gradient)
-        | int64(x.weight_average)) % 16 == 0;
+        | int64(x.weight_average) | int64(x.master_weight)) % 16 == 0;
 }
 
 __device__ inline C gradient(const G &x, C scale) {
@@ -694,26 +758,33 @@ __device__ inline void write_counters(const LambTensor &x, const LambRow &row) {
 // `width` elements from the i-th on.
 template <int width>
 __device__ inline void start_elements(const LambTensor &x, int64 i) {
+    Pack<T, width> w_ = read<T, width>(x.w, i);
     Pack<C, width> m_ = {};
     Pack<C, width> v_ = {};
     Pack<C, width> accumulated_gradient_ = {};
     Pack<C, width> weight_average_ = {};
+    Pack<C, width> master_weight_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
+        C w = load(w_.x[j]);
         C m = load(m_.x[j]);
         C v = load(v_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         C weight_average = load(weight_average_.x[j]);
-        start<gradient_accumulation_steps, use_ema>(m, v, accumulated_gradient, weight_average);
+        C master_weight = load(master_weight_.x[j]);
+        start<gradient_accumulation_steps, use_ema, master_weights, narrow>(w, m, v, accumulated_gradient,
+            weight_average, master_weight);
         store(m_.x[j], m);
         store(v_.x[j], v);
         store(accumulated_gradient_.x[j], accumulated_gradient);
         store(weight_average_.x[j], weight_average);
+        store(master_weight_.x[j], master_weight);
     }
     write(x.m, i, m_);
     write(x.v, i, v_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
     if constexpr (use_ema) write(x.weight_average, i, weight_average_);
+    if constexpr (master_weights && narrow) write(x.master_weight, i, master_weight_);
 }
 
 // `width` elements from the i-th on.
@@ -766,6 +837,8 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
     Pack<C, width> accumulated_gradient_ = {};
     if constexpr (gradient_accumulation_steps) accumulated_gradient_ =
         read<C, width>(x.accumulated_gradient, i);
+    Pack<C, width> master_weight_ = {};
+    if constexpr (master_weights && narrow) master_weight_ = read<C, width>(x.master_weight, i);
 #pragma unroll
     for (int j = 0; j < width; ++j) {
         C w = load(w_.x[j]);
@@ -773,9 +846,11 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
         C m = load(m_.x[j]);
         C v = load(v_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
+        C master_weight = load(master_weight_.x[j]);
         Float64 term[sums];
-        update_2<gradient_accumulation_steps, loss_scale_factor, clipvalue, clipnorm, global_clipnorm,
-            weight_decay>(k, n, w, g, m, v, accumulated_gradient, term);
+        update_2<gradient_accumulation_steps, master_weights, loss_scale_factor, clipvalue, clipnorm,
+            global_clipnorm, weight_decay, narrow>(k, n, w, g, m, v, accumulated_gradient, master_weight,
+            term);
         store(m_.x[j], m);
         store(v_.x[j], v);
         store(accumulated_gradient_.x[j], accumulated_gradient);
@@ -798,6 +873,8 @@ __device__ inline void update_3_elements(const Scalars<C> &k, const PerTensor3<C
     Pack<C, width> v_ = read<C, width>(x.v, i);
     Pack<C, width> weight_average_ = {};
     if constexpr (use_ema) weight_average_ = read<C, width>(x.weight_average, i);
+    Pack<C, width> master_weight_ = {};
+    if constexpr (master_weights && narrow) master_weight_ = read<C, width>(x.master_weight, i);
     Pack<L, width> copy_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
@@ -805,13 +882,18 @@ __device__ inline void update_3_elements(const Scalars<C> &k, const PerTensor3<C
         C m = load(m_.x[j]);
         C v = load(v_.x[j]);
         C weight_average = load(weight_average_.x[j]);
-        update_3<use_ema, weight_decay, ema_overwrite_frequency>(k, n, w, m, v, weight_average);
+        C master_weight = load(master_weight_.x[j]);
+        update_3<use_ema, master_weights, weight_decay, ema_overwrite_frequency, stochastic_rounding,
+            narrow>(k, n, Element<T>{uint32(i >> 32), uint32(i) + uint32(j)}, w, m, v, weight_average,
+            master_weight);
         store(w_.x[j], w);
         store(weight_average_.x[j], weight_average);
+        store(master_weight_.x[j], master_weight);
         store(copy_.x[j], w);
     }
     write(x.w, i, w_);
     if constexpr (use_ema) write(x.weight_average, i, weight_average_);
+    if constexpr (master_weights && narrow) write(x.master_weight, i, master_weight_);
     if constexpr (copies) write(x.copy, i, copy_);
 }
 

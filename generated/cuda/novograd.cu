@@ -81,6 +81,7 @@ struct NovoGradTensor {
     void *m;  // momentum
     void *accumulated_gradient;  // sum of the gradients since the last update
     void *weight_average;  // moving average of the weights
+    void *master_weight;  // the weights, unrounded
     void *v;  // one number: mean of the tensor's squared norm
 };
 
@@ -88,12 +89,14 @@ struct NovoGradTensor {
 enum NovoGradOption {
     NOVOGRAD_GRADIENT_ACCUMULATION_STEPS = 1,
     NOVOGRAD_USE_EMA = 2,
-    NOVOGRAD_LOSS_SCALE_FACTOR = 4,
-    NOVOGRAD_CLIPVALUE = 8,
-    NOVOGRAD_CLIPNORM = 16,
-    NOVOGRAD_GLOBAL_CLIPNORM = 32,
-    NOVOGRAD_EMA_OVERWRITE_FREQUENCY = 64,
-    NOVOGRAD_SKIP_NONFINITE = 128,
+    NOVOGRAD_MASTER_WEIGHTS = 4,
+    NOVOGRAD_LOSS_SCALE_FACTOR = 8,
+    NOVOGRAD_CLIPVALUE = 16,
+    NOVOGRAD_CLIPNORM = 32,
+    NOVOGRAD_GLOBAL_CLIPNORM = 64,
+    NOVOGRAD_EMA_OVERWRITE_FREQUENCY = 128,
+    NOVOGRAD_STOCHASTIC_ROUNDING = 256,
+    NOVOGRAD_SKIP_NONFINITE = 512,
 };
 
 // The same for bindings.
@@ -119,23 +122,28 @@ extern "C" const char *const novograd_interface = R"({
   ],
   "options": [
     {"name": "use_ema", "default": false},
+    {"name": "master_weights", "default": false},
+    {"name": "stochastic_rounding", "default": false},
     {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
     {"name": "use_ema", "option": "use_ema", "value": true},
+    {"name": "master_weights", "option": "master_weights", "value": true},
     {"name": "loss_scale_factor", "given": "loss_scale_factor", "off": null},
     {"name": "clipvalue", "given": "clipvalue", "off": null},
     {"name": "clipnorm", "given": "clipnorm", "off": null},
     {"name": "global_clipnorm", "given": "global_clipnorm", "off": null},
     {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null},
+    {"name": "stochastic_rounding", "option": "stochastic_rounding", "value": true},
     {"name": "skip_nonfinite", "option": "skip_nonfinite", "value": true}
   ],
   "slots": [
     {"name": "m", "shape": "parameter", "when": []},
     {"name": "v", "shape": "tensor", "when": []},
     {"name": "accumulated_gradient", "shape": "parameter", "when": ["gradient_accumulation_steps"]},
-    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]}
+    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]},
+    {"name": "master_weight", "shape": "parameter", "when": ["master_weights", "narrow"]}
   ],
   "tensor": [
     "size",
@@ -147,14 +155,21 @@ extern "C" const char *const novograd_interface = R"({
     "m",
     "accumulated_gradient",
     "weight_average",
+    "master_weight",
     "v"
   ],
   "inputs": [],
   "axes": [],
+  "narrow": [
+    {"name": "narrow"}
+  ],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]},
     {"name": "v_sum", "over": "tensor", "when": []}
+  ],
+  "places": [
+    {"when": ["stochastic_rounding"]}
   ],
   "scalar_slots": []
 })";
@@ -196,7 +211,7 @@ extern "C" const char *const novograd_launches = R"({
   ],
   "buffers": [
     {"name": "is_closed", "per": "call", "words": 1},
-    {"name": "scalars", "per": "row", "words": 17},
+    {"name": "scalars", "per": "row", "words": 18},
     {"name": "block_sums", "per": "block", "words": 3},
     {"name": "tensor_sums", "per": "tensor", "words": 3},
     {"name": "total_sums", "per": "call", "words": 3},
@@ -212,11 +227,13 @@ namespace {
 constexpr int64 options = OPTLOOM_OPTIONS;
 constexpr bool gradient_accumulation_steps = options & NOVOGRAD_GRADIENT_ACCUMULATION_STEPS;
 constexpr bool use_ema = options & NOVOGRAD_USE_EMA;
+constexpr bool master_weights = options & NOVOGRAD_MASTER_WEIGHTS;
 constexpr bool loss_scale_factor = options & NOVOGRAD_LOSS_SCALE_FACTOR;
 constexpr bool clipvalue = options & NOVOGRAD_CLIPVALUE;
 constexpr bool clipnorm = options & NOVOGRAD_CLIPNORM;
 constexpr bool global_clipnorm = options & NOVOGRAD_GLOBAL_CLIPNORM;
 constexpr bool ema_overwrite_frequency = options & NOVOGRAD_EMA_OVERWRITE_FREQUENCY;
+constexpr bool stochastic_rounding = options & NOVOGRAD_STOCHASTIC_ROUNDING;
 constexpr bool skip_nonfinite = options & NOVOGRAD_SKIP_NONFINITE;
 
 // Numbers whose every operation says that it rounds to nearest: no flag fuses or approximates it.
@@ -310,6 +327,43 @@ __device__ inline void store(float16 &x, Float32 value) {
 struct Nothing {};
 template <typename X> __device__ inline void store(Nothing &, X) {}
 
+// Where an element lies: its row-major index in its tensor, in two words. T: the dtype that it is stored in.
+template <typename T> struct Element {
+    uint32 high, low;
+};
+// How many bits of a float32 a store in T drops.
+template <typename T> constexpr int dropped = 0;
+template <> constexpr int dropped<float16> = 13;
+template <> constexpr int dropped<bfloat16> = 16;
+
+// Stochastic rounding. The random bits are those of a counter: the update's number and the element's index,
+// mixed by lowbias32 (Wellons 2018, "Prospecting for hash functions"). So each run has the same.
+__device__ inline uint32 mixed(uint32 x) {
+    x = (x ^ (x >> 16)) * 0x7feb352du;
+    x = (x ^ (x >> 15)) * 0x846ca68bu;
+    return x ^ (x >> 16);
+}
+
+// The word that keys update t.
+__device__ inline uint32 rounding_key(int64 t) { return mixed(mixed(uint32(t)) + uint32(t >> 32)); }
+
+// `x` rounded to one of the two numbers of T beside it, by a chance that makes the mean `x`: a store of it is
+// exact. From the greatest number of T on, it is left to be rounded to nearest. So is what is of T already.
+template <typename T, typename C> __device__ inline C stochastically_rounded(C x, Element<T> at, uint32 key) {
+    if constexpr (dropped<T> == 0) {
+        return x;
+    } else {
+        // Added to small numbers, 2**-14 makes float16's subnormal ones as far apart as those from 2**-14 on.
+        constexpr uint32 least = dropped<T> == 13 ? 0x38800000u : 0u;
+        constexpr uint32 largest = dropped<T> == 13 ? 0x477fe000u : 0x7f7f0000u;
+        const uint32 bits = bits_of(x), size = bits & 0x7fffffffu;
+        const uint32 chance = mixed(at.low ^ mixed(key + at.high)) >> (32 - dropped<T>);
+        const C added = from_bits(size < least ? least : 0u);
+        const uint32 near = (bits_of(from_bits(size) + added) + chance) >> dropped<T> << dropped<T>;
+        return from_bits(size < largest ? bits_of(from_bits(near) - added) | (bits ^ size) : bits);
+    }
+}
+
 template <typename C> __device__ inline bool is_finite(C x) { return x - x == C(0); }
 
 template <typename X> __device__ inline X square(X x) { return x * x; }
@@ -387,6 +441,7 @@ template <typename C> struct Scalars {
     C kept_average;
     C one_minus_kept_average;
     bool is_overwrite;
+    uint32 rounding_key;
     C global_scale;
 };
 
@@ -430,17 +485,19 @@ template <typename C> __device__ inline Scalars<C> advance(NovoGradRow &row, int
     k.one_minus_kept_average = rounded((options & NOVOGRAD_USE_EMA) ? pair<C>(1) - kept_average : pair<C>(0));
     k.is_overwrite = (options & NOVOGRAD_USE_EMA) && (options & NOVOGRAD_EMA_OVERWRITE_FREQUENCY)
         ? pair<C>(double(row.t % row.ema_overwrite_frequency)) == pair<C>(0) : false;
+    k.rounding_key = (options & NOVOGRAD_STOCHASTIC_ROUNDING) ? rounding_key(row.t) : 0;
     return k;
 }
 
 enum Sum { gradient_norm_sum, global_norm_sum, v_sum, sums };
 
 // One element's slots before the first step.
-template <bool gradient_accumulation_steps, bool use_ema, typename C>
-__device__ inline void start(C &m, C &accumulated_gradient, C &weight_average) {
+template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool narrow, typename C>
+__device__ inline void start(C w, C &m, C &accumulated_gradient, C &weight_average, C &master_weight) {
     m = C(0);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     if constexpr (use_ema) weight_average = C(0);
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // One element, in a call that does not update.
@@ -517,10 +574,11 @@ __device__ inline PerTensor3<C> per_tensor_3(const Scalars<C> &k, const Float64 
 }
 
 // One element, in a call that updates: pass 3 of 3.
-template <bool gradient_accumulation_steps, bool use_ema, bool loss_scale_factor, bool clipvalue,
-    bool clipnorm, bool global_clipnorm, bool ema_overwrite_frequency, typename C>
-__device__ inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, C &w, C g, C &m,
-        C &accumulated_gradient, C &weight_average) {
+template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool loss_scale_factor,
+    bool clipvalue, bool clipnorm, bool global_clipnorm, bool ema_overwrite_frequency,
+    bool stochastic_rounding, bool narrow, typename C, typename T>
+__device__ inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, [[maybe_unused]] Element<T> at,
+        C &w, C g, C &m, C &accumulated_gradient, C &weight_average, C &master_weight) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -530,11 +588,14 @@ __device__ inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, C &
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
+    if constexpr (master_weights && narrow) w = master_weight;
     m = k.beta_1 * m + (g / n.root_of_v_plus_epsilon + k.weight_decay * w);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     w = w - k.learning_rate * m;
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
+    if constexpr (master_weights && narrow) master_weight = w;
+    if constexpr (stochastic_rounding) w = stochastically_rounded(w, at, k.rounding_key);
 }
 
 // How gradients are read, and of which dtypes all are.
@@ -544,6 +605,7 @@ using T = OPTLOOM_PARAMETER;
 using G = OPTLOOM_GRADIENT;
 using L = OPTLOOM_COPY;
 using C = Compute<T>;
+constexpr bool narrow = sizeof(T) < sizeof(C);
 constexpr bool copies = sizeof(L) > sizeof(Nothing);
 
 // A thread block takes a chunk: at most chunk_size elements of a tensor. An empty tensor has one without any.
@@ -562,6 +624,7 @@ __device__ inline NovoGradTensor in_global_memory(const NovoGradTensor &x) {
     __builtin_assume(__isGlobal(copied.m));
     __builtin_assume(__isGlobal(copied.accumulated_gradient));
     __builtin_assume(__isGlobal(copied.weight_average));
+    __builtin_assume(__isGlobal(copied.master_weight));
     __builtin_assume(__isGlobal(copied.v));
     return copied;
 }
@@ -652,7 +715,7 @@ constexpr int narrowest = copies && sizeof(L) < narrower ? sizeof(L) : narrower;
 constexpr int pack_size = 16 / narrowest;
 __device__ inline bool is_aligned(const NovoGradTensor &x) {
     return (int64(x.w) | int64(x.g) | int64(x.copy) | int64(x.m) | int64(x.accumulated_gradient)
-        | int64(x.weight_average)) % 16 == 0;
+        | int64(x.weight_average) | int64(x.master_weight)) % 16 == 0;
 }
 
 __device__ inline C gradient(const G &x, C scale) {
@@ -668,22 +731,29 @@ __device__ inline void write_counters(const NovoGradTensor &x, const NovoGradRow
 // `width` elements from the i-th on.
 template <int width>
 __device__ inline void start_elements(const NovoGradTensor &x, int64 i) {
+    Pack<T, width> w_ = read<T, width>(x.w, i);
     Pack<C, width> m_ = {};
     Pack<C, width> accumulated_gradient_ = {};
     Pack<C, width> weight_average_ = {};
+    Pack<C, width> master_weight_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
+        C w = load(w_.x[j]);
         C m = load(m_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         C weight_average = load(weight_average_.x[j]);
-        start<gradient_accumulation_steps, use_ema>(m, accumulated_gradient, weight_average);
+        C master_weight = load(master_weight_.x[j]);
+        start<gradient_accumulation_steps, use_ema, master_weights, narrow>(w, m, accumulated_gradient,
+            weight_average, master_weight);
         store(m_.x[j], m);
         store(accumulated_gradient_.x[j], accumulated_gradient);
         store(weight_average_.x[j], weight_average);
+        store(master_weight_.x[j], master_weight);
     }
     write(x.m, i, m_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
     if constexpr (use_ema) write(x.weight_average, i, weight_average_);
+    if constexpr (master_weights && narrow) write(x.master_weight, i, master_weight_);
 }
 
 // `width` elements from the i-th on.
@@ -756,6 +826,8 @@ __device__ inline void update_3_elements(const Scalars<C> &k, const PerTensor3<C
         read<C, width>(x.accumulated_gradient, i);
     Pack<C, width> weight_average_ = {};
     if constexpr (use_ema) weight_average_ = read<C, width>(x.weight_average, i);
+    Pack<C, width> master_weight_ = {};
+    if constexpr (master_weights && narrow) master_weight_ = read<C, width>(x.master_weight, i);
     Pack<L, width> copy_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
@@ -764,12 +836,16 @@ __device__ inline void update_3_elements(const Scalars<C> &k, const PerTensor3<C
         C m = load(m_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         C weight_average = load(weight_average_.x[j]);
-        update_3<gradient_accumulation_steps, use_ema, loss_scale_factor, clipvalue, clipnorm,
-            global_clipnorm, ema_overwrite_frequency>(k, n, w, g, m, accumulated_gradient, weight_average);
+        C master_weight = load(master_weight_.x[j]);
+        update_3<gradient_accumulation_steps, use_ema, master_weights, loss_scale_factor, clipvalue, clipnorm,
+            global_clipnorm, ema_overwrite_frequency, stochastic_rounding, narrow>(k, n,
+            Element<T>{uint32(i >> 32), uint32(i) + uint32(j)}, w, g, m, accumulated_gradient, weight_average,
+            master_weight);
         store(w_.x[j], w);
         store(m_.x[j], m);
         store(accumulated_gradient_.x[j], accumulated_gradient);
         store(weight_average_.x[j], weight_average);
+        store(master_weight_.x[j], master_weight);
         store(copy_.x[j], w);
         if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
     }
@@ -777,6 +853,7 @@ __device__ inline void update_3_elements(const Scalars<C> &k, const PerTensor3<C
     write(x.m, i, m_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
     if constexpr (use_ema) write(x.weight_average, i, weight_average_);
+    if constexpr (master_weights && narrow) write(x.master_weight, i, master_weight_);
     if constexpr (copies) write(x.copy, i, copy_);
     if constexpr (writes_back) write(x.g, i, g_);
 }

@@ -94,6 +94,7 @@ struct ProdigyTensor {
     void *start;  // the parameter at the start
     void *accumulated_gradient;  // sum of the gradients since the last update
     void *weight_average;  // moving average of the weights
+    void *master_weight;  // the weights, unrounded
     void *d;  // a number that follows the row's; null for none
     void *r;  // a number that follows the row's; null for none
 };
@@ -102,13 +103,15 @@ struct ProdigyTensor {
 enum ProdigyOption {
     PRODIGY_GRADIENT_ACCUMULATION_STEPS = 1,
     PRODIGY_USE_EMA = 2,
-    PRODIGY_LOSS_SCALE_FACTOR = 4,
-    PRODIGY_CLIPVALUE = 8,
-    PRODIGY_CLIPNORM = 16,
-    PRODIGY_GLOBAL_CLIPNORM = 32,
-    PRODIGY_WEIGHT_DECAY = 64,
-    PRODIGY_EMA_OVERWRITE_FREQUENCY = 128,
-    PRODIGY_SKIP_NONFINITE = 256,
+    PRODIGY_MASTER_WEIGHTS = 4,
+    PRODIGY_LOSS_SCALE_FACTOR = 8,
+    PRODIGY_CLIPVALUE = 16,
+    PRODIGY_CLIPNORM = 32,
+    PRODIGY_GLOBAL_CLIPNORM = 64,
+    PRODIGY_WEIGHT_DECAY = 128,
+    PRODIGY_EMA_OVERWRITE_FREQUENCY = 256,
+    PRODIGY_STOCHASTIC_ROUNDING = 512,
+    PRODIGY_SKIP_NONFINITE = 1024,
 };
 
 // The same for bindings.
@@ -135,17 +138,21 @@ extern "C" const char *const prodigy_interface = R"({
   ],
   "options": [
     {"name": "use_ema", "default": false},
+    {"name": "master_weights", "default": false},
+    {"name": "stochastic_rounding", "default": false},
     {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
     {"name": "use_ema", "option": "use_ema", "value": true},
+    {"name": "master_weights", "option": "master_weights", "value": true},
     {"name": "loss_scale_factor", "given": "loss_scale_factor", "off": null},
     {"name": "clipvalue", "given": "clipvalue", "off": null},
     {"name": "clipnorm", "given": "clipnorm", "off": null},
     {"name": "global_clipnorm", "given": "global_clipnorm", "off": null},
     {"name": "weight_decay", "given": "weight_decay", "off": null},
     {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null},
+    {"name": "stochastic_rounding", "option": "stochastic_rounding", "value": true},
     {"name": "skip_nonfinite", "option": "skip_nonfinite", "value": true}
   ],
   "slots": [
@@ -154,7 +161,8 @@ extern "C" const char *const prodigy_interface = R"({
     {"name": "s", "shape": "parameter", "when": []},
     {"name": "start", "shape": "parameter", "when": []},
     {"name": "accumulated_gradient", "shape": "parameter", "when": ["gradient_accumulation_steps"]},
-    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]}
+    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]},
+    {"name": "master_weight", "shape": "parameter", "when": ["master_weights", "narrow"]}
   ],
   "tensor": [
     "size",
@@ -169,16 +177,23 @@ extern "C" const char *const prodigy_interface = R"({
     "start",
     "accumulated_gradient",
     "weight_average",
+    "master_weight",
     "d",
     "r"
   ],
   "inputs": [],
   "axes": [],
+  "narrow": [
+    {"name": "narrow"}
+  ],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]},
     {"name": "r_sum", "over": "tensors", "when": []},
     {"name": "size_sum", "over": "tensors", "when": []}
+  ],
+  "places": [
+    {"when": ["stochastic_rounding"]}
   ],
   "scalar_slots": [
     {"name": "d", "when": [], "start": "d_0"},
@@ -225,7 +240,7 @@ extern "C" const char *const prodigy_launches = R"({
   ],
   "buffers": [
     {"name": "is_closed", "per": "call", "words": 1},
-    {"name": "scalars", "per": "row", "words": 22},
+    {"name": "scalars", "per": "row", "words": 23},
     {"name": "block_sums", "per": "block", "words": 4},
     {"name": "tensor_sums", "per": "tensor", "words": 4},
     {"name": "total_sums", "per": "call", "words": 4},
@@ -240,12 +255,14 @@ namespace {
 constexpr int64 options = OPTLOOM_OPTIONS;
 constexpr bool gradient_accumulation_steps = options & PRODIGY_GRADIENT_ACCUMULATION_STEPS;
 constexpr bool use_ema = options & PRODIGY_USE_EMA;
+constexpr bool master_weights = options & PRODIGY_MASTER_WEIGHTS;
 constexpr bool loss_scale_factor = options & PRODIGY_LOSS_SCALE_FACTOR;
 constexpr bool clipvalue = options & PRODIGY_CLIPVALUE;
 constexpr bool clipnorm = options & PRODIGY_CLIPNORM;
 constexpr bool global_clipnorm = options & PRODIGY_GLOBAL_CLIPNORM;
 constexpr bool weight_decay = options & PRODIGY_WEIGHT_DECAY;
 constexpr bool ema_overwrite_frequency = options & PRODIGY_EMA_OVERWRITE_FREQUENCY;
+constexpr bool stochastic_rounding = options & PRODIGY_STOCHASTIC_ROUNDING;
 constexpr bool skip_nonfinite = options & PRODIGY_SKIP_NONFINITE;
 
 // Numbers whose every operation says that it rounds to nearest: no flag fuses or approximates it.
@@ -341,6 +358,43 @@ __device__ inline void store(float16 &x, Float32 value) {
 struct Nothing {};
 template <typename X> __device__ inline void store(Nothing &, X) {}
 
+// Where an element lies: its row-major index in its tensor, in two words. T: the dtype that it is stored in.
+template <typename T> struct Element {
+    uint32 high, low;
+};
+// How many bits of a float32 a store in T drops.
+template <typename T> constexpr int dropped = 0;
+template <> constexpr int dropped<float16> = 13;
+template <> constexpr int dropped<bfloat16> = 16;
+
+// Stochastic rounding. The random bits are those of a counter: the update's number and the element's index,
+// mixed by lowbias32 (Wellons 2018, "Prospecting for hash functions"). So each run has the same.
+__device__ inline uint32 mixed(uint32 x) {
+    x = (x ^ (x >> 16)) * 0x7feb352du;
+    x = (x ^ (x >> 15)) * 0x846ca68bu;
+    return x ^ (x >> 16);
+}
+
+// The word that keys update t.
+__device__ inline uint32 rounding_key(int64 t) { return mixed(mixed(uint32(t)) + uint32(t >> 32)); }
+
+// `x` rounded to one of the two numbers of T beside it, by a chance that makes the mean `x`: a store of it is
+// exact. From the greatest number of T on, it is left to be rounded to nearest. So is what is of T already.
+template <typename T, typename C> __device__ inline C stochastically_rounded(C x, Element<T> at, uint32 key) {
+    if constexpr (dropped<T> == 0) {
+        return x;
+    } else {
+        // Added to small numbers, 2**-14 makes float16's subnormal ones as far apart as those from 2**-14 on.
+        constexpr uint32 least = dropped<T> == 13 ? 0x38800000u : 0u;
+        constexpr uint32 largest = dropped<T> == 13 ? 0x477fe000u : 0x7f7f0000u;
+        const uint32 bits = bits_of(x), size = bits & 0x7fffffffu;
+        const uint32 chance = mixed(at.low ^ mixed(key + at.high)) >> (32 - dropped<T>);
+        const C added = from_bits(size < least ? least : 0u);
+        const uint32 near = (bits_of(from_bits(size) + added) + chance) >> dropped<T> << dropped<T>;
+        return from_bits(size < largest ? bits_of(from_bits(near) - added) | (bits ^ size) : bits);
+    }
+}
+
 template <typename C> __device__ inline bool is_finite(C x) { return x - x == C(0); }
 
 template <typename X> __device__ inline X square(X x) { return x * x; }
@@ -433,6 +487,7 @@ template <typename C> struct Scalars {
     C kept_average;
     C one_minus_kept_average;
     bool is_overwrite;
+    uint32 rounding_key;
     C global_scale;
 };
 
@@ -483,21 +538,23 @@ template <typename C> __device__ inline Scalars<C> advance(ProdigyRow &row, int6
     k.one_minus_kept_average = rounded((options & PRODIGY_USE_EMA) ? pair<C>(1) - kept_average : pair<C>(0));
     k.is_overwrite = (options & PRODIGY_USE_EMA) && (options & PRODIGY_EMA_OVERWRITE_FREQUENCY)
         ? pair<C>(double(row.t % row.ema_overwrite_frequency)) == pair<C>(0) : false;
+    k.rounding_key = (options & PRODIGY_STOCHASTIC_ROUNDING) ? rounding_key(row.t) : 0;
     return k;
 }
 
 enum Sum { gradient_norm_sum, global_norm_sum, r_sum, size_sum, sums };
 
 // One element's slots before the first step.
-template <bool gradient_accumulation_steps, bool use_ema, typename C>
-__device__ inline void start(C w, C &m, C &v, C &s, C &the_start, C &accumulated_gradient,
-        C &weight_average) {
+template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool narrow, typename C>
+__device__ inline void start(C w, C &m, C &v, C &s, C &the_start, C &accumulated_gradient, C &weight_average,
+        C &master_weight) {
     m = C(0);
     v = C(0);
     s = C(0);
     the_start = w;
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     if constexpr (use_ema) weight_average = C(0);
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // One element, in a call that does not update.
@@ -542,10 +599,12 @@ __device__ inline PerTensor2<C> per_tensor_2(const Scalars<C> &k, const Float64 
 }
 
 // One element, in a call that updates: pass 2 of 3.
-template <bool gradient_accumulation_steps, bool use_ema, bool loss_scale_factor, bool clipvalue,
-    bool clipnorm, bool global_clipnorm, bool weight_decay, bool ema_overwrite_frequency, typename C>
-__device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &w, C g, C &m, C &v, C &s,
-        C the_start, C &accumulated_gradient, C &weight_average, Float64 (&term)[sums]) {
+template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool loss_scale_factor,
+    bool clipvalue, bool clipnorm, bool global_clipnorm, bool weight_decay, bool ema_overwrite_frequency,
+    bool stochastic_rounding, bool narrow, typename C, typename T>
+__device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, [[maybe_unused]] Element<T> at,
+        C &w, C g, C &m, C &v, C &s, C the_start, C &accumulated_gradient, C &weight_average,
+        C &master_weight, Float64 (&term)[sums]) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -555,6 +614,7 @@ __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
+    if constexpr (master_weights && narrow) w = master_weight;
     if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     m = k.beta_1 * m + k.one_minus_beta_1_times_d * g;
     v = k.beta_2 * v + k.one_minus_beta_2_times_squared_d * square(g);
@@ -565,6 +625,8 @@ __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &
     w = w - k.learning_rate_times_d * m / (sqrt(v) + k.d_times_epsilon);
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
+    if constexpr (master_weights && narrow) master_weight = w;
+    if constexpr (stochastic_rounding) w = stochastically_rounded(w, at, k.rounding_key);
 }
 
 // Completes what all elements of a row share, from the sums of earlier passes over all tensors.
@@ -583,6 +645,7 @@ using T = OPTLOOM_PARAMETER;
 using G = OPTLOOM_GRADIENT;
 using L = OPTLOOM_COPY;
 using C = Compute<T>;
+constexpr bool narrow = sizeof(T) < sizeof(C);
 constexpr bool copies = sizeof(L) > sizeof(Nothing);
 
 // A thread block takes a chunk: at most chunk_size elements of a tensor. An empty tensor has one without any.
@@ -604,6 +667,7 @@ __device__ inline ProdigyTensor in_global_memory(const ProdigyTensor &x) {
     __builtin_assume(__isGlobal(copied.start));
     __builtin_assume(__isGlobal(copied.accumulated_gradient));
     __builtin_assume(__isGlobal(copied.weight_average));
+    __builtin_assume(__isGlobal(copied.master_weight));
     __builtin_assume(__isGlobal(copied.d));
     __builtin_assume(__isGlobal(copied.r));
     return copied;
@@ -694,7 +758,7 @@ constexpr int narrowest = copies && sizeof(L) < narrower ? sizeof(L) : narrower;
 constexpr int pack_size = 16 / narrowest;
 __device__ inline bool is_aligned(const ProdigyTensor &x) {
     return (int64(x.w) | int64(x.g) | int64(x.copy) | int64(x.m) | int64(x.v) | int64(x.s) | int64(x.start)
-        | int64(x.accumulated_gradient) | int64(x.weight_average)) % 16 == 0;
+        | int64(x.accumulated_gradient) | int64(x.weight_average) | int64(x.master_weight)) % 16 == 0;
 }
 
 __device__ inline C gradient(const G &x, C scale) {
@@ -719,6 +783,7 @@ __device__ inline void start_elements(const ProdigyTensor &x, int64 i) {
     Pack<C, width> the_start_ = {};
     Pack<C, width> accumulated_gradient_ = {};
     Pack<C, width> weight_average_ = {};
+    Pack<C, width> master_weight_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
         C w = load(w_.x[j]);
@@ -728,14 +793,16 @@ __device__ inline void start_elements(const ProdigyTensor &x, int64 i) {
         C the_start = load(the_start_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         C weight_average = load(weight_average_.x[j]);
-        start<gradient_accumulation_steps, use_ema>(w, m, v, s, the_start, accumulated_gradient,
-            weight_average);
+        C master_weight = load(master_weight_.x[j]);
+        start<gradient_accumulation_steps, use_ema, master_weights, narrow>(w, m, v, s, the_start,
+            accumulated_gradient, weight_average, master_weight);
         store(m_.x[j], m);
         store(v_.x[j], v);
         store(s_.x[j], s);
         store(the_start_.x[j], the_start);
         store(accumulated_gradient_.x[j], accumulated_gradient);
         store(weight_average_.x[j], weight_average);
+        store(master_weight_.x[j], master_weight);
     }
     write(x.m, i, m_);
     write(x.v, i, v_);
@@ -743,6 +810,7 @@ __device__ inline void start_elements(const ProdigyTensor &x, int64 i) {
     write(x.start, i, the_start_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
     if constexpr (use_ema) write(x.weight_average, i, weight_average_);
+    if constexpr (master_weights && narrow) write(x.master_weight, i, master_weight_);
 }
 
 // `width` elements from the i-th on.
@@ -799,6 +867,8 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
         read<C, width>(x.accumulated_gradient, i);
     Pack<C, width> weight_average_ = {};
     if constexpr (use_ema) weight_average_ = read<C, width>(x.weight_average, i);
+    Pack<C, width> master_weight_ = {};
+    if constexpr (master_weights && narrow) master_weight_ = read<C, width>(x.master_weight, i);
     Pack<L, width> copy_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
@@ -810,16 +880,19 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
         C the_start = load(the_start_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         C weight_average = load(weight_average_.x[j]);
+        C master_weight = load(master_weight_.x[j]);
         Float64 term[sums];
-        update_2<gradient_accumulation_steps, use_ema, loss_scale_factor, clipvalue, clipnorm,
-            global_clipnorm, weight_decay, ema_overwrite_frequency>(k, n, w, g, m, v, s, the_start,
-            accumulated_gradient, weight_average, term);
+        update_2<gradient_accumulation_steps, use_ema, master_weights, loss_scale_factor, clipvalue, clipnorm,
+            global_clipnorm, weight_decay, ema_overwrite_frequency, stochastic_rounding, narrow>(k, n,
+            Element<T>{uint32(i >> 32), uint32(i) + uint32(j)}, w, g, m, v, s, the_start,
+            accumulated_gradient, weight_average, master_weight, term);
         store(w_.x[j], w);
         store(m_.x[j], m);
         store(v_.x[j], v);
         store(s_.x[j], s);
         store(accumulated_gradient_.x[j], accumulated_gradient);
         store(weight_average_.x[j], weight_average);
+        store(master_weight_.x[j], master_weight);
         store(copy_.x[j], w);
         if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
         lane[j][r_sum] = lane[j][r_sum] + term[r_sum];
@@ -831,6 +904,7 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
     write(x.s, i, s_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
     if constexpr (use_ema) write(x.weight_average, i, weight_average_);
+    if constexpr (master_weights && narrow) write(x.master_weight, i, master_weight_);
     if constexpr (copies) write(x.copy, i, copy_);
     if constexpr (writes_back) write(x.g, i, g_);
 }

@@ -94,6 +94,7 @@ struct SM3Tensor {
     void *m;  // mean of the scaled gradients
     void *accumulated_gradient;  // sum of the gradients since the last update
     void *weight_average;  // moving average of the weights
+    void *master_weight;  // the weights, unrounded
     void *r;  // of rows: row accumulators
     void *c;  // of columns: column accumulators
 };
@@ -103,13 +104,15 @@ enum SM3Option {
     SM3_MOMENTUM = 1,
     SM3_GRADIENT_ACCUMULATION_STEPS = 2,
     SM3_USE_EMA = 4,
-    SM3_LOSS_SCALE_FACTOR = 8,
-    SM3_CLIPVALUE = 16,
-    SM3_CLIPNORM = 32,
-    SM3_GLOBAL_CLIPNORM = 64,
-    SM3_WEIGHT_DECAY = 128,
-    SM3_EMA_OVERWRITE_FREQUENCY = 256,
-    SM3_SKIP_NONFINITE = 512,
+    SM3_MASTER_WEIGHTS = 8,
+    SM3_LOSS_SCALE_FACTOR = 16,
+    SM3_CLIPVALUE = 32,
+    SM3_CLIPNORM = 64,
+    SM3_GLOBAL_CLIPNORM = 128,
+    SM3_WEIGHT_DECAY = 256,
+    SM3_EMA_OVERWRITE_FREQUENCY = 512,
+    SM3_STOCHASTIC_ROUNDING = 1024,
+    SM3_SKIP_NONFINITE = 2048,
 };
 
 // The same for bindings.
@@ -134,18 +137,22 @@ extern "C" const char *const sm3_interface = R"({
   ],
   "options": [
     {"name": "use_ema", "default": false},
+    {"name": "master_weights", "default": false},
+    {"name": "stochastic_rounding", "default": false},
     {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "momentum", "given": "momentum", "off": 0},
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
     {"name": "use_ema", "option": "use_ema", "value": true},
+    {"name": "master_weights", "option": "master_weights", "value": true},
     {"name": "loss_scale_factor", "given": "loss_scale_factor", "off": null},
     {"name": "clipvalue", "given": "clipvalue", "off": null},
     {"name": "clipnorm", "given": "clipnorm", "off": null},
     {"name": "global_clipnorm", "given": "global_clipnorm", "off": null},
     {"name": "weight_decay", "given": "weight_decay", "off": null},
     {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null},
+    {"name": "stochastic_rounding", "option": "stochastic_rounding", "value": true},
     {"name": "skip_nonfinite", "option": "skip_nonfinite", "value": true}
   ],
   "slots": [
@@ -154,7 +161,8 @@ extern "C" const char *const sm3_interface = R"({
     {"name": "v", "shape": "parameter", "when": ["!at_least_2_axes"]},
     {"name": "m", "shape": "parameter", "when": ["momentum"]},
     {"name": "accumulated_gradient", "shape": "parameter", "when": ["gradient_accumulation_steps"]},
-    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]}
+    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]},
+    {"name": "master_weight", "shape": "parameter", "when": ["master_weights", "narrow"]}
   ],
   "tensor": [
     "size",
@@ -172,6 +180,7 @@ extern "C" const char *const sm3_interface = R"({
     "m",
     "accumulated_gradient",
     "weight_average",
+    "master_weight",
     "r",
     "c"
   ],
@@ -179,11 +188,17 @@ extern "C" const char *const sm3_interface = R"({
   "axes": [
     {"name": "at_least_2_axes", "count": 2}
   ],
+  "narrow": [
+    {"name": "narrow"}
+  ],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]},
     {"name": "r_largest", "over": "axis", "when": []},
     {"name": "c_largest", "over": "axis", "when": []}
+  ],
+  "places": [
+    {"when": ["stochastic_rounding"]}
   ],
   "scalar_slots": []
 })";
@@ -225,7 +240,7 @@ extern "C" const char *const sm3_launches = R"({
   ],
   "buffers": [
     {"name": "is_closed", "per": "call", "words": 1},
-    {"name": "scalars", "per": "row", "words": 16},
+    {"name": "scalars", "per": "row", "words": 17},
     {"name": "block_sums", "per": "block", "words": 4},
     {"name": "tensor_sums", "per": "tensor", "words": 4},
     {"name": "total_sums", "per": "call", "words": 4},
@@ -244,12 +259,14 @@ constexpr int64 options = OPTLOOM_OPTIONS;
 constexpr bool momentum = options & SM3_MOMENTUM;
 constexpr bool gradient_accumulation_steps = options & SM3_GRADIENT_ACCUMULATION_STEPS;
 constexpr bool use_ema = options & SM3_USE_EMA;
+constexpr bool master_weights = options & SM3_MASTER_WEIGHTS;
 constexpr bool loss_scale_factor = options & SM3_LOSS_SCALE_FACTOR;
 constexpr bool clipvalue = options & SM3_CLIPVALUE;
 constexpr bool clipnorm = options & SM3_CLIPNORM;
 constexpr bool global_clipnorm = options & SM3_GLOBAL_CLIPNORM;
 constexpr bool weight_decay = options & SM3_WEIGHT_DECAY;
 constexpr bool ema_overwrite_frequency = options & SM3_EMA_OVERWRITE_FREQUENCY;
+constexpr bool stochastic_rounding = options & SM3_STOCHASTIC_ROUNDING;
 constexpr bool skip_nonfinite = options & SM3_SKIP_NONFINITE;
 
 // Numbers whose every operation says that it rounds to nearest: no flag fuses or approximates it.
@@ -343,6 +360,43 @@ __device__ inline void store(float16 &x, Float32 value) {
 struct Nothing {};
 template <typename X> __device__ inline void store(Nothing &, X) {}
 
+// Where an element lies: its row-major index in its tensor, in two words. T: the dtype that it is stored in.
+template <typename T> struct Element {
+    uint32 high, low;
+};
+// How many bits of a float32 a store in T drops.
+template <typename T> constexpr int dropped = 0;
+template <> constexpr int dropped<float16> = 13;
+template <> constexpr int dropped<bfloat16> = 16;
+
+// Stochastic rounding. The random bits are those of a counter: the update's number and the element's index,
+// mixed by lowbias32 (Wellons 2018, "Prospecting for hash functions"). So each run has the same.
+__device__ inline uint32 mixed(uint32 x) {
+    x = (x ^ (x >> 16)) * 0x7feb352du;
+    x = (x ^ (x >> 15)) * 0x846ca68bu;
+    return x ^ (x >> 16);
+}
+
+// The word that keys update t.
+__device__ inline uint32 rounding_key(int64 t) { return mixed(mixed(uint32(t)) + uint32(t >> 32)); }
+
+// `x` rounded to one of the two numbers of T beside it, by a chance that makes the mean `x`: a store of it is
+// exact. From the greatest number of T on, it is left to be rounded to nearest. So is what is of T already.
+template <typename T, typename C> __device__ inline C stochastically_rounded(C x, Element<T> at, uint32 key) {
+    if constexpr (dropped<T> == 0) {
+        return x;
+    } else {
+        // Added to small numbers, 2**-14 makes float16's subnormal ones as far apart as those from 2**-14 on.
+        constexpr uint32 least = dropped<T> == 13 ? 0x38800000u : 0u;
+        constexpr uint32 largest = dropped<T> == 13 ? 0x477fe000u : 0x7f7f0000u;
+        const uint32 bits = bits_of(x), size = bits & 0x7fffffffu;
+        const uint32 chance = mixed(at.low ^ mixed(key + at.high)) >> (32 - dropped<T>);
+        const C added = from_bits(size < least ? least : 0u);
+        const uint32 near = (bits_of(from_bits(size) + added) + chance) >> dropped<T> << dropped<T>;
+        return from_bits(size < largest ? bits_of(from_bits(near) - added) | (bits ^ size) : bits);
+    }
+}
+
 template <typename C> __device__ inline bool is_finite(C x) { return x - x == C(0); }
 
 template <typename X> __device__ inline X square(X x) { return x * x; }
@@ -423,6 +477,7 @@ template <typename C> struct Scalars {
     C kept_average;
     C one_minus_kept_average;
     bool is_overwrite;
+    uint32 rounding_key;
     C global_scale;
 };
 
@@ -465,18 +520,21 @@ template <typename C> __device__ inline Scalars<C> advance(SM3Row &row, int64 op
     k.one_minus_kept_average = rounded((options & SM3_USE_EMA) ? pair<C>(1) - kept_average : pair<C>(0));
     k.is_overwrite = (options & SM3_USE_EMA) && (options & SM3_EMA_OVERWRITE_FREQUENCY)
         ? pair<C>(double(row.t % row.ema_overwrite_frequency)) == pair<C>(0) : false;
+    k.rounding_key = (options & SM3_STOCHASTIC_ROUNDING) ? rounding_key(row.t) : 0;
     return k;
 }
 
 enum Sum { gradient_norm_sum, global_norm_sum, r_largest, c_largest, sums };
 
 // One element's slots before the first step.
-template <bool momentum, bool gradient_accumulation_steps, bool use_ema, bool at_least_2_axes, typename C>
-__device__ inline void start(C &v, C &m, C &accumulated_gradient, C &weight_average) {
+template <bool momentum, bool gradient_accumulation_steps, bool use_ema, bool master_weights,
+    bool at_least_2_axes, bool narrow, typename C>
+__device__ inline void start(C w, C &v, C &m, C &accumulated_gradient, C &weight_average, C &master_weight) {
     if constexpr (!at_least_2_axes) v = C(0);
     if constexpr (momentum) m = C(0);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     if constexpr (use_ema) weight_average = C(0);
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // One element, in a call that does not update.
@@ -521,11 +579,13 @@ __device__ inline PerTensor2<C> per_tensor_2(const Scalars<C> &k, const Float64 
 }
 
 // One element, in a call that updates: pass 2 of 3.
-template <bool momentum, bool gradient_accumulation_steps, bool use_ema, bool loss_scale_factor,
-    bool clipvalue, bool clipnorm, bool global_clipnorm, bool weight_decay, bool ema_overwrite_frequency,
-    bool at_least_2_axes, typename C>
-__device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &w, C g, C &v, C &m,
-        C &accumulated_gradient, C &weight_average, C r, C c, Float64 (&term)[sums]) {
+template <bool momentum, bool gradient_accumulation_steps, bool use_ema, bool master_weights,
+    bool loss_scale_factor, bool clipvalue, bool clipnorm, bool global_clipnorm, bool weight_decay,
+    bool ema_overwrite_frequency, bool stochastic_rounding, bool at_least_2_axes, bool narrow, typename C,
+    typename T>
+__device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, [[maybe_unused]] Element<T> at,
+        C &w, C g, C &v, C &m, C &accumulated_gradient, C &weight_average, C &master_weight, C r, C c,
+        Float64 (&term)[sums]) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
     C new_accumulated_gradient = {};
     if constexpr (gradient_accumulation_steps) {
@@ -535,6 +595,7 @@ __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &
     if constexpr (clipvalue) g = minimum(maximum(g, k.minus_clipvalue), k.clipvalue);
     if constexpr (clipnorm) g = g * n.clip_scale;
     if constexpr (global_clipnorm) g = g * k.global_scale;
+    if constexpr (master_weights && narrow) w = master_weight;
     if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     const C bound = (at_least_2_axes ? minimum(r, c) : v) + square(g);
     if constexpr (at_least_2_axes) {
@@ -548,6 +609,8 @@ __device__ inline void update_2(const Scalars<C> &k, const PerTensor2<C> &n, C &
     w = w - k.learning_rate * (momentum ? m : direction);
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
+    if constexpr (master_weights && narrow) master_weight = w;
+    if constexpr (stochastic_rounding) w = stochastically_rounded(w, at, k.rounding_key);
 }
 
 // One row, from sums of earlier passes.
@@ -569,6 +632,7 @@ using T = OPTLOOM_PARAMETER;
 using G = OPTLOOM_GRADIENT;
 using L = OPTLOOM_COPY;
 using C = Compute<T>;
+constexpr bool narrow = sizeof(T) < sizeof(C);
 constexpr bool copies = sizeof(L) > sizeof(Nothing);
 
 // A thread block takes a chunk: at most chunk_size elements of a tensor. An empty tensor has one without any.
@@ -588,6 +652,7 @@ __device__ inline SM3Tensor in_global_memory(const SM3Tensor &x) {
     __builtin_assume(__isGlobal(copied.m));
     __builtin_assume(__isGlobal(copied.accumulated_gradient));
     __builtin_assume(__isGlobal(copied.weight_average));
+    __builtin_assume(__isGlobal(copied.master_weight));
     __builtin_assume(__isGlobal(copied.r));
     __builtin_assume(__isGlobal(copied.c));
     __builtin_assume(__isGlobal(copied.scratch));
@@ -679,7 +744,7 @@ constexpr int narrowest = copies && sizeof(L) < narrower ? sizeof(L) : narrower;
 constexpr int pack_size = 16 / narrowest;
 __device__ inline bool is_aligned(const SM3Tensor &x) {
     return (int64(x.w) | int64(x.g) | int64(x.copy) | int64(x.v) | int64(x.m) | int64(x.accumulated_gradient)
-        | int64(x.weight_average)) % 16 == 0;
+        | int64(x.weight_average) | int64(x.master_weight)) % 16 == 0;
 }
 
 __device__ inline C gradient(const G &x, C scale) {
@@ -758,27 +823,33 @@ __device__ inline Place begin_of(const Chunk &chunk, const SM3Tensor &x) {
 // `width` elements from the i-th on.
 template <bool at_least_2_axes, int width>
 __device__ inline void start_elements(const SM3Tensor &x, int64 i) {
+    Pack<T, width> w_ = read<T, width>(x.w, i);
     Pack<C, width> v_ = {};
     Pack<C, width> m_ = {};
     Pack<C, width> accumulated_gradient_ = {};
     Pack<C, width> weight_average_ = {};
+    Pack<C, width> master_weight_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
+        C w = load(w_.x[j]);
         C v = load(v_.x[j]);
         C m = load(m_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         C weight_average = load(weight_average_.x[j]);
-        start<momentum, gradient_accumulation_steps, use_ema, at_least_2_axes>(v, m, accumulated_gradient,
-            weight_average);
+        C master_weight = load(master_weight_.x[j]);
+        start<momentum, gradient_accumulation_steps, use_ema, master_weights, at_least_2_axes, narrow>(w, v,
+            m, accumulated_gradient, weight_average, master_weight);
         store(v_.x[j], v);
         store(m_.x[j], m);
         store(accumulated_gradient_.x[j], accumulated_gradient);
         store(weight_average_.x[j], weight_average);
+        store(master_weight_.x[j], master_weight);
     }
     if constexpr (!at_least_2_axes) write(x.v, i, v_);
     if constexpr (momentum) write(x.m, i, m_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
     if constexpr (use_ema) write(x.weight_average, i, weight_average_);
+    if constexpr (master_weights && narrow) write(x.master_weight, i, master_weight_);
 }
 
 // `width` elements from the i-th on.
@@ -835,6 +906,8 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
         read<C, width>(x.accumulated_gradient, i);
     Pack<C, width> weight_average_ = {};
     if constexpr (use_ema) weight_average_ = read<C, width>(x.weight_average, i);
+    Pack<C, width> master_weight_ = {};
+    if constexpr (master_weights && narrow) master_weight_ = read<C, width>(x.master_weight, i);
     Pack<L, width> copy_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
@@ -844,6 +917,7 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
         C m = load(m_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         C weight_average = load(weight_average_.x[j]);
+        C master_weight = load(master_weight_.x[j]);
         C r(0);
         if constexpr (at_least_2_axes) r =
             load(static_cast<const C *>(x.r)[place.matrix * x.rows + place.row]);
@@ -851,14 +925,16 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
         if constexpr (at_least_2_axes) c =
             load(static_cast<const C *>(x.c)[place.matrix * x.columns + place.column]);
         place.advance(x);
-        update_2<momentum, gradient_accumulation_steps, use_ema, loss_scale_factor, clipvalue, clipnorm,
-            global_clipnorm, weight_decay, ema_overwrite_frequency, at_least_2_axes>(k, n, w, g, v, m,
-            accumulated_gradient, weight_average, r, c, term);
+        update_2<momentum, gradient_accumulation_steps, use_ema, master_weights, loss_scale_factor, clipvalue,
+            clipnorm, global_clipnorm, weight_decay, ema_overwrite_frequency, stochastic_rounding,
+            at_least_2_axes, narrow>(k, n, Element<T>{uint32(i >> 32), uint32(i) + uint32(j)}, w, g, v, m,
+            accumulated_gradient, weight_average, master_weight, r, c, term);
         store(w_.x[j], w);
         store(v_.x[j], v);
         store(m_.x[j], m);
         store(accumulated_gradient_.x[j], accumulated_gradient);
         store(weight_average_.x[j], weight_average);
+        store(master_weight_.x[j], master_weight);
         store(copy_.x[j], w);
         if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
     }
@@ -867,6 +943,7 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
     if constexpr (momentum) write(x.m, i, m_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
     if constexpr (use_ema) write(x.weight_average, i, weight_average_);
+    if constexpr (master_weights && narrow) write(x.master_weight, i, master_weight_);
     if constexpr (copies) write(x.copy, i, copy_);
     if constexpr (writes_back) write(x.g, i, g_);
 }

@@ -89,19 +89,22 @@ struct StableAdamWTensor {
     void *v;  // second moment
     void *accumulated_gradient;  // sum of the gradients since the last update
     void *weight_average;  // moving average of the weights
+    void *master_weight;  // the weights, unrounded
 };
 
 // What `options` is made of. The bit of a hyperparameter says that it is given.
 enum StableAdamWOption {
     STABLE_ADAMW_GRADIENT_ACCUMULATION_STEPS = 1,
     STABLE_ADAMW_USE_EMA = 2,
-    STABLE_ADAMW_LOSS_SCALE_FACTOR = 4,
-    STABLE_ADAMW_CLIPVALUE = 8,
-    STABLE_ADAMW_CLIPNORM = 16,
-    STABLE_ADAMW_GLOBAL_CLIPNORM = 32,
-    STABLE_ADAMW_WEIGHT_DECAY = 64,
-    STABLE_ADAMW_EMA_OVERWRITE_FREQUENCY = 128,
-    STABLE_ADAMW_SKIP_NONFINITE = 256,
+    STABLE_ADAMW_MASTER_WEIGHTS = 4,
+    STABLE_ADAMW_LOSS_SCALE_FACTOR = 8,
+    STABLE_ADAMW_CLIPVALUE = 16,
+    STABLE_ADAMW_CLIPNORM = 32,
+    STABLE_ADAMW_GLOBAL_CLIPNORM = 64,
+    STABLE_ADAMW_WEIGHT_DECAY = 128,
+    STABLE_ADAMW_EMA_OVERWRITE_FREQUENCY = 256,
+    STABLE_ADAMW_STOCHASTIC_ROUNDING = 512,
+    STABLE_ADAMW_SKIP_NONFINITE = 1024,
 };
 
 // The same for bindings.
@@ -127,24 +130,29 @@ extern "C" const char *const stable_adamw_interface = R"({
   ],
   "options": [
     {"name": "use_ema", "default": false},
+    {"name": "master_weights", "default": false},
+    {"name": "stochastic_rounding", "default": false},
     {"name": "skip_nonfinite", "default": false}
   ],
   "switches": [
     {"name": "gradient_accumulation_steps", "given": "gradient_accumulation_steps", "off": null},
     {"name": "use_ema", "option": "use_ema", "value": true},
+    {"name": "master_weights", "option": "master_weights", "value": true},
     {"name": "loss_scale_factor", "given": "loss_scale_factor", "off": null},
     {"name": "clipvalue", "given": "clipvalue", "off": null},
     {"name": "clipnorm", "given": "clipnorm", "off": null},
     {"name": "global_clipnorm", "given": "global_clipnorm", "off": null},
     {"name": "weight_decay", "given": "weight_decay", "off": null},
     {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null},
+    {"name": "stochastic_rounding", "option": "stochastic_rounding", "value": true},
     {"name": "skip_nonfinite", "option": "skip_nonfinite", "value": true}
   ],
   "slots": [
     {"name": "m", "shape": "parameter", "when": []},
     {"name": "v", "shape": "parameter", "when": []},
     {"name": "accumulated_gradient", "shape": "parameter", "when": ["gradient_accumulation_steps"]},
-    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]}
+    {"name": "weight_average", "shape": "parameter", "when": ["use_ema"]},
+    {"name": "master_weight", "shape": "parameter", "when": ["master_weights", "narrow"]}
   ],
   "tensor": [
     "size",
@@ -156,14 +164,21 @@ extern "C" const char *const stable_adamw_interface = R"({
     "m",
     "v",
     "accumulated_gradient",
-    "weight_average"
+    "weight_average",
+    "master_weight"
   ],
   "inputs": [],
   "axes": [],
+  "narrow": [
+    {"name": "narrow"}
+  ],
   "sums": [
     {"name": "gradient_norm_sum", "over": "tensor", "when": ["clipnorm"]},
     {"name": "global_norm_sum", "over": "tensors", "when": ["global_clipnorm"]},
     {"name": "excess_sum", "over": "tensor", "when": []}
+  ],
+  "places": [
+    {"when": ["stochastic_rounding"]}
   ],
   "scalar_slots": []
 })";
@@ -205,7 +220,7 @@ extern "C" const char *const stable_adamw_launches = R"({
   ],
   "buffers": [
     {"name": "is_closed", "per": "call", "words": 1},
-    {"name": "scalars", "per": "row", "words": 21},
+    {"name": "scalars", "per": "row", "words": 22},
     {"name": "block_sums", "per": "block", "words": 3},
     {"name": "tensor_sums", "per": "tensor", "words": 3},
     {"name": "total_sums", "per": "call", "words": 3},
@@ -221,12 +236,14 @@ namespace {
 constexpr int64 options = OPTLOOM_OPTIONS;
 constexpr bool gradient_accumulation_steps = options & STABLE_ADAMW_GRADIENT_ACCUMULATION_STEPS;
 constexpr bool use_ema = options & STABLE_ADAMW_USE_EMA;
+constexpr bool master_weights = options & STABLE_ADAMW_MASTER_WEIGHTS;
 constexpr bool loss_scale_factor = options & STABLE_ADAMW_LOSS_SCALE_FACTOR;
 constexpr bool clipvalue = options & STABLE_ADAMW_CLIPVALUE;
 constexpr bool clipnorm = options & STABLE_ADAMW_CLIPNORM;
 constexpr bool global_clipnorm = options & STABLE_ADAMW_GLOBAL_CLIPNORM;
 constexpr bool weight_decay = options & STABLE_ADAMW_WEIGHT_DECAY;
 constexpr bool ema_overwrite_frequency = options & STABLE_ADAMW_EMA_OVERWRITE_FREQUENCY;
+constexpr bool stochastic_rounding = options & STABLE_ADAMW_STOCHASTIC_ROUNDING;
 constexpr bool skip_nonfinite = options & STABLE_ADAMW_SKIP_NONFINITE;
 
 // Numbers whose every operation says that it rounds to nearest: no flag fuses or approximates it.
@@ -319,6 +336,43 @@ __device__ inline void store(float16 &x, Float32 value) {
 // The dtype of a parameter's copy if it has none.
 struct Nothing {};
 template <typename X> __device__ inline void store(Nothing &, X) {}
+
+// Where an element lies: its row-major index in its tensor, in two words. T: the dtype that it is stored in.
+template <typename T> struct Element {
+    uint32 high, low;
+};
+// How many bits of a float32 a store in T drops.
+template <typename T> constexpr int dropped = 0;
+template <> constexpr int dropped<float16> = 13;
+template <> constexpr int dropped<bfloat16> = 16;
+
+// Stochastic rounding. The random bits are those of a counter: the update's number and the element's index,
+// mixed by lowbias32 (Wellons 2018, "Prospecting for hash functions"). So each run has the same.
+__device__ inline uint32 mixed(uint32 x) {
+    x = (x ^ (x >> 16)) * 0x7feb352du;
+    x = (x ^ (x >> 15)) * 0x846ca68bu;
+    return x ^ (x >> 16);
+}
+
+// The word that keys update t.
+__device__ inline uint32 rounding_key(int64 t) { return mixed(mixed(uint32(t)) + uint32(t >> 32)); }
+
+// `x` rounded to one of the two numbers of T beside it, by a chance that makes the mean `x`: a store of it is
+// exact. From the greatest number of T on, it is left to be rounded to nearest. So is what is of T already.
+template <typename T, typename C> __device__ inline C stochastically_rounded(C x, Element<T> at, uint32 key) {
+    if constexpr (dropped<T> == 0) {
+        return x;
+    } else {
+        // Added to small numbers, 2**-14 makes float16's subnormal ones as far apart as those from 2**-14 on.
+        constexpr uint32 least = dropped<T> == 13 ? 0x38800000u : 0u;
+        constexpr uint32 largest = dropped<T> == 13 ? 0x477fe000u : 0x7f7f0000u;
+        const uint32 bits = bits_of(x), size = bits & 0x7fffffffu;
+        const uint32 chance = mixed(at.low ^ mixed(key + at.high)) >> (32 - dropped<T>);
+        const C added = from_bits(size < least ? least : 0u);
+        const uint32 near = (bits_of(from_bits(size) + added) + chance) >> dropped<T> << dropped<T>;
+        return from_bits(size < largest ? bits_of(from_bits(near) - added) | (bits ^ size) : bits);
+    }
+}
 
 template <typename C> __device__ inline bool is_finite(C x) { return x - x == C(0); }
 
@@ -414,6 +468,7 @@ template <typename C> struct Scalars {
     C kept_average;
     C one_minus_kept_average;
     bool is_overwrite;
+    uint32 rounding_key;
     C global_scale;
 };
 
@@ -463,18 +518,20 @@ template <typename C> __device__ inline Scalars<C> advance(StableAdamWRow &row, 
         rounded((options & STABLE_ADAMW_USE_EMA) ? pair<C>(1) - kept_average : pair<C>(0));
     k.is_overwrite = (options & STABLE_ADAMW_USE_EMA) && (options & STABLE_ADAMW_EMA_OVERWRITE_FREQUENCY)
         ? pair<C>(double(row.t % row.ema_overwrite_frequency)) == pair<C>(0) : false;
+    k.rounding_key = (options & STABLE_ADAMW_STOCHASTIC_ROUNDING) ? rounding_key(row.t) : 0;
     return k;
 }
 
 enum Sum { gradient_norm_sum, global_norm_sum, excess_sum, sums };
 
 // One element's slots before the first step.
-template <bool gradient_accumulation_steps, bool use_ema, typename C>
-__device__ inline void start(C &m, C &v, C &accumulated_gradient, C &weight_average) {
+template <bool gradient_accumulation_steps, bool use_ema, bool master_weights, bool narrow, typename C>
+__device__ inline void start(C w, C &m, C &v, C &accumulated_gradient, C &weight_average, C &master_weight) {
     m = C(0);
     v = C(0);
     if constexpr (gradient_accumulation_steps) accumulated_gradient = C(0);
     if constexpr (use_ema) weight_average = C(0);
+    if constexpr (master_weights && narrow) master_weight = w;
 }
 
 // One element, in a call that does not update.
@@ -552,14 +609,18 @@ __device__ inline PerTensor3<C> per_tensor_3(const Scalars<C> &k, int64 size, co
 }
 
 // One element, in a call that updates: pass 3 of 3.
-template <bool use_ema, bool weight_decay, bool ema_overwrite_frequency, typename C>
-__device__ inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, C &w, C m, C v,
-        C &weight_average) {
+template <bool use_ema, bool master_weights, bool weight_decay, bool ema_overwrite_frequency,
+    bool stochastic_rounding, bool narrow, typename C, typename T>
+__device__ inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, [[maybe_unused]] Element<T> at,
+        C &w, C m, C v, C &weight_average, C &master_weight) {
+    if constexpr (master_weights && narrow) w = master_weight;
     if constexpr (weight_decay) w = w - k.weight_decay_times_learning_rate * w;
     const C v_hat = v * k.inverse_one_minus_power_of_beta_2;
     w = w - n.rate * m / (sqrt(v_hat) + k.epsilon);
     if constexpr (use_ema) weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w;
     if constexpr (use_ema && ema_overwrite_frequency) w = k.is_overwrite ? weight_average : w;
+    if constexpr (master_weights && narrow) master_weight = w;
+    if constexpr (stochastic_rounding) w = stochastically_rounded(w, at, k.rounding_key);
 }
 
 // How gradients are read, and of which dtypes all are.
@@ -569,6 +630,7 @@ using T = OPTLOOM_PARAMETER;
 using G = OPTLOOM_GRADIENT;
 using L = OPTLOOM_COPY;
 using C = Compute<T>;
+constexpr bool narrow = sizeof(T) < sizeof(C);
 constexpr bool copies = sizeof(L) > sizeof(Nothing);
 
 // A thread block takes a chunk: at most chunk_size elements of a tensor. An empty tensor has one without any.
@@ -588,6 +650,7 @@ __device__ inline StableAdamWTensor in_global_memory(const StableAdamWTensor &x)
     __builtin_assume(__isGlobal(copied.v));
     __builtin_assume(__isGlobal(copied.accumulated_gradient));
     __builtin_assume(__isGlobal(copied.weight_average));
+    __builtin_assume(__isGlobal(copied.master_weight));
     return copied;
 }
 
@@ -677,7 +740,7 @@ constexpr int narrowest = copies && sizeof(L) < narrower ? sizeof(L) : narrower;
 constexpr int pack_size = 16 / narrowest;
 __device__ inline bool is_aligned(const StableAdamWTensor &x) {
     return (int64(x.w) | int64(x.g) | int64(x.copy) | int64(x.m) | int64(x.v) | int64(x.accumulated_gradient)
-        | int64(x.weight_average)) % 16 == 0;
+        | int64(x.weight_average) | int64(x.master_weight)) % 16 == 0;
 }
 
 __device__ inline C gradient(const G &x, C scale) {
@@ -693,26 +756,33 @@ __device__ inline void write_counters(const StableAdamWTensor &x, const StableAd
 // `width` elements from the i-th on.
 template <int width>
 __device__ inline void start_elements(const StableAdamWTensor &x, int64 i) {
+    Pack<T, width> w_ = read<T, width>(x.w, i);
     Pack<C, width> m_ = {};
     Pack<C, width> v_ = {};
     Pack<C, width> accumulated_gradient_ = {};
     Pack<C, width> weight_average_ = {};
+    Pack<C, width> master_weight_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
+        C w = load(w_.x[j]);
         C m = load(m_.x[j]);
         C v = load(v_.x[j]);
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         C weight_average = load(weight_average_.x[j]);
-        start<gradient_accumulation_steps, use_ema>(m, v, accumulated_gradient, weight_average);
+        C master_weight = load(master_weight_.x[j]);
+        start<gradient_accumulation_steps, use_ema, master_weights, narrow>(w, m, v, accumulated_gradient,
+            weight_average, master_weight);
         store(m_.x[j], m);
         store(v_.x[j], v);
         store(accumulated_gradient_.x[j], accumulated_gradient);
         store(weight_average_.x[j], weight_average);
+        store(master_weight_.x[j], master_weight);
     }
     write(x.m, i, m_);
     write(x.v, i, v_);
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
     if constexpr (use_ema) write(x.weight_average, i, weight_average_);
+    if constexpr (master_weights && narrow) write(x.master_weight, i, master_weight_);
 }
 
 // `width` elements from the i-th on.
@@ -795,6 +865,8 @@ __device__ inline void update_3_elements(const Scalars<C> &k, const PerTensor3<C
     Pack<C, width> v_ = read<C, width>(x.v, i);
     Pack<C, width> weight_average_ = {};
     if constexpr (use_ema) weight_average_ = read<C, width>(x.weight_average, i);
+    Pack<C, width> master_weight_ = {};
+    if constexpr (master_weights && narrow) master_weight_ = read<C, width>(x.master_weight, i);
     Pack<L, width> copy_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
@@ -802,13 +874,18 @@ __device__ inline void update_3_elements(const Scalars<C> &k, const PerTensor3<C
         C m = load(m_.x[j]);
         C v = load(v_.x[j]);
         C weight_average = load(weight_average_.x[j]);
-        update_3<use_ema, weight_decay, ema_overwrite_frequency>(k, n, w, m, v, weight_average);
+        C master_weight = load(master_weight_.x[j]);
+        update_3<use_ema, master_weights, weight_decay, ema_overwrite_frequency, stochastic_rounding,
+            narrow>(k, n, Element<T>{uint32(i >> 32), uint32(i) + uint32(j)}, w, m, v, weight_average,
+            master_weight);
         store(w_.x[j], w);
         store(weight_average_.x[j], weight_average);
+        store(master_weight_.x[j], master_weight);
         store(copy_.x[j], w);
     }
     write(x.w, i, w_);
     if constexpr (use_ema) write(x.weight_average, i, weight_average_);
+    if constexpr (master_weights && narrow) write(x.master_weight, i, master_weight_);
     if constexpr (copies) write(x.copy, i, copy_);
 }
 

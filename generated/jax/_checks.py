@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +20,8 @@ class Hyper:
 
     It is legal within its bounds (ge, gt, le, lt). An `optional` one may be None, for the number `off` if there is one.
     An `integer` decides what is compiled. `when`: whether it means anything; `of_step`: whether it is one of a step's
-    numbers, not only what a slot starts from.
+    numbers, not only what a slot starts from. `on`: the option without which
+    it means nothing, and is None.
     """
 
     value: Any
@@ -34,6 +35,7 @@ class Hyper:
     schedule: bool = True
     when: bool = True
     of_step: bool = True
+    on: str = ""
 
     @property
     def is_on(self) -> bool:
@@ -54,7 +56,7 @@ class Hyper:
             ValueError: it is no scalar, or out of bounds.
         """
         value, schedule = self.value, self.schedule and not self.integer
-        if self.optional and value is None:
+        if (self.optional or self.on) and value is None:
             return
         if self.integer and isinstance(value, jax.Array):
             raise TypeError(
@@ -77,13 +79,6 @@ class Hyper:
 
 
 HOLDS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
-
-
-def checked(**hypers: Hyper) -> dict[str, Hyper]:
-    """The hyperparameters by name, each checked as `Hyper.check` says."""
-    for name, hyper in hypers.items():
-        hyper.check(name)
-    return hypers
 
 
 def numbers_of_step(hypers: Mapping[str, Hyper], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,12 +107,6 @@ def check_one(**given: Any) -> None:
         *names, last = given
         values = ", ".join(f"{name}={value!r}" for name, value in given.items())
         raise ValueError(f"only one of {', '.join(names)} and {last} may be set, got {values}")
-
-
-def check_needs(name: str, value: Any, option: str, is_set: bool) -> None:
-    """Raise ValueError if a hyperparameter is given that means nothing without an option."""
-    if value is not None and not is_set:
-        raise ValueError(f"{name} means nothing without {option}=True, got {name}={value!r}")
 
 
 def check_patterns(argument: str, patterns: Any, name: str, is_on: bool) -> tuple[re.Pattern[str], ...]:
@@ -149,12 +138,25 @@ def check_params(params: Any, needed: bool) -> None:
         raise ValueError("an update needs the parameters: pass `params`")
 
 
-def check_inputs(given: Mapping[str, Any], inputs: Mapping[str, str], is_open: bool) -> None:
+def check_shapes(params: Any, refused: Mapping[str, Callable[[Any], bool]]) -> None:
+    """Raise ValueError for a leaf that is `refused`, by what is taken instead."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        for takes, is_refused in refused.items():
+            if is_refused(leaf if hasattr(leaf, "ndim") else np.asarray(leaf)):
+                name = jax.tree_util.keystr(path, simple=True, separator="/")
+                raise ValueError(f"{takes}, and parameter {name} has shape {np.shape(leaf)}")
+
+
+def check_inputs(
+    kind: Any, given: Mapping[str, Any], inputs: Mapping[str, str], hypers: Mapping[str, Hyper], is_open: bool
+) -> None:
     """Raise TypeError for an input that is missing, or unknown unless it `is_open` for what others need."""
     for name in inputs:
         if given.get(name) is None:
-            raise TypeError(f"a step needs `{name}`: pass {name}=...")
-    if not is_open and (unknown := sorted(given.keys() - inputs.keys())):
+            raise TypeError(
+                f"a step of {kind.__name__.removesuffix('State')} needs `{name}`: pass {name}=..."
+            )
+    if not is_open and (unknown := sorted(given.keys() - inputs.keys() - hypers.keys())):
         raise TypeError(f"a step takes no '{unknown[0]}'")
 
 

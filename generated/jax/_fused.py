@@ -111,9 +111,11 @@ def _parts(
         read = {name: jnp.asarray(x) for name, x in {"g": g, **given}.items()}
         written = {name: jnp.asarray(x) for name, x in {"w": w, **slots}.items()}
         _check(path, read, written)
-        if scopes and switches.axis_name != () and varies_over(written["w"]):
+        counts = source.needs_places(options)
+        if (counts or (scopes and switches.axis_name != ())) and varies_over(written["w"]):
+            does = "counts elements of" if counts else "adds up"
             raise Refused(
-                f"'{path}' is split inside shard_map, and the step adds up whole leaves: pass fused=False"
+                f"'{path}' is split inside shard_map, and the step {does} whole leaves: pass fused=False"
             )
         yield Part(place, path, options, scopes, read, written)
 

@@ -50,10 +50,10 @@ def slot(
 
     def made(w: Any) -> Any:
         dtype = compute_dtype(w)
-        if is_complex(w) and (exists is not None or shape in AXES):
-            raise NotImplementedError("a formula that depends on a leaf's axes takes no complex leaves yet")
         if exists is not None and not exists(jnp.asarray(w) if not hasattr(w, "ndim") else w):
             return optax.MaskedNode()
+        if is_complex(w) and (exists is not None or shape in AXES):
+            raise NotImplementedError("a formula that depends on a leaf's axes takes no complex leaves yet")
         if shape != "parameter":
             sums = partial(jnp.sum, axis=AXES.get(shape), keepdims=shape in AXES)
             return jnp.full_like(
@@ -139,10 +139,14 @@ class Leaves:
         ]
         return [on.with_(**dict.fromkeys(names, False)) for names in off]
 
+    def stored(self, on: Sequence[On], write: bool) -> list[On]:
+        """What is `on` for each leaf, with what a formula that rounds leaves itself asks."""
+        dtypes = (jnp.result_type(w).name for w in self.params)
+        return [one.with_(stored=dtype, writes=write) for one, dtype in zip(on, dtypes, strict=True)]
+
     def paths(self) -> list[str]:
         """The path of each leaf."""
-        numbered = self.structure.unflatten(range(len(self.grads)))
-        found = jax.tree.leaves_with_path(numbered)
+        found = jax.tree.leaves_with_path(self.structure.unflatten(range(len(self.grads))))
         return [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in found]
 
     def map(
@@ -174,7 +178,7 @@ class Leaves:
             if is_complex(_values(g)) and not parts:
                 raise ValueError(f"a leaf of dtype {jnp.result_type(w)} has a complex gradient")
             given = _real(w, dtype, parts)
-            held = tuple(None if _is_absent(x) else _real(x, dtype, is_complex(x)) for x in slots)
+            held = tuple(None if is_absent(x) else _real(x, dtype, is_complex(x)) for x in slots)
             read = tuple(_real(x, dtype, parts) for x in inputs)
             last = (numbers(dtype, at), *conditions)
             if isinstance(g, SparseRows) and lazy:
@@ -190,7 +194,7 @@ class Leaves:
             new_w, new_slots = moved or (None, slots)
             like = (w if write else _values(g), *slots)
             pairs = zip((new_w, *new_slots), like, strict=True)
-            rows.append(tuple(y if _is_absent(y) or x is None else _like(x, y) for x, y in pairs))
+            rows.append(tuple(y if is_absent(y) or x is None else _like(x, y) for x, y in pairs))
         columns = list(zip(*rows, strict=True)) if rows else [()] * len(self.absent)
         moves = not rows or any(new is not None for new in columns[0]) or all(g is None for g in self.grads)
         trees = zip([not moves, *self.absent[1:]], columns, strict=True)
@@ -198,7 +202,7 @@ class Leaves:
         return new_params, added(totals), None if stay else made
 
 
-def _is_absent(x: Any) -> bool:
+def is_absent(x: Any) -> bool:
     return x is None or isinstance(x, optax.MaskedNode)
 
 

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ._leaves import is_absent
+
 Kind = TypeVar("Kind", bound=type[Any])
 IN_RULE = {"b1": "beta_1", "b2": "beta_2", "b3": "beta_3", "eps": "epsilon"}
 """What rules call what is called otherwise here, if a rule says nothing else."""
@@ -24,6 +26,7 @@ def state(
     in_optax: Mapping[str, str] = {},
     scalars: Sequence[str] = (),
     averages: str = "",
+    along: tuple[str, str] | None = None,
 ) -> Callable[[Kind], Kind]:
     """Says of a class of states what its fields are, and those of the `extras` beside it: slots, but for the counts and
     the `scalars`, which are numbers that are kept.
@@ -34,6 +37,7 @@ def state(
         in_optax: the same of optax's function.
         scalars: the fields that hold one number for each dtype.
         averages: the field that holds what parameters are to be for evaluation.
+        along: the fields that hold a number for each row, and for each column.
     """
 
     def named(kind: Kind) -> Kind:
@@ -44,7 +48,7 @@ def state(
         kind.slots_in_rule = MappingProxyType({name: called[name] for name in fields if name not in scalars})
         kind.scalars_in_rule = MappingProxyType({name: called[name] for name in scalars})
         kind.extras = extras
-        kind.slots_in_optax, kind.averages = MappingProxyType(in_optax), averages
+        kind.slots_in_optax, kind.averages, kind.along = MappingProxyType(in_optax), averages, along
         return kind
 
     return named
@@ -146,13 +150,16 @@ def adopt_state(state: Any, theirs: Any) -> Any:
     """`state`, as `init` made it, with the values of the optax function's state `theirs`.
 
     Values are found by their fields' names, however states are nested: as optax makes them, or as dicts and lists, as
-    a checkpoint that is restored without a target gives them. A count that `theirs` does not have stays as it is.
+    a checkpoint that is restored without a target gives them. A count that `theirs` does not have stays as it is. What
+    optax keeps of length 1 for a leaf that has no such slot is left out; its numbers for rows and columns lie without
+    the axis that they are of, and change places where the matrix has more rows than columns.
 
     Raises:
         ValueError: `theirs` lacks a slot, has it more than once, or with another structure or shape.
     """
     own, extras = _only_one(state)
     new, called = {}, own.slots_in_optax
+    taken: dict[str, dict[str, np.ndarray]] = {}
     for field in {**dict.fromkeys(own.slots_in_rule), **_held(own, extras)}:
         mine, found = _held(own, extras).get(field), list(_fields(theirs, called.get(field, field)))
         if field == "count":
@@ -169,14 +176,43 @@ def adopt_state(state: Any, theirs: Any) -> Any:
             raise ValueError(f"'{field}' is found {len(found)} times")
         if field in own.scalars_in_rule and not isinstance(found[0], Mapping):
             found = [dict.fromkeys(mine, found[0])]  # one number, which is kept for each dtype here
-        names = dict(_named(found[0]))
+        names = _without_fillers(dict(_named(found[0])), mine)
         if names.keys() != dict(_named(mine)).keys():
             raise ValueError(f"'{field}' has other leaves: {', '.join(sorted(names)) or 'none'}")
-        leaves = [
-            _fitted(f"{field}/{name}", np.asarray(names[name]), None, like) for name, like in _named(mine)
-        ]
+        taken[field] = {name: np.asarray(value) for name, value in names.items()}
+    if own.along and all(field in taken for field in own.along):
+        _turn(
+            *(taken[field] for field in own.along),
+            *(dict(_named(_held(own, extras)[field])) for field in own.along),
+        )
+    for field, values in taken.items():
+        mine = _held(own, extras)[field]
+        leaves = [_fitted(f"{field}/{name}", values[name], None, like) for name, like in _named(mine)]
         new[field] = jax.tree.unflatten(jax.tree.structure(mine), leaves)
     return _replaced(state, own, extras, new)
+
+
+def _without_fillers(names: dict[str, Any], mine: Any) -> dict[str, Any]:
+    """Without what stands in for a slot that a leaf does not have."""
+    absent = {name for name, leaf in _named(mine, is_absent) if is_absent(leaf)}
+    return {name: x for name, x in names.items() if name not in absent or np.shape(x) != (1,)}
+
+
+def _turn(
+    rows: dict[str, np.ndarray],
+    columns: dict[str, np.ndarray],
+    my_rows: Mapping[str, Any],
+    my_columns: Mapping[str, Any],
+) -> None:
+    """Lays optax's numbers for rows and columns as they lie here, where they fit: its "rows" are those of the shorter
+    axis, and an axis that they are not of is gone."""
+    for name, of_rows in list(rows.items()):
+        shapes = jnp.shape(my_rows[name]), jnp.shape(my_columns[name])
+        lacking = shapes[0][:-1], (*shapes[1][:-2], *shapes[1][-1:])
+        for pair in ((of_rows, columns[name]), (columns[name], of_rows)):
+            if tuple(map(np.shape, pair)) == lacking:
+                rows[name], columns[name] = (x.reshape(shape) for x, shape in zip(pair, shapes, strict=True))
+                break
 
 
 def averaged_params(state: Any, params: Any = None) -> Any:
@@ -223,9 +259,9 @@ def _replaced(state: Any, own: Any, extras: Any, new: Mapping[str, Any]) -> Any:
     return jax.tree.map(put, state, is_leaf=_is_own)
 
 
-def _named(tree: Any) -> Iterator[tuple[str, Any]]:
+def _named(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> Iterator[tuple[str, Any]]:
     """The leaves of a tree by their paths."""
-    for path, leaf in jax.tree.leaves_with_path(tree):
+    for path, leaf in jax.tree.leaves_with_path(tree, is_leaf=is_leaf):
         yield jax.tree_util.keystr(path, simple=True, separator="/"), leaf
 
 

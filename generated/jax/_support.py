@@ -19,20 +19,19 @@ from ._checks import (
     check_axis_name,
     check_choice,
     check_inputs,
-    check_needs,
     check_one,
     check_params,
     check_patterns,
+    check_shapes,
     check_sparse,
     check_state,
-    checked,
     numbers_of_step,
 )
 from ._double import apart, doubles
 from ._leaves import COPY, Leaves, SparseRows, cast, compute_dtype, select, slot
 from ._shards import all_finite, check_whole, product, size, squares, total
 from ._state import adopt_state, averaged_params, export_state, import_state, state
-from ._types import Numbers, On, Returned
+from ._types import Numbers, On, Returned, Ways, moved
 
 __all__ = [
     "COPY",
@@ -40,15 +39,16 @@ __all__ = [
     "On",
     "Pass",
     "SparseRows",
+    "Ways",
     "adopt_state",
     "averaged_params",
     "check_choice",
-    "check_needs",
     "check_one",
     "check_whole",
-    "checked",
     "export_state",
     "import_state",
+    "is_narrow",
+    "moved",
     "product",
     "select",
     "size",
@@ -132,6 +132,11 @@ class Pass(NamedTuple):
     when: bool = True
 
 
+def is_narrow(leaf: Any) -> bool:
+    """Whether a leaf's dtype is narrower than that of its arithmetic."""
+    return jnp.result_type(leaf).itemsize < compute_dtype(leaf).itemsize
+
+
 def optimizer(
     kind: Any,
     on: On,
@@ -139,19 +144,16 @@ def optimizer(
     passes: Sequence[Pass],
     *,
     starts: Mapping[str, Any] = {},
-    when: Mapping[str, bool] = {},
+    when: Mapping[str, bool | Callable[[Any], bool]] = {},
     shapes: Mapping[str, str] = {},
-    exists: Mapping[str, Callable[[Any], bool]] = {},
+    refused: Mapping[str, Callable[[Any], bool]] = {},
     inputs: Mapping[str, str] = {},
     every: Mapping[str, int | None] = {},
     gate: bool | None = None,
     reads_params: bool = False,
-    axis_name: Any = (),
-    sparse: str,
+    ways: Ways,
     not_lazy: str = "",
     whole_under: Sequence[str] = (),
-    exempt: Mapping[str, Sequence[str]] = {},
-    fused: bool | None = None,
     chained: int = 2,
 ) -> Step:
     """The two functions of an optimizer.
@@ -162,21 +164,19 @@ def optimizer(
         scalars: of these as double words, and the update's number `t`, the step's numbers, and the kept ones anew.
         passes: in their order; the last that writes the parameters.
         starts: what slots start from that do not start from 0: a number, or COPY.
-        when: whether it has those that it may not have.
+        when: whether it has those that it may not have; or which leaves have one, of those that some have not.
         shapes: of slots that are not like the leaf: like its "rows" or "columns", or one number for the "tensor".
-        exists: the leaves that have a slot, of slots that some leaves have not.
+        refused: the leaves that it does not take, by what it does take.
         inputs: what a step takes beside the gradients, by name: "scalar", or a tree like a "parameter".
         every: which of how many calls each condition holds for; None for all. The last is for updates.
         gate: whether a call with a gradient that is not finite changes nothing but `skipped`; None where it never may.
         reads_params: whether the parameters are needed where they are not written.
-        axis_name: the mesh axes that sums over leaves go over, inside `jax.shard_map`.
-        sparse: "lazy" or "dense".
+        ways: how a step is made.
         not_lazy: why it cannot be lazy, if so.
         whole_under: what gives a leaf state that changes in all rows, so that a step cannot be lazy.
-        exempt: of what is on, the patterns of leaves that it is off for.
-        fused: whether kernels write the parameters; None for where they are there.
         chained: how many states the optax function of the same name chains.
     """
+    sparse, fused, axis_name, exempt = ways
     check_sparse(sparse, not_lazy)
     if fused is not None:
         check_choice("fused", fused, (False, True))
@@ -184,7 +184,8 @@ def optimizer(
     hypers, on = on.hypers, on.with_(axis_name=check_axis_name(axis_name))
     slots: dict[str, Any] = {name: starts.get(name, 0) for name in kind.slots_in_rule}
     kept: dict[str, Any] = {name: starts.get(name, 0) for name in kind.scalars_in_rule}
-    extra_slots = {name: bool(is_there) for name, is_there in when.items()}
+    exists = {name: decides for name, decides in when.items() if callable(decides)}
+    extra_slots = {name: bool(when[name]) for name in kind.extras._fields if name in when}
     counts_calls = any(steps is not None for steps in every.values())
     has_extras = counts_calls or any(extra_slots.values()) or bool(gate)
     whole = next((name for name in whole_under if getattr(on, name)), "")
@@ -192,10 +193,10 @@ def optimizer(
         name: check_patterns(f"exclude_from_{name}", given, name, getattr(on, name))
         for name, given in exempt.items()
     }
-
     gates = {} if gate is None else {"skipped": gate}
 
     def init(params: Any) -> tuple[Any, ...]:
+        check_shapes(params, refused)
         made = {
             name: slot(params, start, shapes.get(name, "parameter"), exists.get(name))
             if when.get(name, True)
@@ -206,11 +207,10 @@ def optimizer(
         for name, start in kept.items():
             is_there = when.get(name, True)
             made[name] = {dtype.name: jnp.asarray(start, dtype) for dtype in dtypes} if is_there else None
-        own = {name: made[name] for name in kind._fields if name != "count"}
         extras = {name: made[name] for name in extra_slots}
         extras |= {"iterations": jnp.zeros([], jnp.int32)} if counts_calls else {}
         extras |= {"skipped": jnp.zeros([], jnp.int32)} if gate else {}
-        first = kind(count=jnp.zeros([], jnp.int32), **own)
+        first = kind(count=jnp.zeros([], jnp.int32), **{n: made[n] for n in kind._fields if n != "count"})
         second = kind.extras(**extras) if has_extras else optax.EmptyState()
         return (first, second, *[optax.EmptyState()] * (chained - 2))
 
@@ -220,7 +220,7 @@ def optimizer(
         )
         check_params(params, needed=write or reads_params)
         numbers = numbers_of_step(hypers, given)
-        check_inputs({name: x for name, x in given.items() if name not in hypers}, inputs, is_open=not write)
+        check_inputs(kind, given, inputs, hypers, is_open=not write)
         own, extras, *rest = state
         held = own._asdict() | (extras._asdict() if has_extras else {})
         trees = {name: held.get(name) for name in slots}
@@ -251,7 +251,8 @@ def optimizer(
                 if not is_needed:
                     continue
                 walked = Leaves(grads, params, moved_slots, beside, shapes)
-                run = [partial(leaf, on=one, write=write) for one in walked.exempted(on, patterns)]
+                stored = walked.stored(walked.exempted(on, patterns), write)
+                run = [partial(leaf, on=one, write=write) for one in stored]
                 of_leaf = partial(_apart, k, count) if after else partial(_together, k)
                 moved, sums, made = walked.map(
                     run, of_leaf, tuple(holds.values()), write, sparse == "lazy", whole

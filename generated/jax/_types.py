@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 
@@ -41,23 +41,30 @@ jax.tree_util.register_pytree_node(
 
 
 class On:
-    """What is on when a step is compiled: options by name, whether each number of the `hypers` that is optional is
-    given, and the names of mesh axes.
+    """What is on when a step is compiled: options by name, whether each number that is optional is given, the names of
+    mesh axes, and of a leaf its dtype (`stored`), and whether the step writes it (`writes`).
 
-    `named`: the options whose choices have names; the others are bools.
+    `given`: options, and hyperparameters, each checked as `Hyper.check` says. `named`: the options whose choices have
+    names; the others are bools.
 
     Raises:
-        ValueError: an option that must be a bool is none.
+        ValueError: an option that must be a bool is none; or a number is given that means nothing without one.
     """
 
-    def __init__(
-        self, hypers: Mapping[str, Hyper] = {}, named: Sequence[str] = (), /, **options: Any
-    ) -> None:
+    def __init__(self, named: Sequence[str] = (), /, **given: Any) -> None:
+        self.hypers = {name: x for name, x in given.items() if isinstance(x, Hyper)}
+        for name, hyper in self.hypers.items():
+            hyper.check(name)
+        options = {name: x for name, x in given.items() if name not in self.hypers}
         for name, value in options.items():
             if name not in named and not isinstance(value, bool):
                 raise ValueError(f"{name} must be one of False, True, not {value!r}")
-        self.hypers = hypers
-        self.values = {name: hyper.is_on for name, hyper in hypers.items() if hyper.optional} | options
+        for name, hyper in self.hypers.items():
+            if hyper.on and hyper.value is not None and not options[hyper.on]:
+                raise ValueError(f"{name} means nothing without {hyper.on}=True, got {name}={hyper.value!r}")
+        self.values = {
+            name: hyper.is_on for name, hyper in self.hypers.items() if hyper.optional or hyper.on
+        } | options
 
     def with_(self, **values: Any) -> On:
         """The same but for these `values`, and without the numbers themselves."""
@@ -77,6 +84,35 @@ class On:
         return hash(tuple(self.values.items()))
 
 
+class Ways(NamedTuple):
+    """How a step is made: arguments that all optimizers have.
+
+    `sparse`: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do. `fused`: write
+    the parameters by a kernel, on the CPU; None if it is there, True also builds it. `axis_name`: mesh axes that leaves
+    are split over inside `jax.shard_map`: sums go over them too. `exempt`: of what is on, the leaves that it is off
+    for, an argument `exclude_from_<its name>`: patterns for `re.search` in their paths, joined by "/".
+
+    Those of the stages around a rule:
+        skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
+        stochastic_rounding: round float16 and bfloat16 weights up or down by chance, repeatably.
+        master_weights: keep float32 weights, of which float16 and bfloat16 parameters are copies.
+        use_ema: keep a moving average of the weights.
+        ema_momentum: decay rate of the average of the weights (at least 0, at most 1).
+        ema_overwrite_frequency: updates between overwritings by the average; None for never (at least 1).
+        loss_scale_factor: what the loss was multiplied by; None for nothing (above 0).
+        gradient_accumulation_steps: calls per update; None for one (at least 2).
+        clipvalue: largest size of a gradient's element; None for any (above 0).
+        clipnorm: largest norm of a parameter's gradient; None for any (above 0).
+        global_clipnorm: largest norm of all gradients together; None for any (above 0).
+        weight_decay: share of the weights, times the learning rate, taken off; None for none (at least 0).
+    """
+
+    sparse: str
+    fused: bool | None
+    axis_name: str | tuple[str, ...] | None = ()
+    exempt: Mapping[str, Patterns] = {}
+
+
 def parted(made: Returned) -> tuple[Moved | None, Sums]:
     """What moves, if anything does, and what is added to sums, of what a pass returned for a leaf."""
     if isinstance(made, dict):
@@ -85,3 +121,8 @@ def parted(made: Returned) -> tuple[Moved | None, Sums]:
     second: Any
     first, second = made
     return (first, second) if isinstance(second, dict) else ((first, second), {})
+
+
+def moved(w: jax.Array, update: jax.Array, new: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """`new`, and what the `update` that led to `w` is then."""
+    return new, update + (new - w)

@@ -6,18 +6,20 @@ and 5).
 One step of a leaf `w` with gradient `g`, the t-th:
 
     fresh = t**beta_2_decay
-    squares = g**2 + epsilon_1
-    r = (1 - fresh) * r + fresh * (total(squares, over=axis -1) / length(squares, over=axis -1))
-    c = (1 - fresh) * c + fresh * (total(squares, over=axis -2) / length(squares, over=axis -2))
-    nu = (1 - fresh) * nu + fresh * squares
-    level = total(r, over=axis -2) / length(r, over=axis -2)
-    root = sqrt(r / level) * sqrt(c) if at least 2 axes else sqrt(nu)
+    squares = g**2 + eps
+    v_row = (1 - fresh) * v_row + fresh * (total(squares, over=axis -1) / length(squares, over=axis -1))
+    v_col = (1 - fresh) * v_col + fresh * (total(squares, over=axis -2) / length(squares, over=axis -2))
+    v = (1 - fresh) * v + fresh * squares
+    level = total(v_row, over=axis -2) / length(v_row, over=axis -2)
+    root = sqrt(v_row / level) * sqrt(v_col) if at least 2 axes else sqrt(v)
     direction = g / root
     excess = maximum(1, sqrt(total(direction**2, over=tensor) / length(direction**2, over=tensor)) /
-        clip_threshold)
+        clipping_threshold)
     size = maximum(epsilon_2, sqrt(total(w**2, over=tensor) / length(w**2, over=tensor)))
     rate = minimum(learning_rate, 1 / sqrt(t)) if relative_step else learning_rate
     w = w - size * rate / excess * direction
+
+Differs from optax.adafactor: decay_rate is -beta_2_decay; small matrices are factored too.
 """
 
 from typing import Any, NamedTuple
@@ -25,7 +27,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from . import _double, _support
+from . import _double, _rounding, _support
 from ._support import Hyper, Pass, SparseRows, adopt_state, averaged_params, export_state, import_state
 from ._types import Array, Moved, Number, Numbers, On, Patterns, Slots, Sums
 
@@ -40,22 +42,28 @@ class AdafactorExtras(NamedTuple):
     skipped: Array | None = None  # calls that changed nothing else, as int32
     accumulated_gradient: Any = None  # sum of the gradients since the last update
     weight_average: Any = None  # moving average of the weights
+    master_weight: Any = None  # the weights, unrounded
 
 
-@_support.state(AdafactorExtras, in_rule={"nu": "v"}, averages="weight_average")
+@_support.state(
+    AdafactorExtras,
+    in_rule={"v_row": "r", "v_col": "c", "eps": "epsilon_1", "clipping_threshold": "clip_threshold"},
+    averages="weight_average",
+    along=("v_row", "v_col"),
+)
 class AdafactorState(NamedTuple):
     """What Adafactor keeps between updates: the first part of its state."""
 
     count: Array  # type: ignore[assignment]  # updates made, as int32; it stops at the greatest
-    r: Any  # row means of the second moment
-    c: Any  # column means of the second moment
-    nu: Any  # second moment
+    v_row: Any  # row means of the second moment
+    v_col: Any  # column means of the second moment
+    v: Any  # second moment
 
 
 @_support.compiled
 def _sums(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on: On, write: bool) -> Sums:
     """What a leaf adds to sums over all leaves."""
-    _, _, _, accumulated_gradient, _ = slots
+    _, _, _, accumulated_gradient, _, _ = slots
     sums: Sums = {}
     if on.loss_scale_factor:
         g = g * k.inverse_loss_scale_factor
@@ -78,13 +86,13 @@ def _after_sums(k: Numbers, sums: Sums, *, on: On) -> Numbers:
 @_support.compiled
 def _leaf(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on: On, write: bool) -> Moved:
     """The formula. `update` is what w moves by, returned unless w is written."""
-    r, c, nu, accumulated_gradient, weight_average = slots
+    v_row, v_col, v, accumulated_gradient, weight_average, master_weight = slots
     update = jnp.zeros_like(w)
     if on.loss_scale_factor:
         g = g * k.inverse_loss_scale_factor
     if on.gradient_accumulation_steps:
         new_accumulated_gradient = accumulated_gradient + _double.exact(g, k.zero)
-        before = w, update, r, c, nu, new_accumulated_gradient, weight_average
+        before = w, update, v_row, v_col, v, new_accumulated_gradient, weight_average, master_weight
         g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
     if on.clipvalue:
         g = jnp.minimum(jnp.maximum(g, k.minus_clipvalue), k.clipvalue)
@@ -95,27 +103,31 @@ def _leaf(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on:
         g = g * clip_scale.astype(w.dtype)
     if on.global_clipnorm:
         g = g * k.global_scale
+    if master_weight is not None:
+        w, update = _support.moved(w, update, master_weight)
     if on.weight_decay:
         step = k.weight_decay_times_learning_rate * w
         w, update = w - step, update - step
-    squares = g**2 + k.epsilon_1
+    squares = g**2 + k.eps
     if w.ndim >= 2:
         _support.check_whole(w, on.axis_name)
         length_of_w = w.shape[-1]
-        r = k.one_minus_fresh * r + k.fresh * (jnp.sum(squares, axis=-1, keepdims=True) / length_of_w)
+        v_row = k.one_minus_fresh * v_row + k.fresh * (jnp.sum(squares, axis=-1, keepdims=True) / length_of_w)
         length_of_w_2 = w.shape[-2]
-        c = k.one_minus_fresh * c + k.fresh * (jnp.sum(squares, axis=-2, keepdims=True) / length_of_w_2)
+        v_col = k.one_minus_fresh * v_col + k.fresh * (
+            jnp.sum(squares, axis=-2, keepdims=True) / length_of_w_2
+        )
     if w.ndim < 2:
-        nu = k.one_minus_fresh * nu + k.fresh * squares
+        v = k.one_minus_fresh * v + k.fresh * squares
     if w.ndim >= 2:
-        level = jnp.sum(r, axis=-2, keepdims=True) / r.shape[-2]
-    root = jnp.sqrt(r / level) * jnp.sqrt(c) if w.ndim >= 2 else jnp.sqrt(nu)
+        level = jnp.sum(v_row, axis=-2, keepdims=True) / v_row.shape[-2]
+    root = jnp.sqrt(v_row / level) * jnp.sqrt(v_col) if w.ndim >= 2 else jnp.sqrt(v)
     direction = g / root
     with jax.enable_x64(True):
         excess = jnp.maximum(
             1,
             jnp.sqrt(_support.squares(direction, on.axis_name) / _support.size(w, on.axis_name))
-            / k.clip_threshold,
+            / k.clipping_threshold,
         )
         size = jnp.maximum(
             k.epsilon_2, jnp.sqrt(_support.squares(w, on.axis_name) / _support.size(w, on.axis_name))
@@ -129,13 +141,16 @@ def _leaf(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on:
     if on.use_ema:
         weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w
     if on.use_ema and on.ema_overwrite_frequency:
-        moved = jnp.where(k.is_overwrite, weight_average, w)
-        w, update = moved, update + (moved - w)
+        w, update = _support.moved(w, update, jnp.where(k.is_overwrite, weight_average, w))
+    if master_weight is not None:
+        master_weight = w
+    if on.stochastic_rounding:
+        w, update = _support.moved(w, update, _rounding.stochastically_rounded(w, k.rounding_key, on))
     if on.gradient_accumulation_steps:
-        w, update, r, c, nu, accumulated_gradient, weight_average = _support.select(
-            is_update, (w, update, r, c, nu, accumulated_gradient, weight_average), before
-        )
-    return w if write else update, (r, c, nu, accumulated_gradient, weight_average)
+        after = w, update, v_row, v_col, v, accumulated_gradient, weight_average, master_weight
+        after = _support.select(is_update, after, before)
+        w, update, v_row, v_col, v, accumulated_gradient, weight_average, master_weight = after
+    return w if write else update, (v_row, v_col, v, accumulated_gradient, weight_average, master_weight)
 
 
 @_support.compiled
@@ -163,19 +178,23 @@ def _scalars(h: Numbers, t: Array, *, on: On) -> Numbers:
         k.one_minus_kept_average = (1 - kept_average).hi
     if on.use_ema and on.ema_overwrite_frequency:
         k.is_overwrite = _double.equal(_double.remainder(t, h.ema_overwrite_frequency), 0)
+    if on.stochastic_rounding:
+        k.rounding_key = _rounding.rounding_key(t)
     return _double.computed_once(k, h.learning_rate)
 
 
 def adafactor_step(
     learning_rate: Number = 0.001,
-    beta_2_decay: Number = -0.8,
-    epsilon_1: Number = 1e-30,
-    epsilon_2: Number = 0.001,
-    clip_threshold: Number = 1.0,
     *,
     relative_step: bool = True,
     use_ema: bool = False,
+    master_weights: bool = False,
+    stochastic_rounding: bool = False,
     skip_nonfinite: bool = False,
+    beta_2_decay: Number = -0.8,
+    eps: Number = 1e-30,
+    epsilon_2: Number = 0.001,
+    clipping_threshold: Number = 1.0,
     weight_decay: Number | None = None,
     global_clipnorm: Number | None = None,
     clipnorm: Number | None = None,
@@ -189,39 +208,27 @@ def adafactor_step(
     fused: bool | None = None,
     axis_name: str | tuple[str, ...] | None = None,
 ) -> _support.Step:
-    """Adafactor as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the
-    new parameters, written and rounded once, and the new state. A number is a float, a scalar array,
-    or a schedule: a callable of the number of updates made before. Raises TypeError or ValueError.
+    """Adafactor as pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new
+    parameters, rounded once, and state. A number may be a schedule, of how many updates were made.
 
     Args:
         learning_rate: step size (at least 0).
-        beta_2_decay: exponent of the step in the second moment's decay rate (below 0).
-        epsilon_1: added to the squared gradient (at least 0).
-        epsilon_2: least size that a parameter is taken to have (at least 0).
-        clip_threshold: root mean square above which an update is scaled down (above 0).
         relative_step: let the learning rate fall as 1/sqrt(t).
-        use_ema: keep a moving average of the weights.
-        skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
-        weight_decay: share of the weights, times the learning rate, taken off; None for none (at least 0).
-        global_clipnorm: largest norm of all gradients together; None for any (above 0).
-        clipnorm: largest norm of a parameter's gradient; None for any (above 0).
-        clipvalue: largest size of a gradient's element; None for any (above 0).
-        gradient_accumulation_steps: calls per update; None for one (at least 2).
-        loss_scale_factor: what the loss was multiplied by; None for nothing (above 0).
-        ema_momentum: decay rate of the average of the weights (at least 0, at most 1).
-        ema_overwrite_frequency: updates between overwritings by the average; None for never (at least 1).
-        exclude_from_weight_decay: paths, joined by "/", without weight_decay: patterns for `re.search`.
-        sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do
-            (lazy has no meaning here, since `r` is not of the parameter's shape).
-        fused: write the parameters by a kernel, on the CPU; None if it is there, True also builds it.
-        axis_name: mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too.
+        beta_2_decay: exponent of the step in the second moment's decay rate (below 0).
+        eps: added to the squared gradient (at least 0).
+        epsilon_2: least size that a parameter is taken to have (at least 0).
+        clipping_threshold: root mean square above which an update is scaled down (above 0).
+        use_ema, master_weights, stochastic_rounding, skip_nonfinite, weight_decay, global_clipnorm,
+            clipnorm, clipvalue, gradient_accumulation_steps, loss_scale_factor, ema_momentum,
+            ema_overwrite_frequency, exclude_from_weight_decay, sparse, fused, axis_name: as in
+            `_support.Ways`.
     """
-    hypers = _support.checked(
+    on = _support.On(
         learning_rate=Hyper(learning_rate, ge=0),
         beta_2_decay=Hyper(beta_2_decay, lt=0),
-        epsilon_1=Hyper(epsilon_1, ge=0),
+        eps=Hyper(eps, ge=0),
         epsilon_2=Hyper(epsilon_2, ge=0),
-        clip_threshold=Hyper(clip_threshold, gt=0),
+        clipping_threshold=Hyper(clipping_threshold, gt=0),
         weight_decay=Hyper(weight_decay, ge=0, optional=True),
         global_clipnorm=Hyper(global_clipnorm, gt=0, optional=True),
         clipnorm=Hyper(clipnorm, gt=0, optional=True),
@@ -229,27 +236,34 @@ def adafactor_step(
         gradient_accumulation_steps=Hyper(gradient_accumulation_steps, ge=2, optional=True, integer=True),
         loss_scale_factor=Hyper(loss_scale_factor, gt=0, optional=True),
         ema_momentum=Hyper(ema_momentum, ge=0, le=1, when=use_ema),
-        ema_overwrite_frequency=Hyper(ema_overwrite_frequency, ge=1, optional=True, integer=True),
+        ema_overwrite_frequency=Hyper(ema_overwrite_frequency, ge=1, integer=True, on="use_ema"),
+        relative_step=relative_step,
+        use_ema=use_ema,
+        master_weights=master_weights,
+        stochastic_rounding=stochastic_rounding,
+        skip_nonfinite=skip_nonfinite,
     )
     _support.check_one(clipvalue=clipvalue, clipnorm=clipnorm, global_clipnorm=global_clipnorm)
-    _support.check_needs("ema_overwrite_frequency", ema_overwrite_frequency, "use_ema", use_ema)
-    on = _support.On(hypers, relative_step=relative_step, use_ema=use_ema, skip_nonfinite=skip_nonfinite)
     return _support.optimizer(
         AdafactorState,
         on,
         _scalars,
         [Pass(_sums, _after_sums, when=on.global_clipnorm), Pass(_leaf)],
-        when={"accumulated_gradient": on.gradient_accumulation_steps, "weight_average": on.use_ema},
-        shapes={"r": "rows", "c": "columns"},
-        exists={"r": lambda w: w.ndim >= 2, "c": lambda w: w.ndim >= 2, "nu": lambda w: w.ndim < 2},
+        starts={"master_weight": _support.COPY},
+        when={
+            "v_row": (lambda w: w.ndim >= 2),
+            "v_col": (lambda w: w.ndim >= 2),
+            "v": (lambda w: w.ndim < 2),
+            "accumulated_gradient": on.gradient_accumulation_steps,
+            "weight_average": on.use_ema,
+            "master_weight": on.master_weights and _support.is_narrow,
+        },
+        shapes={"v_row": "rows", "v_col": "columns"},
         every={"is_update": gradient_accumulation_steps},
         gate=on.skip_nonfinite,
         reads_params=True,
-        axis_name=axis_name,
-        sparse=sparse,
-        fused=fused,
-        not_lazy="`r` is not of the parameter's shape",
-        exempt={"weight_decay": exclude_from_weight_decay},
+        ways=_support.Ways(sparse, fused, axis_name, exempt={"weight_decay": exclude_from_weight_decay}),
+        not_lazy="`v_row` is not of the parameter's shape",
     )
 
 

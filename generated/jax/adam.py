@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from . import _double, _support
+from . import _double, _rounding, _support
 from ._support import Hyper, Pass, SparseRows, adopt_state, averaged_params, export_state, import_state
 from ._types import Array, Moved, Number, Numbers, On, Patterns, Slots, Sums
 
@@ -38,6 +38,7 @@ class AdamExtras(NamedTuple):
     nu_max: Any = None  # largest second moment so far
     accumulated_gradient: Any = None  # sum of the gradients since the last update
     weight_average: Any = None  # moving average of the weights
+    master_weight: Any = None  # the weights, unrounded
 
 
 @_support.state(AdamExtras, in_rule={"mu": "m", "nu": "v", "nu_max": "v_hat"}, averages="weight_average")
@@ -52,7 +53,7 @@ class AdamState(NamedTuple):
 @_support.compiled
 def _sums(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on: On, write: bool) -> Sums:
     """What a leaf adds to sums over all leaves."""
-    _, _, _, accumulated_gradient, _ = slots
+    _, _, _, accumulated_gradient, _, _ = slots
     sums: Sums = {}
     if on.loss_scale_factor:
         g = g * k.inverse_loss_scale_factor
@@ -75,13 +76,13 @@ def _after_sums(k: Numbers, sums: Sums, *, on: On) -> Numbers:
 @_support.compiled
 def _leaf(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on: On, write: bool) -> Moved:
     """The formula. `update` is what w moves by, returned unless w is written."""
-    mu, nu, nu_max, accumulated_gradient, weight_average = slots
+    mu, nu, nu_max, accumulated_gradient, weight_average, master_weight = slots
     update = jnp.zeros_like(w)
     if on.loss_scale_factor:
         g = g * k.inverse_loss_scale_factor
     if on.gradient_accumulation_steps:
         new_accumulated_gradient = accumulated_gradient + _double.exact(g, k.zero)
-        before = w, update, mu, nu, nu_max, new_accumulated_gradient, weight_average
+        before = w, update, mu, nu, nu_max, new_accumulated_gradient, weight_average, master_weight
         g = new_accumulated_gradient * k.inverse_gradient_accumulation_steps
     if on.clipvalue:
         g = jnp.minimum(jnp.maximum(g, k.minus_clipvalue), k.clipvalue)
@@ -92,6 +93,8 @@ def _leaf(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on:
         g = g * clip_scale.astype(w.dtype)
     if on.global_clipnorm:
         g = g * k.global_scale
+    if master_weight is not None:
+        w, update = _support.moved(w, update, master_weight)
     if on.weight_decay:
         step = k.weight_decay_times_learning_rate * w
         w, update = w - step, update - step
@@ -111,13 +114,16 @@ def _leaf(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on:
     if on.use_ema:
         weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w
     if on.use_ema and on.ema_overwrite_frequency:
-        moved = jnp.where(k.is_overwrite, weight_average, w)
-        w, update = moved, update + (moved - w)
+        w, update = _support.moved(w, update, jnp.where(k.is_overwrite, weight_average, w))
+    if master_weight is not None:
+        master_weight = w
+    if on.stochastic_rounding:
+        w, update = _support.moved(w, update, _rounding.stochastically_rounded(w, k.rounding_key, on))
     if on.gradient_accumulation_steps:
-        w, update, mu, nu, nu_max, accumulated_gradient, weight_average = _support.select(
-            is_update, (w, update, mu, nu, nu_max, accumulated_gradient, weight_average), before
-        )
-    return w if write else update, (mu, nu, nu_max, accumulated_gradient, weight_average)
+        after = w, update, mu, nu, nu_max, accumulated_gradient, weight_average, master_weight
+        after = _support.select(is_update, after, before)
+        w, update, mu, nu, nu_max, accumulated_gradient, weight_average, master_weight = after
+    return w if write else update, (mu, nu, nu_max, accumulated_gradient, weight_average, master_weight)
 
 
 @_support.compiled
@@ -147,6 +153,8 @@ def _scalars(h: Numbers, t: Array, *, on: On) -> Numbers:
         k.one_minus_kept_average = (1 - kept_average).hi
     if on.use_ema and on.ema_overwrite_frequency:
         k.is_overwrite = _double.equal(_double.remainder(t, h.ema_overwrite_frequency), 0)
+    if on.stochastic_rounding:
+        k.rounding_key = _rounding.rounding_key(t)
     return _double.computed_once(k, h.learning_rate)
 
 
@@ -160,6 +168,8 @@ def adam_step(
     epsilon_hat: bool = True,
     corrected_amsgrad: bool = False,
     use_ema: bool = False,
+    master_weights: bool = False,
+    stochastic_rounding: bool = False,
     skip_nonfinite: bool = False,
     weight_decay: Number | None = None,
     global_clipnorm: Number | None = None,
@@ -174,9 +184,8 @@ def adam_step(
     fused: bool | None = None,
     axis_name: str | tuple[str, ...] | None = None,
 ) -> _support.Step:
-    """Adam as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new
-    parameters, written and rounded once, and the new state. A number is a float, a scalar array, or a
-    schedule: a callable of the number of updates made before. Raises TypeError or ValueError.
+    """Adam as pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new
+    parameters, rounded once, and state. A number may be a schedule, of how many updates were made.
 
     Args:
         learning_rate: step size (at least 0).
@@ -186,22 +195,12 @@ def adam_step(
         amsgrad: divide by the largest second moment so far.
         epsilon_hat: epsilon is added before the moment's bias is corrected.
         corrected_amsgrad: the largest is taken of moments whose bias is corrected.
-        use_ema: keep a moving average of the weights.
-        skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
-        weight_decay: share of the weights, times the learning rate, taken off; None for none (at least 0).
-        global_clipnorm: largest norm of all gradients together; None for any (above 0).
-        clipnorm: largest norm of a parameter's gradient; None for any (above 0).
-        clipvalue: largest size of a gradient's element; None for any (above 0).
-        gradient_accumulation_steps: calls per update; None for one (at least 2).
-        loss_scale_factor: what the loss was multiplied by; None for nothing (above 0).
-        ema_momentum: decay rate of the average of the weights (at least 0, at most 1).
-        ema_overwrite_frequency: updates between overwritings by the average; None for never (at least 1).
-        exclude_from_weight_decay: paths, joined by "/", without weight_decay: patterns for `re.search`.
-        sparse: what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do.
-        fused: write the parameters by a kernel, on the CPU; None if it is there, True also builds it.
-        axis_name: mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too.
+        use_ema, master_weights, stochastic_rounding, skip_nonfinite, weight_decay, global_clipnorm,
+            clipnorm, clipvalue, gradient_accumulation_steps, loss_scale_factor, ema_momentum,
+            ema_overwrite_frequency, exclude_from_weight_decay, sparse, fused, axis_name: as in
+            `_support.Ways`.
     """
-    hypers = _support.checked(
+    on = _support.On(
         learning_rate=Hyper(learning_rate, ge=0),
         b1=Hyper(b1, ge=0, lt=1),
         b2=Hyper(b2, ge=0, lt=1),
@@ -213,36 +212,33 @@ def adam_step(
         gradient_accumulation_steps=Hyper(gradient_accumulation_steps, ge=2, optional=True, integer=True),
         loss_scale_factor=Hyper(loss_scale_factor, gt=0, optional=True),
         ema_momentum=Hyper(ema_momentum, ge=0, le=1, when=use_ema),
-        ema_overwrite_frequency=Hyper(ema_overwrite_frequency, ge=1, optional=True, integer=True),
-    )
-    _support.check_one(clipvalue=clipvalue, clipnorm=clipnorm, global_clipnorm=global_clipnorm)
-    _support.check_needs("ema_overwrite_frequency", ema_overwrite_frequency, "use_ema", use_ema)
-    on = _support.On(
-        hypers,
+        ema_overwrite_frequency=Hyper(ema_overwrite_frequency, ge=1, integer=True, on="use_ema"),
         amsgrad=amsgrad,
         epsilon_hat=epsilon_hat,
         corrected_amsgrad=corrected_amsgrad,
         use_ema=use_ema,
+        master_weights=master_weights,
+        stochastic_rounding=stochastic_rounding,
         skip_nonfinite=skip_nonfinite,
     )
+    _support.check_one(clipvalue=clipvalue, clipnorm=clipnorm, global_clipnorm=global_clipnorm)
     return _support.optimizer(
         AdamState,
         on,
         _scalars,
         [Pass(_sums, _after_sums, when=on.global_clipnorm), Pass(_leaf)],
+        starts={"master_weight": _support.COPY},
         when={
             "nu_max": on.amsgrad,
             "accumulated_gradient": on.gradient_accumulation_steps,
             "weight_average": on.use_ema,
+            "master_weight": on.master_weights and _support.is_narrow,
         },
         every={"is_update": gradient_accumulation_steps},
         gate=on.skip_nonfinite,
-        reads_params=on.weight_decay or on.use_ema,
-        axis_name=axis_name,
-        sparse=sparse,
-        fused=fused,
-        whole_under=("use_ema", "gradient_accumulation_steps"),
-        exempt={"weight_decay": exclude_from_weight_decay},
+        reads_params=on.master_weights or on.weight_decay or on.use_ema or on.stochastic_rounding,
+        ways=_support.Ways(sparse, fused, axis_name, exempt={"weight_decay": exclude_from_weight_decay}),
+        whole_under=("use_ema", "gradient_accumulation_steps", "stochastic_rounding"),
     )
 
 

@@ -36,6 +36,8 @@ class SGD:
         ema_overwrite_frequency: updates between overwritings by the average; None for never
         nesterov: step ahead along the velocity
         use_ema: keep a moving average of the weights
+        master_weights: keep float32 weights, of which float16 and bfloat16 parameters are copies
+        stochastic_rounding: round float16 and bfloat16 weights up or down by chance, repeatably
         skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted
 
     Raises:
@@ -58,6 +60,8 @@ class SGD:
         ema_overwrite_frequency: int | None = None,
         nesterov: bool = False,
         use_ema: bool = False,
+        master_weights: bool = False,
+        stochastic_rounding: bool = False,
         skip_nonfinite: bool = False,
     ) -> None:
         self.params = list(params)
@@ -101,6 +105,8 @@ class SGD:
         self.ema_overwrite_frequency = ema_overwrite_frequency
         self.nesterov = nesterov
         self.use_ema = use_ema
+        self.master_weights = master_weights
+        self.stochastic_rounding = stochastic_rounding
         self.skip_nonfinite = skip_nonfinite
         if sum(x is not None for x in (clipvalue, clipnorm, global_clipnorm)) > 1:
             raise ValueError(
@@ -124,6 +130,7 @@ class SGD:
             np.zeros(w.shape, dtype) if self.gradient_accumulation_steps is not None else None
         )
         slots.weight_average = np.zeros(w.shape, dtype) if self.use_ema else None
+        slots.master_weight = w.astype(dtype) if self.master_weights and w.dtype != dtype else None
         return slots
 
     def step(self, gradients: Sequence[np.ndarray]) -> None:
@@ -203,6 +210,8 @@ class SGD:
             k.one_minus_kept_average = subtract(pair(1, dtype), kept_average)[0]
         if self.use_ema and self.ema_overwrite_frequency is not None:
             k.is_overwrite = pair(t % self.ema_overwrite_frequency, dtype) == pair(0, dtype)
+        if self.stochastic_rounding:
+            k.rounding_key = rounding_key(t)
         return k
 
     def _scalars_of_call(self, dtype: type[np.floating]) -> SimpleNamespace:
@@ -270,6 +279,8 @@ class SGD:
             g = g * dtype(clip_scale)
         if self.global_clipnorm is not None:
             g = g * dtype(k.global_scale)
+        if self.master_weights and parameter.dtype != dtype:
+            w = slots.master_weight
         if self.weight_decay is not None:
             w = w - k.weight_decay_times_learning_rate * w
         if self.momentum != 0:
@@ -285,6 +296,10 @@ class SGD:
             slots.weight_average = k.kept_average * slots.weight_average + k.one_minus_kept_average * w
         if self.use_ema and self.ema_overwrite_frequency is not None:
             w = np.where(k.is_overwrite, slots.weight_average, w)
+        if self.master_weights and parameter.dtype != dtype:
+            slots.master_weight = w
+        if self.stochastic_rounding:
+            w = stochastically_rounded(w, k.rounding_key, parameter.dtype)
         parameter[...] = w
 
     def _before_update(self, k: SimpleNamespace) -> None:
@@ -318,6 +333,50 @@ def _total(x: np.ndarray) -> np.float64:
     for block in range(blocks):
         total = total + sums[block]
     return total
+
+
+# Stochastic rounding. The random bits are those of a counter: the update's number and the element's row-major index
+# in its tensor, mixed by lowbias32 (Wellons 2018, "Prospecting for hash functions"). So each run has the same.
+
+
+def mixed(x: Any) -> Any:
+    """Words of 32 bits, each of whose bits hangs on all bits of the word in `x`."""
+    x = (x ^ (x >> np.uint32(16))) * np.uint32(0x7FEB352D)
+    x = (x ^ (x >> np.uint32(15))) * np.uint32(0x846CA68B)
+    return x ^ (x >> np.uint32(16))
+
+
+def halves(x: Any) -> tuple[Any, Any]:
+    """The low and the high words of whole numbers below 2**64."""
+    return (x & np.uint64(0xFFFFFFFF)).astype(np.uint32), (x >> np.uint64(32)).astype(np.uint32)
+
+
+def rounding_key(t: int) -> np.uint32:
+    """The word that keys update `t`."""
+    low, high = halves(np.uint64(t))
+    key: np.uint32 = mixed(mixed(low) + high)
+    return key
+
+
+def stochastically_rounded(x: np.ndarray, key: np.uint32, dtype: np.dtype) -> np.ndarray:
+    """`x`, each number rounded to one of the two of `dtype` beside it, by a chance that makes the mean `x`.
+
+    From the greatest number of `dtype` on, x is left to be rounded to nearest. So is what is of `dtype` already.
+    """
+    if dtype.name not in ("float16", "bfloat16"):
+        return x
+    # How many bits of a float32 are dropped; what is added to small numbers, for float16's subnormal ones to be as
+    # far apart; and the greatest number.
+    dropped, added, largest = (
+        (13, 2.0**-14, 65504.0) if dtype.name == "float16" else (16, 0.0, 2.0**128 - 2.0**120)
+    )
+    low, high = halves(np.arange(x.size, dtype=np.uint64).reshape(x.shape))
+    chance = mixed(low ^ mixed(key + high)) >> np.uint32(32 - dropped)
+    size = np.abs(x)
+    base = np.where(size < added, np.float32(added), np.float32(0))
+    bits = (size + base).view(np.uint32) + chance
+    near = (bits & np.uint32(2**32 - 2**dropped)).view(np.float32) - base
+    return np.where(size < np.float32(largest), np.copysign(near, x), x)
 
 
 # Double words: a number as the unevaluated sum of two (Dekker 1971; Joldes, Muller & Popescu 2017). Every operation

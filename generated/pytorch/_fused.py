@@ -134,7 +134,7 @@ def update_tensors(
     parts = []
     for index, (w, g) in enumerate(zip(ws, gs, strict=True)):
         state = {name: states[at * count + index] for at, name in enumerate(names)}
-        parts.append(Part(f"parameter {index}", w, g, source, bool(scopes)))
+        parts.append(Part(f"parameter {index}", w, g, source, bits))
         parts[-1].put_slots(state, {name: name for name in names[1:]})
     check_overlaps(parts, False)
     plans = plans_by_dtypes(source, parts)
@@ -176,10 +176,10 @@ class Plans:
             if w.grad is not None or optimizer.state.get(w, {}).get("pending")
         ]  # fmt: skip
         check_known(self.source, optimizer, group)
-        scopes = self.source.scopes(self._options(optimizer))
+        bits = self._options(optimizer)
+        scopes = self.source.scopes(bits)
         parts = [
-            Part(f"parameter {_name(group, index)}", w, w.grad, self.source, bool(scopes))
-            for index, w in active
+            Part(f"parameter {_name(group, index)}", w, w.grad, self.source, bits) for index, w in active
         ]
         for part in parts:
             part.put_slots(optimizer._state_of(part.w, group), slots_of(optimizer, group, part.w))
@@ -257,13 +257,15 @@ class Part:
     """One parameter: arrays that lie in memory like it, which kernels read and write.
 
     `is_lasting`: none of them is a copy. A parameter with gaps, or a gradient that lies otherwise, is copied;
-    so is a parameter whose rows do not follow each other, where a kernel asks for them.
+    so is a parameter whose rows do not follow each other, where a kernel asks for them, or counts elements.
     """
 
     devices: tuple[str, ...] = ("cpu",)
 
-    def __init__(self, name: str, w: Tensor, g: Tensor | None, source: Source, adds_up: bool) -> None:
-        self.name, self.w, self.is_lasting, self.adds_up = name, w, True, adds_up
+    def __init__(self, name: str, w: Tensor, g: Tensor | None, source: Source, bits: int) -> None:
+        self.name, self.w, self.is_lasting = name, w, True
+        counts = source.needs_places(bits)
+        self.of_whole = "adds up" if source.scopes(bits) else "counts elements of" if counts else ""
         self.numbers = {slot["name"] for slot in source.interface["scalar_slots"]}
         if g is None:
             g, self.is_lasting = torch.zeros_like(w), False
@@ -279,9 +281,9 @@ class Part:
             )
         self.gradient_dtype = self.g.dtype
         self.numbers_of_columns = {"size": real(self.own).numel(), **_kernels.lengths_of(self.own.shape)}
-        has_rows = "rows" in source.interface["tensor"]
-        layout = torch.contiguous_format if has_rows else torch.preserve_format
-        is_whole = self.own.is_contiguous() if has_rows else is_dense(self.own)
+        in_order = counts or "rows" in source.interface["tensor"]
+        layout = torch.contiguous_format if in_order else torch.preserve_format
+        is_whole = self.own.is_contiguous() if in_order else is_dense(self.own)
         self.like = self.own if is_whole else torch.empty_like(self.own, memory_format=layout)
         if self.like is not self.own:
             self.is_lasting = False
@@ -302,10 +304,9 @@ class Part:
 
     def _local(self, x: Tensor) -> Tensor:
         if hasattr(x, "to_local"):
-            if self.adds_up:
-                raise Refused(
-                    f"{self.name} is distributed, and the step adds up whole tensors; pass fused=False"
-                )
+            if self.of_whole:
+                asks = f"the step {self.of_whole} whole tensors"
+                raise Refused(f"{self.name} is distributed, and {asks}; pass fused=False")
             self.is_lasting = False
             x = x.to_local()
         if x.is_conj() or x.is_neg():

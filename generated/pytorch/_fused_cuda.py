@@ -20,6 +20,7 @@ from torch import Tensor
 from . import _fused, _kernels
 from ._cuda_driver import CudaDevice, code
 from ._cuda_launcher import Choice, Launcher, Source
+from ._cuda_products import Matrix
 from ._fused import Refused
 
 
@@ -45,6 +46,26 @@ class TensorMemory:
         return self.tensor.data_ptr()
 
 
+def product(a: Matrix, b: Matrix, c: Matrix) -> None:
+    """c = a b, as PyTorch multiplies."""
+    left, right, result = map(_tensor_of, (a, b, c))
+    if c.count == 1:
+        torch.mm(left[0], right[0], out=result[0])
+    else:
+        torch.bmm(left, right, out=result)
+
+
+def _tensor_of(x: Matrix) -> Tensor:
+    numbers: Tensor = x.memory.tensor[x.offset :].view(getattr(torch, x.dtype))[
+        : x.count * x.rows * x.columns
+    ]
+    return (
+        numbers.view(x.count, x.columns, x.rows).mT
+        if x.is_transposed
+        else numbers.view(x.count, x.rows, x.columns)
+    )
+
+
 class Context:
     """A CUDA device as this file sees it."""
 
@@ -57,7 +78,8 @@ class Context:
         major, minor = torch.cuda.get_device_capability(self.device)
         image = code(source, choice, 10 * major + minor)
         with torch.cuda.device(self.device):
-            return Launcher(source, choice, CudaDevice(image, lambda size: TensorMemory(size, self.device)))
+            device = CudaDevice(image, lambda size: TensorMemory(size, self.device))
+            return Launcher(source, choice, device, product)
 
     def is_capturing(self) -> bool:
         return torch.cuda.is_current_stream_capturing()
@@ -99,10 +121,9 @@ class Plans:
         _fused.check_known(self.whole, optimizer, group)
         kind = type("Part", (CudaPart,), {"devices": (context.kind,)})
         values = _fused.completed(self.whole, _fused.values_of(optimizer, group))
-        scopes = self.whole.scopes(_fused.bits_of(self.whole, values, group))
-        parts = [
-            kind(f"parameter {i}", w, w.grad, self.whole, bool(scopes)) for i, w in enumerate(self.params)
-        ]
+        bits = _fused.bits_of(self.whole, values, group)
+        scopes = self.whole.scopes(bits)
+        parts = [kind(f"parameter {i}", w, w.grad, self.whole, bits) for i, w in enumerate(self.params)]
         for part in parts:
             part.put_slots(optimizer._state_of(part.w, group), _fused.slots_of(optimizer, group, part.w))
         _fused.check_overlaps(parts, bool(group["write_back_grad"]))

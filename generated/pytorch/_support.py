@@ -90,6 +90,12 @@ class Optimizer(torch.optim.Optimizer):
         self._checked({**self.defaults, **param_group})
         super().add_param_group(param_group)
         first, new = self.param_groups[0], self.param_groups[-1]
+        for index, w in enumerate(new["params"]):
+            if takes := self._takes(new, w):
+                before = sum(len(group["params"]) for group in self.param_groups[:-1])
+                name = new["param_names"][index] if "param_names" in new else before + index
+                del self.param_groups[-1]
+                raise ValueError(f"{takes}, and parameter {name} has shape {tuple(w.shape)}")
         for name in self._of_optimizer:
             if new[name] != first[name]:
                 del self.param_groups[-1]
@@ -189,6 +195,11 @@ class Optimizer(torch.optim.Optimizer):
                     group[key] = [x for x, is_out in zip(values, out, strict=True) if not is_out]
                     apart[key] = [x for x, is_out in zip(values, out, strict=True) if is_out]
                 self.param_groups.append(apart)
+
+    @staticmethod
+    def _takes(group: dict[str, Any], w: Tensor) -> str:
+        """What the formula takes, if it does not take the parameter `w`; empty if it does."""
+        return ""
 
     def _checked(self, group: dict[str, Any]) -> None:
         for name, parameter in inspect.signature(type(self)).parameters.items():
@@ -487,10 +498,7 @@ class Optimizer(torch.optim.Optimizer):
         inputs: Sequence[Any],
     ) -> Any:
         """The numbers of a parameter's update; those with the same history of their own share them."""
-        key = (
-            compute_dtype(w),
-            *(in_state(group, name, state) for name in ("step", *self._scalar_names.values())),
-        )
+        key = w.dtype, *(in_state(group, name, state) for name in ("step", *self._scalar_names.values()))
         if key not in rows:
             rows[key] = self._numbers(group, w, [*key[1:], *inputs])
         self._keep(group, rows[key], state)
@@ -505,7 +513,7 @@ class Optimizer(torch.optim.Optimizer):
 
     def _numbers(self, group: dict[str, Any], w: Tensor, known: Sequence[Any]) -> Any:
         k = self._scalars(group, *known, compute_dtype(w)) if self._strict else self._scalars(group, *known)
-        k.dtype = compute_dtype(w)
+        k.dtype, k.stored = compute_dtype(w), w.dtype
         return k
 
     def _keep(self, group: dict[str, Any], k: Any, *states: dict[str, Any]) -> None:
@@ -625,6 +633,11 @@ def compute_dtype(w: Tensor) -> torch.dtype:
             f"parameters must be float16 to float64, complex64 or complex128, got one of {w.dtype}"
         )
     return torch.float64 if w.dtype in (torch.float64, torch.complex128) else torch.float32
+
+
+def is_narrow(w: Tensor) -> bool:
+    """Whether a parameter's dtype is narrower than that of its arithmetic."""
+    return w.dtype in WIDENED
 
 
 def slot_dtype(w: Tensor) -> torch.dtype:
@@ -1110,6 +1123,83 @@ def gathered(g: Tensor, *tensors: Any) -> Iterator[tuple[Any, ...]]:
             fill_whole(x, values.view(x.shape))
 
 
+WORD = 2**32 - 1
+
+
+def mixed(x: Any) -> Any:
+    """Words of 32 bits, in int64 or as an int, each of whose bits hangs on all bits of the word in `x`.
+
+    lowbias32 (Wellons 2018, "Prospecting for hash functions"). No product is out of int64's range.
+    """
+    x = ((x ^ (x >> 16)) * 0x7FEB352D) & WORD
+    x = ((x ^ (x >> 15)) * (0x846CA68B - 2**32)) & WORD
+    return x ^ (x >> 16)
+
+
+def rounding_key(t: Any) -> Any:
+    """The word that keys the random bits of update `t`, a number or tensors of numbers."""
+    t = t.long() if isinstance(t, Tensor) else int(t)
+    return mixed((mixed(t & WORD) + (t >> 32)) & WORD)
+
+
+def stochastically_rounded(x: Any, key: Any, dtype: torch.dtype) -> Any:
+    """`x`, each number rounded to one of the two of `dtype` beside it, by a chance that makes the mean `x`.
+
+    The random bits are those of a counter: `key`, and the element's row-major index in its tensor; so each
+    run has the same, on any device and however it is sharded. From the greatest number of `dtype` on, x is
+    left to be rounded to nearest; and where `dtype` is no float16 or bfloat16, always.
+    """
+    if dtype not in WIDENED:
+        return x
+    if isinstance(x, Tensors):
+        return x.map(lambda own, word: stochastically_rounded(own, word, dtype), key)
+    if x.requires_grad:
+        raise NotImplementedError("stochastic_rounding=True with differentiable=True is not implemented yet")
+    # How many bits of a float32 are dropped; what is added to small numbers, for float16's subnormal ones to
+    # be as far apart; and the greatest number.
+    dropped, added, largest = (
+        (13, 2.0**-14, 65504.0) if dtype is torch.float16 else (16, 0.0, 2.0**128 - 2.0**120)
+    )
+    own, index = x.to_local() if is_sharded(x) else x, row_major_index(x)
+    high = index >> 32 if x.numel() > WORD else 0
+    key = key.to(own.device) if isinstance(key, Tensor) else key
+    chance = (mixed((index & WORD) ^ mixed((key + high) & WORD)) >> (32 - dropped)).int()
+    size = own.abs()
+    base = torch.where(size < added, added, 0.0)
+    bits = (size + base).view(torch.int32) + chance
+    near = (bits & -(2**dropped)).view(torch.float32) - base
+    rounded = torch.where(size < largest, near.copysign(own), own)
+    if not is_sharded(x):
+        return rounded
+    return type(x).from_local(
+        rounded, x.device_mesh, x.placements, run_check=False, shape=x.shape, stride=x.stride()
+    )
+
+
+def row_major_index(x: Any) -> Tensor:
+    """Where each element of `x` lies in the whole tensor; of a sharded one, the elements of this process."""
+    if not is_sharded(x):
+        return torch.arange(x.numel(), device=x.device).view(x.shape)
+    from torch.distributed.tensor import (
+        Replicate,
+        Shard,
+        distribute_tensor,
+    )  # some builds of PyTorch have none
+
+    if others := [place for place in x.placements if type(place) not in (Replicate, Shard)]:
+        raise NotImplementedError(
+            f"stochastic_rounding=True is not implemented yet for parameters placed as {others[0]}"
+        )
+    index, stride = torch.zeros((), dtype=torch.int64, device=x.to_local().device), x.numel()
+    for axis, length in enumerate(x.shape):
+        stride //= max(length, 1)
+        places = [Shard(0) if place.is_shard(axis) else Replicate() for place in x.placements]
+        along = torch.arange(length, device=index.device)
+        own = distribute_tensor(along, x.device_mesh, places, src_data_rank=None).to_local()
+        index = index.unsqueeze(-1) + stride * own
+    return index
+
+
 def all_finite(gradients: Iterable[Tensor]) -> Tensor:
     """Whether every element of all of them is finite: a truth value on a device. Nothing overflows here."""
     of_kinds: dict[Any, list[Tensor]] = {}
@@ -1331,6 +1421,8 @@ def _fitting(
     if of_peer:
         state.setdefault("step", 1)  # a peer that counts no steps has made one
     slots = optimizer._slots(group, w)
+    if of_peer:
+        state |= {name: w.detach() for name, start in slots.items() if start is COPY and name not in state}
     if missing := [name for name in ("step", *slots) if name not in state]:
         raise ValueError(
             f"the state of parameter {key} has no '{missing[0]}', only {', '.join(map(repr, state))}"

@@ -48,6 +48,8 @@ class Adan(_support.Optimizer):
         ema_momentum: decay rate of the average of the weights
         ema_overwrite_frequency: updates between overwritings by the average; None for never
         use_ema: keep a moving average of the weights
+        master_weights: keep float32 weights, of which float16 and bfloat16 parameters are copies
+        stochastic_rounding: round float16 and bfloat16 weights up or down by chance, repeatably
         skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted
         params, sparse, maximize, foreach, capturable, differentiable, fused, write_back_grad: as in
             _support.Optimizer
@@ -64,6 +66,7 @@ class Adan(_support.Optimizer):
         previous: Tensor,
         accumulated_gradient: Any,
         weight_average: Any,
+        master_weight: Any,
         k: Any,
     ) -> dict[str, Tensor]:
         """What `w` adds to sums over all tensors."""
@@ -100,6 +103,7 @@ class Adan(_support.Optimizer):
         previous: Tensor,
         accumulated_gradient: Any,
         weight_average: Any,
+        master_weight: Any,
         k: Any,
     ) -> None:
         """The formula: writes `w` and the slots, all of one dtype; slots not in use are None."""
@@ -116,6 +120,8 @@ class Adan(_support.Optimizer):
             g = g * clip_scale.to(w.dtype)
         if group["global_clipnorm"] is not None:
             g = g * k.global_scale.to(w.dtype)
+        if master_weight is not None:
+            w.copy_(master_weight)
         if _support.is_set(group["weight_decay"]):
             w.add_(w, alpha=-k.weight_decay_times_learning_rate)
         difference = _support.where(k.one_below_t, g - previous, 0)
@@ -135,6 +141,10 @@ class Adan(_support.Optimizer):
             weight_average.mul_(k.kept_average).add_(w, alpha=k.one_minus_kept_average)
         if group["use_ema"] and group["ema_overwrite_frequency"] is not None:
             w.copy_(_support.where(k.is_overwrite, weight_average, w))
+        if master_weight is not None:
+            master_weight.copy_(w)
+        if group["stochastic_rounding"]:
+            w.copy_(_support.stochastically_rounded(w, k.rounding_key, k.stored))
 
     @staticmethod
     def _every_call(
@@ -147,6 +157,7 @@ class Adan(_support.Optimizer):
         previous: Tensor,
         accumulated_gradient: Any,
         weight_average: Any,
+        master_weight: Any,
         k: Any,
     ) -> None:
         """A call that does not update."""
@@ -206,6 +217,8 @@ class Adan(_support.Optimizer):
             k.one_minus_kept_average = 1 - kept_average
         if group["use_ema"] and group["ema_overwrite_frequency"] is not None:
             k.is_overwrite = t % _support.number(group["ema_overwrite_frequency"], t) == 0
+        if group["stochastic_rounding"]:
+            k.rounding_key = _support.rounding_key(t)
         return k
 
     def __init__(
@@ -226,6 +239,8 @@ class Adan(_support.Optimizer):
         ema_momentum: float | Tensor = 0.99,
         ema_overwrite_frequency: int | None = None,
         use_ema: bool = False,
+        master_weights: bool = False,
+        stochastic_rounding: bool = False,
         skip_nonfinite: bool = False,
         sparse: str = "lazy",
         maximize: bool = False,
@@ -250,6 +265,8 @@ class Adan(_support.Optimizer):
             "ema_momentum": ema_momentum,
             "ema_overwrite_frequency": ema_overwrite_frequency,
             "use_ema": use_ema,
+            "master_weights": master_weights,
+            "stochastic_rounding": stochastic_rounding,
             "skip_nonfinite": skip_nonfinite,
             "sparse": sparse,
             "maximize": maximize,
@@ -268,6 +285,7 @@ class Adan(_support.Optimizer):
         "previous": "previous",
         "accumulated_gradient": "accumulated_gradient",
         "weight_average": "weight_average",
+        "master_weight": "master_weight",
     }
     _file = __file__
     _hypers: ClassVar[dict[str, Any]] = {
@@ -290,6 +308,8 @@ class Adan(_support.Optimizer):
     _every = "gradient_accumulation_steps"
     _of_optimizer = (
         "skip_nonfinite",
+        "stochastic_rounding",
+        "master_weights",
         "use_ema",
         "ema_momentum",
         "ema_overwrite_frequency",
@@ -297,7 +317,7 @@ class Adan(_support.Optimizer):
         "gradient_accumulation_steps",
         "global_clipnorm",
     )
-    _whole_under = ("use_ema", "gradient_accumulation_steps")
+    _whole_under = ("use_ema", "gradient_accumulation_steps", "stochastic_rounding")
     _sums_under = ("global_clipnorm",)
     _gate = "skip_nonfinite"
     _averages = "weight_average"
@@ -310,6 +330,8 @@ class Adan(_support.Optimizer):
             slots["accumulated_gradient"] = 0.0
         if group["use_ema"]:
             slots["weight_average"] = 0.0
+        if group["master_weights"] and _support.is_narrow(w):
+            slots["master_weight"] = _support.COPY
         return slots
 
     @staticmethod

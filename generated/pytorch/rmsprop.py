@@ -55,6 +55,8 @@ class RMSprop(_support.Optimizer):
         decoupled_weight_decay: weights shrink by themselves; else weight_decay * w is added to the
             gradient; to be chosen by those who want it
         use_ema: keep a moving average of the weights
+        master_weights: keep float32 weights, of which float16 and bfloat16 parameters are copies
+        stochastic_rounding: round float16 and bfloat16 weights up or down by chance, repeatably
         skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted
         params, sparse, maximize, foreach, capturable, differentiable, fused, write_back_grad: as in
             _support.Optimizer
@@ -70,6 +72,7 @@ class RMSprop(_support.Optimizer):
         grad_avg: Any,
         accumulated_gradient: Any,
         weight_average: Any,
+        master_weight: Any,
         k: Any,
     ) -> dict[str, Tensor]:
         """What `w` adds to sums over all tensors."""
@@ -105,6 +108,7 @@ class RMSprop(_support.Optimizer):
         grad_avg: Any,
         accumulated_gradient: Any,
         weight_average: Any,
+        master_weight: Any,
         k: Any,
     ) -> None:
         """The formula: writes `w` and the slots, all of one dtype; slots not in use are None."""
@@ -121,6 +125,8 @@ class RMSprop(_support.Optimizer):
             g = g * clip_scale.to(w.dtype)
         if group["global_clipnorm"] is not None:
             g = g * k.global_scale.to(w.dtype)
+        if master_weight is not None:
+            w.copy_(master_weight)
         if _support.is_set(group["weight_decay"]) and not group["decoupled_weight_decay"]:
             g = (k.weight_decay * w).add_(g)
         if _support.is_set(group["weight_decay"]) and group["decoupled_weight_decay"]:
@@ -144,6 +150,10 @@ class RMSprop(_support.Optimizer):
             weight_average.mul_(k.kept_average).add_(w, alpha=k.one_minus_kept_average)
         if group["use_ema"] and group["ema_overwrite_frequency"] is not None:
             w.copy_(_support.where(k.is_overwrite, weight_average, w))
+        if master_weight is not None:
+            master_weight.copy_(w)
+        if group["stochastic_rounding"]:
+            w.copy_(_support.stochastically_rounded(w, k.rounding_key, k.stored))
 
     @staticmethod
     def _every_call(
@@ -155,6 +165,7 @@ class RMSprop(_support.Optimizer):
         grad_avg: Any,
         accumulated_gradient: Any,
         weight_average: Any,
+        master_weight: Any,
         k: Any,
     ) -> None:
         """A call that does not update."""
@@ -208,6 +219,8 @@ class RMSprop(_support.Optimizer):
             k.one_minus_kept_average = 1 - kept_average
         if group["use_ema"] and group["ema_overwrite_frequency"] is not None:
             k.is_overwrite = t % _support.number(group["ema_overwrite_frequency"], t) == 0
+        if group["stochastic_rounding"]:
+            k.rounding_key = _support.rounding_key(t)
         return k
 
     def __init__(
@@ -231,6 +244,8 @@ class RMSprop(_support.Optimizer):
         rate_in_momentum: bool = True,
         decoupled_weight_decay: bool | None = None,
         use_ema: bool = False,
+        master_weights: bool = False,
+        stochastic_rounding: bool = False,
         skip_nonfinite: bool = False,
         sparse: str = "lazy",
         maximize: bool = False,
@@ -258,6 +273,8 @@ class RMSprop(_support.Optimizer):
             "rate_in_momentum": rate_in_momentum,
             "decoupled_weight_decay": decoupled_weight_decay,
             "use_ema": use_ema,
+            "master_weights": master_weights,
+            "stochastic_rounding": stochastic_rounding,
             "skip_nonfinite": skip_nonfinite,
             "sparse": sparse,
             "maximize": maximize,
@@ -275,6 +292,7 @@ class RMSprop(_support.Optimizer):
         "mean": "grad_avg",
         "accumulated_gradient": "accumulated_gradient",
         "weight_average": "weight_average",
+        "master_weight": "master_weight",
     }
     _file = __file__
     _hypers: ClassVar[dict[str, Any]] = {
@@ -300,6 +318,8 @@ class RMSprop(_support.Optimizer):
     _every = "gradient_accumulation_steps"
     _of_optimizer = (
         "skip_nonfinite",
+        "stochastic_rounding",
+        "master_weights",
         "use_ema",
         "ema_momentum",
         "ema_overwrite_frequency",
@@ -307,7 +327,7 @@ class RMSprop(_support.Optimizer):
         "gradient_accumulation_steps",
         "global_clipnorm",
     )
-    _whole_under = ("use_ema", "gradient_accumulation_steps")
+    _whole_under = ("use_ema", "gradient_accumulation_steps", "stochastic_rounding")
     _sums_under = ("global_clipnorm",)
     _gate = "skip_nonfinite"
     _averages = "weight_average"
@@ -324,6 +344,8 @@ class RMSprop(_support.Optimizer):
             slots["accumulated_gradient"] = 0.0
         if group["use_ema"]:
             slots["weight_average"] = 0.0
+        if group["master_weights"] and _support.is_narrow(w):
+            slots["master_weight"] = _support.COPY
         return slots
 
     @staticmethod

@@ -216,13 +216,12 @@ class Sparse(Hyperparameter):
 
     def is_lazy(self, optimizer: Optimizer) -> bool:
         """Whether sparse gradients update their rows only. Raises ValueError where that was asked for in vain."""
-        whole = next(
-            (name for name in optimizer._WHOLE_UNDER if getattr(optimizer, name) not in (None, False)), ""
-        )
+        given = {
+            name: getattr(optimizer, name, None) for name in optimizer._WHOLE_UNDER
+        }  # None: not yet, see `build`
+        whole = next((name for name, value in given.items() if value not in (None, False)), "")
         if optimizer.sparse == "lazy" and whole:
-            raise ValueError(
-                f"sparse='lazy' has no meaning with {whole}, which changes all rows; pass 'dense'"
-            )
+            raise ValueError(f"sparse='lazy' has no meaning with {whole}, which takes all rows; pass 'dense'")
         return optimizer.sparse != "dense" and not self.never_lazy and not whole
 
 
@@ -334,6 +333,11 @@ def _path(variable: Variable) -> str:
     return str(getattr(variable, "path", None) or variable.name.partition(":")[0])
 
 
+def is_narrow(variable: Variable) -> bool:
+    """Whether a variable's dtype is narrower than that of its arithmetic."""
+    return bool(tf.as_dtype(variable.dtype) != _compute_dtype(variable))
+
+
 def _compute_dtype(variable: Variable) -> tf.DType:
     return tf.float64 if variable.dtype == tf.float64 else tf.float32
 
@@ -424,6 +428,56 @@ class _OncePerStep:
             values[key] = compute()
         value: _T = values[key]
         return value
+
+
+_WORD = 2**32 - 1
+
+
+def _mixed(x: tf.Tensor) -> tf.Tensor:
+    """Words of 32 bits, in int64, each of whose bits hangs on all bits of the word in `x`.
+
+    lowbias32 (Wellons 2018, "Prospecting for hash functions"). No product is out of int64's range.
+    """
+    x = ((x ^ tf.bitwise.right_shift(x, 16)) * 0x7FEB352D) & _WORD
+    x = ((x ^ tf.bitwise.right_shift(x, 15)) * (0x846CA68B - 2**32)) & _WORD
+    return x ^ tf.bitwise.right_shift(x, 16)
+
+
+def rounding_key(t: tf.Tensor) -> tf.Tensor:
+    """The word that keys the random bits of update `t`."""
+    t = tf.cast(t, tf.int64)
+    return _mixed((_mixed(t & _WORD) + tf.bitwise.right_shift(t, 32)) & _WORD)
+
+
+def stochastically_rounded(x: tf.Tensor, key: tf.Tensor, dtype: tf.DType | str) -> tf.Tensor:
+    """`x`, each number rounded to one of the two of `dtype` beside it, by a chance that makes the mean `x`.
+
+    The random bits are those of a counter: `key`, and the element's row-major index in its variable; so each run has
+    the same. From the greatest number of `dtype` on, x is left to be rounded to nearest; and where `dtype` is no float16
+    or bfloat16, always.
+    """
+    # How many bits of a float32 are dropped, and the greatest number.
+    parts = {tf.float16: (13, 65504.0), tf.bfloat16: (16, 2.0**128 - 2.0**120)}
+    if tf.as_dtype(dtype) not in parts:
+        return x
+    dropped, largest = parts[tf.as_dtype(dtype)]
+    index = tf.reshape(tf.range(tf.size(x, tf.int64)), tf.shape(x))
+    of_block = _mixed((key + tf.bitwise.right_shift(index, 32)) & _WORD)
+    chance = tf.bitwise.right_shift(_mixed((index & _WORD) ^ of_block), 32 - dropped)
+    chance = tf.cast(chance, tf.int32)
+    size = tf.abs(x)
+    if dropped == 16:
+        near = _cut(size, chance, dropped)
+    else:  # what is added to small numbers makes the last place that is kept that of subnormal ones
+        base = tf.where(size < 2.0**-14, 2.0**-14, 0.0)
+        near = _cut(size + base, chance, dropped) - base
+    signed = tf.bitcast(tf.bitcast(near, tf.int32) | (tf.bitcast(x, tf.int32) & -(2**31)), tf.float32)
+    return tf.where(size < largest, signed, x)
+
+
+def _cut(x: tf.Tensor, chance: tf.Tensor, dropped: int) -> tf.Tensor:
+    """Without the last bits, which `chance` is added to before."""
+    return tf.bitcast((tf.bitcast(x, tf.int32) + chance) & -(2**dropped), tf.float32)
 
 
 Sums: TypeAlias = dict[str, tf.Tensor]
@@ -522,7 +576,8 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         """Creates the slots of `variables`, once.
 
         Raises:
-            ValueError: a variable is not of a floating dtype, or the optimizer was built for others.
+            ValueError: a variable is not of a floating dtype, or of a shape that the formula does not take, or the
+                optimizer was built for others.
             NotImplementedError: a variable is to be overwritten with its gradient.
         """
         if self.built:
@@ -530,6 +585,10 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             return
         for variable in variables:
             _checked_variable(variable)
+            if takes := self._takes(variable):
+                raise ValueError(
+                    f"{takes}, and parameter {_path(variable)} has shape {tuple(variable.shape)}"
+                )
         type(self).sparse.is_lazy(self)
         super().build(variables)
         self._add_slots(variables)
@@ -537,6 +596,10 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             self.skipped = self.add_variable(
                 (), dtype="int64", name="skipped", aggregation="only_first_replica"
             )
+
+    def _takes(self, variable: Variable) -> str:
+        """What the formula takes, if it does not take `variable`; empty if it does."""
+        return ""
 
     def _is_gated(self) -> bool:
         return bool(self._GATE) and bool(getattr(self, self._GATE))
@@ -560,24 +623,20 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         shape: str = "parameter",
         initializer: str | Initializer = "zeros",
     ) -> keras.Variable:
-        """A slot of one variable, of its shape, or of that of its "rows", its "columns" or one number for the "tensor".
-
-        Raises ValueError if the variable has no rows and columns.
-        """
+        """A slot of one variable, of its shape, or of that of its "rows", its "columns" or one number for the "tensor"."""
         if shape == "parameter":
             return self.add_variable_from_reference(variable, name=name, initializer=initializer)
         whole = tuple(variable.shape)
-        if shape != "tensor" and len(whole) < 2:
-            raise ValueError(
-                f"{self._RULES[0]} keeps `{name}` of {shape}, and variable {_path(variable)} of shape {whole} has none"
-            )
         shapes = {"rows": (*whole[:-1], 1), "columns": (*whole[:-2], 1, *whole[-1:]), "tensor": ()}
         name = f"{_path(variable).replace('/', '_')}_{name}"
         with self._distribution_strategy.extended.colocate_vars_with(_native(variable)):
             return self.add_variable(shapes[shape], initializer, variable.dtype, name=name)
 
-    def _copies(self, variables: Sequence[Variable], name: str) -> list[keras.Variable]:
-        """A slot of each variable that starts as its copy, in the dtype that it is computed with."""
+    def _copies(
+        self, variables: Sequence[Variable], name: str, exists: Callable[[Variable], bool] = lambda _: True
+    ) -> list[keras.Variable | None]:
+        """A slot of each variable that starts as its copy, in the dtype that it is computed with; None for those for
+        which there `exists` none."""
 
         def copy_of(variable: Variable) -> Initializer:
             def copied(shape: Sequence[int], dtype: str) -> tf.Tensor:
@@ -590,6 +649,8 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
 
         return [
             self.add_variable_from_reference(variable, name=name, initializer=copy_of(variable))
+            if exists(variable)
+            else None
             for variable in variables
         ]
 

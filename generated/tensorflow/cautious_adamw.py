@@ -43,6 +43,8 @@ class CautiousAdamW(_support.Optimizer):
         ema_momentum: decay rate of the average of the weights.
         ema_overwrite_frequency: updates between overwritings by the average; None for never.
         use_ema: keep a moving average of the weights.
+        master_weights: keep float32 weights, of which float16 and bfloat16 parameters are copies.
+        stochastic_rounding: round float16 and bfloat16 weights up or down by chance, repeatably.
         skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
         sparse: "dense", as None: an IndexedSlices is made dense.
         fused: True updates all variables by one kernel in C++, built where there is none; None if it was built before.
@@ -64,12 +66,14 @@ class CautiousAdamW(_support.Optimizer):
     ema_overwrite_frequency = _support.Number(ge=1, integer=True, optional=True)
     amsgrad = _support.Option(False, True, decides_slots=True)
     use_ema = _support.Option(False, True, decides_slots=True)
+    master_weights = _support.Option(False, True, decides_slots=True)
+    stochastic_rounding = _support.Option(False, True)
     skip_nonfinite = _support.Option(False, True, decides_slots=True)
     sparse = _support.Sparse("`share` is taken from the whole tensor")
     _ALTERNATIVES = (("clipvalue", "clipnorm", "global_clipnorm"),)
     _NEEDS = (("ema_overwrite_frequency", "use_ema"),)
     _GATE = "skip_nonfinite"
-    _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
+    _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps", "stochastic_rounding")
 
     _RULES = ("CautiousAdamW",)
     _SLOTS = _support.fixed(
@@ -78,7 +82,9 @@ class CautiousAdamW(_support.Optimizer):
         v_hat="_v_hat",
         accumulated_gradient="_accumulated_gradients",
         weight_average="_model_variables_moving_average",
+        master_weight="_master_weight",
     )
+    _COPIES = ("master_weight",)
 
     def _passes(self) -> Iterator[_support.Pass]:
         """The passes over all variables, in order, each after what follows from the sums of those before it."""
@@ -131,6 +137,8 @@ class CautiousAdamW(_support.Optimizer):
             accumulated_gradient = _support.read(self._accumulated_gradients[i])
         if self.use_ema:
             weight_average = _support.read(self._model_variables_moving_average[i])
+        if self.master_weights and _support.is_narrow(variable):
+            master_weight = _support.read(self._master_weight[i])
 
         if self.loss_scale_factor is not None:
             g = g * k.inverse_loss_scale_factor
@@ -150,6 +158,8 @@ class CautiousAdamW(_support.Optimizer):
             g = g * tf.cast(clip_scale, k.dtype)
         if self.global_clipnorm is not None:
             g = g * tf.cast(k.global_scale, k.dtype)
+        if self.master_weights and _support.is_narrow(variable):
+            w = master_weight
         if self.weight_decay is not None and self._use_weight_decay(variable):
             w = w - k.weight_decay_times_learning_rate * w
         m = k.beta_1 * m + k.one_minus_beta_1 * g
@@ -170,6 +180,10 @@ class CautiousAdamW(_support.Optimizer):
             weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w
         if self.use_ema and self.ema_overwrite_frequency is not None:
             w = tf.where(k.is_overwrite, weight_average, w)
+        if self.master_weights and _support.is_narrow(variable):
+            master_weight = w
+        if self.stochastic_rounding:
+            w = _support.stochastically_rounded(w, k.rounding_key, variable.dtype)
 
         where = self._every(self.gradient_accumulation_steps)
         _support.store(self._m[i], m, where=where)
@@ -180,6 +194,8 @@ class CautiousAdamW(_support.Optimizer):
             _support.store(self._accumulated_gradients[i], accumulated_gradient, where=where)
         if self.use_ema:
             _support.store(self._model_variables_moving_average[i], weight_average, where=where)
+        if self.master_weights and _support.is_narrow(variable):
+            _support.store(self._master_weight[i], master_weight, where=where)
         _support.store(variable, w, where=where)
 
     def _scalars(self, learning_rate: _support.Value, dtype: tf.DType) -> _support.Numbers:
@@ -219,6 +235,8 @@ class CautiousAdamW(_support.Optimizer):
             k.one_minus_kept_average = tf.cast(1 - kept_average, dtype)
         if self.use_ema and self.ema_overwrite_frequency is not None:
             k.is_overwrite = tf.equal(tf.math.floormod(t, self._value("ema_overwrite_frequency")), 0)
+        if self.stochastic_rounding:
+            k.rounding_key = _support.rounding_key(t)
         return k
 
     def __init__(
@@ -241,6 +259,8 @@ class CautiousAdamW(_support.Optimizer):
         *,
         sparse: str | None = None,
         fused: bool | None = None,
+        master_weights: bool = False,
+        stochastic_rounding: bool = False,
         skip_nonfinite: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -264,6 +284,8 @@ class CautiousAdamW(_support.Optimizer):
         self.beta_2 = beta_2
         self.epsilon = epsilon
         self.amsgrad = amsgrad
+        self.master_weights = master_weights
+        self.stochastic_rounding = stochastic_rounding
         self.skip_nonfinite = skip_nonfinite
 
     def _add_slots(self, variables: Sequence[_support.Variable]) -> None:
@@ -271,6 +293,10 @@ class CautiousAdamW(_support.Optimizer):
         self._m, self._v = self.add_optimizer_variables(variables, ["m", "v"])
         if self.amsgrad:
             self._v_hat = self.add_optimizer_variables(variables, "v_hat")
+        if self.master_weights:
+            self._master_weight = self._copies(
+                variables, "master_weight", lambda variable: _support.is_narrow(variable)
+            )
 
 
 def _one_minus_power(beta: tf.Tensor, t: tf.Tensor) -> tf.Tensor:

@@ -37,6 +37,8 @@ class DoG(_support.Optimizer):
         ema_momentum: decay rate of the average of the weights.
         ema_overwrite_frequency: updates between overwritings by the average; None for never.
         use_ema: keep a moving average of the weights.
+        master_weights: keep float32 weights, of which float16 and bfloat16 parameters are copies.
+        stochastic_rounding: round float16 and bfloat16 weights up or down by chance, repeatably.
         skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
         sparse: "dense", as None: an IndexedSlices is made dense.
         fused: True updates all variables by one kernel in C++, built where there is none; None if it was built before.
@@ -56,20 +58,23 @@ class DoG(_support.Optimizer):
     ema_momentum = _support.Number(ge=0, le=1)
     ema_overwrite_frequency = _support.Number(ge=1, integer=True, optional=True)
     use_ema = _support.Option(False, True, decides_slots=True)
+    master_weights = _support.Option(False, True, decides_slots=True)
+    stochastic_rounding = _support.Option(False, True)
     skip_nonfinite = _support.Option(False, True, decides_slots=True)
     sparse = _support.Sparse("`distance` is not of the parameter's shape")
     _ALTERNATIVES = (("clipvalue", "clipnorm", "global_clipnorm"),)
     _NEEDS = (("ema_overwrite_frequency", "use_ema"),)
     _GATE = "skip_nonfinite"
-    _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
+    _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps", "stochastic_rounding")
 
     _RULES = ("DoG",)
     _SLOTS = _support.fixed(
         start="_start",
         accumulated_gradient="_accumulated_gradients",
         weight_average="_model_variables_moving_average",
+        master_weight="_master_weight",
     )
-    _COPIES = ("start",)
+    _COPIES = ("start", "master_weight")
     _SCALAR_SLOTS = _support.fixed(distance="_distance", squares="_squares")
 
     def _passes(self) -> Iterator[_support.Pass]:
@@ -89,6 +94,8 @@ class DoG(_support.Optimizer):
         start = _support.read(self._start[i])
         if self.gradient_accumulation_steps is not None:
             accumulated_gradient = _support.read(self._accumulated_gradients[i])
+        if self.master_weights and _support.is_narrow(variable):
+            master_weight = _support.read(self._master_weight[i])
 
         terms: _support.Sums = {}
         if self.loss_scale_factor is not None:
@@ -108,6 +115,8 @@ class DoG(_support.Optimizer):
             g = g * tf.cast(clip_scale, k.dtype)
         if self.global_clipnorm is not None:
             terms["global_norm_sum"] = tf.reduce_sum(tf.square(tf.cast(g, tf.float64)))
+        if self.master_weights and _support.is_narrow(variable):
+            w = master_weight
         if self.weight_decay is not None and self._use_weight_decay(variable):
             w = w - k.weight_decay_times_learning_rate * w
         terms["least_sum"] = tf.reduce_sum(tf.square(tf.cast(w, tf.float64)))
@@ -183,6 +192,8 @@ class DoG(_support.Optimizer):
             accumulated_gradient = _support.read(self._accumulated_gradients[i])
         if self.use_ema:
             weight_average = _support.read(self._model_variables_moving_average[i])
+        if self.master_weights and _support.is_narrow(variable):
+            master_weight = _support.read(self._master_weight[i])
 
         if self.loss_scale_factor is not None:
             g = g * k.inverse_loss_scale_factor
@@ -202,6 +213,8 @@ class DoG(_support.Optimizer):
             g = g * tf.cast(clip_scale, k.dtype)
         if self.global_clipnorm is not None:
             g = g * tf.cast(k.global_scale, k.dtype)
+        if self.master_weights and _support.is_narrow(variable):
+            w = master_weight
         if self.weight_decay is not None and self._use_weight_decay(variable):
             w = w - k.weight_decay_times_learning_rate * w
         if self.gradient_accumulation_steps is not None:
@@ -211,12 +224,18 @@ class DoG(_support.Optimizer):
             weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w
         if self.use_ema and self.ema_overwrite_frequency is not None:
             w = tf.where(k.is_overwrite, weight_average, w)
+        if self.master_weights and _support.is_narrow(variable):
+            master_weight = w
+        if self.stochastic_rounding:
+            w = _support.stochastically_rounded(w, k.rounding_key, variable.dtype)
 
         where = self._every(self.gradient_accumulation_steps)
         if self.gradient_accumulation_steps is not None:
             _support.store(self._accumulated_gradients[i], accumulated_gradient, where=where)
         if self.use_ema:
             _support.store(self._model_variables_moving_average[i], weight_average, where=where)
+        if self.master_weights and _support.is_narrow(variable):
+            _support.store(self._master_weight[i], master_weight, where=where)
         _support.store(variable, w, where=where)
 
     def _scalars(self, learning_rate: _support.Value, dtype: tf.DType) -> _support.Numbers:
@@ -254,6 +273,8 @@ class DoG(_support.Optimizer):
             k.one_minus_kept_average = tf.cast(1 - kept_average, dtype)
         if self.use_ema and self.ema_overwrite_frequency is not None:
             k.is_overwrite = tf.equal(tf.math.floormod(t, self._value("ema_overwrite_frequency")), 0)
+        if self.stochastic_rounding:
+            k.rounding_key = _support.rounding_key(t)
         return k
 
     def __init__(
@@ -274,6 +295,8 @@ class DoG(_support.Optimizer):
         *,
         sparse: str | None = None,
         fused: bool | None = None,
+        master_weights: bool = False,
+        stochastic_rounding: bool = False,
         skip_nonfinite: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -295,10 +318,16 @@ class DoG(_support.Optimizer):
         )
         self.first_step = first_step
         self.epsilon = epsilon
+        self.master_weights = master_weights
+        self.stochastic_rounding = stochastic_rounding
         self.skip_nonfinite = skip_nonfinite
 
     def _add_slots(self, variables: Sequence[_support.Variable]) -> None:
         """The slots of `variables`, under Keras's names and in its order."""
         self._start = self._copies(variables, "start")
+        if self.master_weights:
+            self._master_weight = self._copies(
+                variables, "master_weight", lambda variable: _support.is_narrow(variable)
+            )
         self._distance = self._scalar_slots(variables, "distance", 0.0)
         self._squares = self._scalar_slots(variables, "squares", 0.0)

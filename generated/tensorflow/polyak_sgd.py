@@ -37,6 +37,8 @@ class PolyakSGD(_support.Optimizer):
         ema_momentum: decay rate of the average of the weights.
         ema_overwrite_frequency: updates between overwritings by the average; None for never.
         use_ema: keep a moving average of the weights.
+        master_weights: keep float32 weights, of which float16 and bfloat16 parameters are copies.
+        stochastic_rounding: round float16 and bfloat16 weights up or down by chance, repeatably.
         skip_nonfinite: a call with a gradient that is not finite changes nothing, and is counted.
         sparse: "lazy" updates only the rows that an IndexedSlices names, "dense" all; None is lazy where it can be.
         fused: True updates all variables by one kernel in C++, built where there is none; None if it was built before.
@@ -57,16 +59,21 @@ class PolyakSGD(_support.Optimizer):
     ema_momentum = _support.Number(ge=0, le=1)
     ema_overwrite_frequency = _support.Number(ge=1, integer=True, optional=True)
     use_ema = _support.Option(False, True, decides_slots=True)
+    master_weights = _support.Option(False, True, decides_slots=True)
+    stochastic_rounding = _support.Option(False, True)
     skip_nonfinite = _support.Option(False, True, decides_slots=True)
     _ALTERNATIVES = (("clipvalue", "clipnorm", "global_clipnorm"),)
     _NEEDS = (("ema_overwrite_frequency", "use_ema"),)
     _GATE = "skip_nonfinite"
-    _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps")
+    _WHOLE_UNDER = ("use_ema", "gradient_accumulation_steps", "stochastic_rounding")
 
     _RULES = ("PolyakSGD",)
     _SLOTS = _support.fixed(
-        accumulated_gradient="_accumulated_gradients", weight_average="_model_variables_moving_average"
+        accumulated_gradient="_accumulated_gradients",
+        weight_average="_model_variables_moving_average",
+        master_weight="_master_weight",
     )
+    _COPIES = ("master_weight",)
     _INPUTS = _support.fixed(loss="scalar")
 
     def _passes(self) -> Iterator[_support.Pass]:
@@ -158,6 +165,8 @@ class PolyakSGD(_support.Optimizer):
             accumulated_gradient = _support.read(self._accumulated_gradients[i])
         if self.use_ema:
             weight_average = _support.read(self._model_variables_moving_average[i])
+        if self.master_weights and _support.is_narrow(variable):
+            master_weight = _support.read(self._master_weight[i], rows)
 
         if self.loss_scale_factor is not None:
             g = g * k.inverse_loss_scale_factor
@@ -177,6 +186,8 @@ class PolyakSGD(_support.Optimizer):
             g = g * tf.cast(clip_scale, k.dtype)
         if self.global_clipnorm is not None:
             g = g * tf.cast(k.global_scale, k.dtype)
+        if self.master_weights and _support.is_narrow(variable):
+            w = master_weight
         if self.weight_decay is not None and self._use_weight_decay(variable):
             w = w - k.weight_decay_times_learning_rate * w
         if self.gradient_accumulation_steps is not None:
@@ -186,12 +197,18 @@ class PolyakSGD(_support.Optimizer):
             weight_average = k.kept_average * weight_average + k.one_minus_kept_average * w
         if self.use_ema and self.ema_overwrite_frequency is not None:
             w = tf.where(k.is_overwrite, weight_average, w)
+        if self.master_weights and _support.is_narrow(variable):
+            master_weight = w
+        if self.stochastic_rounding:
+            w = _support.stochastically_rounded(w, k.rounding_key, variable.dtype)
 
         where = self._every(self.gradient_accumulation_steps)
         if self.gradient_accumulation_steps is not None:
             _support.store(self._accumulated_gradients[i], accumulated_gradient, where=where)
         if self.use_ema:
             _support.store(self._model_variables_moving_average[i], weight_average, where=where)
+        if self.master_weights and _support.is_narrow(variable):
+            _support.store(self._master_weight[i], master_weight, rows, where=where)
         _support.store(variable, w, rows, where=where)
 
     def _scalars(self, learning_rate: _support.Value, dtype: tf.DType) -> _support.Numbers:
@@ -227,6 +244,8 @@ class PolyakSGD(_support.Optimizer):
             k.one_minus_kept_average = tf.cast(1 - kept_average, dtype)
         if self.use_ema and self.ema_overwrite_frequency is not None:
             k.is_overwrite = tf.equal(tf.math.floormod(t, self._value("ema_overwrite_frequency")), 0)
+        if self.stochastic_rounding:
+            k.rounding_key = _support.rounding_key(t)
         return k
 
     def __init__(
@@ -248,6 +267,8 @@ class PolyakSGD(_support.Optimizer):
         *,
         sparse: str | None = None,
         fused: bool | None = None,
+        master_weights: bool = False,
+        stochastic_rounding: bool = False,
         skip_nonfinite: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -270,7 +291,13 @@ class PolyakSGD(_support.Optimizer):
         self.scaling = scaling
         self.f_min = f_min
         self.epsilon = epsilon
+        self.master_weights = master_weights
+        self.stochastic_rounding = stochastic_rounding
         self.skip_nonfinite = skip_nonfinite
 
     def _add_slots(self, variables: Sequence[_support.Variable]) -> None:
         """The slots of `variables`, under Keras's names and in its order."""
+        if self.master_weights:
+            self._master_weight = self._copies(
+                variables, "master_weight", lambda variable: _support.is_narrow(variable)
+            )

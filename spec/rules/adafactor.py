@@ -20,17 +20,17 @@ class Adafactor(Rule):
     c = Slot("column means of the second moment", shape="columns", when=FACTORED)
     v = Slot("second moment", when=negation(FACTORED))
 
-    peers = (
-        Peer(
-            "torch.optim.Adafactor", arguments=("lr", "beta2_decay", "eps", "d", "weight_decay"),
-            names={"beta_2_decay": "beta2_decay", "clip_threshold": "d"},
-            slots={"r": "row_var", "c": "col_var", "v": "variance"},
-            defaults={"learning_rate": 0.01}, dialect={"epsilon_as_floor": True}, machine_epsilon=("epsilon_1",),
-            differs=("epsilon_1 is added to squared gradients; there it is a floor, by default the dtype's epsilon",),
-            otherwise={"weight_decay": "the size of a parameter is taken before it decays"},
-        ),
-        Peer("keras.optimizers.Adafactor", slots={"r": "r", "c": "c", "v": "velocity"}),
-    )  # fmt: skip
+    peers = (Peer(
+        "torch.optim.Adafactor", ("lr", "beta2_decay", "eps", "d", "weight_decay"),
+        {"beta_2_decay": "beta2_decay", "clip_threshold": "d"}, {"r": "row_var", "c": "col_var", "v": "variance"},
+        ("epsilon_1 is added to squared gradients; there it is a floor, by default the dtype's epsilon",),
+        {"learning_rate": 0.01}, {"epsilon_as_floor": True}, machine_epsilon=("epsilon_1",),
+        otherwise={"weight_decay": "the size of a parameter is taken before it decays"},
+    ), Peer("keras.optimizers.Adafactor", slots={"r": "r", "c": "c", "v": "velocity"}), Peer(
+        "optax.adafactor", ("learning_rate",), {"epsilon_1": "eps", "clip_threshold": "clipping_threshold"},
+        {"r": "v_row", "c": "v_col", "v": "v"}, ("decay_rate is -beta_2_decay", "small matrices are factored too"),
+        dialect={"relative_step": False}, settings={"min_dim_size_to_factor": 1}, in_float32=True,
+    ))  # fmt: skip
 
     def factors(self) -> Value:
         self.level = mean(self.r, axis=-2)

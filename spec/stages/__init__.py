@@ -7,7 +7,12 @@ from .accumulate import Accumulate
 from .average import Average
 from .clip import ClipByGlobalNorm, ClipByNorm, ClipByValue
 from .decay import Decay
+from .master import MasterWeights
+from .rounding import StochasticRounding
 from .skip import SkipNonfinite
 from .unscale import Unscale
 
-PIPELINE = (SkipNonfinite, Average, Unscale, Accumulate, ClipByValue, ClipByNorm, ClipByGlobalNorm, Decay)
+PIPELINE = (
+    SkipNonfinite, StochasticRounding, MasterWeights, Average, Unscale, Accumulate, ClipByValue, ClipByNorm,
+    ClipByGlobalNorm, Decay,
+)  # fmt: skip

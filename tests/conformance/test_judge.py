@@ -12,7 +12,7 @@ from optloom.codegen.conformance.protocol import Snapshot
 
 IDS = tuple(f"update/{index:03d}" for index in range(40))
 STEPS = np.array([1])
-DTYPES = ("float32", "float32")
+DTYPES = "float32", {"m": "float32", "v": "float32"}
 
 
 def _expected(head: np.ndarray, bound: float) -> Expected:
@@ -98,3 +98,11 @@ def test_medians_are_of_ordinary_inputs() -> None:
         ids = (f"{kind}/000", f"{kind}/001")
         found = judge([Snapshot([np.ones(2, np.float32)], {}, 1)], outcome, STEPS, [ids], DTYPES)
         assert found.median_bound() == median
+
+
+def test_a_number_of_a_tensor_without_elements_is_judged() -> None:
+    expected = _expected(np.ones(1), 2.0**-23)
+    slots = {"v": [np.float32(1.5) * np.ones((), np.float32)]}
+    outcome = Outcome([_expected(np.ones((1, 0)), 0.0)], {"v": [expected]}, frozenset())
+    found = judge([Snapshot([np.ones(0, np.float32)], slots, 1)], outcome, STEPS, [()], DTYPES)
+    assert not found.passes and found.worst is not None and found.worst.element == ""

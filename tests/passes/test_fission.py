@@ -98,4 +98,4 @@ def test_the_split_of_least_traffic_stores_moments_before_the_norm_is_known() ->
     assert norms.writes == ()
     assert {"m", "v"} <= set(first.writes)
     assert "g" not in second.reads
-    assert second.writes == ("weight_average", "w")
+    assert second.writes == ("weight_average", "master_weight", "w")

@@ -24,7 +24,8 @@ def test_a_bound_option_means_the_same_as_the_option_set() -> None:
 def test_an_absent_stage_leaves_no_trace() -> None:
     absent = frozenset(stage.when for stage in PIPELINE) - {"use_ema"}
     before = program_before(RULES["adam"], "specialise")
-    program = without_trivial_rebinds(specialise(before, {"decoupled_weight_decay": True, "use_ema": False}, absent))
+    options = {"decoupled_weight_decay": True, "use_ema": False, "master_weights": False}
+    program = without_trivial_rebinds(specialise(before, options, absent))
     verify(program, "specialise")
     assert len(program.regions) == 1
     assert {hyper.name for hyper in program.hypers}.isdisjoint(absent)

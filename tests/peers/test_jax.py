@@ -52,7 +52,7 @@ def fields(state: Any, name: str) -> Iterator[Any]:
 
 def theirs(meeting: Meeting, given: Numbers) -> Iterator[State]:
     parameters = [jnp.asarray(w) for w in start()]
-    optimizer = meeting.theirs()(**arguments(meeting, given))
+    optimizer = meeting.theirs()(**arguments(meeting, given), **meeting.peer.settings)
     state = optimizer.init(parameters)
     update = jax.jit(optimizer.update)
     for step, tensors in enumerate(gradients()):
@@ -71,4 +71,5 @@ def theirs(meeting: Meeting, given: Numbers) -> Iterator[State]:
 @pytest.mark.parametrize(("meeting", "given"), cases("optax", accepts))
 def test_a_rule_in_its_peers_dialect_is_the_peer(meeting: Meeting, given: Numbers) -> None:
     with jax.enable_x64(True):
-        check(ours(meeting, given), theirs(meeting, given))
+        unit = 2.0 ** (-24 if meeting.peer.in_float32 else -53)
+        check(ours(meeting, given), theirs(meeting, given), unit)

@@ -37,11 +37,7 @@ def printed(target: str) -> tuple[str, ...]:
 
 def brings_nothing(target: str) -> tuple[str, ...]:
     """Of `printed`, those that need nothing of the caller: the others multiply matrices by the caller's function."""
-    programs = {name: program_for(discover()[name], target) for name in printed(target)}
-    return tuple(
-        name for name, program in programs.items()
-        if not any(isinstance(n, Op) and n.fn is Fn.MATMUL for s in program.update.statements for n in walk(s.value))
-    )  # fmt: skip
+    return tuple(name for name in printed(target) if not multiplies(name))
 
 
 PROBE = next(iter(discover(Path(__file__).parent / "rules" / "probe.py").values()))
@@ -59,6 +55,12 @@ def rendered(name: str, target: str, folder: Path) -> str:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text)
     return str(file)
+
+
+def multiplies(name: str) -> bool:
+    """Whether a rule has matrix products: the reference's are a library's, in an order of its own."""
+    statements = program_for(rule_of(name), "numpy").update.statements
+    return any(isinstance(node, Op) and node.fn is Fn.MATMUL for s in statements for node in walk(s.value))
 
 
 def variants(name: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:

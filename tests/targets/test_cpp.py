@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from kernels import DTYPES, SHAPES, bits, episode, job, printed, rendered, variants
+from kernels import DTYPES, SHAPES, bits, episode, job, multiplies, printed, rendered, variants
 from optloom.codegen.c_family.native import Library, NotCompiled, State, built_for, run
 from optloom.codegen.compiler import Settings, discover, program_for, render
 from optloom.codegen.conformance.protocol import Dtype, Episode, numpy_dtype
-from optloom.codegen.ir.nodes import Fn, Op, walk
 from optloom.codegen.printing import UnsupportedOperation
 from optloom.codegen.targets.cpp import runner
 from optloom.codegen.targets.cpp.target import TARGET
@@ -23,12 +22,6 @@ from optloom.codegen.targets.numpy import runner as reference
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no g++")
 RULES = printed("cpp")
-
-
-def multiplies(name: str) -> bool:
-    """Whether a rule has matrix products: the reference's are a library's, in an order of its own."""
-    statements = program_for(discover()[name], "numpy").update.statements
-    return any(isinstance(node, Op) and node.fn is Fn.MATMUL for s in statements for node in walk(s.value))
 
 
 @pytest.fixture(scope="session")

@@ -6,19 +6,22 @@ import ctypes
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from kernels import DTYPES, SHAPES, bits, episode, job, printed, rendered, variants
+from kernels import DTYPES, SHAPES, bits, episode, job, multiplies, printed, rendered, variants
 from optloom.codegen.c_family import native
 from optloom.codegen.compiler import discover, program_for, render
 from optloom.codegen.conformance.protocol import Dtype
 from optloom.codegen.printing import UnsupportedOperation
+from optloom.codegen.targets.cpp import runner as on_host
 from optloom.codegen.targets.cuda import launcher, runner
 from optloom.codegen.targets.cuda.emulation import EmulatedDevice, HostMemory, built
 from optloom.codegen.targets.cuda.launcher import Choice, Launcher, Source
+from optloom.codegen.targets.cuda.products import Matrix
 from optloom.codegen.targets.cuda.target import TARGET
 from optloom.codegen.targets.numpy import runner as reference
 
@@ -41,11 +44,13 @@ def extremes(name: str) -> list[Any]:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", (*RULES, "probe"))
 def test_bits_are_the_references(name: str, dtype: Dtype, folder: Path) -> None:
-    """By value in order, and from a table in device memory with the threads shuffled."""
-    ours, theirs = rendered(name, "cuda", folder), rendered(name, "numpy", folder)
+    """By value in order, and from a table in device memory with the threads shuffled. NumPy multiplies matrices in an
+    order of its own: then the reference is C++."""
+    target, run = ("cpp", on_host.run) if multiplies(name) else ("numpy", reference.run)
+    ours, theirs = rendered(name, "cuda", folder), rendered(name, target, folder)
     made = episode(dtype, CHUNKS, 4)
     for variant in extremes(name):
-        (expected,) = reference.run(job(theirs, name, dtype, made, variant))
+        (expected,) = run(job(theirs, name, dtype, made, variant))
         for library in (runner.library(ours, by_value=True), runner.library(ours, by_value=False, order=77_777)):
             (computed,) = native.run(job(ours, name, dtype, made, variant), library, runner.call)
             assert bits(computed) == bits(expected), (variant, library.by_value)
@@ -245,6 +250,35 @@ def test_the_layouts_are_the_compilers(sgd: Source, folder: Path) -> None:
     file.write_text(source.text + "\n".join(lines))
     for dtype in DTYPES:
         built(Source(file), Choice(0, dtype))
+
+
+def test_a_caller_multiplies(folder: Path) -> None:
+    """Matrices of one tensor after another; with sums in order in float64, as the file's own kernel has them."""
+    made, file = episode("float32", [(3, 5), (70, 40), (7,), (0, 3)], 2), rendered("muon", "cuda", folder)
+    plain = runner.run(job(file, "muon", "float32", made, ({}, {})))
+    shapes: list[tuple[int, ...]] = []
+
+    def array(x: Matrix) -> np.ndarray:
+        numbers = (ctypes.c_float * (x.rows * x.columns)).from_address(x.address)
+        held = np.ctypeslib.as_array(numbers)
+        return held.reshape(x.columns, x.rows).T if x.is_transposed else held.reshape(x.rows, x.columns)
+
+    def product(factor: int, a: Matrix, b: Matrix, c: Matrix) -> None:
+        assert {x.dtype for x in (a, b, c)} == {"float32"} and c.count == 1
+        shapes.append((a.rows, b.columns, a.columns))
+        left, right, total = array(a).astype(np.float64), array(b).astype(np.float64), np.zeros((c.rows, c.columns))
+        for k in range(a.columns):
+            total = total + left[:, k : k + 1] * right[k : k + 1]
+        array(c)[:] = total / factor
+
+    found = []
+    for factor in (1, 2):
+        library = runner.library(file)
+        library.launcher(Choice(native.State(library, {}, {}, []).bits, "float32")).product = partial(product, factor)
+        (computed,) = native.run(job(file, "muon", "float32", made, ({}, {})), library, runner.call)
+        found.append(bits(computed))
+    assert found[0] == bits(plain[0]) != found[1]
+    assert {(n, k, i) for n, m in ((3, 5), (70, 40)) for k, i in ((n, m), (n, n), (m, n))} == {*shapes}
 
 
 def test_what_is_not_printed_is_named() -> None:

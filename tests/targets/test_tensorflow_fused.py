@@ -108,6 +108,11 @@ def test_all_stages(mode: str) -> None:
     assert_same_bits("adam", mode, amsgrad=True, **STAGES)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_stochastic_rounding(dtype: str) -> None:
+    assert_same_bits("adam", "function", dtype, stochastic_rounding=True)
+
+
 @pytest.mark.parametrize("stages", [{}, STAGES], ids=["alone", "with all stages"])
 def test_a_call_with_a_gradient_that_is_not_finite_is_skipped(stages: dict[str, Any]) -> None:
     assert_same_bits("adam", "function", spoilt=1, skip_nonfinite=True, **stages)

@@ -87,12 +87,6 @@ def test_slots_have_the_shapes_of_rows_and_columns() -> None:
         optimizer.get_slot(matrix, "v")
 
 
-def test_a_vector_has_no_rows() -> None:
-    optimizer = make("adafactor")
-    with pytest.raises(ValueError, match=r"Adafactor keeps `r` of rows, and variable bias of shape \(3,\) has none"):
-        optimizer._slot(variable(np.ones(3), name="bias"), "r", "rows")
-
-
 @pytest.mark.parametrize("rule", INPUTS)
 def test_a_missing_or_unknown_input_is_named(rule: str) -> None:
     v, (name,) = variable([1.0]), [source.name for source in PROGRAMS[rule].inputs]

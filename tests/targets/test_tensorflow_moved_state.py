@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from optloom.codegen.ir.nodes import SlotInfo
-from optloom.spec.guards import HasAxes, evaluate
+from optloom.spec.guards import Atom, HasAxes, Narrow, evaluate
 from tensorflow_cases import PROGRAMS, RULES, all_on, digest, keras, make, numbers, state_of, tf, variable
 
 
@@ -16,8 +16,12 @@ def two(dtype: str = "float32") -> list[Any]:
 
 
 def exists(slot: SlotInfo, axes: int) -> bool:
-    """Whether a variable of so many axes has a slot, all options on."""
-    return evaluate(slot.when, lambda atom: not isinstance(atom, HasAxes) or axes >= atom.count)
+    """Whether a float32 variable of so many axes has a slot, all options on."""
+
+    def holds(atom: Atom) -> bool:
+        return axes >= atom.count if isinstance(atom, HasAxes) else not isinstance(atom, Narrow)
+
+    return evaluate(slot.when, holds)
 
 
 def step(optimizer: Any, variables: list[Any], seed: int) -> None:

@@ -20,6 +20,8 @@ from optloom.codegen.vendor import LOCK, Problem, Request, VendorError
 from .conftest import FILE, contents, upstream
 
 Make = Callable[..., Request]
+STAGES = ("skip", "rounding", "master", "ema", "unscale", "accumulate", "clip", "decay")
+"""All of them, as a lock names them."""
 
 
 def problems(**selection: object) -> dict[str, tuple[Problem, ...]]:
@@ -50,7 +52,7 @@ def test_the_lock_holds_what_is_needed_to_render_again(project: Path, vendored: 
     assert lock["entries"] == [
         {
             "rule": "tiny.py", "target": "numpy", "to": "src/mine/optim", "numerics": "strict",
-            "stages": ["skip", "ema", "unscale", "accumulate", "clip", "decay"], "dialect": "", "package": None,
+            "stages": [*STAGES], "dialect": "", "package": None,
             "kernels": False, "files": ["tiny.py"],
         }
     ]  # fmt: skip
@@ -108,7 +110,7 @@ def test_a_package_of_several_peers_is_not_enough(project: Path, request_tiny: M
 
 def test_defaults_are_resolved_when_a_rule_is_added(project: Path, request_tiny: Make) -> None:
     entry = vendor.add(request_tiny(target="pytorch")).entry
-    assert (entry.numerics, entry.stages) == ("fast", ("skip", "ema", "unscale", "accumulate", "clip", "decay"))
+    assert (entry.numerics, entry.stages) == ("fast", STAGES)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -73,11 +73,21 @@ def _built(path: Path, text: str, choice: Choice) -> ctypes.CDLL:
 def _program(source: Source) -> str:
     """The file behind the header, and for each kernel a function that runs it."""
     lines = ['#include "emulation.h"', source.text, 'extern "C" {']
+    for kernel, has_barriers in _kernels(source):
+        lines.append(f"void emulated_{kernel}(unsigned blocks, unsigned threads, void **arguments) {{")
+        lines.append(f"    emulation::launch({kernel}, {str(has_barriers).lower()}, blocks, threads, arguments);")
+        lines.append("}")
+    return "\n".join([*lines, "}", ""])
+
+
+def _kernels(source: Source) -> Iterator[tuple[str, bool]]:
+    """The kernels of a file, and whether their threads wait for one another."""
     described = source.launches
     for launch in described["start"] + described["step"]:
-        has_barriers = "true" if launch["meets"] else "false"
-        for kernel in [launch["kernel"]] + [f"{launch['kernel']}_by_value"] * (launch["grid"] in ("tensor", "chunk")):
-            lines.append(f"void emulated_{kernel}(unsigned blocks, unsigned threads, void **arguments) {{")
-            lines.append(f"    emulation::launch({kernel}, {has_barriers}, blocks, threads, arguments);")
-            lines.append("}")
-    return "\n".join([*lines, "}", ""])
+        if launch["grid"] != "products":
+            yield launch["kernel"], launch["meets"]
+        if launch["grid"] in ("tensor", "chunk"):
+            yield f"{launch['kernel']}_by_value", launch["meets"]
+    if plans := described.get("products"):
+        yield f"{source.path.stem}_multiply", False
+        yield from ((step["kernel"], False) for plan in plans for step in plan["steps"] if "kernel" in step)

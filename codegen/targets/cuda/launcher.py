@@ -12,8 +12,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal, Protocol
+
+from .products import Multiplication, Product, Products, holds
 
 CHUNK, BLOCK, THREADS, TILE = 16384, 4096, 256, 32
 ARGUMENT_BYTES = 4096 - 256
@@ -161,11 +164,15 @@ class _Uploaded:
 
 @dataclass
 class Launcher:
-    """The launches of one build's calls. One object serves one set of tensors at a time: it keeps their table."""
+    """The launches of one build's calls. One object serves one set of tensors at a time: it keeps their table.
+
+    `product`: how matrices are multiplied; None for the file's own kernel, which is plain.
+    """
 
     source: Source
     choice: Choice
     device: Device
+    product: Product | None = None
     _buffers: dict[str, Memory] = field(default_factory=dict)
     _sizes: dict[str, int] = field(default_factory=dict)
     _uploaded: _Uploaded | None = None
@@ -179,16 +186,24 @@ class Launcher:
         rows: param groups. row: address of as many `source.row` on the device. tensors: a ctypes array of
         `source.tensor`. gradient_scale, found_inf: addresses of float32 numbers on the device; 0 for none.
         by_value: the tensors travel with the launches, as a graph wants it, in groups of `source.capacity`; None
-        chooses so if one launch takes all.
+        chooses so if one launch takes all. Raises ValueError for a tensor that the formula does not take, TypeError
+        for one that a step has no input for.
         """
+        self._check_axes(tensors)
+        if part == "step":
+            self._check_inputs(tensors)
         if by_value is None:
             by_value = len(tensors) <= self.source.capacity
         first = self._first_chunks(tensors)
         self._give_scratch(tensors)
-        state = self._state(rows, len(tensors), first[-1], row, gradient_scale, found_inf)
+        self._give_places(tensors)
+        state = self._state(rows, tensors, first[-1], row, gradient_scale, found_inf)
         groups = list(self._by_value(tensors, first) if by_value else self._in_memory(tensors, first, stream))
         at_once = {"rows": rows, "tensors": len(tensors)}
         for launch in filter(self._is_wanted, self.source.launches[part]):
+            if launch["grid"] == "products":
+                self._multiply(launch["kernel"], tensors, first, state, stream)
+                continue
             threads = THREADS // self.choice.pack if launch["packs"] else THREADS
             if launch["grid"] in at_once:
                 arguments = ctypes.c_int64(at_once[launch["grid"]]), state
@@ -199,13 +214,28 @@ class Launcher:
                 blocks = chunks if launch["grid"] == "chunk" else count
                 self.device.launch(kernel, blocks, threads, (table, state), stream)
 
+    def _check_axes(self, tensors: ctypes.Array[Any]) -> None:
+        for each in self.source.interface.get("refused", ()):
+            for index, x in enumerate(tensors):
+                has = {axis["name"] for axis in self.source.interface["axes"] if x.axes >= axis["count"]}
+                if all(holds(name, self._chosen | has) for name in each["when"]):
+                    raise ValueError(f"{each['takes']}, and parameter {index} has {x.axes}")
+
+    def _check_inputs(self, tensors: ctypes.Array[Any]) -> None:
+        for name in (each["name"] for each in self.source.interface["inputs"] if each["shape"] == "parameter"):
+            for index, x in enumerate(tensors):
+                if x.size and not getattr(x, name):
+                    raise TypeError(f"a step needs `{name}`, and parameter {index} has none")
+
+    @cached_property
+    def _chosen(self) -> frozenset[str]:
+        """The switches that are set."""
+        names = [switch["name"] for switch in self.source.interface["switches"]]
+        return frozenset(name for bit, name in enumerate(names) if self.choice.options >> bit & 1)
+
     def _is_wanted(self, launch: Mapping[str, Any]) -> bool:
         """Whether the options chosen call for a kernel."""
-        names = [switch["name"] for switch in self.source.interface["switches"]]
-        chosen = {name for bit, name in enumerate(names) if self.choice.options >> bit & 1}
-        return not launch["when"] or any(
-            all((name.lstrip("!") in chosen) != name.startswith("!") for name in names) for names in launch["when"]
-        )
+        return not launch["when"] or any(all(holds(name, self._chosen) for name in names) for names in launch["when"])
 
     @staticmethod
     def _first_chunks(tensors: ctypes.Array[Any]) -> list[int]:
@@ -219,11 +249,15 @@ class Launcher:
         capacity = self.source.capacity
         for begin in range(0, len(tensors), capacity):
             count = min(capacity, len(tensors) - begin)
-            table = self.source.tensors(count, begin)
-            table.first[: count + 1] = first[begin : begin + count + 1]
-            size = ctypes.sizeof(self.source.tensor)
-            ctypes.memmove(table.tensor, ctypes.addressof(tensors[begin]), count * size)
-            yield table, count, first[begin + count] - first[begin]
+            yield self._group(tensors, first, begin, count), count, first[begin + count] - first[begin]
+
+    def _group(self, tensors: ctypes.Array[Any], first: list[int], begin: int, count: int) -> ctypes.Structure:
+        """`count` tensors from `begin` on, by value."""
+        table = self.source.tensors(count, begin)
+        table.first[: count + 1] = first[begin : begin + count + 1]
+        size = ctypes.sizeof(self.source.tensor)
+        ctypes.memmove(table.tensor, ctypes.addressof(tensors[begin]), count * size)
+        return table
 
     def _in_memory(
         self, tensors: ctypes.Array[Any], first: list[int], stream: int
@@ -256,6 +290,37 @@ class Launcher:
         for x, begin in zip(tensors, begins, strict=False):
             x.scratch = address + 8 * begin
 
+    @cached_property
+    def _products(self) -> Products:
+        axes = {axis["name"]: axis["count"] for axis in self.source.interface["axes"]}
+        dtype = "float64" if self.choice.parameter == "float64" else "float32"
+        return Products(self.source.launches.get("products", ()), self._chosen, axes, dtype)
+
+    def _give_places(self, tensors: ctypes.Array[Any]) -> None:
+        """Memory for the matrices that are kept of each tensor."""
+        if not self._products.plans:
+            return
+        begins = list(accumulate((self._products.most("kept", x) for x in tensors), initial=0))
+        address = self._buffer("kept", begins[-1])
+        for x, begin in zip(tensors, begins, strict=False):
+            x.kept = address + begin
+
+    def _multiply(
+        self, launch: str, tensors: ctypes.Array[Any], first: list[int], state: ctypes.Structure, stream: int
+    ) -> None:
+        """The steps over the matrices of each tensor."""
+        for index, x in enumerate(tensors):
+            table = self._group(tensors, first, index, 1)
+            for step in self._products.steps(launch, x, self._buffers):
+                if isinstance(step, str):
+                    self.device.launch(step, first[index + 1] - first[index], THREADS, (table, state), stream)
+                elif self.product:
+                    self.product(*step)
+                else:
+                    of = Multiplication.of(*step)
+                    blocks = -(-of.matrices * of.rows * of.columns // THREADS)
+                    self.device.launch(f"{self.source.path.stem}_multiply", blocks, THREADS, (of,), stream)
+
     def _buffer(self, name: str, size: int) -> int:
         """The address of a buffer of so many bytes at least, which lives on."""
         if self._sizes.get(name, 0) < size:
@@ -263,9 +328,10 @@ class Launcher:
         return self._buffers[name].address if size else 0
 
     def _state(
-        self, rows: int, tensors: int, chunks: int, row: int, gradient_scale: int, found_inf: int
+        self, rows: int, tensors: ctypes.Array[Any], chunks: int, row: int, gradient_scale: int, found_inf: int
     ) -> ctypes.Structure:
-        counts = {"row": rows, "tensor": tensors, "block": chunks * (CHUNK // BLOCK), "call": 1}
+        counts = {"row": rows, "tensor": len(tensors), "block": chunks * (CHUNK // BLOCK), "call": 1}
+        counts["products"] = max((self._products.most("working", x) for x in tensors), default=0) // 8
         addresses = [
             self._buffer(buffer["name"], max(1, counts[buffer["per"]]) * buffer["words"] * 8)
             for buffer in self.source.launches["buffers"]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from optloom.spec.guards import ALWAYS, Guard
+from optloom.spec.guards import ALWAYS, Guard, Narrow, atoms, before_tensors
 
 from ...ir.nodes import (
     ZERO,
@@ -32,7 +32,6 @@ from ...ir.nodes import (
     walk,
 )  # fmt: skip
 from ...passes.fission import phases
-from ...passes.hoist import without_axes
 from ...passes.joined import joined, named_instead
 from ...passes.rates import environment, rate_of
 from ...passes.traffic import Phase
@@ -43,7 +42,7 @@ PARAMETER = Ref(Kind.PARAMETER, "w")
 LONGEST = 116  # of a line that chooses
 EXACT = "exact = partial(_double.exact, zero=k.zero)"
 LOCALS = frozenset(
-    f"{MOVED} k h t on number moved step before write sums exact is_update hypers jax jnp lax optax partial Hyper "
+    f"{MOVED} k h t on number moved step after before write sums exact is_update jax jnp lax optax partial Hyper "
     "count iterations skipped slots sparse fused axis_name exclude_from_weight_decay Any Array Moved NamedTuple Number "
     "Numbers On Slots Sums zero".split()
 )
@@ -57,7 +56,7 @@ Branches = list[tuple[Guard, Expression]]
 def tensors(program: Program) -> list[SlotInfo]:
     """The slots that leaves have, in the order of a state's fields: first those that are always there."""
     slots = [slot for slot in program.slots if slot.shape != "scalar"]
-    return sorted(slots, key=lambda slot: without_axes(slot.when) != ALWAYS)
+    return sorted(slots, key=lambda slot: before_tensors(slot.when) != ALWAYS)
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,8 @@ class Formula:
         of_all = frozenset(s.defines for phase in self.split for s in phase.before)
         self.rates = dict(environment(program, self.update))
         self.rates |= {(Kind.SUM, total.name): Rate.STEP | Rate.TENSORS for phase in self.split for total in phase.sums}
-        self.printer = TensorPrinter(of_all, self._wide(), is_strict=program.strict)
+        slots = {slot.when: slot.name for slot in program.slots if Narrow() in atoms(slot.when)}
+        self.printer = TensorPrinter(of_all, self._wide(), is_strict=program.strict, slots=slots)
 
     def _wide(self) -> frozenset[str]:
         """What is one number of a leaf, made of sums over its elements."""
@@ -172,8 +172,12 @@ class Formula:
                 yield from self._statement(statement, writes)
         if chooses and region.predicate is not None:
             new = ", ".join(names)
-            chosen = f"({new})" if len(names) > 1 else new
-            yield Block(region.guard, [f"{new} = _support.select({region.predicate.name}, {chosen}, before)"])
+            chosen = f"_support.select({region.predicate.name}, {f'({new})' if len(names) > 1 else new}, before)"
+            lines = [f"{new} = {chosen}"]
+            if 2 * len(new) > LONGEST:
+                select = f"_support.select({region.predicate.name}, after, before)"
+                lines = [f"after = {new}", f"after = {select}", f"{new} = after"]
+            yield Block(region.guard, lines)
 
     def _statement(self, statement: Statement, writes: bool) -> Iterator[Block]:
         name = statement.defines
@@ -201,7 +205,7 @@ class Formula:
         increment = parameter_moved(value, Ref(Kind.LET, MOVED))
         if increment is not None:
             return [f"w, {MOVED} = {self.printer.print(value)}, {self.printer.print(increment)}"]
-        return [*self._assigned("moved", value), f"w, {MOVED} = moved, {MOVED} + (moved - w)"]
+        return [f"w, {MOVED} = _support.moved(w, {MOVED}, {self.printer.print(value)})"]
 
     def _branches(
         self, branches: list[tuple[Guard, Expression]], lines: Callable[[Expression], list[str]]

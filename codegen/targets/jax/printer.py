@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
-from optloom.spec.guards import ALWAYS, And, Flag, Given, Guard, HasAxes, Is, Not, atoms, conjunction, describe
+from optloom.spec.guards import (
+    ALWAYS,
+    And,
+    Flag,
+    Given,
+    Guard,
+    HasAxes,
+    Is,
+    Narrow,
+    Not,
+    asks_tensors,
+    atoms,
+    conjunction,
+    describe,
+)
 
 from ...ir.nodes import Choose, Expression, Fn, Kind, Length, Literal, Op, Reduce, Ref, transform, walk
 from ...printing import Precedence, Printer, UnsupportedOperation
 
+IS_NARROW = "_support.is_narrow(w)"
 FLIPPED = {Fn.LESS: ">", Fn.LESS_EQUAL: ">="}
 
 
@@ -27,6 +43,8 @@ class JaxPrinter(Printer):
                 return f"on.{hyper}"
             case HasAxes(count):
                 return f"w.ndim >= {count}"
+            case Narrow():
+                return IS_NARROW
             case Not(HasAxes(count)):
                 return f"w.ndim < {count}"
             case Not(And()):
@@ -44,6 +62,7 @@ class TensorPrinter(JaxPrinter):
 
     `wide`: the names of a leaf's own numbers that are float64, as its sums are; `is_wide`: whether such a number is
     printed, not a tensor of the leaf's dtype, which they are rounded to. `is_strict`: there is a function `exact`.
+    `slots`: those that narrow leaves alone have, by their guards: the formula's own leaves are wide.
     """
 
     calls = {
@@ -53,6 +72,7 @@ class TensorPrinter(JaxPrinter):
         Fn.BOTH: "jnp.logical_and({0}, {1})", Fn.EQUAL: "jnp.equal({0}, {1})",
         Fn.MATMUL: "_support.product({0}, {1})",
         Fn.TRANSPOSE: "jnp.matrix_transpose({0})", Fn.POW: "jnp.power({0}, {1})",
+        Fn.STOCHASTICALLY_ROUNDED: "_rounding.stochastically_rounded({0}, {1}, on)",
     }  # fmt: skip
 
     def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
@@ -72,12 +92,20 @@ class TensorPrinter(JaxPrinter):
         wide: frozenset[str] = frozenset(),
         is_wide: bool = False,
         is_strict: bool = False,
+        slots: Mapping[Guard, str] = MappingProxyType({}),
     ) -> None:
-        self.of_all, self.wide, self.is_wide, self.is_strict = of_all, wide, is_wide, is_strict
+        self.of_all, self.wide, self.is_wide, self.is_strict, self.slots = of_all, wide, is_wide, is_strict, slots
 
     def widely(self, is_wide: bool = True) -> TensorPrinter:
         """The printer of numbers in float64, or of tensors."""
-        return TensorPrinter(self.of_all, self.wide, is_wide, self.is_strict)
+        return TensorPrinter(self.of_all, self.wide, is_wide, self.is_strict, self.slots)
+
+    def guard(self, guard: Guard) -> str:
+        if Narrow() not in atoms(guard):
+            return super().guard(guard)
+        if guard not in self.slots:
+            raise UnsupportedOperation(f"the condition '{describe(guard)}' without a slot under it", self.target)
+        return f"{self.slots[guard]} is not None"
 
     def reference(self, ref: Ref) -> str:
         if ref.kind is Kind.SUM:
@@ -138,6 +166,10 @@ class ScalarPrinter(JaxPrinter):
             if not isinstance(arguments[0], Ref) or arguments[0].kind is not Kind.STEP:
                 raise UnsupportedOperation("a remainder of other than the step's number", self.target)
             return f"_double.remainder(t, {self.print(arguments[1])})", Precedence.ATOM
+        if fn is Fn.ROUNDING_KEY:
+            if not isinstance(arguments[0], Ref) or arguments[0].kind is not Kind.STEP:
+                raise UnsupportedOperation("a key of rounding that is not made of the step's number", self.target)
+            return "_rounding.rounding_key(t)", Precedence.ATOM
         if fn is Fn.EQUAL and isinstance(arguments[1], Literal) and arguments[0] == Ref(Kind.STEP, "t"):
             return f"t == {self.print(arguments[1])}", Precedence.COMPARISON
         if fn in self.calls:
@@ -170,13 +202,15 @@ class ScalarPrinter(JaxPrinter):
         raise UnsupportedOperation(f"a step's scalar that reads '{ref.name}' ({ref.kind})", self.target)
 
     def guard(self, guard: Guard) -> str:
-        if any(isinstance(atom, HasAxes) for atom in atoms(guard)):
+        if asks_tensors(guard):
             raise UnsupportedOperation(f"a step's scalar that depends on '{describe(guard)}'", self.target)
         return super().guard(guard)
 
 
-def is_condition(node: Expression) -> bool:
-    return isinstance(node, Op) and node.fn in (Fn.LESS, Fn.LESS_EQUAL, Fn.EQUAL, Fn.BOTH)
+def is_number(node: Expression) -> bool:
+    """Whether a step's scalar is a double word: no condition, and no word of bits."""
+    others = (Fn.LESS, Fn.LESS_EQUAL, Fn.EQUAL, Fn.BOTH, Fn.ROUNDING_KEY)
+    return not (isinstance(node, Op) and node.fn in others)
 
 
 def alternatives(node: Expression, guard: Guard = ALWAYS) -> Iterator[tuple[Guard, Expression]]:

@@ -20,6 +20,7 @@ from ...ir.nodes import (
     StageInfo,
     Statement,
     Store,
+    TakesInfo,
     references,
     transform,
 )  # fmt: skip
@@ -35,6 +36,7 @@ def renamed(program: Program, new: Mapping[str, str]) -> Program:
         options=tuple(replace(option, name=new[option.name]) for option in program.options),
         slots=tuple(_slot(slot, new) for slot in program.slots),
         inputs=tuple(replace(source, name=new[source.name]) for source in program.inputs),
+        takes=tuple(_takes(each, new) for each in program.takes),
         regions=tuple(_region(region, new) for region in program.regions),
         stages=tuple(_stage(stage, new) for stage in program.stages),
         formula=tuple(re.sub(r"[^\W\d]\w*", lambda word: new.get(word[0], word[0]), line) for line in program.formula),
@@ -80,6 +82,10 @@ def _slot(slot: SlotInfo, new: Mapping[str, str]) -> SlotInfo:
 def _stage(stage: StageInfo, new: Mapping[str, str]) -> StageInfo:
     """What a dialect took away is no longer declared."""
     return replace(stage, guard=_guard(stage.guard, new), declares=tuple(new[n] for n in stage.declares if n in new))
+
+
+def _takes(takes: TakesInfo, new: Mapping[str, str]) -> TakesInfo:
+    return replace(takes, when=_guard(takes.when, new))
 
 
 def _region(region: Region, new: Mapping[str, str]) -> Region:

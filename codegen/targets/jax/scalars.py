@@ -9,7 +9,7 @@ from optloom.spec.guards import ALWAYS
 
 from ...ir.nodes import Kind, Let, Program, Ref, Statement, references
 from ...printing import Precedence, UnsupportedOperation
-from .printer import ScalarPrinter, is_condition
+from .printer import ScalarPrinter, is_number
 
 
 class Scalars:
@@ -64,7 +64,7 @@ class Scalars:
         if let.name in self.exported and let.value != Ref(Kind.HYPER, let.name):
             value = Ref(Kind.LET, let.name) if let.name in self.inner else let.value
             text = self.printer.at(value, Precedence.ATOM)
-            yield f"k.{let.name} = {text}" + ("" if is_condition(let.value) else ".hi")
+            yield f"k.{let.name} = {text}" + (".hi" if is_number(let.value) else "")
 
 
 def _block(blocks: list[tuple[str, list[str]]], condition: str, line: str) -> list[str]:

@@ -9,12 +9,12 @@ from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from optloom.spec.declarations import Peer
-from optloom.spec.guards import ALWAYS, And, Flag, Guard, HasAxes, atoms, conjunction
+from optloom.spec.guards import ALWAYS, And, Flag, asks_tensors, before_tensors, of_tensors
 
 from ... import c_family
+from ...arguments import refused
 from ...ir import nodes
 from ...ir.nodes import Fn, Hyperparameter, Kind, Length, Program, Reduce, Ref, SlotInfo, walk
-from ...passes.hoist import without_axes
 from ...passes.legalise import Nestings, gradient_apart
 from ...passes.locality import locality, whole_under
 from ...stages import GATES
@@ -22,7 +22,7 @@ from ...target import Kernels, Templates
 from ..cpp.target import TARGET as CPP
 from . import texts
 from .formula import EXACT, LOCALS, Formula, goes_along_axes, guards_of_reads, tensors
-from .printer import JaxPrinter
+from .printer import IS_NARROW, JaxPrinter
 from .renaming import new_names, renamed
 from .scalars import Scalars
 
@@ -30,7 +30,7 @@ TEMPLATES = Templates(Path(__file__).parent / "templates")
 EXEMPT = {"exclude_from_weight_decay": "weight_decay"}
 """The arguments that say which leaves a stage is off for, and the number that turns it on."""
 
-SUPPORT = ("support", "checks", "double", "leaves", "shards", "state", "types", "calls", "fused")
+SUPPORT = ("support", "checks", "double", "leaves", "rounding", "shards", "state", "types", "calls", "fused")
 """The modules that all files of the folder share."""
 CHAINS = dict(
     line.split() for line in (Path(__file__).parent / "chains.txt").read_text().splitlines() if line[0] != "#"
@@ -64,7 +64,9 @@ class JaxTarget:
         rule = TEMPLATES.render("rule.py.jinja", _Module(program, names).context())
         shared = {f"_{name}.py": f"{name}.py.jinja" for name in SUPPORT} | {"_calls.cpp": "calls.cpp.jinja"}
         known = {"in_rule": texts.IN_RULE, "gates": GATES}
-        made = {path: TEMPLATES.render(template, known) for path, template in shared.items()}
+        made = {
+            path: TEMPLATES.render(template, known | {"stages": texts.of_stages()}) for path, template in shared.items()
+        }
         return {program.source: rule, **made, "_kernels.py": c_family.loader()}
 
 
@@ -109,6 +111,7 @@ class _Module:
         axis_name = [texts.AXIS_NAME] if self._sums() else []
         passes = self.formula.passes()
         exempt = {argument: name for argument, name in EXEMPT.items() if self._may_be_off(name)}
+        ways = [*map(texts.exempt, exempt), self._sparse(), texts.FUSED, *axis_name]
         return {
             "name": program.name,
             "factory": factory,
@@ -123,15 +126,17 @@ class _Module:
             "keywords": [
                 *map(texts.option, program.options),
                 *(texts.hyper(given) for given in program.hypers if given not in positional),
-                *(texts.exempt(argument, name) for argument, name in exempt.items()),
-                self._sparse(),
-                texts.FUSED,
-                *axis_name,
+                *ways,
             ],
+            "documented": [
+                *(texts.option(one) for one in program.options if not _is_of_stage(one)),
+                *(texts.hyper(one) for one in program.hypers if one not in positional and not _is_of_stage(one)),
+            ],
+            "ways": texts.ways([*filter(_is_of_stage, program.options), *filter(_is_of_stage, program.hypers)], ways),
             "slots": [self._slot(slot) for slot in tensors(program)],
             "kept": [self._slot(slot) for slot in program.slots if slot.shape == "scalar"],
             "starts": {slot.name: start for slot in program.slots if (start := _start(slot)) != "0"},
-            "whens": {slot.name: when for slot in program.slots if (when := self._when(slot))},
+            "whens": {slot.name: self._exists(slot) for slot in program.slots if slot.when != ALWAYS},
             "about": self._about(averages),
             "averages": averages,
             "predicates": predicates,
@@ -142,6 +147,7 @@ class _Module:
             "sums_over_leaves": bool(axis_name),
             "gate": self.printer.guard(program.gate.guard) if program.gate else "",
             "params_needed": self._params_needed(),
+            "rounds": any(_is_rounding(n) for s in program.update.statements for n in walk(s.value)),
             "uses_step": scalars.uses_step,
             "beside": scalars.beside,
             "scalars": scalars.lines(),
@@ -150,7 +156,7 @@ class _Module:
             "sums": any("Sums" in part.returns for part in passes),
             "strict": any(EXACT in part.lines + part.after for part in passes),
             "shapes": {slot.name: slot.shape for slot in tensors(program) if slot.shape != "parameter"},
-            "exists": {slot.name: self._exists(slot) for slot in tensors(program) if _asks_for_axes(slot.when)},
+            "refused": {each.takes: self.printer.guard(each.guard) for each in refused(program)},
             "inputs": {source.name: source.shape for source in program.inputs},
             "tensor_inputs": [source.name for source in program.inputs if source.shape == "parameter"],
             "not_lazy": self.not_lazy,
@@ -162,7 +168,11 @@ class _Module:
     def _about(self, averages: str) -> dict[str, str]:
         """What is said of the state's fields, where it is not plain."""
         kept = tuple(slot.name for slot in self.program.slots if slot.shape == "scalar")
-        words = {"in_rule": self.in_rule, "in_optax": self.slots_in_optax, "scalars": kept, "averages": averages}
+        along = {slot.shape: slot.name for slot in self.program.slots if slot.shape in ("rows", "columns")}
+        words = {
+            "in_rule": self.in_rule, "in_optax": self.slots_in_optax, "scalars": kept, "averages": averages,
+            "along": (along["rows"], along["columns"]) if len(along) == 2 else (),
+        }  # fmt: skip
         return {word: repr(value) for word, value in words.items() if value}
 
     def _may_be_off(self, name: str) -> bool:
@@ -178,16 +188,20 @@ class _Module:
     def _hypers(self) -> Iterator[str]:
         """Each hyperparameter with what is legal."""
         signs = {">=": "ge", ">": "gt", "<=": "le", "<": "lt"}
-        dependent = {name for name, _ in self.program.dependents()}
+        dependent = dict(self.program.dependents())
         for hyper in self.program.hypers:
             starts_a_slot = any(slot.init == Ref(Kind.HYPER, hyper.name) for slot in self.program.slots)
             stages = [stage for stage in self.program.stages if hyper.name in stage.declares]
             parts = [hyper.name, *(f"{signs[sign]}={bound:g}" for sign, bound in hyper.bounds)]
             parts += [f"off={hyper.off:g}"] if hyper.off is not None else []
-            parts += ["optional=True"] if hyper.optional or hyper.default is None else []
+            parts += (
+                ["optional=True"] if hyper.name not in dependent and (hyper.optional or hyper.default is None) else []
+            )
             parts += ["integer=True"] if hyper.integer else []
             parts += ["schedule=False"] if starts_a_slot and not hyper.integer else []
-            if hyper.name not in dependent:  # one that is is None where it means nothing
+            if hyper.name in dependent:
+                parts.append(f'on="{dependent[hyper.name]}"')
+            else:
                 parts += [f"when={stage.guard.option}" for stage in stages if isinstance(stage.guard, Flag)]
             parts += [] if hyper.name in self.scalars.read else ["of_step=False"]
             yield f"{hyper.name}=Hyper({', '.join(parts)})"
@@ -196,8 +210,6 @@ class _Module:
         """The lines that check what arguments mean together, and options."""
         for names in self.program.alternatives:
             yield f"_support.check_one({', '.join(f'{name}={name}' for name in names)})"
-        for name, needed in self.program.dependents():
-            yield f'_support.check_needs("{name}", {name}, "{needed}", {needed})'
         for option in self.program.options:
             if option.choices:
                 yield f'_support.check_choice("{option.name}", {option.name}, {option.choices})'
@@ -207,13 +219,16 @@ class _Module:
 
     def _when(self, slot: SlotInfo) -> str:
         """The condition under which there is a slot; empty for always."""
-        always = without_axes(slot.when)
+        always = before_tensors(slot.when)
         return "" if always == ALWAYS else self.printer.guard(always)
 
     def _exists(self, slot: SlotInfo) -> str:
-        """The condition on a leaf `w` under which it has the slot."""
-        parts = slot.when.guards if isinstance(slot.when, And) else (slot.when,)
-        return self.printer.guard(conjunction(*(part for part in parts if _asks_for_axes(part))))
+        """Whether there is a slot, or which leaves have one."""
+        known, asked = self._when(slot), self.printer.guard(of_tensors(slot.when))
+        if not asks_tensors(slot.when):
+            return known
+        function = asked.removesuffix("(w)") if asked == IS_NARROW else f"(lambda w: {asked})"
+        return f"{known} and {function}" if known else function
 
     def _sums(self) -> bool:
         """Whether an element of the formula is made of others of its tensor, or of all, or waits for them."""
@@ -223,10 +238,7 @@ class _Module:
         return any(goes_along_axes(v) or any(isinstance(node, Reduce | Length) for node in walk(v)) for v in values)
 
     def _sparse(self) -> dict[str, str]:
-        default = "dense" if self.not_lazy else "lazy"
-        doc = 'what a gradient of `SparseRows` changes: "lazy" those rows, "dense" all that its zeros do'
-        doc += f" (lazy has no meaning here, since {self.not_lazy})" if self.not_lazy else ""
-        return {"name": "sparse", "type": "str", "default": f'"{default}"', "doc": doc}
+        return {"name": "sparse", "type": "str", "default": '"dense"' if self.not_lazy else '"lazy"'}
 
     def _predicates(self) -> Iterator[dict[str, str]]:
         """The predicates of regions: what they are called, under which flag they hold at all, every how many calls."""
@@ -237,11 +249,11 @@ class _Module:
 
     def _params_needed(self) -> str:
         """The condition under which an update needs the parameters, also where it does not write them."""
-        found = list(dict.fromkeys(guards_of_reads(self.program)))
+        found = list(dict.fromkeys(map(before_tensors, guards_of_reads(self.program))))
         guards = [g for g in found if not (isinstance(g, And) and any(part in found for part in g.guards))]
         texts = [self.printer.guard(guard) for guard in guards]
         conditions = [f"({text})" if " and " in text and len(texts) > 1 else text for text in texts]
-        return "True" if any(without_axes(guard) == ALWAYS for guard in guards) else " or ".join(conditions) or "False"
+        return "True" if ALWAYS in guards else " or ".join(conditions) or "False"
 
 
 def _start(slot: SlotInfo) -> str:
@@ -254,8 +266,13 @@ def _start(slot: SlotInfo) -> str:
             return name
 
 
-def _asks_for_axes(guard: Guard) -> bool:
-    return any(isinstance(atom, HasAxes) for atom in atoms(guard))
+def _is_of_stage(one: Hyperparameter | nodes.Choice) -> bool:
+    """Whether an argument is a stage's, and means the same whatever the rule."""
+    return bool(one.stage) and not one.convention
+
+
+def _is_rounding(node: nodes.Expression) -> bool:
+    return isinstance(node, nodes.Op) and node.fn is Fn.STOCHASTICALLY_ROUNDED
 
 
 def _peers(program: Program) -> Iterator[Peer]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from optloom.spec.declarations import Peer
+from optloom.spec.declarations import Hyper, Option, Peer
+from optloom.spec.rule import declarations_of
+from optloom.spec.stages import PIPELINE
 
 from ...formatting import LINE_LENGTH
 from ...ir.nodes import Choice, Hyperparameter, Program
@@ -20,9 +22,8 @@ IN_RULE = {ours: rule for rule, ours in HYPERS.items()}
 
 def summary(name: str) -> str:
     text = (
-        f"{name} as two pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new "
-        "parameters, written and rounded once, and the new state. A number is a float, a scalar array, or a schedule: "
-        "a callable of the number of updates made before. Raises TypeError or ValueError."
+        f"{name} as pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new "
+        "parameters, rounded once, and state. A number may be a schedule, of how many updates were made."
     )
     return textwrap.fill(text, 103, subsequent_indent="    ")
 
@@ -42,13 +43,11 @@ def number(value: float | None) -> str:
 
 
 def hyper(given: Hyperparameter) -> dict[str, str]:
-    words = {">=": "at least", ">": "above", "<=": "at most", "<": "below"}
-    bounds = ", ".join(f"{words[sign]} {bound:g}" for sign, bound in given.bounds)
     return {
         "name": given.name,
         "type": ("int" if given.integer else "Number") + (" | None" if given.optional else ""),
         "default": number(given.default),
-        "doc": f"{given.doc or 'step size'}{f' ({bounds})' if bounds else ''}",
+        "doc": _with_bounds(given.doc or "step size", given.bounds),
     }
 
 
@@ -61,23 +60,32 @@ def option(option: Choice) -> dict[str, str]:
     }
 
 
-def exempt(argument: str, name: str) -> dict[str, str]:
-    doc = f'paths, joined by "/", without {name}: patterns for `re.search`'
-    return {"name": argument, "type": "Patterns", "default": "()", "doc": doc}
+def exempt(argument: str) -> dict[str, str]:
+    return {"name": argument, "type": "Patterns", "default": "()"}
 
 
-FUSED = {
-    "name": "fused",
-    "type": "bool | None",
-    "default": "None",
-    "doc": "write the parameters by a kernel, on the CPU; None if it is there, True also builds it",
-}
-AXIS_NAME = {
-    "name": "axis_name",
-    "type": "str | tuple[str, ...] | None",
-    "default": "None",
-    "doc": "mesh axes that leaves are split over inside `jax.shard_map`: sums go over them too",
-}
+FUSED = {"name": "fused", "type": "bool | None", "default": "None"}
+AXIS_NAME = {"name": "axis_name", "type": "str | tuple[str, ...] | None", "default": "None"}
+
+
+def ways(stages: Sequence[Choice | Hyperparameter], given: Sequence[Mapping[str, str]]) -> str:
+    """What is said of the arguments that all optimizers have."""
+    names = [*(one.name for one in stages), *(way["name"] for way in given)]
+    text = f"{', '.join(names)}: as in `_support.Ways`."
+    return textwrap.fill(text, 100, subsequent_indent=" " * 12)
+
+
+def of_stages() -> list[tuple[str, str]]:
+    """The arguments that stages have, whatever the rule, and what they say."""
+    declared = [d for stage in PIPELINE for d in declarations_of(stage) if isinstance(d, Hyper | Option)]
+    told = [d for d in declared if not d.convention]
+    return [(d.name, _with_bounds(d.doc, d.bounds.items()) if isinstance(d, Hyper) else d.doc) for d in told]
+
+
+def _with_bounds(doc: str, given: Iterable[tuple[str, float]]) -> str:
+    words = {">=": "at least", ">": "above", "<=": "at most", "<": "below"}
+    bounds = ", ".join(f"{words[sign]} {bound:g}" for sign, bound in given)
+    return f"{doc}{f' ({bounds})' if bounds else ''}"
 
 
 def differences(program: Program, peers: Sequence[Peer]) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 
-from optloom.spec.guards import Always, And, Flag, Given, Guard, HasAxes, Is, Not
+from optloom.spec.guards import Always, And, Flag, Given, Guard, HasAxes, Is, Narrow, Not
 
 from ...double_word import FUNCTIONS
 from ...ir.nodes import Expression, Fn, Kind, Length, Literal, Op, Program, Rate, Reduce, Ref
@@ -16,6 +16,8 @@ class NumpyGuards(Printer):
     """Guards as Python conditions on the optimizer's attributes and the parameter's axes."""
 
     target = "numpy"
+    parameter = "parameter"
+    """What the parameter is called, as it was given."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -35,6 +37,8 @@ class NumpyGuards(Printer):
                 return f"w.ndim >= {count}"
             case Not(HasAxes(count)):
                 return f"w.ndim < {count}"
+            case Narrow():
+                return f"{self.parameter}.dtype != dtype"
             case Not(inner):
                 return f"not ({self.guard(inner)})"
             case And(parts):
@@ -50,11 +54,14 @@ class TensorPrinter(NumpyGuards):
         Fn.LOG: "np.log({0})", Fn.TANH: "np.tanh({0})", Fn.WHERE: "np.where({0}, {1}, {2})",
         Fn.BOTH: "np.logical_and({0}, {1})", Fn.MATMUL: "np.matmul({0}, {1})",
         Fn.TRANSPOSE: "np.swapaxes({0}, -1, -2)", Fn.EXACT: "{0}", Fn.POW: "np.power({0}, {1})",
+        Fn.STOCHASTICALLY_ROUNDED: "stochastically_rounded({0}, {1}, parameter.dtype)",
     }  # fmt: skip
 
     def __init__(self, program: Program, rate: Callable[[Expression], Rate], per_tensor: bool = False) -> None:
         super().__init__(program)
         self.rate, self.per_tensor = rate, per_tensor
+        statements = (s for region in program.regions for s in region.statements)
+        self.stored = {s.defines for s in statements if isinstance(s.value, Op) and s.value.fn is Fn.STORED}
 
     def reference(self, ref: Ref) -> str:
         if ref.kind is Kind.SCALAR:
@@ -65,6 +72,8 @@ class TensorPrinter(NumpyGuards):
             return f"np.float64(k.{ref.name})" if self.per_tensor else f"k.{ref.name}"
         if ref.kind in (Kind.BEFORE, Kind.SLOT):
             slot = f"slots.{ref.name}"
+            if self.is_narrow(ref):
+                return f"{slot}.astype(dtype)"
             return f"np.float64({slot})" if self.per_tensor and self.rate(ref).is_per_tensor else slot
         if ref.kind is Kind.SUM:
             return f"k.sums.{ref.name}"
@@ -72,13 +81,21 @@ class TensorPrinter(NumpyGuards):
             return f"k.{ref.name}" if self.per_tensor else f"dtype(k.{ref.name})"
         if not self.per_tensor and self.rate(ref).is_per_tensor:
             return f"dtype({ref.name})"
-        return ref.name
+        return f"{ref.name}.astype(dtype)" if self.is_narrow(ref) else ref.name
 
     def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
         if fn is Fn.WHERE and not self.per_tensor and all(isinstance(branch, Literal) for branch in arguments[1:]):
             chosen, other = (f"dtype({self.print(branch)})" for branch in arguments[1:])
             return self.calls[fn].format(self.print(arguments[0]), chosen, other), Precedence.ATOM
+        if fn is Fn.STORED:
+            return f"{self.at(arguments[0], Precedence.ATOM)}.astype(parameter.dtype)", Precedence.ATOM
         return super().operation(fn, arguments)
+
+    def is_narrow(self, ref: Ref) -> bool:
+        """Whether `ref` is an array of the parameter's dtype: a slot that is kept in it, or the new value of one."""
+        if ref.kind in (Kind.BEFORE, Kind.SLOT):
+            return self.program.slot(ref.name).storage == "parameter"
+        return ref.kind is Kind.LET and ref.name in self.stored
 
     def reduction(self, node: Reduce) -> str:
         if node.to == "largest":
@@ -113,6 +130,8 @@ class ScalarPrinter(NumpyGuards):
     def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
         if fn in (Fn.POWER, Fn.ONE_MINUS_POWER):
             return self.calls[fn].format(self.print(arguments[0]), self._whole(arguments[1])), Precedence.ATOM
+        if fn is Fn.ROUNDING_KEY:
+            return f"rounding_key({self._whole(arguments[0])})", Precedence.ATOM
         if fn is Fn.REMAINDER:
             return f"pair({self._whole(arguments[0])} % {self._whole(arguments[1])}, dtype)", Precedence.ATOM
         return super().operation(fn, arguments)
@@ -137,5 +156,7 @@ class ScalarPrinter(NumpyGuards):
         return f"pair({super().literal(value)}, dtype)"
 
 
-def is_boolean(node: Expression) -> bool:
-    return isinstance(node, Op) and node.fn in (Fn.LESS, Fn.LESS_EQUAL, Fn.EQUAL, Fn.BOTH)
+def is_pair(node: Expression) -> bool:
+    """Whether a step's scalar is a number, no condition and no word of bits."""
+    others = (Fn.LESS, Fn.LESS_EQUAL, Fn.EQUAL, Fn.BOTH, Fn.ROUNDING_KEY)
+    return not (isinstance(node, Op) and node.fn in others)

@@ -11,7 +11,7 @@ from typing import Any
 
 from optloom.spec.guards import ALWAYS, Given, Guard
 
-from ...arguments import bounds_in_words, in_bounds, may_be_none, needs_option, only_one
+from ...arguments import bounds_in_words, in_bounds, may_be_none, needs_option, only_one, refused
 from ...double_word import functions_for
 from ...ir.nodes import (
     Expression,
@@ -40,7 +40,7 @@ from ...passes.rates import environment, rate_of
 from ...passes.traffic import Phase, Sum
 from ...printing import Precedence, Printer, UnsupportedOperation
 from ...target import Templates
-from .printer import ScalarPrinter, TensorPrinter, is_boolean
+from .printer import NumpyGuards, ScalarPrinter, TensorPrinter, is_pair
 
 ARRAYS = {"w": "parameter", "g": "gradient"}
 """What formulas call the arrays of a tensor, and what a method gets."""
@@ -73,6 +73,7 @@ class _Module:
         self.phases = phases(program, self.update, cuts=frozenset({"tensors"}))
         nodes = [node for region in program.regions for s in region.statements for node in walk(s.value)]
         self.reduced = {(node.to, node.over) for node in nodes if isinstance(node, Reduce)}
+        self.operations = {node.fn for node in nodes if isinstance(node, Op)}
         self.globals = [total.name for phase in self.phases for total in phase.sums]
         self.rates |= {(Kind.SUM, name): Rate.STEP | Rate.TENSORS for name in self.globals}
 
@@ -86,10 +87,14 @@ class _Module:
             "arguments": [*map(self._hyper, program.hypers), *map(self._option, program.options)],
             "slots": [self._slot(slot, "w") for slot in program.slots if slot.shape != "scalar"],
             "scalar_slots": [self._slot(slot, "scalar") for slot in program.slots if slot.shape == "scalar"],
+            "narrow": [slot.name for slot in program.slots if slot.storage == "parameter"],
             "inputs": program.inputs,
             "each": EACH_NUMBERED if program.inputs else EACH,
             "relations": [self._only_one(names) for names in program.alternatives]
             + [self._needs_option(*pair) for pair in program.dependents()],
+            "refused": [
+                {"condition": NumpyGuards(program).guard(each.guard), "takes": each.takes} for each in refused(program)
+            ],
             "gate": self._gate(),
             "accumulation": self._accumulation(),
             "phases": [
@@ -112,6 +117,7 @@ class _Module:
             ],
             "reductions": any(to == "sum" for to, _ in self.reduced),
             "sums_along": ("sum", "axis") in self.reduced,
+            "rounds_by_chance": Fn.STOCHASTICALLY_ROUNDED in self.operations,
         }
 
     def _hyper(self, hyper: Hyperparameter) -> dict[str, Any]:
@@ -171,25 +177,22 @@ class _Module:
             "parameter": "w.shape", "rows": "(*w.shape[:-1], 1)", "columns": "(*w.shape[:-2], 1, w.shape[-1])",
             "tensor": "()",
         }  # fmt: skip
+        dtype = "w.dtype" if slot.storage == "parameter" else "dtype"
         match slot.init:
             case Ref(Kind.PARAMETER):
                 start = "w.astype(dtype)"
             case Literal(value) if like == "w":
                 start = (
-                    f"np.zeros({shapes[slot.shape]}, dtype)"
+                    f"np.zeros({shapes[slot.shape]}, {dtype})"
                     if value == 0
-                    else self._full(slot, shapes, f"{float(value)!r}")
+                    else f"np.full({shapes[slot.shape]}, {float(value)!r}, {dtype})"
                 )
             case Literal(value):
                 start = f"dtype({float(value)!r})"
             case Ref(_, name):
-                start = self._full(slot, shapes, f"self.{name}") if like == "w" else f"dtype(self.{name})"
-        guard = TensorPrinter(self.program, self._rate).guard(slot.when)
+                start = f"np.full({shapes[slot.shape]}, self.{name}, {dtype})" if like == "w" else f"dtype(self.{name})"
+        guard = _StartPrinter(self.program, self._rate).guard(slot.when)
         return {"name": slot.name, "start": start if slot.when == ALWAYS else f"{start} if {guard} else None"}
-
-    @staticmethod
-    def _full(slot: SlotInfo, shapes: Mapping[str, str], value: str) -> str:
-        return f"np.full({shapes[slot.shape]}, {value}, dtype)"
 
     def _rate(self, node: Expression) -> Rate:
         return rate_of(node, self.rates)
@@ -238,7 +241,7 @@ class _Module:
             return [*lines, f"k.{scalar.slot} = slots.{scalar.slot}"] if scalar.slot in exported else lines
         if scalar.name not in exported:
             return [f"{scalar.name} = {value}"]
-        rounded = "" if is_boolean(scalar.value) else "[0]"
+        rounded = "[0]" if is_pair(scalar.value) else ""
         if scalar.name in inner:
             return [f"{scalar.name} = {value}", f"k.{scalar.name} = {scalar.name}{rounded}"]
         return [f"k.{scalar.name} = {whole}{rounded}"]
@@ -300,15 +303,21 @@ class _Module:
         return _guarded(printer, guarded)
 
 
+class _StartPrinter(TensorPrinter):
+    """Guards where slots are made."""
+
+    parameter = "w"
+
+
 def _kinds(statement: Statement) -> set[Kind]:
     return {ref.kind for ref in references(statement.value)}
 
 
 def _in_pairs(node: Expression) -> Iterable[Ref]:
-    """What is read as pairs: a remainder is one of whole numbers."""
+    """What is read as pairs: a remainder is one of whole numbers, a key of rounding is made of one."""
     if isinstance(node, Ref):
         yield node
-    elif not (isinstance(node, Op) and node.fn is Fn.REMAINDER):
+    elif not (isinstance(node, Op) and node.fn in (Fn.REMAINDER, Fn.ROUNDING_KEY)):
         for child in children(node):
             yield from _in_pairs(child)
 

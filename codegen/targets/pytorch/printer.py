@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from optloom.spec.guards import And, Flag, Given, Guard, HasAxes, Is, Not, describe, exact_axes
+from optloom.spec.guards import And, Flag, Given, Guard, HasAxes, Is, Narrow, Not, atoms, describe, exact_axes
 
 from ...double_word import FUNCTIONS
 from ...ir.nodes import Expression, Fn, Kind, Length, Literal, Op, Program, Rate, Reduce, Ref
@@ -22,6 +22,8 @@ METHODS = {
 EXTREMES = {Fn.MAXIMUM: "clamp_min", Fn.MINIMUM: "clamp_max"}
 """Those that commute, and what they are called where one operand is a number."""
 CONDITIONS = (Fn.LESS, Fn.LESS_EQUAL, Fn.EQUAL)
+NOT_NUMBERS = (*CONDITIONS, Fn.ROUNDING_KEY)
+"""Operations on a step's scalars whose value is true or false, or a word of bits."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class GroupPrinter(Printer):
                 return f"w.dim() >= {count}"
             case Not(HasAxes(count)):
                 return f"w.dim() < {count}"
+            case Narrow():
+                return "_support.is_narrow(w)"
             case And() if (exact := exact_axes(guard)) is not None:
                 return f"w.dim() == {exact}"
             case Not(And() as inner) if (exact := exact_axes(inner)) is not None:
@@ -80,6 +84,7 @@ class TensorPrinter(GroupPrinter):
     infix = {**INFIX, Fn.BOTH: ("&", Precedence.PRODUCT), Fn.MATMUL: ("@", Precedence.PRODUCT)}
     calls = {
         Fn.SQRT: "_sqrt({0})", Fn.SIGN: "_support.sign({0})", Fn.WHERE: "_support.where({0}, {1}, {2})",
+        Fn.STOCHASTICALLY_ROUNDED: "_support.stochastically_rounded({0}, {1}, k.stored)",
     }  # fmt: skip
 
     total = "_total({0})"
@@ -87,6 +92,15 @@ class TensorPrinter(GroupPrinter):
     def __init__(self, program: Program, names: Names, rate: RateOf, per_tensor: bool = False) -> None:
         super().__init__(program, names)
         self.rate, self.per_tensor = rate, per_tensor
+
+    def guard(self, guard: Guard) -> str:
+        """Here parameters are as wide as their arithmetic: which were narrow is known by the slots that they have."""
+        if Narrow() not in atoms(guard):
+            return super().guard(guard)
+        slot = next((slot for slot in self.program.slots if slot.when == guard), None)
+        if slot is None:
+            raise UnsupportedOperation(f"the condition '{describe(guard)}' without a slot under it", self.target)
+        return f"{self.names.variable(slot.name)} is not None"
 
     def of_tensor(self) -> TensorPrinter:
         """The printer of values per tensor: 0-dim tensors of float64."""
@@ -200,7 +214,7 @@ class FloatPrinter(ScalarPrinter):
     calls = {
         Fn.WHERE: "_support.where({0}, {1}, {2})", Fn.SQRT: "_support.root({0})",
         Fn.MAXIMUM: "_support.maximum({0}, {1})", Fn.MINIMUM: "_support.minimum({0}, {1})",
-        Fn.REMAINDER: "{0} % {1}",
+        Fn.REMAINDER: "{0} % {1}", Fn.ROUNDING_KEY: "_support.rounding_key({0})",
     }  # fmt: skip
 
     def __init__(
@@ -242,9 +256,16 @@ class PairPrinter(ScalarPrinter):
             if not isinstance(arguments[1], Ref) or arguments[1].kind is not Kind.STEP:
                 raise UnsupportedOperation("a power of a step's scalar", self.target)
             return self.calls[fn].format(self.print(arguments[0]), "t"), Precedence.ATOM
+        if fn is Fn.ROUNDING_KEY:
+            return self._key(*arguments), Precedence.ATOM
         if fn is Fn.REMAINDER:
             return self.as_number(self._remainder(*arguments)), Precedence.ATOM
         return super().operation(fn, arguments)
+
+    def _key(self, step: Expression) -> str:
+        if step != Ref(Kind.STEP, "t"):
+            raise UnsupportedOperation("a key of rounding that is not made of the step's number", self.target)
+        return "_support.rounding_key(t)"
 
     def _remainder(self, step: Expression, divisor: Expression) -> str:
         match step, divisor:

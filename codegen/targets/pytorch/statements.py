@@ -34,7 +34,7 @@ from ...passes.traffic import Phase
 from ...printing import Precedence
 from .idioms import IdiomPrinter
 from .names import TUPLES, Names
-from .printer import CONDITIONS, FloatPrinter, GroupPrinter, PairPrinter, Place, ScalarPrinter, TensorPrinter
+from .printer import NOT_NUMBERS, FloatPrinter, GroupPrinter, PairPrinter, Place, ScalarPrinter, TensorPrinter
 
 Guarded = tuple[Guard, list[str]]
 
@@ -160,7 +160,7 @@ def scalar_lines(program: Program, names: Names, region: Region) -> list[str]:
 
 def _scalar(printer: GroupPrinter, scalar: Statement, exported: set[str], inner: set[str]) -> list[str]:
     names, value = printer.names, printer.print(scalar.value)
-    is_pair = printer.program.strict and not (isinstance(scalar.value, Op) and scalar.value.fn in CONDITIONS)
+    is_pair = printer.program.strict and not (isinstance(scalar.value, Op) and scalar.value.fn in NOT_NUMBERS)
     rounded = f"{printer.at(scalar.value, Precedence.ATOM)}[0]" if is_pair else value
     if isinstance(scalar, Store):
         variable = names.variable(scalar.slot)

@@ -13,6 +13,7 @@ from optloom.spec.declarations import Peer
 from optloom.spec.guards import ALWAYS, Flag, Given, HasAxes, atoms
 
 from ... import c_family
+from ...arguments import refused
 from ...ir.nodes import Choose, Expression, Fn, Kind, Literal, Op, Program, Reduce, Ref, SlotInfo, walk
 from ...passes.joined import joined
 from ...passes.legalise import Nestings
@@ -112,6 +113,7 @@ class _Module:
             "scalar_inputs": [source.name for source in program.inputs if source.shape == "scalar"],
             "tensor_inputs": [source.name for source in program.inputs if source.shape == "parameter"],
             "asks_for_axes": _asks_for_axes(program),
+            "refused": [{"condition": self.guards.guard(each.guard), "takes": each.takes} for each in refused(program)],
             "divides_by_rate": _divides_by_rate(program),
             "helpers": self._helpers(),
         }

@@ -11,6 +11,7 @@ from optloom.spec.guards import ALWAYS, Guard
 from ...ir.nodes import Kind, Let, Program, Rate, Reduce, Ref, Statement, Store
 from ...passes.fission import phases
 from ...passes.joined import joined, named_instead
+from ...passes.locality import follows_parameter
 from ...passes.rates import environment
 from ...passes.traffic import Phase
 from .printer import BetweenPrinter, TensorPrinter
@@ -123,7 +124,7 @@ class _Passes:
         lines = Lines()
         for slot in self.program.slots:
             if slot.name in phase.reads and slot.shape != "scalar":
-                rows = ", rows" if self.lazy and not slot.stage else ""
+                rows = "" if self._is_whole(slot.name) else ", rows"
                 line = f"{slot.name} = _support.read(self.{storage(slot.name)}[i]{rows})"
                 lines.add(self.printer.condition(slot.when), [line])
         for source in self.program.inputs:
@@ -131,6 +132,11 @@ class _Passes:
                 rows = f"_support.rows_of({source.name}, rows)" if self.lazy else source.name
                 lines.append(f"{source.name} = tf.cast({rows}, k.dtype)")
         return lines
+
+    def _is_whole(self, name: str) -> bool:
+        """Whether a pass reads and stores a slot, or the parameter, whole, whatever rows its gradient has."""
+        of_stage = name != "w" and self.program.slot(name).stage
+        return not self.lazy or bool(of_stage and not follows_parameter(self.program, name))
 
     def _lines(self, phase: Phase, alone: Guard) -> Lines:
         """All statements in order, stores as assignments to local names. `alone`: what holds in the whole pass."""
@@ -169,8 +175,7 @@ class _Passes:
         early = ", where=self._every(None)" if self.program.gate else ""
         for store in stores:
             name = store.slot
-            is_whole = not self.lazy or (name != "w" and bool(self.program.slot(name).stage))
-            rows = "" if is_whole else ", rows"
+            rows = "" if self._is_whole(name) else ", rows"
             where = early if name in self.only_early else ", where=where" if self.is_conditional else ""
             variable = "variable" if name == "w" else f"self.{storage(name)}[i]"
             lines.add(self.printer.condition(store.guard), [f"_support.store({variable}, {name}{rows}{where})"])

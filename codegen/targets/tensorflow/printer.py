@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fractions import Fraction
 
-from optloom.spec.guards import ALWAYS, Always, And, Flag, Given, Guard, HasAxes, Is, Not, exact_axes
+from optloom.spec.guards import ALWAYS, Always, And, Flag, Given, Guard, HasAxes, Is, Narrow, Not, exact_axes
 
 from ...double_word import FUNCTIONS
 from ...ir.nodes import Expression, Fn, Hyperparameter, Kind, Length, Literal, Op, Program, Rate, Reduce, Ref
@@ -79,6 +79,8 @@ class TensorFlowPrinter(Printer):
                 return self._given(hyper)
             case HasAxes(count):
                 return f"len(variable.shape) >= {count}"
+            case Narrow():
+                return "_support.is_narrow(variable)"
             case Not(HasAxes(count)):
                 return f"len(variable.shape) < {count}"
             case And() if (exact := exact_axes(guard)) is not None:
@@ -103,7 +105,10 @@ class TensorPrinter(TensorFlowPrinter):
     `of_all`: the names of what is known of all variables together, members of `k`.
     """
 
-    calls = CALLS | {Fn.EXACT: "k.exact({0})"}
+    calls = CALLS | {
+        Fn.EXACT: "k.exact({0})",
+        Fn.STOCHASTICALLY_ROUNDED: "_support.stochastically_rounded({0}, {1}, variable.dtype)",
+    }
     extra_conditions = EXTRA_CONDITIONS
 
     def __init__(
@@ -197,6 +202,7 @@ class FastScalarPrinter(ScalarPrinter):
         Fn.POWER: "tf.pow({0}, {1})",
         Fn.ONE_MINUS_POWER: "_one_minus_power({0}, {1})",
         Fn.REMAINDER: "tf.math.floormod({0}, {1})",
+        Fn.ROUNDING_KEY: "_support.rounding_key({0})",
     }
 
     def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
@@ -239,6 +245,8 @@ class StrictScalarPrinter(ScalarPrinter):
             if arguments[1] != Ref(Kind.STEP, "t"):
                 raise UnsupportedOperation("a power to another exponent than the step's number", self.target)
             return self.calls[fn].format(self.print(arguments[0]), "t"), Precedence.ATOM
+        if fn is Fn.ROUNDING_KEY and arguments == (Ref(Kind.STEP, "t"),):
+            return "_support.rounding_key(t)", Precedence.ATOM
         if fn is Fn.REMAINDER:
             return f"double.pair({self._remainder(*arguments)})", Precedence.ATOM
         return super().operation(fn, arguments)

@@ -40,7 +40,7 @@ def run(job: Job) -> list[list[Snapshot]]:
             variable.assign(value)
         for variable, value in zip(variables, given.parameters, strict=True):
             variable.assign(value)
-        copies = dict.fromkeys(optimizer._COPIES, given.parameters)
+        copies = {name: given.parameters for name in optimizer._COPIES if name in slots}
         for name, values in (copies | (given.slots or {})).items():
             for variable, value in zip(slots[name], values, strict=True):
                 if variable is not None:

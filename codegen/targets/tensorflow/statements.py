@@ -118,8 +118,8 @@ def _exactly(text: str, strict: bool) -> str:
 
 
 def _rounded(text: str, value: Expression, strict: bool) -> str:
-    """A scalar in the compute dtype; conditions stay what they are."""
-    if is_condition(value):
+    """A scalar in the compute dtype; conditions and words of bits stay what they are."""
+    if is_condition(value) or (isinstance(value, Op) and value.fn is Fn.ROUNDING_KEY):
         return text
     return f"{text}[0]" if strict else f"tf.cast({text}, dtype)"
 
@@ -166,7 +166,7 @@ def _references_to_pairs(statements: Iterable[Statement]) -> Iterator[Ref]:
     def within(node: Expression) -> Iterator[Ref]:
         if isinstance(node, Ref):
             yield node
-        elif not (isinstance(node, Op) and node.fn is Fn.REMAINDER):
+        elif not (isinstance(node, Op) and node.fn in (Fn.REMAINDER, Fn.ROUNDING_KEY)):
             for child in children(node):
                 yield from within(child)
 

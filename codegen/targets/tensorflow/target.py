@@ -11,9 +11,10 @@ from typing import Any
 from typing import Literal as OneOf
 
 from optloom.spec.declarations import Peer
-from optloom.spec.guards import ALWAYS, Flag, Given, HasAxes, Is, atoms
+from optloom.spec.guards import ALWAYS, Flag, Given, Is, asks_tensors, atoms, before_tensors, of_tensors
 
 from ... import c_family
+from ...arguments import refused
 from ...double_word import functions_for
 from ...ir.nodes import Choice, Hyperparameter, Kind, Literal, Op, Program, Ref, Region, SlotInfo, walk
 from ...passes.joined import joined
@@ -91,10 +92,7 @@ def _refuse(program: Program) -> None:
     """Raises UnsupportedOperation for what no part of the generated class has a place for."""
     problems = {
         "a rule without a learning rate": not any(hyper.name == "learning_rate" for hyper in program.hypers),
-        "a copy of variables of some shapes alone": any(
-            _is_copy(slot) and _asks_for_axes(slot) for slot in program.slots
-        ),
-        "a slot of the parameter's own dtype": any(slot.storage != "compute" for slot in program.slots),
+        "slots of the parameter's dtype": any(slot.storage != "compute" for slot in program.slots),
         "a stage that recurs by its own clock": any(
             region.predicate and region.predicate.hyper != "gradient_accumulation_steps" for region in program.regions
         ),
@@ -132,6 +130,10 @@ def _context(program: Program) -> dict[str, Any]:
         "slots": _slot_lines(program, peer),
         "passes": passes(program, lazy=not never_lazy),
         "inputs": program.inputs,
+        "refused": [
+            {"condition": TensorFlowPrinter(program).guard(each.guard), "takes": each.takes}
+            for each in refused(program)
+        ],
         "tensor_inputs": [source.name for source in program.inputs if source.shape == "parameter"],
         "scalar_reads": statements.scalar_read_lines(program, update),
         "hypers": statements.hyper_lines(program, update),
@@ -251,7 +253,7 @@ def _slot_lines(program: Program, peer: Peer | None) -> list[str]:
     names = dict(peer.slots) if peer else {}
     own = [slot for slot in program.slots if not slot.stage and slot.shape != "scalar" and not _is_copy(slot)]
     lines = statements.Lines()
-    if any(slot.shape != "parameter" or _asks_for_axes(slot) for slot in own):
+    if any(slot.shape != "parameter" or asks_tensors(slot.when) for slot in own):
         lines.extend(_lines_by_variable(own, printer, names))
         own = []
     for guard, slots in groupby(sorted(own, key=lambda slot: slot.when != ALWAYS), key=lambda slot: slot.when):
@@ -262,8 +264,9 @@ def _slot_lines(program: Program, peer: Peer | None) -> list[str]:
         call = f"self.add_optimizer_variables(variables, {_one_or_list(called)}{_initializers(starts)})"
         lines.add(printer.condition(guard), [f"{targets} = {call}"])
     for slot in filter(_is_copy, program.slots):
-        made = f"self._copies(variables, {names.get(slot.name, slot.name)!r})"
-        lines.add(printer.condition(slot.when), [f"self.{statements.storage(slot.name)} = {made}"])
+        some = f", lambda variable: {printer.guard(of_tensors(slot.when))}" if asks_tensors(slot.when) else ""
+        made = f"self._copies(variables, {names.get(slot.name, slot.name)!r}{some})"
+        lines.add(printer.condition(before_tensors(slot.when)), [f"self.{statements.storage(slot.name)} = {made}"])
     for slot in program.slots:
         if slot.shape == "scalar":
             name, start = names.get(slot.name, slot.name), _number(slot.init)
@@ -285,10 +288,6 @@ def _lines_by_variable(slots: list[SlotInfo], printer: TensorFlowPrinter, names:
         if condition := printer.condition(slot.when):
             made += f" if {condition} else None"
         yield f"    self.{statements.storage(slot.name)}.append({made})"
-
-
-def _asks_for_axes(slot: SlotInfo) -> bool:
-    return any(isinstance(atom, HasAxes) for atom in atoms(slot.when))
 
 
 def _is_copy(slot: SlotInfo) -> bool:

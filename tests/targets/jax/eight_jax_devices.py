@@ -204,3 +204,5 @@ def test_fused_steps_under_shard_map(
         np.testing.assert_array_equal(x, y)
     with pytest.raises(ValueError, match="is split inside shard_map, and the step adds up whole leaves"):
         trained(True, clipnorm=1.0, axis_name="x")
+    with pytest.raises(ValueError, match="is split inside shard_map, and the step counts elements of whole leaves"):
+        trained(True, stochastic_rounding=True)

@@ -124,6 +124,12 @@ def test_the_bits_in_other_dtypes(dtype: str, gradient: str | None, strict: Call
     assert_same(*(steps(doors, tree(dtype), fused, dtype=gradient) for fused in (True, False)))
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_the_bits_with_stochastic_rounding(dtype: str, strict: Callable[[str], Doors]) -> None:
+    doors = strict("adam")
+    assert_same(*(steps(doors, tree(dtype), fused, stochastic_rounding=True) for fused in (True, False)))
+
+
 def test_float64(strict: Callable[[str], Doors]) -> None:
     with jax.enable_x64(True):
         assert_same(*(steps(strict("adam"), tree("float64"), fused) for fused in (True, False)))

@@ -173,3 +173,30 @@ def test_snapshots_are_never_the_parameters_own_buffers(doors: Doors) -> None:
     new, after = jax.jit(step, donate_argnums=(0, 2))(params, gradients(params), state)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(params) if leaf.size)
     assert avals(after) == avals(init(new))
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (3, 5), (4, 4), (2, 3, 4), (2, 4, 3)])
+def test_optaxs_factors_lie_along_the_axes_they_are_of(shape: tuple[int, ...], rendered: Callable[..., Doors]) -> None:
+    """optax's first are those of the shorter axis, without the other; what stands in for none has one element."""
+    params, optimizer = {"a": jnp.ones(shape), "b": jnp.ones(4)}, optax.adafactor(0.1, min_dim_size_to_factor=1)
+    theirs = optimizer.init(params)
+    grads = gradients(params, 0)
+    _, theirs = optimizer.update(grads, theirs, params)
+    doors = rendered("adafactor")
+    own, *_ = doors.module.adopt_state(doors.factory(0.1, relative_step=False).init(params), theirs)
+    squares = grads["a"] ** 2
+    np.testing.assert_allclose(own.v_row["a"], squares.mean(-1, keepdims=True), rtol=1e-6)
+    np.testing.assert_allclose(own.v_col["a"], squares.mean(-2, keepdims=True), rtol=1e-6)
+    assert own.v_row["b"] == own.v_col["b"] == own.v["a"] == optax.MaskedNode()
+
+
+def test_factors_of_optax_along_other_axes_are_refused(rendered: Callable[..., Doors]) -> None:
+    doors = rendered("adafactor")
+    for shape, least, message in (
+        ((4, 3, 2), 1, r"'v_row/a' has shape \(3, 2\), which must be \(4, 3, 1\)"),
+        ((5, 3), 4, "'v' has other leaves: a"),
+    ):
+        params = {"a": jnp.ones(shape)}
+        theirs = optax.adafactor(0.1, min_dim_size_to_factor=least).init(params)
+        with pytest.raises(ValueError, match=message):
+            doors.module.adopt_state(doors.factory(0.1).init(params), theirs)

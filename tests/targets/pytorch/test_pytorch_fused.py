@@ -154,22 +154,41 @@ def test_whatever_happens_between_steps(strict: Callable[[str], Any]) -> None:
     pair.step()
 
 
-def test_strides(strict: Callable[[str], Any]) -> None:
-    """Transposed, channels last, with gaps; gradients that lie otherwise than their parameters, or are expanded."""
-    kind = strict("adam")
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_stochastic_rounding(dtype: torch.dtype, strict: Callable[[str], Any]) -> None:
+    pair = Pair(strict("adam"), dtype=dtype, stochastic_rounding=True)
+    for _ in range(3):
+        pair.step()
+
+
+def test_parts_of_parameters_are_not_rounded_by_chance(strict: Callable[[str], Any]) -> None:
+    """Where the elements of a shard lie in their tensor, kernels are not told."""
+    w = torch.nn.Parameter(torch.ones(3, dtype=torch.bfloat16))
+    w.grad = torch.ones_like(w)
+    optimizer = strict("sgd")([w], fused=True, stochastic_rounding=True)
+    w.to_local = lambda: w  # type: ignore[method-assign]
+    assert "parameter 0 is distributed, and the step counts elements of whole tensors" in _step_error(optimizer)
+
+
+@pytest.mark.parametrize("by_chance", [False, True])
+def test_strides(by_chance: bool, strict: Callable[[str], Any]) -> None:
+    """Transposed, channels last, with gaps; gradients that lie otherwise than their parameters, or are expanded.
+    Elements that are rounded by chance are counted row by row, however they lie."""
+    kind, options = strict("adam"), {"stochastic_rounding": True} if by_chance else {}
     made = [
         torch.randn(5, 7).t(), torch.randn(2, 3, 4, 5).contiguous(memory_format=torch.channels_last),
         torch.randn(9, 8)[:, ::2], torch.randn(6, 6),
     ]  # fmt: skip
+    made = [x.to(torch.bfloat16 if by_chance else x.dtype) for x in made]
     ws, others = (
         [torch.nn.Parameter(x.detach()) for x in (made if i == 0 else [y.clone() for y in made])] for i in (0, 1)
     )
-    fused, plain = kind(ws, fused=True), kind(others, fused=False)
+    fused, plain = kind(ws, fused=True, **options), kind(others, fused=False, **options)
     for _ in range(3):
         for w, other in zip(ws, others, strict=True):
-            w.grad = torch.randn(w.shape[::-1]).permute(*range(w.dim() - 1, -1, -1))
+            w.grad = torch.randn(w.shape[::-1]).permute(*range(w.dim() - 1, -1, -1)).to(w.dtype)
             other.grad = w.grad.clone()
-        ws[3].grad = torch.randn(1, 6).expand(6, 6)
+        ws[3].grad = torch.randn(1, 6).to(ws[3].dtype).expand(6, 6)
         others[3].grad = ws[3].grad.clone()
         fused.step()
         plain.step()

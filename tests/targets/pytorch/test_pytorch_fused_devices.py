@@ -14,10 +14,20 @@ from optloom.generated.pytorch._fused import Refused
 from optloom.generated.pytorch.adafactor import Adafactor
 from optloom.generated.pytorch.adam import Adam
 from optloom.generated.pytorch.lamb import Lamb
+from optloom.generated.pytorch.muon import Muon
 from optloom.generated.pytorch.sgd import SGD
 from torch import Tensor
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no g++")
+
+
+class TensorDevice(emulation.EmulatedDevice):
+    """The host, whose memory PyTorch can multiply in."""
+
+    def empty(self, size: int) -> Any:
+        memory = _fused_cuda.TensorMemory(size, torch.device("cpu"))
+        memory.tensor.fill_(255)
+        return memory
 
 
 class HostContext(_fused_cuda.Context):
@@ -27,8 +37,8 @@ class HostContext(_fused_cuda.Context):
     captures = False
 
     def launcher(self, source: Any, choice: Any) -> Any:
-        device = emulation.EmulatedDevice(emulation._built(source.path, source.text, choice), order=11)
-        return _cuda_launcher.Launcher(source, choice, device)
+        device = TensorDevice(emulation._built(source.path, source.text, choice), order=11)
+        return _cuda_launcher.Launcher(source, choice, device, _fused_cuda.product)
 
     def is_capturing(self) -> bool:
         return self.captures
@@ -81,8 +91,9 @@ def run(
         lambda params: SGD(params, momentum=0.9, maximize=True, gradient_accumulation_steps=2, fused=True),
         lambda params: Lamb(params, fused=True),
         lambda params: Adafactor(params, fused=True),
+        lambda params: Muon(params, fused=True),
     ],
-    ids=["adam", "sgd", "lamb", "adafactor"],
+    ids=["adam", "sgd", "lamb", "adafactor", "muon"],
 )
 def test_the_bits_are_those_of_the_host(make: Any, dtype: torch.dtype) -> None:
     ours, theirs = run(make, on_device, dtype), run(make, on_host, dtype)
