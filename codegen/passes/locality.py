@@ -49,7 +49,13 @@ def follows_parameter(program: Program, slot: str) -> bool:
     """Whether a slot is stored what the parameter is: then it changes where the parameter does, and nowhere else."""
     stores = [s for region in program.regions for s in region.statements if isinstance(s, Store)]
     (parameter,) = (store.value for store in stores if store.slot == "w")
-    return all(store.value == parameter for store in stores if store.slot == slot)
+    stored = [store.value for store in stores if store.slot == slot]
+    return bool(stored) and all(value == parameter for value in stored)
+
+
+def following(program: Program) -> tuple[str, ...]:
+    """The slots that are stored what the parameter is: who overwrites the parameter has to overwrite them too."""
+    return tuple(slot.name for slot in program.slots if follows_parameter(program, slot.name))
 
 
 def _reach(statement: Statement, gradients: set[Ref]) -> str:

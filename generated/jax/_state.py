@@ -217,7 +217,8 @@ def _turn(
 
 def averaged_params(state: Any, params: Any = None) -> Any:
     """The moving averages of the parameters in `state`, for evaluation or the end of training: copies, in the dtypes of
-    `params` if given, else those they are kept in.
+    `params` if given, else those they are kept in. `state` goes on from the master weights that it holds, whatever the
+    parameters: for it to start from the averages, import them as `slots/master_weight/...` too (see `import_state`).
 
     Raises:
         ValueError: there is no state of one optimizer in `state`, it keeps no averages, or no update was made.

@@ -85,11 +85,11 @@ def factory(make: Callable[Arguments, Step]) -> Callable[Arguments, optax.Gradie
         return optax.GradientTransformationExtraArgs(init, update)
 
     build.__name__ = build.__qualname__ = make.__name__.removesuffix("_step")
-    first, _, rest = (make.__doc__ or "").partition("new state. ")
+    first, _, rest = (make.__doc__ or "").partition("Args:")
     opening = (
         f"{first.split(' as ')[0]} as an optax transformation: `optax.apply_updates` adds what it returns."
     )
-    build.__doc__ = f"{opening}\n\n    {rest}"
+    build.__doc__ = f"{opening}\n\n    Args:{rest}"
     made = optax.GradientTransformationExtraArgs
     build.__signature__ = inspect.signature(make).replace(return_annotation=made)  # type: ignore[attr-defined]
     return build

@@ -208,8 +208,7 @@ def adafactor_step(
     fused: bool | None = None,
     axis_name: str | tuple[str, ...] | None = None,
 ) -> _support.Step:
-    """Adafactor as pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new
-    parameters, rounded once, and state. A number may be a schedule, of how many updates were made.
+    """Adafactor as pure functions, `init(params)` and `step(params, grads, state)`: new parameters and state.
 
     Args:
         learning_rate: step size (at least 0).
@@ -218,10 +217,7 @@ def adafactor_step(
         eps: added to the squared gradient (at least 0).
         epsilon_2: least size that a parameter is taken to have (at least 0).
         clipping_threshold: root mean square above which an update is scaled down (above 0).
-        use_ema, master_weights, stochastic_rounding, skip_nonfinite, weight_decay, global_clipnorm,
-            clipnorm, clipvalue, gradient_accumulation_steps, loss_scale_factor, ema_momentum,
-            ema_overwrite_frequency, exclude_from_weight_decay, sparse, fused, axis_name: as in
-            `_support.Ways`.
+        others: as in `_support.Ways`; a number may be a schedule, of how many updates were made.
     """
     on = _support.On(
         learning_rate=Hyper(learning_rate, ge=0),

@@ -229,8 +229,7 @@ def dog_step(
     fused: bool | None = None,
     axis_name: str | tuple[str, ...] | None = None,
 ) -> _support.Step:
-    """DoG as pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new
-    parameters, rounded once, and state. A number may be a schedule, of how many updates were made.
+    """DoG as pure functions, `init(params)` and `step(params, grads, state)`: new parameters and state.
 
     Args:
         learning_rate: factor on the step size (at least 0).
@@ -238,10 +237,7 @@ def dog_step(
         eps: added to the sum of the gradients' squared norms (at least 0).
         decoupled_weight_decay: weights shrink by themselves; else weight_decay * w is added to the
             gradient.
-        use_ema, master_weights, stochastic_rounding, skip_nonfinite, weight_decay, global_clipnorm,
-            clipnorm, clipvalue, gradient_accumulation_steps, loss_scale_factor, ema_momentum,
-            ema_overwrite_frequency, exclude_from_weight_decay, sparse, fused, axis_name: as in
-            `_support.Ways`.
+        others: as in `_support.Ways`; a number may be a schedule, of how many updates were made.
     """
     on = _support.On(
         learning_rate=Hyper(learning_rate, ge=0),

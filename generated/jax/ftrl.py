@@ -193,8 +193,7 @@ def ftrl_step(
     fused: bool | None = None,
     axis_name: str | tuple[str, ...] | None = None,
 ) -> _support.Step:
-    """Ftrl as pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new
-    parameters, rounded once, and state. A number may be a schedule, of how many updates were made.
+    """Ftrl as pure functions, `init(params)` and `step(params, grads, state)`: new parameters and state.
 
     Args:
         learning_rate: step size (above 0).
@@ -204,10 +203,7 @@ def ftrl_step(
         l2_regularization_strength: penalty on squared weights (at least 0).
         l2_shrinkage_regularization_strength: the same penalty, on the gradient alone (at least 0).
         beta: added to the root of the sum of squares (at least 0).
-        use_ema, master_weights, stochastic_rounding, skip_nonfinite, weight_decay, global_clipnorm,
-            clipnorm, clipvalue, gradient_accumulation_steps, loss_scale_factor, ema_momentum,
-            ema_overwrite_frequency, exclude_from_weight_decay, sparse, fused, axis_name: as in
-            `_support.Ways`.
+        others: as in `_support.Ways`; a number may be a schedule, of how many updates were made.
     """
     on = _support.On(
         learning_rate=Hyper(learning_rate, gt=0),

@@ -159,8 +159,7 @@ def lars_step(
     fused: bool | None = None,
     axis_name: str | tuple[str, ...] | None = None,
 ) -> _support.Step:
-    """Lars as pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new
-    parameters, rounded once, and state. A number may be a schedule, of how many updates were made.
+    """Lars as pure functions, `init(params)` and `step(params, grads, state)`: new parameters and state.
 
     Args:
         learning_rate: step size (at least 0).
@@ -168,9 +167,7 @@ def lars_step(
         momentum: decay rate of the velocity (at least 0, below 1).
         trust_coefficient: length of a step, in lengths of the weights (at least 0).
         eps: added to the gradient's norm (at least 0).
-        use_ema, master_weights, stochastic_rounding, skip_nonfinite, global_clipnorm, clipnorm, clipvalue,
-            gradient_accumulation_steps, loss_scale_factor, ema_momentum, ema_overwrite_frequency,
-            sparse, fused, axis_name: as in `_support.Ways`.
+        others: as in `_support.Ways`; a number may be a schedule, of how many updates were made.
     """
     on = _support.On(
         learning_rate=Hyper(learning_rate, ge=0),

@@ -188,18 +188,14 @@ def polyak_sgd_step(
     fused: bool | None = None,
     axis_name: str | tuple[str, ...] | None = None,
 ) -> _support.Step:
-    """PolyakSGD as pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new
-    parameters, rounded once, and state. A number may be a schedule, of how many updates were made.
+    """PolyakSGD as pure functions, `init(params)` and `step(params, grads, state)`: new parameters and state.
 
     Args:
         max_learning_rate: greatest step size (above 0).
         scaling: factor on the step size (at least 0).
         f_min: the least that the loss can be.
         eps: added to the gradient's squared norm (at least 0).
-        use_ema, master_weights, stochastic_rounding, skip_nonfinite, weight_decay, global_clipnorm,
-            clipnorm, clipvalue, gradient_accumulation_steps, loss_scale_factor, ema_momentum,
-            ema_overwrite_frequency, exclude_from_weight_decay, sparse, fused, axis_name: as in
-            `_support.Ways`.
+        others: as in `_support.Ways`; a number may be a schedule, of how many updates were made.
     """
     on = _support.On(
         max_learning_rate=Hyper(max_learning_rate, gt=0),

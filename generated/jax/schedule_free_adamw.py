@@ -172,9 +172,8 @@ def schedule_free_adamw_step(
     fused: bool | None = None,
     axis_name: str | tuple[str, ...] | None = None,
 ) -> _support.Step:
-    """ScheduleFreeAdamW as pure functions: `init(params)`, and `step(params, grads, state)`, which returns
-    the new parameters, rounded once, and state. A number may be a schedule, of how many updates were
-    made.
+    """ScheduleFreeAdamW as pure functions, `init(params)` and `step(params, grads, state)`: new parameters
+    and state.
 
     Args:
         learning_rate: step size (at least 0).
@@ -182,9 +181,7 @@ def schedule_free_adamw_step(
         b2: decay rate of the second moment (at least 0, below 1).
         eps: added to the root of the corrected second moment (at least 0).
         weight_decay: decay at y, within the step of z (at least 0).
-        use_ema, master_weights, stochastic_rounding, skip_nonfinite, global_clipnorm, clipnorm, clipvalue,
-            gradient_accumulation_steps, loss_scale_factor, ema_momentum, ema_overwrite_frequency,
-            sparse, fused, axis_name: as in `_support.Ways`.
+        others: as in `_support.Ways`; a number may be a schedule, of how many updates were made.
     """
     on = _support.On(
         learning_rate=Hyper(learning_rate, ge=0),

@@ -161,16 +161,14 @@ def schedule_free_sgd_step(
     fused: bool | None = None,
     axis_name: str | tuple[str, ...] | None = None,
 ) -> _support.Step:
-    """ScheduleFreeSGD as pure functions: `init(params)`, and `step(params, grads, state)`, which returns the
-    new parameters, rounded once, and state. A number may be a schedule, of how many updates were made.
+    """ScheduleFreeSGD as pure functions, `init(params)` and `step(params, grads, state)`: new parameters and
+    state.
 
     Args:
         learning_rate: step size (at least 0).
         b1: share of the average in the point where gradients are taken (above 0, below 1).
         weight_decay: decay at y, within the step of z (at least 0).
-        use_ema, master_weights, stochastic_rounding, skip_nonfinite, global_clipnorm, clipnorm, clipvalue,
-            gradient_accumulation_steps, loss_scale_factor, ema_momentum, ema_overwrite_frequency,
-            sparse, fused, axis_name: as in `_support.Ways`.
+        others: as in `_support.Ways`; a number may be a schedule, of how many updates were made.
     """
     on = _support.On(
         learning_rate=Hyper(learning_rate, ge=0),

@@ -168,8 +168,7 @@ def sophia_step(
     fused: bool | None = None,
     axis_name: str | tuple[str, ...] | None = None,
 ) -> _support.Step:
-    """Sophia as pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new
-    parameters, rounded once, and state. A number may be a schedule, of how many updates were made.
+    """Sophia as pure functions, `init(params)` and `step(params, grads, state)`: new parameters and state.
 
     Args:
         learning_rate: step size (at least 0).
@@ -178,10 +177,7 @@ def sophia_step(
         gamma: factor on the Hessian diagonal; how many elements are clipped (above 0).
         eps: least size of the scaled Hessian diagonal (above 0).
         update_interval: steps from one Hessian diagonal that counts to the next (at least 2).
-        use_ema, master_weights, stochastic_rounding, skip_nonfinite, weight_decay, global_clipnorm,
-            clipnorm, clipvalue, gradient_accumulation_steps, loss_scale_factor, ema_momentum,
-            ema_overwrite_frequency, exclude_from_weight_decay, sparse, fused, axis_name: as in
-            `_support.Ways`.
+        others: as in `_support.Ways`; a number may be a schedule, of how many updates were made.
     """
     on = _support.On(
         learning_rate=Hyper(learning_rate, ge=0),

@@ -161,8 +161,8 @@ def plans_of(optimizer: Any, group: dict[str, Any]) -> "Plans | None":
 class Plans:
     """A param group as kernels take it: a plan for parameters that have the same slots, of the same dtypes.
 
-    Everything is checked when they are made. Before each step `are_current` finds out whether all tensors are
-    still the same, at the same places; only gradients may be new.
+    Everything is checked when they are made. Before each step `are_current` finds out whether the group asks for
+    the same, and all tensors are still the same, at the same places; only gradients and numbers may be new.
     """
 
     def __init__(self, optimizer: Any, group: dict[str, Any], may_build: bool) -> None:
@@ -176,10 +176,10 @@ class Plans:
             if w.grad is not None or optimizer.state.get(w, {}).get("pending")
         ]  # fmt: skip
         check_known(self.source, optimizer, group)
-        bits = self._options(optimizer)
-        scopes = self.source.scopes(bits)
+        self.asked, self.bits = asked_of(group), self._options(optimizer)
+        scopes = self.source.scopes(self.bits)
         parts = [
-            Part(f"parameter {_name(group, index)}", w, w.grad, self.source, bits) for index, w in active
+            Part(f"parameter {_name(group, index)}", w, w.grad, self.source, self.bits) for index, w in active
         ]
         for part in parts:
             part.put_slots(optimizer._state_of(part.w, group), slots_of(optimizer, group, part.w))
@@ -199,6 +199,8 @@ class Plans:
         group = self.group
         if not self.is_lasting or (check := checker()) is None or optimizer.state is not self.state:
             return False
+        if self.asked != asked_of(group) or self.bits != self._options(optimizer):
+            return False
         if len(group["params"]) != len(self.params) or not all(map(is_, group["params"], self.params)):
             return False
         if len(self.states) != len(self.state) or not all(map(is_, self.state.values(), self.states)):
@@ -212,11 +214,10 @@ class Plans:
     def libraries(self, optimizer: Any) -> list[_kernels.Library]:
         """The kernels of the next step, one for each plan."""
         group = self.group
-        bits = self._options(optimizer)
         reading = _kernels.NEGATED if group["maximize"] else 0
         if getattr(optimizer, "grad_scale", None) is not None:
             reading |= _kernels.UNSCALED | (_kernels.WRITTEN_BACK if group["write_back_grad"] else 0)
-        return [plan.library(bits, reading, self.may_build) for plan in self.plans]
+        return [plan.library(self.bits, reading, self.may_build) for plan in self.plans]
 
     def _options(self, optimizer: Any) -> int:
         return bits_of(self.source, completed(self.source, values_of(optimizer, self.group)), self.group)
@@ -230,6 +231,11 @@ class Plans:
             plan.run(library, values, 1.0 if scale is None else float(scale), iterations, is_update)
             if scale is not None and self.group["write_back_grad"]:
                 plan.write_back()
+
+
+def asked_of(group: Mapping[str, Any]) -> dict[str, Any]:
+    """What a group asks for, whatever its numbers are: its options, and which numbers are not given."""
+    return {key: x if isinstance(x, bool | str) else x is None for key, x in group.items()}
 
 
 def check_known(source: Source, optimizer: Any, group: Mapping[str, Any]) -> None:

@@ -72,6 +72,7 @@ class Optimizer(torch.optim.Optimizer):
     _nonfinite: Tensor | None = None  # where kernels find out whether it does, if the host may not ask
     _call: tuple[int | None, bool] | None = None  # the count of the call that is being made
     _averages: ClassVar[str] = ""  # the slot that holds what parameters are to be for evaluation
+    _following: ClassVar[tuple[str, ...]] = ()  # the slots that hold what the parameter is, unrounded
     _file: ClassVar[str]  # the module's; the formula's kernel is beside it
     _fused: ClassVar[Any] = None  # the module of fused kernels, once it is asked for
     _hypers: ClassVar[
@@ -90,6 +91,11 @@ class Optimizer(torch.optim.Optimizer):
         self._checked({**self.defaults, **param_group})
         super().add_param_group(param_group)
         first, new = self.param_groups[0], self.param_groups[-1]
+        try:
+            check_rounding(new)
+        except NotImplementedError:
+            del self.param_groups[-1]
+            raise
         for index, w in enumerate(new["params"]):
             if takes := self._takes(new, w):
                 before = sum(len(group["params"]) for group in self.param_groups[:-1])
@@ -146,27 +152,34 @@ class Optimizer(torch.optim.Optimizer):
     @contextmanager
     def averages(self) -> Iterator[None]:
         """Within it the parameters are their moving averages, as for evaluation; then what they were."""
-        kept = [(w, w.detach().clone()) for w, _ in self._averaged()]
+        kept = [(x, x.detach().clone()) for x, _ in self._averaged()]
         self.write_averages()
         try:
             yield
         finally:
             with torch.no_grad():
-                for w, old in kept:
-                    w.copy_(old)
+                for x, old in kept:
+                    x.copy_(old)
 
     @torch.no_grad()
     def write_averages(self) -> None:
-        """Overwrites the parameters with their moving averages, as at the end of training."""
-        for w, average in self._averaged():
-            w.copy_(average)
+        """Overwrites the parameters, and their master weights, with their moving averages: training that goes on
+        does so from these.
+        """
+        for x, average in self._averaged():
+            x.copy_(average)
 
     def _averaged(self) -> list[tuple[Tensor, Tensor]]:
+        """What is to be its moving average, each with that: parameters, and the slots that hold what these are."""
         parameters = [w for group in self.param_groups for w in group["params"] if w in self.state]
-        found = [(w, self.state[w][self._averages]) for w in parameters if self._averages in self.state[w]]
-        if not found:
+        averaged = [(w, self.state[w]) for w in parameters if self._averages in self.state[w]]
+        if not averaged:
             raise ValueError("there are no averages: pass use_ema=True, and make an update")
-        return found
+        return [
+            (x, state[self._averages])
+            for w, state in averaged
+            for x in (w, *(state[name] for name in self._following if name in state))
+        ]
 
     def exclude_from_weight_decay(
         self, parameters: Iterable[Tensor] = (), patterns: Iterable[str] = ()
@@ -1124,6 +1137,14 @@ def gathered(g: Tensor, *tensors: Any) -> Iterator[tuple[Any, ...]]:
 
 
 WORD = 2**32 - 1
+NOT_DIFFERENTIABLE = "stochastic_rounding=True with differentiable=True is not implemented yet"
+
+
+def check_rounding(group: Mapping[str, Any]) -> None:
+    """Raises NotImplementedError for parameters that steps could not round by chance."""
+    rounds = group.get("stochastic_rounding") and group["differentiable"]
+    if rounds and any(w.dtype in WIDENED for w in group["params"]):
+        raise NotImplementedError(NOT_DIFFERENTIABLE)
 
 
 def mixed(x: Any) -> Any:
@@ -1154,7 +1175,7 @@ def stochastically_rounded(x: Any, key: Any, dtype: torch.dtype) -> Any:
     if isinstance(x, Tensors):
         return x.map(lambda own, word: stochastically_rounded(own, word, dtype), key)
     if x.requires_grad:
-        raise NotImplementedError("stochastic_rounding=True with differentiable=True is not implemented yet")
+        raise NotImplementedError(NOT_DIFFERENTIABLE)
     # How many bits of a float32 are dropped; what is added to small numbers, for float16's subnormal ones to
     # be as far apart; and the greatest number.
     dropped, added, largest = (

@@ -297,6 +297,7 @@ class Adamax(_support.Optimizer):
     _sums_under = ("global_clipnorm",)
     _gate = "skip_nonfinite"
     _averages = "weight_average"
+    _following = ("master_weight",)
 
     @staticmethod
     def _slots(group: dict[str, Any], w: Tensor) -> dict[str, Any]:

@@ -298,6 +298,7 @@ class ASGD(_support.Optimizer):
     _sums_under = ("global_clipnorm",)
     _gate = "skip_nonfinite"
     _averages = "weight_average"
+    _following = ("master_weight",)
 
     @staticmethod
     def _slots(group: dict[str, Any], w: Tensor) -> dict[str, Any]:

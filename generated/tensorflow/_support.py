@@ -493,8 +493,8 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
     `_ALTERNATIVES`: hyperparameters of which one may be given. `_NEEDS`: pairs of one and the option that it needs.
     `_GATE`: the option under which a call with a gradient that is not finite changes nothing but `skipped`.
     `_WHOLE_UNDER`: what changes all rows of a variable, so that no update is lazy.
-    `_COPIES`: the slots that start as copies of the variables. `_INPUTS`: what a step is given beside gradients, by
-    name: a "scalar", or a tensor like each "parameter".
+    `_COPIES`: the slots that start as copies of the variables; `_FOLLOWING`: those that hold what variables are,
+    unrounded. `_INPUTS`: what a step is given beside gradients, by name: a "scalar", or a tensor like each "parameter".
     """
 
     _RULES: tuple[str, ...] = ()
@@ -504,6 +504,7 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
     _NEEDS: tuple[tuple[str, str], ...] = ()
     _WHOLE_UNDER: tuple[str, ...] = ()
     _COPIES: tuple[str, ...] = ()
+    _FOLLOWING: tuple[str, ...] = ()
     _GATE: str = ""
     _INPUTS: Mapping[str, str] = types.MappingProxyType({})
     _loss: tf.Tensor | None = None
@@ -1059,6 +1060,17 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
                         f"{variable.path} has shape {tuple(variable.shape)}, the state to load {state[str(i)].shape}"
                     )
         super().load_own_variables(state)
+
+    def _overwrite_model_variables_with_average_value(self, trainable_variables: Sequence[Variable]) -> None:
+        """As in Keras, whose `finalize_variable_values` calls it; master weights become the averages too."""
+        slots = self._slots()
+        self._check_variables_are_known(trainable_variables)
+        for variable in trainable_variables:
+            i = self._get_variable_index(variable)
+            average = read(self._model_variables_moving_average[i])
+            for written in (variable, *(slots[name][i] for name in self._FOLLOWING if name in slots)):
+                if written is not None:
+                    store(written, average)
 
     def _slots(self) -> dict[str, list[keras.Variable | None]]:
         """The variables of each slot that there is, in the order of those that they are of; None where one has none."""

@@ -88,6 +88,7 @@ class Adam(_support.Optimizer):
         master_weight="_master_weight",
     )
     _COPIES = ("master_weight",)
+    _FOLLOWING = ("master_weight",)
 
     def _passes(self) -> Iterator[_support.Pass]:
         """The passes over all variables, in order, each after what follows from the sums of those before it."""

@@ -79,6 +79,7 @@ class ASGD(_support.Optimizer):
         master_weight="_master_weight",
     )
     _COPIES = ("master_weight",)
+    _FOLLOWING = ("master_weight",)
     _SCALAR_SLOTS = _support.fixed(eta="_eta", mu="_mu")
 
     def _passes(self) -> Iterator[_support.Pass]:

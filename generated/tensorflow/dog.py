@@ -75,6 +75,7 @@ class DoG(_support.Optimizer):
         master_weight="_master_weight",
     )
     _COPIES = ("start", "master_weight")
+    _FOLLOWING = ("master_weight",)
     _SCALAR_SLOTS = _support.fixed(distance="_distance", squares="_squares")
 
     def _passes(self) -> Iterator[_support.Pass]:

@@ -89,6 +89,7 @@ class Nadam(_support.Optimizer):
         master_weight="_master_weight",
     )
     _COPIES = ("master_weight",)
+    _FOLLOWING = ("master_weight",)
     _SCALAR_SLOTS = _support.fixed(product="_product")
 
     def _passes(self) -> Iterator[_support.Pass]:

@@ -74,6 +74,7 @@ class PolyakSGD(_support.Optimizer):
         master_weight="_master_weight",
     )
     _COPIES = ("master_weight",)
+    _FOLLOWING = ("master_weight",)
     _INPUTS = _support.fixed(loss="scalar")
 
     def _passes(self) -> Iterator[_support.Pass]:

@@ -86,6 +86,7 @@ class Prodigy(_support.Optimizer):
         master_weight="_master_weight",
     )
     _COPIES = ("start", "master_weight")
+    _FOLLOWING = ("master_weight",)
     _SCALAR_SLOTS = _support.fixed(d="_d", r="_r")
 
     def _passes(self) -> Iterator[_support.Pass]:

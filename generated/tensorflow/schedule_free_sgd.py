@@ -76,6 +76,7 @@ class ScheduleFreeSGD(_support.Optimizer):
         master_weight="_master_weight",
     )
     _COPIES = ("z", "master_weight")
+    _FOLLOWING = ("master_weight",)
     _SCALAR_SLOTS = _support.fixed(weight_sum="_weight_sum")
 
     def _passes(self) -> Iterator[_support.Pass]:

@@ -81,6 +81,7 @@ class Sophia(_support.Optimizer):
         master_weight="_master_weight",
     )
     _COPIES = ("master_weight",)
+    _FOLLOWING = ("master_weight",)
     _INPUTS = _support.fixed(hessian="parameter")
 
     def _passes(self) -> Iterator[_support.Pass]:

@@ -132,7 +132,6 @@ class _Module:
                 *(texts.option(one) for one in program.options if not _is_of_stage(one)),
                 *(texts.hyper(one) for one in program.hypers if one not in positional and not _is_of_stage(one)),
             ],
-            "ways": texts.ways([*filter(_is_of_stage, program.options), *filter(_is_of_stage, program.hypers)], ways),
             "slots": [self._slot(slot) for slot in tensors(program)],
             "kept": [self._slot(slot) for slot in program.slots if slot.shape == "scalar"],
             "starts": {slot.name: start for slot in program.slots if (start := _start(slot)) != "0"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from optloom.spec.declarations import Hyper, Option, Peer
 from optloom.spec.rule import declarations_of
@@ -21,10 +21,7 @@ IN_RULE = {ours: rule for rule, ours in HYPERS.items()}
 
 
 def summary(name: str) -> str:
-    text = (
-        f"{name} as pure functions: `init(params)`, and `step(params, grads, state)`, which returns the new "
-        "parameters, rounded once, and state. A number may be a schedule, of how many updates were made."
-    )
+    text = f"{name} as pure functions, `init(params)` and `step(params, grads, state)`: new parameters and state."
     return textwrap.fill(text, 103, subsequent_indent="    ")
 
 
@@ -66,13 +63,6 @@ def exempt(argument: str) -> dict[str, str]:
 
 FUSED = {"name": "fused", "type": "bool | None", "default": "None"}
 AXIS_NAME = {"name": "axis_name", "type": "str | tuple[str, ...] | None", "default": "None"}
-
-
-def ways(stages: Sequence[Choice | Hyperparameter], given: Sequence[Mapping[str, str]]) -> str:
-    """What is said of the arguments that all optimizers have."""
-    names = [*(one.name for one in stages), *(way["name"] for way in given)]
-    text = f"{', '.join(names)}: as in `_support.Ways`."
-    return textwrap.fill(text, 100, subsequent_indent=" " * 12)
 
 
 def of_stages() -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ from ...arguments import refused
 from ...ir.nodes import Choose, Expression, Fn, Kind, Literal, Op, Program, Reduce, Ref, SlotInfo, walk
 from ...passes.joined import joined
 from ...passes.legalise import Nestings
-from ...passes.locality import locality, whole_under
+from ...passes.locality import following, locality, whole_under
 from ...stages import GATES
 from ...target import Kernels, Templates
 from ..cpp.target import TARGET as CPP
@@ -104,6 +104,7 @@ class _Module:
             "sums_under": tuple(_sums_under(program)),
             "gate": _gate(program),
             "averages": next((self.names.slot(slot.name) for slot in program.slots if slot.for_evaluation), ""),
+            "following": tuple(map(self.names.slot, following(program))),
             "hypers": {hyper.name: self.names.place(hyper.name) for hyper in program.hypers},
             "scalars_doc": self._scalars_doc(),
             "passes": made,

@@ -18,7 +18,7 @@ from ...arguments import refused
 from ...double_word import functions_for
 from ...ir.nodes import Choice, Hyperparameter, Kind, Literal, Op, Program, Ref, Region, SlotInfo, walk
 from ...passes.joined import joined
-from ...passes.locality import locality, whole_under
+from ...passes.locality import following, locality, whole_under
 from ...printing import UnsupportedOperation
 from ...stages import GATES
 from ...target import Kernels, Templates
@@ -171,6 +171,7 @@ def _declarations(program: Program, peer: Peer | None, never_lazy: str) -> list[
     lines += ["", f"_RULES = {tuple(rules)!r}", f"_SLOTS = {_fixed(own)}"]
     copies = tuple(slot.name for slot in filter(_is_copy, program.slots))
     lines += [f"_COPIES = {copies!r}"] if copies else []
+    lines += [f"_FOLLOWING = {following(program)!r}"] if following(program) else []
     lines += [f"_SCALAR_SLOTS = {_fixed(scalar)}"] if scalar else []
     inputs = {source.name: source.shape for source in program.inputs}
     return lines + ([f"_INPUTS = {_fixed(inputs)}"] if inputs else [])

@@ -161,6 +161,20 @@ def test_stochastic_rounding(dtype: torch.dtype, strict: Callable[[str], Any]) -
         pair.step()
 
 
+def test_options_that_change_between_steps_are_asked_for_anew(strict: Callable[[str], Any]) -> None:
+    """Rounding by chance counts rows as they follow each other, which a transposed parameter does not lie like."""
+    ws = [torch.nn.Parameter(torch.linspace(1, 2, 35).reshape(5, 7).to(torch.bfloat16).t()) for _ in range(2)]
+    fused, plain = (strict("adam")([w], lr=1e-4, fused=is_fused) for w, is_fused in zip(ws, (True, False), strict=True))
+    for by_chance in (False, True, True, False):
+        for w, optimizer in zip(ws, (fused, plain), strict=True):
+            w.grad = torch.ones_like(w)
+            optimizer.param_groups[0]["stochastic_rounding"] = by_chance
+            optimizer.step()
+        assert torch.equal(*ws)
+    fused.param_groups[0]["differentiable"] = True
+    assert "fused=True cannot be together with differentiable=True" in _step_error(fused)
+
+
 def test_parts_of_parameters_are_not_rounded_by_chance(strict: Callable[[str], Any]) -> None:
     """Where the elements of a shard lie in their tensor, kernels are not told."""
     w = torch.nn.Parameter(torch.ones(3, dtype=torch.bfloat16))

@@ -266,6 +266,17 @@ def test_captured_steps_are_not_differentiable_and_skip(sgd: Any) -> None:
         optimizer.step()
 
 
+def test_low_precision_is_not_rounded_by_chance_differentiably(sgd: Any) -> None:
+    low, options = torch.nn.Parameter(torch.ones(3, dtype=torch.bfloat16)), {"differentiable": True}
+    message = "stochastic_rounding=True with differentiable=True is not implemented yet"
+    with pytest.raises(NotImplementedError, match=message):
+        sgd([low], stochastic_rounding=True, **options)
+    optimizer = sgd(pair(), stochastic_rounding=True, **options)
+    with pytest.raises(NotImplementedError, match=message):
+        optimizer.add_param_group({"params": [low]})
+    assert len(optimizer.param_groups) == 1
+
+
 def test_compiled_steps_skip(sgd: Any) -> None:
     w = torch.nn.Parameter(torch.ones(3))
     optimizer = sgd([w], lr=0.25, momentum=0.5, skip_nonfinite=True)
