@@ -58,8 +58,8 @@ class Question:
         slots = self.given.start(parameters)
         updates = 2 if past else 1
         for call in range(past if self.period == 1 else updates * self.period - 1):
-            past = [tensor.past[call % PAST] for tensor in self.tensors]
-            outcome = step(self.given, self._batch(parameters, past, slots, [call // self.period], [call]))
+            gradients = [tensor.past[call % PAST] for tensor in self.tensors]
+            outcome = step(self.given, self._batch(parameters, gradients, slots, [call // self.period], [call]))
             slots = rounded_slots(outcome, slots)
             parameters = [nearest(e, p.dtype) for e, p in zip(outcome.parameters, parameters, strict=True)]
         return slots
