@@ -6,12 +6,13 @@ They depend on the rule, the numbers given and the dtype, not on the target: one
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from optloom.spec.declarations import Slot
 from optloom.spec.rule import Composition
 
 from .cases import Case, configuration, extra_inputs
@@ -19,6 +20,10 @@ from .corpus import PAST, REPRESENTATIVE, Tensor, grouped, stream
 from .noise import with_spread
 from .oracle import Batch, Configuration, Expected, Outcome, step
 from .protocol import Array, Episode, Slots
+
+Beginning = Literal["after its past", "at its start", "apart from its start"]
+BEGINNINGS: tuple[tuple[tuple[int, ...], Beginning], ...] = (((1,), "at its start"), ((2,), "apart from its start"))
+"""The steps that are judged without a past, and what they are from."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,9 @@ class Question:
     tensors: tuple[Tensor, ...]
     run_calls: int
     """The length of the run from the start; 0 for none."""
+    begins: Beginning = "after its past"
+    """What the single steps are from: slots after the past gradients; those of a fresh optimizer; or those of one that
+    was made for other parameters, so that what is kept of the start lies apart from them."""
 
     @cached_property
     def period(self) -> int:
@@ -40,10 +48,18 @@ class Question:
     def state(self) -> Slots:
         """Slots after the past gradients, for the corpus's own parameters: one call before an update is due."""
         parameters = [tensor.parameter for tensor in self.tensors]
+        if self.begins == "apart from its start":
+            return self._after(0, [tensor.past[0] for tensor in self.tensors])
+        return self._after(PAST if self.begins == "after its past" else 0, parameters)
+
+    def _after(self, past: int, parameters: list[Array]) -> Slots:
+        """Slots of an optimizer made for `parameters` after so many gradients, or, where updates take several calls,
+        in the first update, or the second if there is a past."""
         slots = self.given.start(parameters)
-        for call in range(PAST if self.period == 1 else 2 * self.period - 1):
-            past = [tensor.past[call % PAST] for tensor in self.tensors]
-            outcome = step(self.given, self._batch(parameters, past, slots, [call // self.period], [call]))
+        updates = 2 if past else 1
+        for call in range(past if self.period == 1 else updates * self.period - 1):
+            gradients = [tensor.past[call % PAST] for tensor in self.tensors]
+            outcome = step(self.given, self._batch(parameters, gradients, slots, [call // self.period], [call]))
             slots = rounded_slots(outcome, slots)
             parameters = [nearest(e, p.dtype) for e, p in zip(outcome.parameters, parameters, strict=True)]
         return slots
@@ -112,14 +128,17 @@ class Question:
 def questions(
     composition: Composition, case: Case, dtype: str, features: frozenset[str], run_calls: int = 0
 ) -> list[Question]:
-    """One per group of tensors; the long run is the first group's."""
-    return [
-        Question(
-            configuration(composition, case, dtype), configuration(composition, case, dtype, flushes=True), case, group,
-            run_calls if index == 0 else 0,
-        )
-        for index, group in enumerate(grouped(dtype, features))
-    ]  # fmt: skip
+    """One per group of tensors; the long run is the first group's.
+
+    Of numbers that the whole optimizer keeps, which may only grow, the past hides what a step adds to them: the first
+    steps of the first group are asked for as well.
+    """
+    given, flushed = (configuration(composition, case, dtype, flushes) for flushes in (False, True))
+    first, *others = grouped(dtype, features)
+    made = [Question(given, flushed, case, first, run_calls)]
+    if any(slot.shape == "scalar" for slot in composition.of_kind(Slot)):
+        made += [Question(given, flushed, replace(case, steps=steps), first, 0, begins) for steps, begins in BEGINNINGS]
+    return made + [Question(given, flushed, case, group, 0) for group in others]
 
 
 def nearest(expected: Expected, dtype: Any) -> Array:

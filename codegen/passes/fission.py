@@ -10,8 +10,9 @@ are a target's own affair and split nothing here.
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import product
 
 from optloom.spec.guards import ALWAYS, Given, Guard, atoms
@@ -31,7 +32,7 @@ from ..ir.nodes import (
     rebuild,
     references,
 )
-from .rates import environment, rate_of
+from .rates import Environment, environment, rate_of
 from .traffic import Phase, Sum, bytes_moved
 
 ALL_SCOPES = frozenset({"tensor", "tensors", "axis"})
@@ -61,8 +62,13 @@ class _Fission:
         self.taken |= {s.name for s in region.statements if isinstance(s, Let)}
         self.rates = dict(environment(program, region))
         self.owners: dict[str, int] = {}
+        self.exclude = _exclusion(program.alternatives)
         self.statements = tuple(self._named_sums(i, statement) for i, statement in enumerate(region.statements))
         self.levels = self._levels()
+        self.values = tuple(map(_made, self.statements))
+        self.reads = tuple(frozenset(references(statement.value)) for statement in self.statements)
+        self.sums_read = {name: frozenset(references(total.argument)) for name, (total, _) in self.sums.items()}
+        self.between = frozenset(i for i, s in enumerate(self.statements) if self._is_between_passes(s))
         self.count = 1 + max([0, *self.levels, *(level + 1 for _, level in self.sums.values())])
         self.made: dict[tuple[int, frozenset[int], frozenset[int], frozenset[str]], _Costed | None] = {}
         self.given = frozenset(hyper.name for hyper in program.hypers if hyper.optional and not hyper.stage)
@@ -94,7 +100,7 @@ class _Fission:
                         self.sums[ref.name] = (total, level := level_of(total.argument, total.guard))
                     found = max(found, level + 1)
                 else:
-                    made = (level for other, level in known.get(ref, ()) if not self._exclude(other, guard))
+                    made = (level for other, level in known.get(ref, ()) if not self.exclude(other, guard))
                     found = max([found, *made])
             return found
 
@@ -104,19 +110,11 @@ class _Fission:
             known.setdefault(_made(statement), []).append((statement.guard, level))
         return tuple(levels)
 
-    def _exclude(self, a: Guard, b: Guard) -> bool:
-        """Whether both guards never hold together, since they ask for alternatives."""
-        first, second = ({atom.hyper for atom in atoms(guard) if isinstance(atom, Given)} for guard in (a, b))
-        return any(
-            not first.isdisjoint(group) and not second.isdisjoint(group) and first.isdisjoint(second & set(group))
-            for group in self.program.alternatives
-        )
-
     def _latest(self, name: str) -> int:
         """The last phase in which a sum may be taken."""
-        due = self.due
-        users = [due[i] for i, s in enumerate(self.statements) if Ref(Kind.SUM, name) in references(s.value)]
-        users += [level for total, level in self.sums.values() if Ref(Kind.SUM, name) in references(total.argument)]
+        value = Ref(Kind.SUM, name)
+        users = [self.due[i] for i, read in enumerate(self.reads) if value in read]
+        users += [self.sums[other][1] for other, read in self.sums_read.items() if value in read]
         return min(users) - 1
 
     @cached_property
@@ -124,10 +122,9 @@ class _Fission:
         """For each statement the last phase in which its value may become known: between passes, that of its users."""
         due = list(self.levels)
         for i in reversed(range(len(due))):
-            statement, made = self.statements[i], _made(self.statements[i])
-            if isinstance(statement, Let) and self._is_between_passes(statement):
-                users = [due[j] for j in range(i + 1, len(due)) if made in references(self.statements[j].value)]
-                users += [level for total, level in self.sums.values() if made in references(total.argument)]
+            if i in self.between:
+                users = [due[j] for j in range(i + 1, len(due)) if self.values[i] in self.reads[j]]
+                users += [self.sums[name][1] for name, read in self.sums_read.items() if self.values[i] in read]
                 due[i] = min(users, default=due[i])
         return tuple(due)
 
@@ -136,23 +133,37 @@ class _Fission:
         stores = [i for i, statement in enumerate(self.statements) if isinstance(statement, Store)]
         ranges = [range(self.levels[i], self.count) for i in stores]
         ranges += [range(level, self._latest(name) + 1) for name, (_, level) in self.sums.items()]
-        names = list(self.sums)
         best: tuple[tuple[int, int], tuple[Phase, ...]] | None = None
         for at in product(*ranges):
-            made = []
-            for number in range(self.count):
-                before, here = (
-                    frozenset(i for i, phase in zip(stores, at, strict=False) if chosen(phase, number))
-                    for chosen in (operator.lt, operator.eq)
-                )
-                taken = frozenset(n for n, phase in zip(names, at[len(stores) :], strict=True) if phase == number)
-                made.append(self._phase(number, before, here, taken))
-            if all(made):
-                cost = sum(phase.moved for phase in made if phase), sum(phase.always for phase in made if phase)
-                if best is None or cost < best[0]:
-                    best = cost, tuple(phase.phase for phase in made if phase)
+            split = self._split(stores, at, best[0] if best else None)
+            if split is not None and (best is None or split[0] < best[0]):
+                best = split
         assert best is not None
         return best[1]
+
+    def _split(
+        self, stores: list[int], at: tuple[int, ...], least: tuple[int, int] | None
+    ) -> tuple[tuple[int, int], tuple[Phase, ...]] | None:
+        """What the split costs that has `stores`, and then the sums, in the phases `at`, and its phases.
+
+        None if there is no such split, or as soon as its first phases alone move more than `least`.
+        """
+        moved = always = 0
+        made = []
+        for number in range(self.count):
+            before, here = (
+                frozenset(i for i, phase in zip(stores, at, strict=False) if chosen(phase, number))
+                for chosen in (operator.lt, operator.eq)
+            )
+            taken = frozenset(n for n, phase in zip(self.sums, at[len(stores) :], strict=True) if phase == number)
+            costed = self._phase(number, before, here, taken)
+            if costed is None:
+                return None
+            moved, always = moved + costed.moved, always + costed.always
+            if least is not None and (moved, always) > least:
+                return None
+            made.append(costed.phase)
+        return (moved, always), tuple(made)
 
     def _phase(
         self, number: int, before: frozenset[int], here: frozenset[int], taken: frozenset[str]
@@ -179,6 +190,10 @@ class _Fission:
         overwritten = {self.statements[i].slot for i in before_}  # type: ignore[union-attr]
         sums = tuple(total for name, (total, _) in self.sums.items() if name in taken)
         parts = [total.guard for total in sums] + [self.statements[i].guard for i in here]
+
+        def apart(statement: Statement) -> bool:
+            return bool(parts) and all(self.exclude(statement.guard, guard) for guard in parts)
+
         wanted: set[Ref] = set()
         kept: list[tuple[int, Statement]] = []
         before: list[tuple[int, Statement]] = []
@@ -187,9 +202,8 @@ class _Fission:
             statement = self.statements[i]
             for total in sums:
                 if self.owners[total.name] == i + 1:
-                    wanted |= set(references(total.argument))
-            apart = bool(parts) and all(self._exclude(statement.guard, guard) for guard in parts)
-            needed = _made(statement) in wanted and self.levels[i] <= number and not apart
+                    wanted |= self.sums_read[total.name]
+            needed = self.values[i] in wanted and self.levels[i] <= number and not apart(statement)
             if isinstance(statement, Store):
                 if i in here:
                     (before if self._is_scalar_slot(statement) else kept).append((i, statement))
@@ -198,10 +212,10 @@ class _Fission:
                     kept.append((i, known))
                 else:
                     continue
-                wanted |= set(references(statement.value))
+                wanted |= self.reads[i]
             elif needed:
-                (before if self._is_between_passes(statement) else kept).append((i, statement))
-                wanted |= set(references(statement.value))
+                (before if i in self.between else kept).append((i, statement))
+                wanted |= self.reads[i]
         for ref in sorted(wanted, key=lambda ref: ref.name):
             if ref.kind in (Kind.BEFORE, Kind.PARAMETER) and ref.name in overwritten:
                 return None
@@ -216,8 +230,10 @@ class _Fission:
         between = tuple(statement for _, statement in reversed(before))
         return Phase(between, statements, sums, tuple(reads), writes, run)
 
-    def _is_between_passes(self, statement: Let) -> bool:
+    def _is_between_passes(self, statement: Statement) -> bool:
         """Whether the value is one number per tensor or row (for all tensors, if only reductions over all split)."""
+        if isinstance(statement, Store):
+            return False
         rate = rate_of(statement.value, self.rates_with_sums)
         if statement.rebinds or "tensor" not in self.cuts:
             return rate.is_per_tensor and not statement.rebinds and not rate & Rate.TENSOR
@@ -228,12 +244,26 @@ class _Fission:
         numbers = {"scalar", "tensor"} if "tensor" in self.cuts else {"scalar"}
         return store.slot != "w" and self.program.slot(store.slot).shape in numbers
 
-    @property
-    def rates_with_sums(self) -> dict:  # type: ignore[type-arg]
+    @cached_property
+    def rates_with_sums(self) -> Environment:
         rates = dict(self.rates)
         for name, (total, _) in self.sums.items():
             rates[Kind.SUM, name] = rate_of(Reduce(Ref(Kind.PARAMETER, "w"), total.over, total.axis), self.rates)
         return rates
+
+
+def _exclusion(alternatives: tuple[tuple[str, ...], ...]) -> Callable[[Guard, Guard], bool]:
+    """Whether two guards never hold together, since they ask for alternatives."""
+
+    @cache
+    def exclude(a: Guard, b: Guard) -> bool:
+        first, second = ({atom.hyper for atom in atoms(guard) if isinstance(atom, Given)} for guard in (a, b))
+        return any(
+            not first.isdisjoint(group) and not second.isdisjoint(group) and first.isdisjoint(second & set(group))
+            for group in alternatives
+        )
+
+    return exclude
 
 
 def _made(statement: Statement) -> Ref:
