@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import Json, NumericsOption, OneRule, Stages, complete_target, console, print_json, stages_of
+from .common import (
+    Json,
+    NumericsOption,
+    OneRule,
+    SlotDtypeChoice,
+    SlotDtypeOption,
+    Stages,
+    complete_target,
+    console,
+    print_json,
+    stages_of,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,6 +59,7 @@ def add(
     dialect: Dialect = "",
     package: Package = None,
     kernels: Kernels = False,
+    slot_dtype: SlotDtypeOption = SlotDtypeChoice.COMPUTE,
     force: Force = False,
     project: Project = None,
 ) -> None:
@@ -55,7 +67,8 @@ def add(
     from .. import vendor
 
     chosen = stages_of(stages)
-    request = vendor.Request(rule, target, to, numerics.value if numerics else None, chosen, dialect, package, kernels)
+    kind = numerics.value if numerics else None
+    request = vendor.Request(rule, target, to, kind, chosen, dialect, package, kernels, slot_dtype=slot_dtype.value)
     done = vendor.add(request, project, force=force)
     console_ = console()
     for path in done.written:

@@ -14,6 +14,7 @@ from optloom.spec.stages import PIPELINE
 from ..api import UnknownName, is_path, rules_named, stages_named, targets_named
 from ..compiler import Numerics, Settings, dialect_of, render, render_kernels
 from ..discovery import target as load_target
+from ..passes.dtypes import SlotDtype
 from ..target import Kernels
 from .finish import finished
 from .lock import Entry
@@ -27,7 +28,7 @@ class Request:
     `rule`: a name, or the path of a rule file. `to`: the folder. `numerics`: None for the target's default. `stages`:
     None for all that fit around the rule. `dialect`: a peer's path or package, or "" for the rule's own conventions.
     `package`: the name under which `to` is imported, for absolute imports; "" for modules side by side; None for
-    relative imports. `kernels`: fused kernels beside the files.
+    relative imports. `kernels`: fused kernels beside the files. `slot_dtype`: see `Settings`.
     """
 
     rule: str
@@ -38,6 +39,7 @@ class Request:
     dialect: str = ""
     package: str | None = None
     kernels: bool = False
+    slot_dtype: SlotDtype = "compute"
 
 
 def entry_for(request: Request, project: Path) -> Entry:
@@ -60,6 +62,7 @@ def entry_for(request: Request, project: Path) -> Entry:
         dialect=_peer(rule, request.dialect) if request.dialect else "",
         package=request.package,
         kernels=request.kernels and hasattr(load_target(request.target), "kernels"),
+        slot_dtype=request.slot_dtype,
     )
 
 
@@ -72,7 +75,7 @@ def texts_of(entry: Entry, project: Path) -> dict[str, str]:
     targets_named([entry.target])
     settings = dialect_of(rule, _peer(rule, entry.dialect)) if entry.dialect else Settings()
     stages = stages_named(_stages_around(rule, entry.stages))
-    texts = _rendered(rule, entry, replace(settings, stages=stages))
+    texts = _rendered(rule, entry, replace(settings, stages=stages, slot_dtype=entry.slot_dtype))
     own, command = PurePosixPath(entry.rule).stem, command_of(entry, rule)
     source = entry.rule if is_path(entry.rule) else _module(rule)
     return {
@@ -103,6 +106,8 @@ def command_of(entry: Entry, rule: type[Rule] | None = None) -> str:
         parts.append(f"--dialect {entry.dialect}")
     if entry.kernels:
         parts.append("--kernels")
+    if entry.slot_dtype != "compute":
+        parts.append(f"--slot-dtype {entry.slot_dtype}")
     if entry.package is not None:
         parts.append(f"--package {entry.package or repr('')}")
     return " ".join(parts)

@@ -18,6 +18,7 @@ from typing import Any, get_args
 
 from ..compiler import Numerics
 from ..output import digest
+from ..passes.dtypes import SlotDtype
 from .project import LOCK, VendorError, text_on_disk
 
 SCHEMA = 1
@@ -33,7 +34,7 @@ class Entry:
 
     `rule`: a name, or a rule file's path from the project's root. `to`: the folder, from there as well. `dialect`: a
     peer's path. `package`: None for relative imports, "" for modules that lie side by side. `files`: within `to`.
-    `kernels`: whether fused kernels are among them.
+    `kernels`: whether fused kernels are among them. `slot_dtype`: see `Settings`; locks of before it have "compute".
     """
 
     rule: str
@@ -45,6 +46,7 @@ class Entry:
     package: str | None = None
     files: tuple[str, ...] = ()
     kernels: bool = False
+    slot_dtype: SlotDtype = "compute"
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -143,6 +145,7 @@ def _entry_as_json(entry: Entry) -> dict[str, Any]:
         "dialect": entry.dialect,
         "package": entry.package,
         "kernels": entry.kernels,
+        "slot_dtype": entry.slot_dtype,
         "files": list(entry.files),
     }
 
@@ -151,6 +154,9 @@ def _entry(value: Mapping[str, Any]) -> Entry:
     texts = {name: _text(name, value[name]) for name in ("rule", "target", "to", "dialect")}
     if value["numerics"] not in get_args(Numerics):
         raise ValueError(f"numerics is {value['numerics']!r}")
+    slot_dtype = value.get("slot_dtype", "compute")
+    if slot_dtype not in get_args(SlotDtype):
+        raise ValueError(f"slot_dtype is {slot_dtype!r}")
     package = value["package"]
     return Entry(
         **texts | {"to": _inside(texts["to"])},
@@ -158,6 +164,7 @@ def _entry(value: Mapping[str, Any]) -> Entry:
         stages=tuple(_text("stages", name) for name in value["stages"]),
         package=None if package is None else _text("package", package),
         kernels=value.get("kernels") is True,
+        slot_dtype=slot_dtype,
         files=tuple(_inside(_text("files", name)) for name in value["files"]),
     )
 

@@ -53,7 +53,7 @@ def test_the_lock_holds_what_is_needed_to_render_again(project: Path, vendored: 
         {
             "rule": "tiny.py", "target": "numpy", "to": "src/mine/optim", "numerics": "strict",
             "stages": [*STAGES], "dialect": "", "package": None,
-            "kernels": False, "files": ["tiny.py"],
+            "kernels": False, "slot_dtype": "compute", "files": ["tiny.py"],
         }
     ]  # fmt: skip
     known = lock["files"][FILE]
@@ -339,6 +339,35 @@ def test_kernel_files_are_vendored_by_themselves(project: Path) -> None:
     head = (project / "kernels/sgd.cpp").read_text().splitlines()
     assert head[0] == "// SPDX-License-Identifier: MIT-0"
     assert head[2] == "//     optloom vendor add sgd --target cpp --to kernels"
+
+
+def test_slots_of_the_parameters_dtype_are_locked_shown_and_kept(project: Path) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["vendor", "add", "sgd", "--target", "numpy", "--to", "narrow", "--slot-dtype", "parameter"])
+    assert not left.value.code
+    file = project / "narrow/sgd.py"
+    assert "slots.m = np.zeros(w.shape, w.dtype)" in file.read_text()
+    assert "--to narrow --slot-dtype parameter" in file.read_text().splitlines()[2]
+    lock = json.loads((project / LOCK).read_text())
+    assert lock["entries"][0]["slot_dtype"] == "parameter"
+    assert vendor.update().unchanged and set(problems().values()) == {()}
+
+    lock["entries"][0]["slot_dtype"] = "compute"
+    (project / LOCK).write_text(json.dumps(lock))
+    assert problems()["narrow/sgd.py"] == (Problem.STALE,)
+    assert vendor.update().written == ("narrow/sgd.py",)
+    assert "slots.m = np.zeros(w.shape, dtype)" in file.read_text()
+
+
+def test_a_lock_that_says_nothing_of_the_slots_dtype_is_read(project: Path, vendored: Path) -> None:
+    lock = json.loads((project / LOCK).read_text())
+    del lock["entries"][0]["slot_dtype"]
+    (project / LOCK).write_text(json.dumps(lock))
+    assert problems() == {FILE: ()}
+    lock["entries"][0]["slot_dtype"] = "half"
+    (project / LOCK).write_text(json.dumps(lock))
+    with pytest.raises(VendorError, match="slot_dtype is 'half'"):
+        vendor.examine()
 
 
 def test_a_target_without_fused_steps_has_no_kernels_to_vendor(project: Path) -> None:

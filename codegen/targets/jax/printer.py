@@ -73,6 +73,7 @@ class TensorPrinter(JaxPrinter):
         Fn.MATMUL: "_support.product({0}, {1})",
         Fn.TRANSPOSE: "jnp.matrix_transpose({0})", Fn.POW: "jnp.power({0}, {1})",
         Fn.STOCHASTICALLY_ROUNDED: "_rounding.stochastically_rounded({0}, {1}, on)",
+        Fn.STORED: "_slot_dtype.stored({0}, on, k.zero)",
     }  # fmt: skip
 
     def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:

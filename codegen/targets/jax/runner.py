@@ -114,7 +114,7 @@ def _present(part: Any, given: dict[str, Any]) -> dict[str, Any]:
             found[name] = dict(zip(old, value, strict=True))
         elif isinstance(old, list):
             pairs = zip(old, value, strict=True)
-            found[name] = [own if isinstance(own, optax.MaskedNode) else new for own, new in pairs]
+            found[name] = [own if isinstance(own, optax.MaskedNode) else new.astype(own.dtype) for own, new in pairs]
     return found
 
 

@@ -63,6 +63,8 @@ class JaxTarget:
         program = program if program.strict else gradient_apart(program, self.nestings)
         rule = TEMPLATES.render("rule.py.jinja", _Module(program, names).context())
         shared = {f"_{name}.py": f"{name}.py.jinja" for name in SUPPORT} | {"_calls.cpp": "calls.cpp.jinja"}
+        if any(slot.storage == "parameter" for slot in program.slots):
+            shared["_slot_dtype.py"] = "slot_dtype.py.jinja"
         known = {"in_rule": texts.IN_RULE, "gates": GATES}
         made = {
             path: TEMPLATES.render(template, known | {"stages": texts.of_stages()}) for path, template in shared.items()
@@ -133,6 +135,7 @@ class _Module:
                 *(texts.hyper(one) for one in program.hypers if one not in positional and not _is_of_stage(one)),
             ],
             "slots": [self._slot(slot) for slot in tensors(program)],
+            "narrow": tuple(slot.name for slot in program.slots if slot.storage == "parameter"),
             "kept": [self._slot(slot) for slot in program.slots if slot.shape == "scalar"],
             "starts": {slot.name: start for slot in program.slots if (start := _start(slot)) != "0"},
             "whens": {slot.name: self._exists(slot) for slot in program.slots if slot.when != ALWAYS},

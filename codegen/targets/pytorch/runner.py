@@ -114,7 +114,10 @@ def _episode(
         if episode.slots is not None:
             given = {name: x[0 if name in scalars else index] for name, x in episode.slots.items()}
             there = optimizer._slots(group, w)
-            state = {slots[name]: _tensor(x) for name, x in given.items() if slots[name] in there}
+            state = {
+                key: _tensor(x).to(optimizer._start(w, group, key, there[key]).dtype)
+                for key, x in ((slots[name], x) for name, x in given.items()) if key in there
+            }  # fmt: skip
             optimizer.state[w] = state | {"step": torch.tensor(episode.updates, dtype=torch.float64)}
             if group.get("skip_nonfinite"):
                 optimizer.state[w]["skipped"] = torch.zeros((), dtype=torch.float64)

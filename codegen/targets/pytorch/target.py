@@ -47,6 +47,7 @@ class PytorchTarget:
         return hypers | {slot.name: names.slot(slot.name) for slot in program.slots}
 
     def render(self, program: Program) -> Mapping[str, str]:
+        narrow = any(slot.storage == "parameter" for slot in program.slots)
         return {
             program.source: TEMPLATES.render("rule.py.jinja", _Module(program).context()),
             "_support.py": TEMPLATES.render("_support.py.jinja", vocabulary()),
@@ -54,6 +55,7 @@ class PytorchTarget:
             "_fused.py": TEMPLATES.render("fused.py.jinja", {"off": OFF, "gates": GATES}),
             "_tensors.cpp": TEMPLATES.render("tensors.cpp.jinja", {}),
             "_fused_cuda.py": TEMPLATES.render("fused_cuda.py.jinja", {}),
+            **({"_slot_dtype.py": TEMPLATES.render("slot_dtype.py.jinja", {})} if narrow else {}),
             **LOADER,
         }
 
@@ -89,6 +91,7 @@ class _Module:
             "slots": [self._slot(slot) for slot in program.slots],
             "whole": [self._slot(slot) for slot in program.slots if slot.shape != "scalar"],
             "scalar_slots": [self._slot(slot) for slot in program.slots if slot.shape == "scalar"],
+            "narrow": tuple(self.names.slot(slot.name) for slot in program.slots if slot.storage == "parameter"),
             "optional_slots": any(slot.when != ALWAYS for slot in program.slots),
             "not_lazy": locality(program),
             "dialect": signature.dialect(),
@@ -142,6 +145,10 @@ class _Module:
             "Arithmetic and slots are float64 for float64 parameters, else float32; a parameter of lower precision is "
             "rounded once. Gradients are never written to."
         )
+        narrow = [names.slot(slot.name) for slot in self.program.slots if slot.storage == "parameter"]
+        if narrow:
+            listed = ", ".join(narrow)
+            yield f"But {listed} are of the parameter's dtype: what is stored there is rounded before it is read."
 
     def _other_defaults(self, peer: Peer) -> Iterator[str]:
         for hyper in self.program.hypers:
