@@ -76,7 +76,8 @@ def binding_of(name: str) -> ModuleType:
 
     Raises UnknownName for a target that has none, KernelError where the framework is missing.
     """
-    known = {each: target(each).kernels.binding for each in targets_named() if hasattr(target(each), "kernels")}
+    declared = {each: getattr(target(each), "kernels", None) for each in targets_named()}
+    known = {each: found.binding for each, found in declared.items() if found is not None}
     if name not in known:
         raise UnknownName("target with a library of its own", name, list(known))
     try:
