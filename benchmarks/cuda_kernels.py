@@ -14,7 +14,7 @@ from typing import Any
 
 from optloom.codegen.c_family.native import bits_of, switches_of
 from optloom.codegen.targets.cuda import nvrtc, static
-from optloom.codegen.targets.cuda.launcher import Choice, Source
+from optloom.codegen.targets.cuda.source import Choice, Source
 from rich.console import Console
 from rich.table import Table
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
-from .api import Progress, UnknownName, default_folder
+from .api import Progress, UnknownName, default_folder, targets_named
 from .c_family import kernels
 from .c_family.native import bits_of, interface_of, switches_of
+from .discovery import target
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,40 @@ def build(
     return files
 
 
+def binding_of(name: str) -> ModuleType:
+    """The module that builds the library by which the framework of the target `name` reaches kernels.
+
+    Raises UnknownName for a target that has none, KernelError where the framework is missing.
+    """
+    declared = {each: getattr(target(each), "kernels", None) for each in targets_named()}
+    known = {each: found.binding for each, found in declared.items() if found is not None}
+    if name not in known:
+        raise UnknownName("target with a library of its own", name, list(known))
+    try:
+        return importlib.import_module(f"optloom.generated.{name}.{Path(known[name]).stem}")
+    except ImportError as error:
+        raise kernels.KernelError(f"the library of {name} is built against its framework: {error}") from error
+
+
+def build_binding(binding: ModuleType, to: Path | None = None) -> Path:
+    """Builds the library of `binding_of` into the folder `to`, where optimizers find it beside their files or by
+    OPTLOOM_KERNEL_PATH; into the user's cache if none is given. It fits the version of the framework installed here.
+
+    Raises KernelError with the compiler's words, or for a folder that cannot be written.
+    """
+    try:
+        file: Path = binding.build(to or kernels.cache_folder())
+    except binding.KernelError as error:  # of the loader that is generated
+        raise kernels.KernelError(str(error)) from error
+    return file
+
+
 def build_for_devices(request: BuildRequest, to: Path | None = None) -> Path:
     """Builds a fatbin of a .cu file into the folder `to`, where optimizers find it beside the file or by
     OPTLOOM_KERNEL_PATH. Raises KernelError with nvcc's words, OSError for a folder that cannot be written."""
     from .targets.cuda.build import fatbin
     from .targets.cuda.driver import DeviceError
-    from .targets.cuda.launcher import Choice, Source
+    from .targets.cuda.source import Choice, Source
 
     variant = request.variant()
     choice = Choice(variant.options, variant.parameter, variant.gradient)

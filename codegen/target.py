@@ -39,11 +39,13 @@ class Kernels:
     """What a target has beside its classes when they run fused kernels: `kernels` of a target that can.
 
     `targets`: those that print a rule's kernels, to lie beside the class. `support`: the files of its own that only
-    kernels need.
+    kernels need. `binding`: the one of them that has `build(folder)`, which builds the library by which the framework
+    reaches kernels, and returns its file.
     """
 
     targets: tuple[str, ...]
     support: tuple[str, ...]
+    binding: str
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,10 @@ On = Annotated[
 Off = Annotated[str, typer.Option("--off", metavar="NAMES", help="Of the defaults, those to leave out.")]
 
 Cuda = Annotated[bool, typer.Option("--cuda", help="A fatbin for CUDA devices instead, by nvcc.")]
+Target = Annotated[
+    str | None,
+    typer.Option("--target", help="Beside the kernel, the library by which this target's framework reaches kernels."),
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -40,17 +44,21 @@ def build(
     on: On = "",
     off: Off = "",
     cuda: Cuda = False,
+    target: Target = None,
 ) -> None:
     """Build a fused kernel ahead of time, for machines without a compiler or for the cache."""
     from .. import build as building
 
     source = building.kernel_file(rule, ".cu" if cuda else ".cpp")
     request = building.BuildRequest(source, dtype, gradient, _names(on), _names(off))
+    binding = building.binding_of(target) if target is not None else None
     with progress_bar("build") as progress:
         if cuda:
             files = [building.build_for_devices(request, to)]
         else:
             files = building.build(request, to, _names(sets), progress=progress)
+        if binding is not None:
+            files.append(building.build_binding(binding, to))
     for file in files:
         typer.echo(f"built {file}")
 

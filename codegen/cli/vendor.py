@@ -67,8 +67,8 @@ def add(
     from .. import vendor
 
     chosen = stages_of(stages)
-    kind = numerics.value if numerics else None
-    request = vendor.Request(rule, target, to, kind, chosen, dialect, package, kernels, slot_dtype=slot_dtype.value)
+    numerics_ = numerics.value if numerics else None
+    request = vendor.Request(rule, target, to, numerics_, chosen, dialect, package, kernels, slot_dtype.value)
     done = vendor.add(request, project, force=force)
     console_ = console()
     for path in done.written:

@@ -24,6 +24,7 @@ from ._leaves import compute_dtype
 from ._types import Array
 
 LAST = 2**31 - 2  # the greatest count that another one follows
+SOURCE = Path(__file__).with_name("_calls.cpp")
 FLAGS = ("-std=c++17", "-O2", "-w", "-shared", "-fPIC", "-ldl")
 PASSED = "passed"  # the field of a row that says whether the step is made
 COUNTERS = {"t": "count", "iterations": "iterations"}
@@ -146,13 +147,25 @@ def _like(x: Array) -> Any:
 
 def _target(may_build: bool) -> str:
     """The name by which XLA knows the calls of `_calls.cpp`. Raises KernelError where they can not be built."""
-    source = Path(__file__).with_name("_calls.cpp")
-    if not source.exists():
-        raise KernelError(f"fused=True needs {source}")
-    key = hashlib.sha256(source.read_bytes() + version("jaxlib").encode()).hexdigest()[:16]
-    name = f"jax-calls-{key}.so"
-    flags = (*FLAGS, f"-I{jax.ffi.include_dir()}")
-    return _registered(_kernels.binding(source, name, flags, may_build))
+    if not SOURCE.exists():
+        raise KernelError(f"fused=True needs {SOURCE}")
+    return _registered(_kernels.binding(SOURCE, library_file(), flags(), may_build))
+
+
+def library_file() -> str:
+    """What the library of the calls is called: it fits one version of jaxlib."""
+    key = hashlib.sha256(SOURCE.read_bytes() + version("jaxlib").encode()).hexdigest()[:16]
+    return f"jax-calls-{key}.so"
+
+
+def flags() -> tuple[str, ...]:
+    """Against the headers that jaxlib brings along."""
+    return (*FLAGS, f"-I{jax.ffi.include_dir()}")
+
+
+def build(folder: Path) -> Path:
+    """Builds the calls into `folder`, and returns the file. Raises KernelError where they cannot be built."""
+    return _kernels.build_binding(SOURCE, folder / library_file(), flags())
 
 
 @functools.cache

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from . import _cuda_nvrtc as nvrtc
-from ._cuda_launcher import Choice, Memory, Source
+from ._cuda_launcher import Memory
+from ._cuda_source import Choice, Source
 
 
 class DeviceError(RuntimeError):

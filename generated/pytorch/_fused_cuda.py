@@ -17,11 +17,12 @@ import numpy
 import torch
 from torch import Tensor
 
-from . import _fused, _kernels
+from . import _fused, _fused_parts, _kernels
 from ._cuda_driver import CudaDevice, code
-from ._cuda_launcher import Choice, Launcher, Source
+from ._cuda_launcher import Launcher
 from ._cuda_products import Matrix
-from ._fused import Refused
+from ._cuda_source import Choice, Source
+from ._fused_parts import Refused
 
 
 @functools.cache
@@ -99,7 +100,7 @@ def step(optimizer: Any, group: dict[str, Any], context: type[Context] = Context
     plans.run(optimizer)
 
 
-class CudaPart(_fused.Part):
+class CudaPart(_fused_parts.Part):
     """One parameter on a device."""
 
     devices = ("cuda",)
@@ -120,14 +121,16 @@ class Plans:
         self.whole = _kernels.Source(self.source.path)
         _fused.check_known(self.whole, optimizer, group)
         kind = type("Part", (CudaPart,), {"devices": (context.kind,)})
-        values = _fused.completed(self.whole, _fused.values_of(optimizer, group))
-        bits = _fused.bits_of(self.whole, values, group)
+        values = _fused_parts.completed(self.whole, _fused_parts.values_of(optimizer, group))
+        bits = _fused_parts.bits_of(self.whole, values, group)
         scopes = self.whole.scopes(bits)
         parts = [kind(f"parameter {i}", w, w.grad, self.whole, bits) for i, w in enumerate(self.params)]
         for part in parts:
-            part.put_slots(optimizer._state_of(part.w, group), _fused.slots_of(optimizer, group, part.w))
-        _fused.check_overlaps(parts, bool(group["write_back_grad"]))
-        together = _fused.alike(parts)
+            part.put_slots(
+                optimizer._state_of(part.w, group), _fused_parts.slots_of(optimizer, group, part.w)
+            )
+        _fused_parts.check_overlaps(parts, bool(group["write_back_grad"]))
+        together = _fused_parts.alike(parts)
         if "tensors" in scopes and len(together) * len(optimizer.param_groups) > 1:
             raise Refused(_fused.ACROSS)
         self.plans = [
@@ -145,8 +148,8 @@ class Plans:
         group, scale = self.group, getattr(optimizer, "grad_scale", None)
         flags = [x for x in (getattr(optimizer, "found_inf", None), optimizer._nonfinite) if x is not None]
         found = functools.reduce(torch.maximum, flags) if flags else None
-        values = _fused.completed(self.whole, _fused.values_of(optimizer, group))
-        bits = _fused.bits_of(self.whole, values, group)
+        values = _fused_parts.completed(self.whole, _fused_parts.values_of(optimizer, group))
+        bits = _fused_parts.bits_of(self.whole, values, group)
         reading = _kernels.NEGATED if group["maximize"] else 0
         if scale is not None:
             reading |= _kernels.UNSCALED | (_kernels.WRITTEN_BACK if group["write_back_grad"] else 0)
@@ -169,7 +172,12 @@ class Plan:
     """The table of some parameters; on the device the rows of hyperparameters and counters that they have."""
 
     def __init__(
-        self, source: Source, context: Context, parameter: str, gradient: str, parts: Sequence[_fused.Part]
+        self,
+        source: Source,
+        context: Context,
+        parameter: str,
+        gradient: str,
+        parts: Sequence[_fused_parts.Part],
     ) -> None:
         self.source, self.context, self.dtypes, self.parts = source, context, (parameter, gradient), parts
         self.launchers: dict[tuple[int, int], Launcher] = {}

@@ -147,6 +147,22 @@ def continued(strategy: Any, folder: Path) -> dict[str, list[Any]]:
     return found
 
 
+def refused(strategy: Any) -> dict[str, Any]:
+    """The error of a fused step on replicas, eager and traced, and the weights before and after it."""
+    with strategy.scope():
+        v = cases.variable([1.0, 2.0])
+        optimizer = make("sgd", learning_rate=0.5, fused=True)
+        optimizer.build([v])
+    found = {}
+    for way, run in (("eager", strategy.run), ("traced", tf.function(strategy.run))):
+        try:
+            run(lambda: optimizer.apply([tf.constant([1.0, 2.0])], [v]))
+            found[way] = ""
+        except Exception as error:
+            found[way] = f"{type(error).__name__}: {error}"
+    return found | {"weights": [part.numpy().tolist() for part in v.value.values]}
+
+
 def main() -> None:
     (cpu,) = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -169,6 +185,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         kept = continued(strategy, Path(folder))
     report = {"fit": found, "copies": copies(strategy), "masked": masked, "clipped": clips, "continued": kept}
+    report["refused"] = refused(strategy)
     json.dump(report, sys.stdout)
 
 

@@ -20,8 +20,9 @@ from optloom.codegen.printing import UnsupportedOperation
 from optloom.codegen.targets.cpp import runner as on_host
 from optloom.codegen.targets.cuda import launcher, runner
 from optloom.codegen.targets.cuda.emulation import EmulatedDevice, HostMemory, built
-from optloom.codegen.targets.cuda.launcher import Choice, Launcher, Source
+from optloom.codegen.targets.cuda.launcher import Launcher
 from optloom.codegen.targets.cuda.products import Matrix
+from optloom.codegen.targets.cuda.source import Choice, Source
 from optloom.codegen.targets.cuda.target import TARGET
 from optloom.codegen.targets.numpy import runner as reference
 

@@ -11,7 +11,7 @@ from kernels import rendered
 from optloom.codegen.build import BuildRequest, build_for_devices
 from optloom.codegen.targets.cuda import driver, nvrtc
 from optloom.codegen.targets.cuda.driver import DeviceError
-from optloom.codegen.targets.cuda.launcher import Choice, Source
+from optloom.codegen.targets.cuda.source import Choice, Source
 
 CHOICE = Choice(0, "float32")
 

@@ -16,7 +16,7 @@ from optloom.codegen.passes.fission import phases
 from optloom.codegen.passes.joined import joined
 from optloom.codegen.passes.traffic import bytes_moved
 from optloom.codegen.targets.cuda import nvrtc, static
-from optloom.codegen.targets.cuda.launcher import Choice, Source
+from optloom.codegen.targets.cuda.source import Choice, Source
 
 RULES = printed("cuda")
 ARCHITECTURES = (80, 90, 100)

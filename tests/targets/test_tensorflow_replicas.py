@@ -64,6 +64,14 @@ def test_the_sum_over_replicas_is_clipped_and_not_its_parts(clip: str, expected:
     assert clip == "clipvalue" or np.linalg.norm(keras) > 1.4
 
 
+def test_a_fused_step_is_refused_before_anything_is_written(found: Any) -> None:
+    for way in ("eager", "traced"):
+        assert (
+            "fused kernels update one copy of each variable, and here are 2; pass fused=False" in found["refused"][way]
+        )
+    assert found["refused"]["weights"] == [[1.0, 2.0]] * 2
+
+
 @pytest.mark.parametrize("place", ["on replicas", "on one device"])
 @pytest.mark.parametrize("way", ["restored", "imported"])
 def test_averages_and_accumulators_of_replicas_are_saved_and_restored(way: str, place: str, found: Any) -> None:

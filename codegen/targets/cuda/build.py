@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .driver import DeviceError, file_name, macros
-from .launcher import Choice, Source
+from .source import Choice, Source
 
 ARCHITECTURES = (80, 90, 100)
 

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from . import nvrtc
-from .launcher import Choice, Memory, Source
+from .launcher import Memory
+from .source import Choice, Source
 
 
 class DeviceError(RuntimeError):

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ...c_family import native
-from .launcher import Choice, Launcher, Source
+from .launcher import Launcher
+from .source import Choice, Source
 
 HEADER = Path(__file__).parent / "emulation.h"
 FLAGS = "-std=c++17 -O1 -fno-math-errno -ffp-contract=off -shared -fPIC"

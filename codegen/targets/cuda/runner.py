@@ -15,7 +15,8 @@ from typing import Any
 from ...c_family import native
 from ...conformance.protocol import Job, Mode, Snapshot
 from . import driver, emulation
-from .launcher import Choice, Launcher, Source
+from .launcher import Launcher
+from .source import Choice, Source
 
 EMULATED = Mode("plain", numerics=("strict",), follows_tree=True)
 ON_DEVICE = Mode("device", numerics=("strict",), follows_tree=True)

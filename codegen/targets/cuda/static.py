@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 
 from . import nvrtc
-from .launcher import Choice, Source
+from .source import Choice, Source
 
 REPORT = re.compile(
     r"Compiling entry function '(?P<kernel>\w+)'.*?(?P<stack>\d+) bytes stack frame, "

@@ -44,7 +44,7 @@ class JaxTarget:
     ecosystem = "optax"
     missing_stages: frozenset[str] = frozenset()
     numerics: Literal["strict", "fast"] = "fast"
-    kernels = Kernels((CPP.name,), ("_fused.py", "_calls.py", "_calls.cpp", "_kernels.py"))
+    kernels = Kernels((CPP.name,), ("_fused.py", "_calls.py", "_calls.cpp", "_kernels.py"), "_calls.py")
     # XLA contracts products into sums, negated ones too, turns a/sqrt(b) into a*rsqrt(b), and merges divisions.
     nestings: Nestings = frozenset(
         {

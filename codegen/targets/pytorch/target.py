@@ -30,6 +30,8 @@ from .printer import GroupPrinter
 from .statements import every_call, passes, scalar_lines, sums, sums_along, uses_one_minus_power
 
 TEMPLATES = Templates(Path(__file__).parent / "templates", (c_family.TEMPLATES,))
+FUSED = ("_fused.py", "_fused_parts.py", "_fused_tables.py", "_fused_cuda.py")
+"""The modules that run fused kernels."""
 
 
 class PytorchTarget:
@@ -38,7 +40,7 @@ class PytorchTarget:
     missing_stages: frozenset[str] = frozenset()
     numerics: OneOf["strict", "fast"] = "fast"
     nestings: Nestings = frozenset()
-    kernels = Kernels((CPP.name, CUDA.name), ("_fused.py", "_fused_cuda.py", "_kernels.py", "_tensors.cpp", *LOADER))
+    kernels = Kernels((CPP.name, CUDA.name), (*FUSED, "_kernels.py", "_tensors.cpp", *LOADER), "_fused_tables.py")
 
     def names(self, program: Program) -> Mapping[str, str]:
         """What PyTorch's users call what `program` declares: arguments, and keys of a parameter's state."""
@@ -52,9 +54,8 @@ class PytorchTarget:
             program.source: TEMPLATES.render("rule.py.jinja", _Module(program).context()),
             "_support.py": TEMPLATES.render("_support.py.jinja", vocabulary()),
             "_kernels.py": c_family.loader(),
-            "_fused.py": TEMPLATES.render("fused.py.jinja", {"off": OFF, "gates": GATES}),
+            **{file: TEMPLATES.render(f"{file[1:]}.jinja", {"off": OFF, "gates": GATES}) for file in FUSED},
             "_tensors.cpp": TEMPLATES.render("tensors.cpp.jinja", {}),
-            "_fused_cuda.py": TEMPLATES.render("fused_cuda.py.jinja", {}),
             **({"_slot_dtype.py": TEMPLATES.render("slot_dtype.py.jinja", {})} if narrow else {}),
             **LOADER,
         }

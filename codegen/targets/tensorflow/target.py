@@ -65,7 +65,7 @@ class TensorFlow:
     numerics: OneOf["strict", "fast"] = "fast"
     nestings = NESTINGS
     templates = Templates(Path(__file__).parent / "templates")
-    kernels = Kernels((CPP.name,), ("_fused.py", "_kernels.py", "_update.cpp"))
+    kernels = Kernels((CPP.name,), ("_fused.py", "_kernels.py", "_update.cpp"), "_fused.py")
 
     def names(self, program: Program) -> Mapping[str, str]:
         """What Keras's users call what `program` declares: the peer's names of slots."""
