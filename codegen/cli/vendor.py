@@ -66,9 +66,17 @@ def add(
     """Write one optimizer's files, complete in themselves, and their entry in optloom.lock.json."""
     from .. import vendor
 
-    chosen = stages_of(stages)
-    numerics_ = numerics.value if numerics else None
-    request = vendor.Request(rule, target, to, numerics_, chosen, dialect, package, kernels, slot_dtype.value)
+    request = vendor.Request(
+        rule,
+        target,
+        to,
+        numerics.value if numerics else None,
+        stages_of(stages),
+        dialect,
+        package,
+        kernels,
+        slot_dtype.value,
+    )
     done = vendor.add(request, project, force=force)
     console_ = console()
     for path in done.written:
