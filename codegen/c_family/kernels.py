@@ -55,19 +55,17 @@ class KernelError(RuntimeError):
 class Variant:
     """What a library is built for: options (the sum of the bits that are set), and dtypes by name.
 
-    `copy`: the dtype of each parameter's copy, if it has one. `gradients`: how gradients are read, a sum.
+    `gradients`: how gradients are read, a sum.
     """
 
     options: int
     parameter: str
     gradient: str
-    copy: str = ""
     gradients: int = 0
 
     @property
     def name(self) -> str:
-        copy = f"-{self.copy}" if self.copy else ""
-        return f"o{self.options}-g{self.gradients}-{self.parameter}-{self.gradient}{copy}"
+        return f"o{self.options}-g{self.gradients}-{self.parameter}-{self.gradient}"
 
     @property
     def macros(self) -> list[str]:
@@ -75,7 +73,6 @@ class Variant:
             "OPTIONS": self.options,
             "PARAMETER": self.parameter,
             "GRADIENT": self.gradient,
-            "COPY": self.copy,
             "GRADIENTS": self.gradients,
         }
         return [f"-DOPTLOOM_{name}={value}" for name, value in given.items() if value != ""]

@@ -125,11 +125,6 @@ class Pass:
         """Whether an element's function must know the parameter's dtype T: slots are rounded to it."""
         return any("stored<T>" in line for line in self.lines)
 
-    @property
-    def copies(self) -> bool:
-        """Whether the parameter is written."""
-        return any(operand.member == "w" and operand.is_stored for operand in self.operands)
-
 
 @dataclass(frozen=True)
 class PassBuilder:

@@ -165,7 +165,7 @@ def _interface(
             for s in program.slots if s.shape != "scalar"
         ],
         "tensor": [
-            *("size", "row", *lengths, "w", "g", "copy", "step"),
+            *("size", "row", *lengths, "w", "g", "step"),
             *(("scratch",) if lengths and dialect.brings_scratch else ()),
             *(("kept",) if callbacks and dialect.brings_scratch else ()),
             *(slot.name for shape in SHAPES for slot in program.slots if slot.shape == shape),

@@ -24,9 +24,8 @@
 //
 // The library is for one choice of options, -DOPTLOOM_OPTIONS=<sum>, and for parameters with gradients
 // of their dtype; or also for one pair of dtypes, -DOPTLOOM_PARAMETER=float32
-// -DOPTLOOM_GRADIENT=bfloat16, then perhaps -DOPTLOOM_COPY=bfloat16 for a copy of each parameter,
-// written with it. -DOPTLOOM_GRADIENTS= the sum of 1 to go up the gradient, 2 to divide it by
-// `gradient_scale`, 4 to write it back divided.
+// -DOPTLOOM_GRADIENT=bfloat16. -DOPTLOOM_GRADIENTS= the sum of 1 to go up the gradient, 2 to divide it
+// by `gradient_scale`, 4 to write it back divided.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -75,7 +74,6 @@ struct AdafactorTensor {
     int64_t columns;  // the last axis
     void *w;
     void *g;  // read only, unless built to write it back
-    void *copy;  // w in another dtype, if built to write that
     double *step;  // a counter that follows the row's t; null for none
     void *v;  // second moment
     void *accumulated_gradient;  // sum of the gradients since the last update
@@ -164,7 +162,6 @@ extern "C" const char *const adafactor_interface = R"({
     "columns",
     "w",
     "g",
-    "copy",
     "step",
     "v",
     "accumulated_gradient",
@@ -291,10 +288,6 @@ template <typename C, typename G> inline C gradient(const G &x, [[maybe_unused]]
     const C g = unscales ? C(load(x)) / scale : C(load(x));
     return negates ? -g : g;
 }
-
-// The dtype of a parameter's copy if it has none.
-struct Nothing {};
-template <typename L> constexpr bool copies = !std::is_same_v<L, Nothing>;
 
 // Where an element lies: its row-major index in its tensor, in two words. T: the dtype that it is stored in.
 template <typename T> struct Element {
@@ -752,7 +745,7 @@ void spread(const X *from, const AdafactorTensor &x, const Block &block, C *to) 
 }
 
 // The elements of a tile: sums of its rows, and of its columns within it.
-template <bool at_least_2_axes, typename T, typename G, typename L>
+template <bool at_least_2_axes, typename T, typename G>
 void update_2_tile(const Scalars<Compute<T>> &k,
         const PerTensor2<Compute<T>> &n, const AdafactorTensor &x, const Tile &tile, Compute<T> scale,
         double *scratch) {
@@ -842,7 +835,7 @@ void update_4_matrices(const Scalars<Compute<T>> &k, const AdafactorTensor &x, d
     }
 }
 
-template <bool at_least_2_axes, typename T, typename G, typename L>
+template <bool at_least_2_axes, typename T, typename G>
 void start_block(const AdafactorTensor &x, const Block &block) {
     using C = Compute<T>;
     constexpr bool narrow = sizeof(T) < sizeof(C);
@@ -870,7 +863,7 @@ void start_block(const AdafactorTensor &x, const Block &block) {
     }
 }
 
-template <typename T, typename G, typename L>
+template <typename T, typename G>
 void every_call_block(const Scalars<Compute<T>> &k, const AdafactorTensor &x, const Block &block,
         Compute<T> scale) {
     using C = Compute<T>;
@@ -888,7 +881,7 @@ void every_call_block(const Scalars<Compute<T>> &k, const AdafactorTensor &x, co
     }
 }
 
-template <typename T, typename G, typename L>
+template <typename T, typename G>
 void update_1_block(const Scalars<Compute<T>> &k, const AdafactorTensor &x, const Block &block,
         Compute<T> scale, double *sum) {
     using C = Compute<T>;
@@ -915,7 +908,7 @@ void update_1_block(const Scalars<Compute<T>> &k, const AdafactorTensor &x, cons
     for (int64_t j = 0; j < lanes; ++j) sum[global_norm_sum] += lane[global_norm_sum][j];
 }
 
-template <bool at_least_2_axes, typename T, typename G, typename L>
+template <bool at_least_2_axes, typename T, typename G>
 void update_2_block(const Scalars<Compute<T>> &k,
         const PerTensor2<Compute<T>> &n, const AdafactorTensor &x, const Block &block, Compute<T> scale) {
     using C = Compute<T>;
@@ -937,7 +930,7 @@ void update_2_block(const Scalars<Compute<T>> &k,
     }
 }
 
-template <bool at_least_2_axes, typename T, typename G, typename L>
+template <bool at_least_2_axes, typename T, typename G>
 void update_4_block(const Scalars<Compute<T>> &k,
         const PerTensor4<Compute<T>> &n, const AdafactorTensor &x, const Block &block, Compute<T> scale,
         double *sum, const double *scratch) {
@@ -988,7 +981,7 @@ void update_4_block(const Scalars<Compute<T>> &k,
     for (int64_t j = 0; j < lanes; ++j) sum[size_sum] += lane[size_sum][j];
 }
 
-template <bool at_least_2_axes, typename T, typename G, typename L>
+template <bool at_least_2_axes, typename T, typename G>
 void update_5_block(const Scalars<Compute<T>> &k,
         const PerTensor5<Compute<T>> &n, const AdafactorTensor &x, const Block &block, Compute<T> scale,
         const double *scratch) {
@@ -1009,7 +1002,6 @@ void update_5_block(const Scalars<Compute<T>> &k,
     if constexpr (at_least_2_axes) spread<Along::column>(static_cast<const C *>(x.c), x, block, c_);
     C floored_[block_size];
     if constexpr (at_least_2_axes) spread<Along::matrix>(scratch + place_of_floored(x), x, block, floored_);
-    L *__restrict__ const copy_ = copies<L> ? static_cast<L *>(x.copy) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
         C w = load(w_[i]);
@@ -1036,7 +1028,6 @@ void update_5_block(const Scalars<Compute<T>> &k,
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
         if constexpr (use_ema) store(weight_average_[i], weight_average);
         if constexpr (master_weights && narrow) store(master_weight_[i], master_weight);
-        if constexpr (copies<L>) store(copy_[i], w);
         if constexpr (writes_back) store(g_[i], negates ? -g : g);
     }
 }
@@ -1056,9 +1047,9 @@ int start_tensors(int64_t options, [[maybe_unused]] const AdafactorRow *rows, in
     for (size_t i = 0; i < blocks.size(); ++i) {
         const AdafactorTensor &x = tensor[blocks[i].tensor];
         if (x.axes >= 2)
-            start_block<true, T, T, Nothing>(x, blocks[i]);
+            start_block<true, T, T>(x, blocks[i]);
         else
-            start_block<false, T, T, Nothing>(x, blocks[i]);
+            start_block<false, T, T>(x, blocks[i]);
     }
     return DONE;
 }
@@ -1102,7 +1093,7 @@ template <typename G> bool are_finite(int64_t tensors, const AdafactorTensor *te
     return others == 0;
 }
 
-template <typename T, typename G, typename L>
+template <typename T, typename G>
 int step(int64_t options, int64_t rows, AdafactorRow *row, int64_t tensors, const AdafactorTensor *tensor,
         double gradient_scale) {
     using C = Compute<T>;
@@ -1134,7 +1125,7 @@ int step(int64_t options, int64_t rows, AdafactorRow *row, int64_t tensors, cons
                 const Scalars<C> &k = scalars[x.row];
                 if (i + 1 < blocks.size() && blocks[i + 1].begin == 0) fetch(tensor[blocks[i + 1].tensor]);
                 if (!k.is_update) continue;
-                update_1_block<T, G, L>(k, x, blocks[i], scale, block_sums[i].sum);
+                update_1_block<T, G>(k, x, blocks[i], scale, block_sums[i].sum);
             }
 #pragma omp single
             add_blocks(blocks, block_sums, tensor_sums, total_sums);
@@ -1151,7 +1142,7 @@ int step(int64_t options, int64_t rows, AdafactorRow *row, int64_t tensors, cons
             const Scalars<C> &k = scalars[x.row];
             if (!k.is_update) continue;
             const auto n = per_tensor_2<C>(k, tensor_sums[tile.tensor].sum);
-            update_2_tile<true, T, G, L>(k, n, x, tile, scale, scratch[tile.tensor]);
+            update_2_tile<true, T, G>(k, n, x, tile, scale, scratch[tile.tensor]);
         }
 #pragma omp for schedule(static)
         for (size_t i = 0; i < blocks.size(); ++i) {
@@ -1161,7 +1152,7 @@ int step(int64_t options, int64_t rows, AdafactorRow *row, int64_t tensors, cons
             if (!k.is_update) continue;
             if (x.matrices) continue;
             const auto n = per_tensor_2<C>(k, tensor_sums[blocks[i].tensor].sum);
-            update_2_block<false, T, G, L>(k, n, x, blocks[i], scale);
+            update_2_block<false, T, G>(k, n, x, blocks[i], scale);
         }
 #pragma omp for schedule(static)
         for (size_t i = 0; i < tiles.size(); ++i) {
@@ -1187,10 +1178,10 @@ int step(int64_t options, int64_t rows, AdafactorRow *row, int64_t tensors, cons
             if (!k.is_update) continue;
             const auto n = per_tensor_4<C>(k, tensor_sums[blocks[i].tensor].sum);
             if (x.axes >= 2)
-                update_4_block<true, T, G, L>(k, n, x, blocks[i], scale, block_sums[i].sum,
+                update_4_block<true, T, G>(k, n, x, blocks[i], scale, block_sums[i].sum,
                     scratch[blocks[i].tensor]);
             else
-                update_4_block<false, T, G, L>(k, n, x, blocks[i], scale, block_sums[i].sum,
+                update_4_block<false, T, G>(k, n, x, blocks[i], scale, block_sums[i].sum,
                     scratch[blocks[i].tensor]);
         }
 #pragma omp single
@@ -1201,14 +1192,14 @@ int step(int64_t options, int64_t rows, AdafactorRow *row, int64_t tensors, cons
             const Scalars<C> &k = scalars[x.row];
             if (i + 1 < blocks.size() && blocks[i + 1].begin == 0) fetch(tensor[blocks[i + 1].tensor]);
             if (!k.is_update) {
-                every_call_block<T, G, L>(k, x, blocks[i], scale);
+                every_call_block<T, G>(k, x, blocks[i], scale);
                 continue;
             }
             const auto n = per_tensor_5<C>(k, x.size, tensor_sums[blocks[i].tensor].sum);
             if (x.axes >= 2)
-                update_5_block<true, T, G, L>(k, n, x, blocks[i], scale, scratch[blocks[i].tensor]);
+                update_5_block<true, T, G>(k, n, x, blocks[i], scale, scratch[blocks[i].tensor]);
             else
-                update_5_block<false, T, G, L>(k, n, x, blocks[i], scale, scratch[blocks[i].tensor]);
+                update_5_block<false, T, G>(k, n, x, blocks[i], scale, scratch[blocks[i].tensor]);
         }
     }
     write_counters<C>(tensors, tensor, row);
@@ -1220,10 +1211,6 @@ int step(int64_t options, int64_t rows, AdafactorRow *row, int64_t tensors, cons
 // A call's result is 0, or a Refusal: then nothing was written. `gradient_scale` counts if built to unscale.
 extern "C" {
 #ifdef OPTLOOM_PARAMETER
-
-#ifndef OPTLOOM_COPY
-#define OPTLOOM_COPY Nothing
-#endif
 extern const char *const adafactor_digest;
 const char *const adafactor_digest = OPTLOOM_DIGEST;
 
@@ -1232,8 +1219,7 @@ int adafactor_start(int64_t options, AdafactorRow *row, int64_t tensors, const A
 }
 int adafactor_step(int64_t options, int64_t rows, AdafactorRow *row, int64_t tensors,
         const AdafactorTensor *tensor, double gradient_scale) {
-    return step<OPTLOOM_PARAMETER, OPTLOOM_GRADIENT, OPTLOOM_COPY>(options, rows, row, tensors, tensor,
-        gradient_scale);
+    return step<OPTLOOM_PARAMETER, OPTLOOM_GRADIENT>(options, rows, row, tensors, tensor, gradient_scale);
 }
 #else
 
@@ -1243,7 +1229,7 @@ int adafactor_start_float32(int64_t options, AdafactorRow *row, int64_t tensors,
 }
 int adafactor_step_float32(int64_t options, int64_t rows, AdafactorRow *row, int64_t tensors,
         const AdafactorTensor *tensor, double gradient_scale) {
-    return step<float32, float32, Nothing>(options, rows, row, tensors, tensor, gradient_scale);
+    return step<float32, float32>(options, rows, row, tensors, tensor, gradient_scale);
 }
 
 int adafactor_start_float64(int64_t options, AdafactorRow *row, int64_t tensors,
@@ -1252,7 +1238,7 @@ int adafactor_start_float64(int64_t options, AdafactorRow *row, int64_t tensors,
 }
 int adafactor_step_float64(int64_t options, int64_t rows, AdafactorRow *row, int64_t tensors,
         const AdafactorTensor *tensor, double gradient_scale) {
-    return step<float64, float64, Nothing>(options, rows, row, tensors, tensor, gradient_scale);
+    return step<float64, float64>(options, rows, row, tensors, tensor, gradient_scale);
 }
 
 int adafactor_start_float16(int64_t options, AdafactorRow *row, int64_t tensors,
@@ -1261,7 +1247,7 @@ int adafactor_start_float16(int64_t options, AdafactorRow *row, int64_t tensors,
 }
 int adafactor_step_float16(int64_t options, int64_t rows, AdafactorRow *row, int64_t tensors,
         const AdafactorTensor *tensor, double gradient_scale) {
-    return step<float16, float16, Nothing>(options, rows, row, tensors, tensor, gradient_scale);
+    return step<float16, float16>(options, rows, row, tensors, tensor, gradient_scale);
 }
 
 int adafactor_start_bfloat16(int64_t options, AdafactorRow *row, int64_t tensors,
@@ -1270,7 +1256,7 @@ int adafactor_start_bfloat16(int64_t options, AdafactorRow *row, int64_t tensors
 }
 int adafactor_step_bfloat16(int64_t options, int64_t rows, AdafactorRow *row, int64_t tensors,
         const AdafactorTensor *tensor, double gradient_scale) {
-    return step<bfloat16, bfloat16, Nothing>(options, rows, row, tensors, tensor, gradient_scale);
+    return step<bfloat16, bfloat16>(options, rows, row, tensors, tensor, gradient_scale);
 }
 #endif
 }

@@ -29,9 +29,8 @@
 //
 // The library is for one choice of options, -DOPTLOOM_OPTIONS=<sum>, and for parameters with gradients
 // of their dtype; or also for one pair of dtypes, -DOPTLOOM_PARAMETER=float32
-// -DOPTLOOM_GRADIENT=bfloat16, then perhaps -DOPTLOOM_COPY=bfloat16 for a copy of each parameter,
-// written with it. -DOPTLOOM_GRADIENTS= the sum of 1 to go up the gradient, 2 to divide it by
-// `gradient_scale`, 4 to write it back divided.
+// -DOPTLOOM_GRADIENT=bfloat16. -DOPTLOOM_GRADIENTS= the sum of 1 to go up the gradient, 2 to divide it
+// by `gradient_scale`, 4 to write it back divided.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -81,7 +80,6 @@ struct MuonTensor {
     int64_t columns;  // the last axis
     void *w;
     void *g;  // read only, unless built to write it back
-    void *copy;  // w in another dtype, if built to write that
     double *step;  // a counter that follows the row's t; null for none
     void *m;  // momentum
     void *v;  // second moment
@@ -166,7 +164,6 @@ extern "C" const char *const muon_interface = R"({
     "columns",
     "w",
     "g",
-    "copy",
     "step",
     "m",
     "v",
@@ -299,10 +296,6 @@ template <typename C, typename G> inline C gradient(const G &x, [[maybe_unused]]
     const C g = unscales ? C(load(x)) / scale : C(load(x));
     return negates ? -g : g;
 }
-
-// The dtype of a parameter's copy if it has none.
-struct Nothing {};
-template <typename L> constexpr bool copies = !std::is_same_v<L, Nothing>;
 
 // Where an element lies: its row-major index in its tensor, in two words. T: the dtype that it is stored in.
 template <typename T> struct Element {
@@ -733,7 +726,7 @@ void add_blocks(const std::vector<Block> &blocks, const std::vector<Sums> &block
         for (int s = 0; s < sums; ++s) total.sum[s] += own.sum[s];
 }
 
-template <bool at_least_2_axes, bool at_least_3_axes, typename T, typename G, typename L>
+template <bool at_least_2_axes, bool at_least_3_axes, typename T, typename G>
 void start_block(const MuonTensor &x, const Block &block) {
     using C = Compute<T>;
     constexpr bool narrow = sizeof(T) < sizeof(C);
@@ -765,7 +758,7 @@ void start_block(const MuonTensor &x, const Block &block) {
     }
 }
 
-template <typename T, typename G, typename L>
+template <typename T, typename G>
 void every_call_block(const Scalars<Compute<T>> &k, const MuonTensor &x, const Block &block,
         Compute<T> scale) {
     using C = Compute<T>;
@@ -783,7 +776,7 @@ void every_call_block(const Scalars<Compute<T>> &k, const MuonTensor &x, const B
     }
 }
 
-template <typename T, typename G, typename L>
+template <typename T, typename G>
 void update_1_block(const Scalars<Compute<T>> &k, const MuonTensor &x, const Block &block, Compute<T> scale,
         double *sum) {
     using C = Compute<T>;
@@ -810,7 +803,7 @@ void update_1_block(const Scalars<Compute<T>> &k, const MuonTensor &x, const Blo
     for (int64_t j = 0; j < lanes; ++j) sum[global_norm_sum] += lane[global_norm_sum][j];
 }
 
-template <bool at_least_2_axes, bool at_least_3_axes, typename T, typename G, typename L>
+template <bool at_least_2_axes, bool at_least_3_axes, typename T, typename G>
 void update_2_block(const Scalars<Compute<T>> &k,
         const PerTensor2<Compute<T>> &n, const MuonTensor &x, const Block &block, Compute<T> scale,
         double *sum) {
@@ -838,7 +831,7 @@ void update_2_block(const Scalars<Compute<T>> &k,
     for (int64_t j = 0; j < lanes; ++j) sum[size_sum] += lane[size_sum][j];
 }
 
-template <bool at_least_2_axes, bool at_least_3_axes, typename T, typename G, typename L>
+template <bool at_least_2_axes, bool at_least_3_axes, typename T, typename G>
 void update_3_block(const Scalars<Compute<T>> &k,
         const PerTensor3<Compute<T>> &n, const MuonTensor &x, const Block &block, Compute<T> scale,
         const Compute<T> *x_6_buffer) {
@@ -857,7 +850,6 @@ void update_3_block(const Scalars<Compute<T>> &k,
         ? static_cast<C *>(x.master_weight) + block.begin : nullptr;
     const C *__restrict__ const x_6_ = at_least_2_axes && !at_least_3_axes ? x_6_buffer + block.begin
         : nullptr;
-    L *__restrict__ const copy_ = copies<L> ? static_cast<L *>(x.copy) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
         C w = load(w_[i]);
@@ -883,12 +875,11 @@ void update_3_block(const Scalars<Compute<T>> &k,
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
         if constexpr (use_ema) store(weight_average_[i], weight_average);
         if constexpr (master_weights && narrow) store(master_weight_[i], master_weight);
-        if constexpr (copies<L>) store(copy_[i], w);
         if constexpr (writes_back) store(g_[i], negates ? -g : g);
     }
 }
 
-template <bool at_least_2_axes, bool at_least_3_axes, typename T, typename G, typename L>
+template <bool at_least_2_axes, bool at_least_3_axes, typename T, typename G>
 void update_3_x_block(const Scalars<Compute<T>> &k,
         const PerTensor3<Compute<T>> &n, const MuonTensor &x, const Block &block, Compute<T> scale,
         Compute<T> *the_x_buffer) {
@@ -911,7 +902,7 @@ void update_3_x_block(const Scalars<Compute<T>> &k,
     }
 }
 
-template <bool at_least_2_axes, bool at_least_3_axes, typename T, typename G, typename L>
+template <bool at_least_2_axes, bool at_least_3_axes, typename T, typename G>
 void update_3_x_2_factor_block([[maybe_unused]] const MuonTensor &x, const Block &block,
         const Compute<T> *gram_buffer, const Compute<T> *x_2_product_buffer, Compute<T> *x_2_factor_buffer) {
     using C = Compute<T>;
@@ -928,7 +919,7 @@ void update_3_x_2_factor_block([[maybe_unused]] const MuonTensor &x, const Block
     }
 }
 
-template <bool at_least_2_axes, bool at_least_3_axes, typename T, typename G, typename L>
+template <bool at_least_2_axes, bool at_least_3_axes, typename T, typename G>
 void update_3_x_2_block([[maybe_unused]] const MuonTensor &x, const Block &block,
         const Compute<T> *the_x_buffer, const Compute<T> *x_2_product_2_buffer, Compute<T> *x_2_buffer) {
     using C = Compute<T>;
@@ -945,7 +936,7 @@ void update_3_x_2_block([[maybe_unused]] const MuonTensor &x, const Block &block
     }
 }
 
-template <bool at_least_2_axes, bool at_least_3_axes, typename T, typename G, typename L>
+template <bool at_least_2_axes, bool at_least_3_axes, typename T, typename G>
 void update_3_x_3_factor_block([[maybe_unused]] const MuonTensor &x, const Block &block,
         const Compute<T> *gram_2_buffer, const Compute<T> *x_3_product_buffer,
         Compute<T> *x_3_factor_buffer) {
@@ -963,7 +954,7 @@ void update_3_x_3_factor_block([[maybe_unused]] const MuonTensor &x, const Block
     }
 }
 
-template <bool at_least_2_axes, bool at_least_3_axes, typename T, typename G, typename L>
+template <bool at_least_2_axes, bool at_least_3_axes, typename T, typename G>
 void update_3_x_3_block([[maybe_unused]] const MuonTensor &x, const Block &block,
         const Compute<T> *x_2_buffer, const Compute<T> *x_3_product_2_buffer, Compute<T> *x_3_buffer) {
     using C = Compute<T>;
@@ -980,7 +971,7 @@ void update_3_x_3_block([[maybe_unused]] const MuonTensor &x, const Block &block
     }
 }
 
-template <bool at_least_2_axes, bool at_least_3_axes, typename T, typename G, typename L>
+template <bool at_least_2_axes, bool at_least_3_axes, typename T, typename G>
 void update_3_x_4_factor_block([[maybe_unused]] const MuonTensor &x, const Block &block,
         const Compute<T> *gram_3_buffer, const Compute<T> *x_4_product_buffer,
         Compute<T> *x_4_factor_buffer) {
@@ -998,7 +989,7 @@ void update_3_x_4_factor_block([[maybe_unused]] const MuonTensor &x, const Block
     }
 }
 
-template <bool at_least_2_axes, bool at_least_3_axes, typename T, typename G, typename L>
+template <bool at_least_2_axes, bool at_least_3_axes, typename T, typename G>
 void update_3_x_4_block([[maybe_unused]] const MuonTensor &x, const Block &block,
         const Compute<T> *x_3_buffer, const Compute<T> *x_4_product_2_buffer, Compute<T> *x_4_buffer) {
     using C = Compute<T>;
@@ -1015,7 +1006,7 @@ void update_3_x_4_block([[maybe_unused]] const MuonTensor &x, const Block &block
     }
 }
 
-template <bool at_least_2_axes, bool at_least_3_axes, typename T, typename G, typename L>
+template <bool at_least_2_axes, bool at_least_3_axes, typename T, typename G>
 void update_3_x_5_factor_block([[maybe_unused]] const MuonTensor &x, const Block &block,
         const Compute<T> *gram_4_buffer, const Compute<T> *x_5_product_buffer,
         Compute<T> *x_5_factor_buffer) {
@@ -1033,7 +1024,7 @@ void update_3_x_5_factor_block([[maybe_unused]] const MuonTensor &x, const Block
     }
 }
 
-template <bool at_least_2_axes, bool at_least_3_axes, typename T, typename G, typename L>
+template <bool at_least_2_axes, bool at_least_3_axes, typename T, typename G>
 void update_3_x_5_block([[maybe_unused]] const MuonTensor &x, const Block &block,
         const Compute<T> *x_4_buffer, const Compute<T> *x_5_product_2_buffer, Compute<T> *x_5_buffer) {
     using C = Compute<T>;
@@ -1050,7 +1041,7 @@ void update_3_x_5_block([[maybe_unused]] const MuonTensor &x, const Block &block
     }
 }
 
-template <bool at_least_2_axes, bool at_least_3_axes, typename T, typename G, typename L>
+template <bool at_least_2_axes, bool at_least_3_axes, typename T, typename G>
 void update_3_x_6_factor_block([[maybe_unused]] const MuonTensor &x, const Block &block,
         const Compute<T> *gram_5_buffer, const Compute<T> *x_6_product_buffer,
         Compute<T> *x_6_factor_buffer) {
@@ -1068,7 +1059,7 @@ void update_3_x_6_factor_block([[maybe_unused]] const MuonTensor &x, const Block
     }
 }
 
-template <bool at_least_2_axes, bool at_least_3_axes, typename T, typename G, typename L>
+template <bool at_least_2_axes, bool at_least_3_axes, typename T, typename G>
 void update_3_x_6_block([[maybe_unused]] const MuonTensor &x, const Block &block,
         const Compute<T> *x_5_buffer, const Compute<T> *x_6_product_2_buffer, Compute<T> *x_6_buffer) {
     using C = Compute<T>;
@@ -1124,7 +1115,7 @@ template <typename Function> void in_blocks(int64_t count, const Function &funct
 }
 
 // The matrices that update_3 reads, step by step.
-template <bool at_least_2_axes, bool at_least_3_axes, typename T, typename G, typename L>
+template <bool at_least_2_axes, bool at_least_3_axes, typename T, typename G>
 void update_3_products(const Scalars<Compute<T>> &k,
         const PerTensor3<Compute<T>> &n, const MuonTensor &x, Compute<T> scale, const Product &product,
         Compute<T> *working, Compute<T> *kept) {
@@ -1137,67 +1128,62 @@ void update_3_products(const Scalars<Compute<T>> &k,
     C *const working_6 = working_5 + x.matrices * x.rows * x.columns;
     C *const kept_x_6 = kept;
     in_blocks(x.matrices * x.rows * x.columns, [&](const Block &block) {
-        update_3_x_block<at_least_2_axes, at_least_3_axes, T, G, L>(k, n, x, block, scale, working_1);
+        update_3_x_block<at_least_2_axes, at_least_3_axes, T, G>(k, n, x, block, scale, working_1);
     });
     multiply<C>(product, x.matrices, x.rows, x.rows, x.columns, working_1, false, working_1, true, working_2);
     multiply<C>(product, x.matrices, x.rows, x.rows, x.rows, working_2, false, working_2, false, working_3);
     in_blocks(x.matrices * x.rows * x.rows, [&](const Block &block) {
-        update_3_x_2_factor_block<at_least_2_axes, at_least_3_axes, T, G, L>(x, block, working_2, working_3,
+        update_3_x_2_factor_block<at_least_2_axes, at_least_3_axes, T, G>(x, block, working_2, working_3,
             working_4);
     });
     multiply<C>(product, x.matrices, x.rows, x.columns, x.rows, working_4, false, working_1, false,
         working_5);
     in_blocks(x.matrices * x.rows * x.columns, [&](const Block &block) {
-        update_3_x_2_block<at_least_2_axes, at_least_3_axes, T, G, L>(x, block, working_1, working_5,
-            working_6);
+        update_3_x_2_block<at_least_2_axes, at_least_3_axes, T, G>(x, block, working_1, working_5, working_6);
     });
     multiply<C>(product, x.matrices, x.rows, x.rows, x.columns, working_6, false, working_6, true, working_2);
     multiply<C>(product, x.matrices, x.rows, x.rows, x.rows, working_2, false, working_2, false, working_3);
     in_blocks(x.matrices * x.rows * x.rows, [&](const Block &block) {
-        update_3_x_3_factor_block<at_least_2_axes, at_least_3_axes, T, G, L>(x, block, working_2, working_3,
+        update_3_x_3_factor_block<at_least_2_axes, at_least_3_axes, T, G>(x, block, working_2, working_3,
             working_4);
     });
     multiply<C>(product, x.matrices, x.rows, x.columns, x.rows, working_4, false, working_6, false,
         working_1);
     in_blocks(x.matrices * x.rows * x.columns, [&](const Block &block) {
-        update_3_x_3_block<at_least_2_axes, at_least_3_axes, T, G, L>(x, block, working_6, working_1,
-            working_5);
+        update_3_x_3_block<at_least_2_axes, at_least_3_axes, T, G>(x, block, working_6, working_1, working_5);
     });
     multiply<C>(product, x.matrices, x.rows, x.rows, x.columns, working_5, false, working_5, true, working_2);
     multiply<C>(product, x.matrices, x.rows, x.rows, x.rows, working_2, false, working_2, false, working_3);
     in_blocks(x.matrices * x.rows * x.rows, [&](const Block &block) {
-        update_3_x_4_factor_block<at_least_2_axes, at_least_3_axes, T, G, L>(x, block, working_2, working_3,
+        update_3_x_4_factor_block<at_least_2_axes, at_least_3_axes, T, G>(x, block, working_2, working_3,
             working_4);
     });
     multiply<C>(product, x.matrices, x.rows, x.columns, x.rows, working_4, false, working_5, false,
         working_1);
     in_blocks(x.matrices * x.rows * x.columns, [&](const Block &block) {
-        update_3_x_4_block<at_least_2_axes, at_least_3_axes, T, G, L>(x, block, working_5, working_1,
-            working_6);
+        update_3_x_4_block<at_least_2_axes, at_least_3_axes, T, G>(x, block, working_5, working_1, working_6);
     });
     multiply<C>(product, x.matrices, x.rows, x.rows, x.columns, working_6, false, working_6, true, working_2);
     multiply<C>(product, x.matrices, x.rows, x.rows, x.rows, working_2, false, working_2, false, working_3);
     in_blocks(x.matrices * x.rows * x.rows, [&](const Block &block) {
-        update_3_x_5_factor_block<at_least_2_axes, at_least_3_axes, T, G, L>(x, block, working_2, working_3,
+        update_3_x_5_factor_block<at_least_2_axes, at_least_3_axes, T, G>(x, block, working_2, working_3,
             working_4);
     });
     multiply<C>(product, x.matrices, x.rows, x.columns, x.rows, working_4, false, working_6, false,
         working_1);
     in_blocks(x.matrices * x.rows * x.columns, [&](const Block &block) {
-        update_3_x_5_block<at_least_2_axes, at_least_3_axes, T, G, L>(x, block, working_6, working_1,
-            working_5);
+        update_3_x_5_block<at_least_2_axes, at_least_3_axes, T, G>(x, block, working_6, working_1, working_5);
     });
     multiply<C>(product, x.matrices, x.rows, x.rows, x.columns, working_5, false, working_5, true, working_2);
     multiply<C>(product, x.matrices, x.rows, x.rows, x.rows, working_2, false, working_2, false, working_3);
     in_blocks(x.matrices * x.rows * x.rows, [&](const Block &block) {
-        update_3_x_6_factor_block<at_least_2_axes, at_least_3_axes, T, G, L>(x, block, working_2, working_3,
+        update_3_x_6_factor_block<at_least_2_axes, at_least_3_axes, T, G>(x, block, working_2, working_3,
             working_4);
     });
     multiply<C>(product, x.matrices, x.rows, x.columns, x.rows, working_4, false, working_5, false,
         working_1);
     in_blocks(x.matrices * x.rows * x.columns, [&](const Block &block) {
-        update_3_x_6_block<at_least_2_axes, at_least_3_axes, T, G, L>(x, block, working_5, working_1,
-            kept_x_6);
+        update_3_x_6_block<at_least_2_axes, at_least_3_axes, T, G>(x, block, working_5, working_1, kept_x_6);
     });
 }
 
@@ -1211,14 +1197,14 @@ int start_tensors(int64_t options, [[maybe_unused]] const MuonRow *rows, int64_t
         const MuonTensor &x = tensor[blocks[i].tensor];
         if (x.axes >= 2)
             if (x.axes >= 3)
-                start_block<true, true, T, T, Nothing>(x, blocks[i]);
+                start_block<true, true, T, T>(x, blocks[i]);
             else
-                start_block<true, false, T, T, Nothing>(x, blocks[i]);
+                start_block<true, false, T, T>(x, blocks[i]);
         else
             if (x.axes >= 3)
-                start_block<false, true, T, T, Nothing>(x, blocks[i]);
+                start_block<false, true, T, T>(x, blocks[i]);
             else
-                start_block<false, false, T, T, Nothing>(x, blocks[i]);
+                start_block<false, false, T, T>(x, blocks[i]);
     }
     return DONE;
 }
@@ -1262,7 +1248,7 @@ template <typename G> bool are_finite(int64_t tensors, const MuonTensor *tensor)
     return others == 0;
 }
 
-template <typename T, typename G, typename L>
+template <typename T, typename G>
 int step(int64_t options, int64_t rows, MuonRow *row, int64_t tensors, const MuonTensor *tensor,
         double gradient_scale, Product product) {
     using C = Compute<T>;
@@ -1298,7 +1284,7 @@ int step(int64_t options, int64_t rows, MuonRow *row, int64_t tensors, const Muo
                 const Scalars<C> &k = scalars[x.row];
                 if (i + 1 < blocks.size() && blocks[i + 1].begin == 0) fetch(tensor[blocks[i + 1].tensor]);
                 if (!k.is_update) continue;
-                update_1_block<T, G, L>(k, x, blocks[i], scale, block_sums[i].sum);
+                update_1_block<T, G>(k, x, blocks[i], scale, block_sums[i].sum);
             }
 #pragma omp single
             add_blocks(blocks, block_sums, tensor_sums, total_sums);
@@ -1317,14 +1303,14 @@ int step(int64_t options, int64_t rows, MuonRow *row, int64_t tensors, const Muo
             const auto n = per_tensor_2<C>(k, tensor_sums[blocks[i].tensor].sum);
             if (x.axes >= 2)
                 if (x.axes >= 3)
-                    update_2_block<true, true, T, G, L>(k, n, x, blocks[i], scale, block_sums[i].sum);
+                    update_2_block<true, true, T, G>(k, n, x, blocks[i], scale, block_sums[i].sum);
                 else
-                    update_2_block<true, false, T, G, L>(k, n, x, blocks[i], scale, block_sums[i].sum);
+                    update_2_block<true, false, T, G>(k, n, x, blocks[i], scale, block_sums[i].sum);
             else
                 if (x.axes >= 3)
-                    update_2_block<false, true, T, G, L>(k, n, x, blocks[i], scale, block_sums[i].sum);
+                    update_2_block<false, true, T, G>(k, n, x, blocks[i], scale, block_sums[i].sum);
                 else
-                    update_2_block<false, false, T, G, L>(k, n, x, blocks[i], scale, block_sums[i].sum);
+                    update_2_block<false, false, T, G>(k, n, x, blocks[i], scale, block_sums[i].sum);
         }
 #pragma omp single
         add_blocks(blocks, block_sums, tensor_sums, total_sums);
@@ -1335,7 +1321,7 @@ int step(int64_t options, int64_t rows, MuonRow *row, int64_t tensors, const Muo
         const Scalars<C> &k = scalars[x.row];
         if (!k.is_update) continue;
         const auto n = per_tensor_3<C>(k, x.rows, x.columns, tensor_sums[i].sum);
-        update_3_products<true, false, T, G, L>(k, n, x, scale, product, update_3_working.data(),
+        update_3_products<true, false, T, G>(k, n, x, scale, product, update_3_working.data(),
             update_3_kept[i].data());
     }
 #pragma omp parallel if (blocks.size() > 1)
@@ -1346,23 +1332,23 @@ int step(int64_t options, int64_t rows, MuonRow *row, int64_t tensors, const Muo
             const Scalars<C> &k = scalars[x.row];
             if (i + 1 < blocks.size() && blocks[i + 1].begin == 0) fetch(tensor[blocks[i + 1].tensor]);
             if (!k.is_update) {
-                every_call_block<T, G, L>(k, x, blocks[i], scale);
+                every_call_block<T, G>(k, x, blocks[i], scale);
                 continue;
             }
             const auto n = per_tensor_3<C>(k, x.rows, x.columns, tensor_sums[blocks[i].tensor].sum);
             if (x.axes >= 2)
                 if (x.axes >= 3)
-                    update_3_block<true, true, T, G, L>(k, n, x, blocks[i], scale,
+                    update_3_block<true, true, T, G>(k, n, x, blocks[i], scale,
                         update_3_kept[blocks[i].tensor].data());
                 else
-                    update_3_block<true, false, T, G, L>(k, n, x, blocks[i], scale,
+                    update_3_block<true, false, T, G>(k, n, x, blocks[i], scale,
                         update_3_kept[blocks[i].tensor].data());
             else
                 if (x.axes >= 3)
-                    update_3_block<false, true, T, G, L>(k, n, x, blocks[i], scale,
+                    update_3_block<false, true, T, G>(k, n, x, blocks[i], scale,
                         update_3_kept[blocks[i].tensor].data());
                 else
-                    update_3_block<false, false, T, G, L>(k, n, x, blocks[i], scale,
+                    update_3_block<false, false, T, G>(k, n, x, blocks[i], scale,
                         update_3_kept[blocks[i].tensor].data());
         }
     }
@@ -1375,10 +1361,6 @@ int step(int64_t options, int64_t rows, MuonRow *row, int64_t tensors, const Muo
 // A call's result is 0, or a Refusal: then nothing was written. `gradient_scale` counts if built to unscale.
 extern "C" {
 #ifdef OPTLOOM_PARAMETER
-
-#ifndef OPTLOOM_COPY
-#define OPTLOOM_COPY Nothing
-#endif
 extern const char *const muon_digest;
 const char *const muon_digest = OPTLOOM_DIGEST;
 
@@ -1387,8 +1369,8 @@ int muon_start(int64_t options, MuonRow *row, int64_t tensors, const MuonTensor 
 }
 int muon_step(int64_t options, int64_t rows, MuonRow *row, int64_t tensors, const MuonTensor *tensor,
         double gradient_scale, MuonProduct product, void *context) {
-    return step<OPTLOOM_PARAMETER, OPTLOOM_GRADIENT, OPTLOOM_COPY>(options, rows, row, tensors, tensor,
-        gradient_scale, Product{product, context});
+    return step<OPTLOOM_PARAMETER, OPTLOOM_GRADIENT>(options, rows, row, tensors, tensor, gradient_scale,
+        Product{product, context});
 }
 #else
 
@@ -1397,8 +1379,8 @@ int muon_start_float32(int64_t options, MuonRow *row, int64_t tensors, const Muo
 }
 int muon_step_float32(int64_t options, int64_t rows, MuonRow *row, int64_t tensors, const MuonTensor *tensor,
         double gradient_scale, MuonProduct product, void *context) {
-    return step<float32, float32, Nothing>(options, rows, row, tensors, tensor, gradient_scale,
-        Product{product, context});
+    return step<float32, float32>(options, rows, row, tensors, tensor, gradient_scale, Product{product,
+        context});
 }
 
 int muon_start_float64(int64_t options, MuonRow *row, int64_t tensors, const MuonTensor *tensor) {
@@ -1406,8 +1388,8 @@ int muon_start_float64(int64_t options, MuonRow *row, int64_t tensors, const Muo
 }
 int muon_step_float64(int64_t options, int64_t rows, MuonRow *row, int64_t tensors, const MuonTensor *tensor,
         double gradient_scale, MuonProduct product, void *context) {
-    return step<float64, float64, Nothing>(options, rows, row, tensors, tensor, gradient_scale,
-        Product{product, context});
+    return step<float64, float64>(options, rows, row, tensors, tensor, gradient_scale, Product{product,
+        context});
 }
 
 int muon_start_float16(int64_t options, MuonRow *row, int64_t tensors, const MuonTensor *tensor) {
@@ -1415,8 +1397,8 @@ int muon_start_float16(int64_t options, MuonRow *row, int64_t tensors, const Muo
 }
 int muon_step_float16(int64_t options, int64_t rows, MuonRow *row, int64_t tensors, const MuonTensor *tensor,
         double gradient_scale, MuonProduct product, void *context) {
-    return step<float16, float16, Nothing>(options, rows, row, tensors, tensor, gradient_scale,
-        Product{product, context});
+    return step<float16, float16>(options, rows, row, tensors, tensor, gradient_scale, Product{product,
+        context});
 }
 
 int muon_start_bfloat16(int64_t options, MuonRow *row, int64_t tensors, const MuonTensor *tensor) {
@@ -1424,8 +1406,8 @@ int muon_start_bfloat16(int64_t options, MuonRow *row, int64_t tensors, const Mu
 }
 int muon_step_bfloat16(int64_t options, int64_t rows, MuonRow *row, int64_t tensors, const MuonTensor *tensor,
         double gradient_scale, MuonProduct product, void *context) {
-    return step<bfloat16, bfloat16, Nothing>(options, rows, row, tensors, tensor, gradient_scale,
-        Product{product, context});
+    return step<bfloat16, bfloat16>(options, rows, row, tensors, tensor, gradient_scale, Product{product,
+        context});
 }
 #endif
 }

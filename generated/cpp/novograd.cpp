@@ -12,9 +12,8 @@
 //
 // The library is for one choice of options, -DOPTLOOM_OPTIONS=<sum>, and for parameters with gradients
 // of their dtype; or also for one pair of dtypes, -DOPTLOOM_PARAMETER=float32
-// -DOPTLOOM_GRADIENT=bfloat16, then perhaps -DOPTLOOM_COPY=bfloat16 for a copy of each parameter,
-// written with it. -DOPTLOOM_GRADIENTS= the sum of 1 to go up the gradient, 2 to divide it by
-// `gradient_scale`, 4 to write it back divided.
+// -DOPTLOOM_GRADIENT=bfloat16. -DOPTLOOM_GRADIENTS= the sum of 1 to go up the gradient, 2 to divide it
+// by `gradient_scale`, 4 to write it back divided.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -57,7 +56,6 @@ struct NovoGradTensor {
     int64_t row;
     void *w;
     void *g;  // read only, unless built to write it back
-    void *copy;  // w in another dtype, if built to write that
     double *step;  // a counter that follows the row's t; null for none
     void *m;  // momentum
     void *accumulated_gradient;  // sum of the gradients since the last update
@@ -131,7 +129,6 @@ extern "C" const char *const novograd_interface = R"({
     "row",
     "w",
     "g",
-    "copy",
     "step",
     "m",
     "accumulated_gradient",
@@ -249,10 +246,6 @@ template <typename C, typename G> inline C gradient(const G &x, [[maybe_unused]]
     const C g = unscales ? C(load(x)) / scale : C(load(x));
     return negates ? -g : g;
 }
-
-// The dtype of a parameter's copy if it has none.
-struct Nothing {};
-template <typename L> constexpr bool copies = !std::is_same_v<L, Nothing>;
 
 // Where an element lies: its row-major index in its tensor, in two words. T: the dtype that it is stored in.
 template <typename T> struct Element {
@@ -554,7 +547,7 @@ void add_blocks(const std::vector<Block> &blocks, const std::vector<Sums> &block
         for (int s = 0; s < sums; ++s) total.sum[s] += own.sum[s];
 }
 
-template <typename T, typename G, typename L>
+template <typename T, typename G>
 void start_block(const NovoGradTensor &x, const Block &block) {
     using C = Compute<T>;
     constexpr bool narrow = sizeof(T) < sizeof(C);
@@ -582,7 +575,7 @@ void start_block(const NovoGradTensor &x, const Block &block) {
     }
 }
 
-template <typename T, typename G, typename L>
+template <typename T, typename G>
 void every_call_block(const Scalars<Compute<T>> &k, const NovoGradTensor &x, const Block &block,
         Compute<T> scale) {
     using C = Compute<T>;
@@ -600,7 +593,7 @@ void every_call_block(const Scalars<Compute<T>> &k, const NovoGradTensor &x, con
     }
 }
 
-template <typename T, typename G, typename L>
+template <typename T, typename G>
 void update_1_block(const Scalars<Compute<T>> &k, const NovoGradTensor &x, const Block &block,
         Compute<T> scale, double *sum) {
     using C = Compute<T>;
@@ -627,7 +620,7 @@ void update_1_block(const Scalars<Compute<T>> &k, const NovoGradTensor &x, const
     for (int64_t j = 0; j < lanes; ++j) sum[global_norm_sum] += lane[global_norm_sum][j];
 }
 
-template <typename T, typename G, typename L>
+template <typename T, typename G>
 void update_2_block(const Scalars<Compute<T>> &k,
         const PerTensor2<Compute<T>> &n, const NovoGradTensor &x, const Block &block, Compute<T> scale,
         double *sum) {
@@ -653,7 +646,7 @@ void update_2_block(const Scalars<Compute<T>> &k,
     for (int64_t j = 0; j < lanes; ++j) sum[v_sum] += lane[v_sum][j];
 }
 
-template <typename T, typename G, typename L>
+template <typename T, typename G>
 void update_3_block(const Scalars<Compute<T>> &k,
         const PerTensor3<Compute<T>> &n, const NovoGradTensor &x, const Block &block, Compute<T> scale) {
     using C = Compute<T>;
@@ -667,7 +660,6 @@ void update_3_block(const Scalars<Compute<T>> &k,
         ? static_cast<C *>(x.weight_average) + block.begin : nullptr;
     C *__restrict__ const master_weight_ = master_weights && narrow
         ? static_cast<C *>(x.master_weight) + block.begin : nullptr;
-    L *__restrict__ const copy_ = copies<L> ? static_cast<L *>(x.copy) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
         C w = load(w_[i]);
@@ -688,7 +680,6 @@ void update_3_block(const Scalars<Compute<T>> &k,
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
         if constexpr (use_ema) store(weight_average_[i], weight_average);
         if constexpr (master_weights && narrow) store(master_weight_[i], master_weight);
-        if constexpr (copies<L>) store(copy_[i], w);
         if constexpr (writes_back) store(g_[i], negates ? -g : g);
     }
 }
@@ -706,7 +697,7 @@ int start_tensors(int64_t options, [[maybe_unused]] const NovoGradRow *rows, int
 #pragma omp parallel for schedule(static) if (blocks.size() > 1)
     for (size_t i = 0; i < blocks.size(); ++i) {
         const NovoGradTensor &x = tensor[blocks[i].tensor];
-        start_block<T, T, Nothing>(x, blocks[i]);
+        start_block<T, T>(x, blocks[i]);
     }
     return DONE;
 }
@@ -750,7 +741,7 @@ template <typename G> bool are_finite(int64_t tensors, const NovoGradTensor *ten
     return others == 0;
 }
 
-template <typename T, typename G, typename L>
+template <typename T, typename G>
 int step(int64_t options, int64_t rows, NovoGradRow *row, int64_t tensors, const NovoGradTensor *tensor,
         double gradient_scale) {
     using C = Compute<T>;
@@ -776,7 +767,7 @@ int step(int64_t options, int64_t rows, NovoGradRow *row, int64_t tensors, const
                 const Scalars<C> &k = scalars[x.row];
                 if (i + 1 < blocks.size() && blocks[i + 1].begin == 0) fetch(tensor[blocks[i + 1].tensor]);
                 if (!k.is_update) continue;
-                update_1_block<T, G, L>(k, x, blocks[i], scale, block_sums[i].sum);
+                update_1_block<T, G>(k, x, blocks[i], scale, block_sums[i].sum);
             }
 #pragma omp single
             add_blocks(blocks, block_sums, tensor_sums, total_sums);
@@ -793,7 +784,7 @@ int step(int64_t options, int64_t rows, NovoGradRow *row, int64_t tensors, const
             if (i + 1 < blocks.size() && blocks[i + 1].begin == 0) fetch(tensor[blocks[i + 1].tensor]);
             if (!k.is_update) continue;
             const auto n = per_tensor_2<C>(k, tensor_sums[blocks[i].tensor].sum);
-            update_2_block<T, G, L>(k, n, x, blocks[i], scale, block_sums[i].sum);
+            update_2_block<T, G>(k, n, x, blocks[i], scale, block_sums[i].sum);
         }
 #pragma omp single
         add_blocks(blocks, block_sums, tensor_sums, total_sums);
@@ -810,11 +801,11 @@ int step(int64_t options, int64_t rows, NovoGradRow *row, int64_t tensors, const
             const Scalars<C> &k = scalars[x.row];
             if (i + 1 < blocks.size() && blocks[i + 1].begin == 0) fetch(tensor[blocks[i + 1].tensor]);
             if (!k.is_update) {
-                every_call_block<T, G, L>(k, x, blocks[i], scale);
+                every_call_block<T, G>(k, x, blocks[i], scale);
                 continue;
             }
             const auto &n = of_tensor_3[blocks[i].tensor];
-            update_3_block<T, G, L>(k, n, x, blocks[i], scale);
+            update_3_block<T, G>(k, n, x, blocks[i], scale);
         }
     }
     write_counters<C>(tensors, tensor, row);
@@ -826,10 +817,6 @@ int step(int64_t options, int64_t rows, NovoGradRow *row, int64_t tensors, const
 // A call's result is 0, or a Refusal: then nothing was written. `gradient_scale` counts if built to unscale.
 extern "C" {
 #ifdef OPTLOOM_PARAMETER
-
-#ifndef OPTLOOM_COPY
-#define OPTLOOM_COPY Nothing
-#endif
 extern const char *const novograd_digest;
 const char *const novograd_digest = OPTLOOM_DIGEST;
 
@@ -838,8 +825,7 @@ int novograd_start(int64_t options, NovoGradRow *row, int64_t tensors, const Nov
 }
 int novograd_step(int64_t options, int64_t rows, NovoGradRow *row, int64_t tensors,
         const NovoGradTensor *tensor, double gradient_scale) {
-    return step<OPTLOOM_PARAMETER, OPTLOOM_GRADIENT, OPTLOOM_COPY>(options, rows, row, tensors, tensor,
-        gradient_scale);
+    return step<OPTLOOM_PARAMETER, OPTLOOM_GRADIENT>(options, rows, row, tensors, tensor, gradient_scale);
 }
 #else
 
@@ -848,7 +834,7 @@ int novograd_start_float32(int64_t options, NovoGradRow *row, int64_t tensors, c
 }
 int novograd_step_float32(int64_t options, int64_t rows, NovoGradRow *row, int64_t tensors,
         const NovoGradTensor *tensor, double gradient_scale) {
-    return step<float32, float32, Nothing>(options, rows, row, tensors, tensor, gradient_scale);
+    return step<float32, float32>(options, rows, row, tensors, tensor, gradient_scale);
 }
 
 int novograd_start_float64(int64_t options, NovoGradRow *row, int64_t tensors, const NovoGradTensor *tensor) {
@@ -856,7 +842,7 @@ int novograd_start_float64(int64_t options, NovoGradRow *row, int64_t tensors, c
 }
 int novograd_step_float64(int64_t options, int64_t rows, NovoGradRow *row, int64_t tensors,
         const NovoGradTensor *tensor, double gradient_scale) {
-    return step<float64, float64, Nothing>(options, rows, row, tensors, tensor, gradient_scale);
+    return step<float64, float64>(options, rows, row, tensors, tensor, gradient_scale);
 }
 
 int novograd_start_float16(int64_t options, NovoGradRow *row, int64_t tensors, const NovoGradTensor *tensor) {
@@ -864,7 +850,7 @@ int novograd_start_float16(int64_t options, NovoGradRow *row, int64_t tensors, c
 }
 int novograd_step_float16(int64_t options, int64_t rows, NovoGradRow *row, int64_t tensors,
         const NovoGradTensor *tensor, double gradient_scale) {
-    return step<float16, float16, Nothing>(options, rows, row, tensors, tensor, gradient_scale);
+    return step<float16, float16>(options, rows, row, tensors, tensor, gradient_scale);
 }
 
 int novograd_start_bfloat16(int64_t options, NovoGradRow *row, int64_t tensors,
@@ -873,7 +859,7 @@ int novograd_start_bfloat16(int64_t options, NovoGradRow *row, int64_t tensors,
 }
 int novograd_step_bfloat16(int64_t options, int64_t rows, NovoGradRow *row, int64_t tensors,
         const NovoGradTensor *tensor, double gradient_scale) {
-    return step<bfloat16, bfloat16, Nothing>(options, rows, row, tensors, tensor, gradient_scale);
+    return step<bfloat16, bfloat16>(options, rows, row, tensors, tensor, gradient_scale);
 }
 #endif
 }

@@ -19,9 +19,8 @@
 //
 // The library is for one choice of options, -DOPTLOOM_OPTIONS=<sum>, and for parameters with gradients
 // of their dtype; or also for one pair of dtypes, -DOPTLOOM_PARAMETER=float32
-// -DOPTLOOM_GRADIENT=bfloat16, then perhaps -DOPTLOOM_COPY=bfloat16 for a copy of each parameter,
-// written with it. -DOPTLOOM_GRADIENTS= the sum of 1 to go up the gradient, 2 to divide it by
-// `gradient_scale`, 4 to write it back divided.
+// -DOPTLOOM_GRADIENT=bfloat16. -DOPTLOOM_GRADIENTS= the sum of 1 to go up the gradient, 2 to divide it
+// by `gradient_scale`, 4 to write it back divided.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -68,7 +67,6 @@ struct SM3Tensor {
     int64_t columns;  // the last axis
     void *w;
     void *g;  // read only, unless built to write it back
-    void *copy;  // w in another dtype, if built to write that
     double *step;  // a counter that follows the row's t; null for none
     void *v;  // sum of squared gradients
     void *m;  // mean of the scaled gradients
@@ -153,7 +151,6 @@ extern "C" const char *const sm3_interface = R"({
     "columns",
     "w",
     "g",
-    "copy",
     "step",
     "v",
     "m",
@@ -278,10 +275,6 @@ template <typename C, typename G> inline C gradient(const G &x, [[maybe_unused]]
     const C g = unscales ? C(load(x)) / scale : C(load(x));
     return negates ? -g : g;
 }
-
-// The dtype of a parameter's copy if it has none.
-struct Nothing {};
-template <typename L> constexpr bool copies = !std::is_same_v<L, Nothing>;
 
 // Where an element lies: its row-major index in its tensor, in two words. T: the dtype that it is stored in.
 template <typename T> struct Element {
@@ -628,7 +621,7 @@ void spread(const X *from, const SM3Tensor &x, const Block &block, C *to) {
 }
 
 // The elements of a tile: sums of its rows, and of its columns within it.
-template <bool at_least_2_axes, typename T, typename G, typename L>
+template <bool at_least_2_axes, typename T, typename G>
 void update_2_tile(const Scalars<Compute<T>> &k,
         const PerTensor2<Compute<T>> &n, const SM3Tensor &x, const Tile &tile, Compute<T> scale,
         double *scratch) {
@@ -646,7 +639,6 @@ const int64_t first = tile.number * tile_rows, rows = std::min(tile_rows, x.rows
         ? static_cast<C *>(x.weight_average) + block.begin : nullptr;
     C *__restrict__ const master_weight_ = master_weights && narrow
         ? static_cast<C *>(x.master_weight) + block.begin : nullptr;
-    L *__restrict__ const copy_ = copies<L> ? static_cast<L *>(x.copy) + block.begin : nullptr;
     const C *const r_ = static_cast<const C *>(x.r) + tile.matrix * x.rows + first;
     const C *const c_ = static_cast<const C *>(x.c) + tile.matrix * x.columns;
     double *const r_largest_ = scratch + place_of_r_largest(x) + tile.matrix * x.rows + first;
@@ -691,7 +683,6 @@ const int64_t first = tile.number * tile_rows, rows = std::min(tile_rows, x.rows
                     accumulated_gradient);
                 if constexpr (use_ema) store(weight_average_[i], weight_average);
                 if constexpr (master_weights && narrow) store(master_weight_[i], master_weight);
-                if constexpr (copies<L>) store(copy_[i], w);
                 if constexpr (writes_back) store(g_[i], negates ? -g : g);
                 r_largest_lane[j] = maximum(r_largest_lane[j], term[r_largest]);
                 c_largest_[begin + j] = maximum(c_largest_[begin + j], term[c_largest]);
@@ -727,7 +718,7 @@ void update_3_lines(const SM3Tensor &x, const Tile &tile, double *scratch) {
     }
 }
 
-template <bool at_least_2_axes, typename T, typename G, typename L>
+template <bool at_least_2_axes, typename T, typename G>
 void start_block(const SM3Tensor &x, const Block &block) {
     using C = Compute<T>;
     constexpr bool narrow = sizeof(T) < sizeof(C);
@@ -758,7 +749,7 @@ void start_block(const SM3Tensor &x, const Block &block) {
     }
 }
 
-template <typename T, typename G, typename L>
+template <typename T, typename G>
 void every_call_block(const Scalars<Compute<T>> &k, const SM3Tensor &x, const Block &block,
         Compute<T> scale) {
     using C = Compute<T>;
@@ -776,7 +767,7 @@ void every_call_block(const Scalars<Compute<T>> &k, const SM3Tensor &x, const Bl
     }
 }
 
-template <typename T, typename G, typename L>
+template <typename T, typename G>
 void update_1_block(const Scalars<Compute<T>> &k, const SM3Tensor &x, const Block &block, Compute<T> scale,
         double *sum) {
     using C = Compute<T>;
@@ -803,7 +794,7 @@ void update_1_block(const Scalars<Compute<T>> &k, const SM3Tensor &x, const Bloc
     for (int64_t j = 0; j < lanes; ++j) sum[global_norm_sum] += lane[global_norm_sum][j];
 }
 
-template <bool at_least_2_axes, typename T, typename G, typename L>
+template <bool at_least_2_axes, typename T, typename G>
 void update_2_block(const Scalars<Compute<T>> &k,
         const PerTensor2<Compute<T>> &n, const SM3Tensor &x, const Block &block, Compute<T> scale) {
     using C = Compute<T>;
@@ -822,7 +813,6 @@ void update_2_block(const Scalars<Compute<T>> &k,
     if constexpr (at_least_2_axes) spread<Along::row>(static_cast<const C *>(x.r), x, block, r_);
     C c_[block_size];
     if constexpr (at_least_2_axes) spread<Along::column>(static_cast<const C *>(x.c), x, block, c_);
-    L *__restrict__ const copy_ = copies<L> ? static_cast<L *>(x.copy) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
         C w = load(w_[i]);
@@ -852,7 +842,6 @@ void update_2_block(const Scalars<Compute<T>> &k,
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
         if constexpr (use_ema) store(weight_average_[i], weight_average);
         if constexpr (master_weights && narrow) store(master_weight_[i], master_weight);
-        if constexpr (copies<L>) store(copy_[i], w);
         if constexpr (writes_back) store(g_[i], negates ? -g : g);
     }
 }
@@ -872,9 +861,9 @@ int start_tensors(int64_t options, [[maybe_unused]] const SM3Row *rows, int64_t 
     for (size_t i = 0; i < blocks.size(); ++i) {
         const SM3Tensor &x = tensor[blocks[i].tensor];
         if (x.axes >= 2)
-            start_block<true, T, T, Nothing>(x, blocks[i]);
+            start_block<true, T, T>(x, blocks[i]);
         else
-            start_block<false, T, T, Nothing>(x, blocks[i]);
+            start_block<false, T, T>(x, blocks[i]);
     }
     return DONE;
 }
@@ -918,7 +907,7 @@ template <typename G> bool are_finite(int64_t tensors, const SM3Tensor *tensor) 
     return others == 0;
 }
 
-template <typename T, typename G, typename L>
+template <typename T, typename G>
 int step(int64_t options, int64_t rows, SM3Row *row, int64_t tensors, const SM3Tensor *tensor,
         double gradient_scale) {
     using C = Compute<T>;
@@ -950,7 +939,7 @@ int step(int64_t options, int64_t rows, SM3Row *row, int64_t tensors, const SM3T
                 const Scalars<C> &k = scalars[x.row];
                 if (i + 1 < blocks.size() && blocks[i + 1].begin == 0) fetch(tensor[blocks[i + 1].tensor]);
                 if (!k.is_update) continue;
-                update_1_block<T, G, L>(k, x, blocks[i], scale, block_sums[i].sum);
+                update_1_block<T, G>(k, x, blocks[i], scale, block_sums[i].sum);
             }
 #pragma omp single
             add_blocks(blocks, block_sums, tensor_sums, total_sums);
@@ -967,7 +956,7 @@ int step(int64_t options, int64_t rows, SM3Row *row, int64_t tensors, const SM3T
             const Scalars<C> &k = scalars[x.row];
             if (!k.is_update) continue;
             const auto n = per_tensor_2<C>(k, tensor_sums[tile.tensor].sum);
-            update_2_tile<true, T, G, L>(k, n, x, tile, scale, scratch[tile.tensor]);
+            update_2_tile<true, T, G>(k, n, x, tile, scale, scratch[tile.tensor]);
         }
 #pragma omp for schedule(static)
         for (size_t i = 0; i < blocks.size(); ++i) {
@@ -975,12 +964,12 @@ int step(int64_t options, int64_t rows, SM3Row *row, int64_t tensors, const SM3T
             const Scalars<C> &k = scalars[x.row];
             if (i + 1 < blocks.size() && blocks[i + 1].begin == 0) fetch(tensor[blocks[i + 1].tensor]);
             if (!k.is_update) {
-                every_call_block<T, G, L>(k, x, blocks[i], scale);
+                every_call_block<T, G>(k, x, blocks[i], scale);
                 continue;
             }
             if (x.matrices) continue;
             const auto n = per_tensor_2<C>(k, tensor_sums[blocks[i].tensor].sum);
-            update_2_block<false, T, G, L>(k, n, x, blocks[i], scale);
+            update_2_block<false, T, G>(k, n, x, blocks[i], scale);
         }
 #pragma omp for schedule(static)
         for (size_t i = 0; i < tiles.size(); ++i) {
@@ -1000,10 +989,6 @@ int step(int64_t options, int64_t rows, SM3Row *row, int64_t tensors, const SM3T
 // A call's result is 0, or a Refusal: then nothing was written. `gradient_scale` counts if built to unscale.
 extern "C" {
 #ifdef OPTLOOM_PARAMETER
-
-#ifndef OPTLOOM_COPY
-#define OPTLOOM_COPY Nothing
-#endif
 extern const char *const sm3_digest;
 const char *const sm3_digest = OPTLOOM_DIGEST;
 
@@ -1012,8 +997,7 @@ int sm3_start(int64_t options, SM3Row *row, int64_t tensors, const SM3Tensor *te
 }
 int sm3_step(int64_t options, int64_t rows, SM3Row *row, int64_t tensors, const SM3Tensor *tensor,
         double gradient_scale) {
-    return step<OPTLOOM_PARAMETER, OPTLOOM_GRADIENT, OPTLOOM_COPY>(options, rows, row, tensors, tensor,
-        gradient_scale);
+    return step<OPTLOOM_PARAMETER, OPTLOOM_GRADIENT>(options, rows, row, tensors, tensor, gradient_scale);
 }
 #else
 
@@ -1022,7 +1006,7 @@ int sm3_start_float32(int64_t options, SM3Row *row, int64_t tensors, const SM3Te
 }
 int sm3_step_float32(int64_t options, int64_t rows, SM3Row *row, int64_t tensors, const SM3Tensor *tensor,
         double gradient_scale) {
-    return step<float32, float32, Nothing>(options, rows, row, tensors, tensor, gradient_scale);
+    return step<float32, float32>(options, rows, row, tensors, tensor, gradient_scale);
 }
 
 int sm3_start_float64(int64_t options, SM3Row *row, int64_t tensors, const SM3Tensor *tensor) {
@@ -1030,7 +1014,7 @@ int sm3_start_float64(int64_t options, SM3Row *row, int64_t tensors, const SM3Te
 }
 int sm3_step_float64(int64_t options, int64_t rows, SM3Row *row, int64_t tensors, const SM3Tensor *tensor,
         double gradient_scale) {
-    return step<float64, float64, Nothing>(options, rows, row, tensors, tensor, gradient_scale);
+    return step<float64, float64>(options, rows, row, tensors, tensor, gradient_scale);
 }
 
 int sm3_start_float16(int64_t options, SM3Row *row, int64_t tensors, const SM3Tensor *tensor) {
@@ -1038,7 +1022,7 @@ int sm3_start_float16(int64_t options, SM3Row *row, int64_t tensors, const SM3Te
 }
 int sm3_step_float16(int64_t options, int64_t rows, SM3Row *row, int64_t tensors, const SM3Tensor *tensor,
         double gradient_scale) {
-    return step<float16, float16, Nothing>(options, rows, row, tensors, tensor, gradient_scale);
+    return step<float16, float16>(options, rows, row, tensors, tensor, gradient_scale);
 }
 
 int sm3_start_bfloat16(int64_t options, SM3Row *row, int64_t tensors, const SM3Tensor *tensor) {
@@ -1046,7 +1030,7 @@ int sm3_start_bfloat16(int64_t options, SM3Row *row, int64_t tensors, const SM3T
 }
 int sm3_step_bfloat16(int64_t options, int64_t rows, SM3Row *row, int64_t tensors, const SM3Tensor *tensor,
         double gradient_scale) {
-    return step<bfloat16, bfloat16, Nothing>(options, rows, row, tensors, tensor, gradient_scale);
+    return step<bfloat16, bfloat16>(options, rows, row, tensors, tensor, gradient_scale);
 }
 #endif
 }

@@ -17,9 +17,8 @@
 //
 // The library is for one choice of options, -DOPTLOOM_OPTIONS=<sum>, and for parameters with gradients
 // of their dtype; or also for one pair of dtypes, -DOPTLOOM_PARAMETER=float32
-// -DOPTLOOM_GRADIENT=bfloat16, then perhaps -DOPTLOOM_COPY=bfloat16 for a copy of each parameter,
-// written with it. -DOPTLOOM_GRADIENTS= the sum of 1 to go up the gradient, 2 to divide it by
-// `gradient_scale`, 4 to write it back divided.
+// -DOPTLOOM_GRADIENT=bfloat16. -DOPTLOOM_GRADIENTS= the sum of 1 to go up the gradient, 2 to divide it
+// by `gradient_scale`, 4 to write it back divided.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -64,7 +63,6 @@ struct StableAdamWTensor {
     int64_t row;
     void *w;
     void *g;  // read only, unless built to write it back
-    void *copy;  // w in another dtype, if built to write that
     double *step;  // a counter that follows the row's t; null for none
     void *m;  // first moment
     void *v;  // second moment
@@ -140,7 +138,6 @@ extern "C" const char *const stable_adamw_interface = R"({
     "row",
     "w",
     "g",
-    "copy",
     "step",
     "m",
     "v",
@@ -259,10 +256,6 @@ template <typename C, typename G> inline C gradient(const G &x, [[maybe_unused]]
     const C g = unscales ? C(load(x)) / scale : C(load(x));
     return negates ? -g : g;
 }
-
-// The dtype of a parameter's copy if it has none.
-struct Nothing {};
-template <typename L> constexpr bool copies = !std::is_same_v<L, Nothing>;
 
 // Where an element lies: its row-major index in its tensor, in two words. T: the dtype that it is stored in.
 template <typename T> struct Element {
@@ -579,7 +572,7 @@ void add_blocks(const std::vector<Block> &blocks, const std::vector<Sums> &block
         for (int s = 0; s < sums; ++s) total.sum[s] += own.sum[s];
 }
 
-template <typename T, typename G, typename L>
+template <typename T, typename G>
 void start_block(const StableAdamWTensor &x, const Block &block) {
     using C = Compute<T>;
     constexpr bool narrow = sizeof(T) < sizeof(C);
@@ -610,7 +603,7 @@ void start_block(const StableAdamWTensor &x, const Block &block) {
     }
 }
 
-template <typename T, typename G, typename L>
+template <typename T, typename G>
 void every_call_block(const Scalars<Compute<T>> &k, const StableAdamWTensor &x, const Block &block,
         Compute<T> scale) {
     using C = Compute<T>;
@@ -628,7 +621,7 @@ void every_call_block(const Scalars<Compute<T>> &k, const StableAdamWTensor &x, 
     }
 }
 
-template <typename T, typename G, typename L>
+template <typename T, typename G>
 void update_1_block(const Scalars<Compute<T>> &k, const StableAdamWTensor &x, const Block &block,
         Compute<T> scale, double *sum) {
     using C = Compute<T>;
@@ -655,7 +648,7 @@ void update_1_block(const Scalars<Compute<T>> &k, const StableAdamWTensor &x, co
     for (int64_t j = 0; j < lanes; ++j) sum[global_norm_sum] += lane[global_norm_sum][j];
 }
 
-template <typename T, typename G, typename L>
+template <typename T, typename G>
 void update_2_block(const Scalars<Compute<T>> &k,
         const PerTensor2<Compute<T>> &n, const StableAdamWTensor &x, const Block &block, Compute<T> scale,
         double *sum) {
@@ -689,7 +682,7 @@ void update_2_block(const Scalars<Compute<T>> &k,
     for (int64_t j = 0; j < lanes; ++j) sum[excess_sum] += lane[excess_sum][j];
 }
 
-template <typename T, typename G, typename L>
+template <typename T, typename G>
 void update_3_block(const Scalars<Compute<T>> &k,
         const PerTensor3<Compute<T>> &n, const StableAdamWTensor &x, const Block &block) {
     using C = Compute<T>;
@@ -701,7 +694,6 @@ void update_3_block(const Scalars<Compute<T>> &k,
         ? static_cast<C *>(x.weight_average) + block.begin : nullptr;
     C *__restrict__ const master_weight_ = master_weights && narrow
         ? static_cast<C *>(x.master_weight) + block.begin : nullptr;
-    L *__restrict__ const copy_ = copies<L> ? static_cast<L *>(x.copy) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
         C w = load(w_[i]);
@@ -717,7 +709,6 @@ void update_3_block(const Scalars<Compute<T>> &k,
         store(w_[i], w);
         if constexpr (use_ema) store(weight_average_[i], weight_average);
         if constexpr (master_weights && narrow) store(master_weight_[i], master_weight);
-        if constexpr (copies<L>) store(copy_[i], w);
     }
 }
 
@@ -729,7 +720,7 @@ int start_tensors(int64_t options, [[maybe_unused]] const StableAdamWRow *rows, 
 #pragma omp parallel for schedule(static) if (blocks.size() > 1)
     for (size_t i = 0; i < blocks.size(); ++i) {
         const StableAdamWTensor &x = tensor[blocks[i].tensor];
-        start_block<T, T, Nothing>(x, blocks[i]);
+        start_block<T, T>(x, blocks[i]);
     }
     return DONE;
 }
@@ -774,7 +765,7 @@ template <typename G> bool are_finite(int64_t tensors, const StableAdamWTensor *
     return others == 0;
 }
 
-template <typename T, typename G, typename L>
+template <typename T, typename G>
 int step(int64_t options, int64_t rows, StableAdamWRow *row, int64_t tensors, const StableAdamWTensor *tensor,
         double gradient_scale) {
     using C = Compute<T>;
@@ -799,7 +790,7 @@ int step(int64_t options, int64_t rows, StableAdamWRow *row, int64_t tensors, co
                 const Scalars<C> &k = scalars[x.row];
                 if (i + 1 < blocks.size() && blocks[i + 1].begin == 0) fetch(tensor[blocks[i + 1].tensor]);
                 if (!k.is_update) continue;
-                update_1_block<T, G, L>(k, x, blocks[i], scale, block_sums[i].sum);
+                update_1_block<T, G>(k, x, blocks[i], scale, block_sums[i].sum);
             }
 #pragma omp single
             add_blocks(blocks, block_sums, tensor_sums, total_sums);
@@ -816,7 +807,7 @@ int step(int64_t options, int64_t rows, StableAdamWRow *row, int64_t tensors, co
             if (i + 1 < blocks.size() && blocks[i + 1].begin == 0) fetch(tensor[blocks[i + 1].tensor]);
             if (!k.is_update) continue;
             const auto n = per_tensor_2<C>(k, tensor_sums[blocks[i].tensor].sum);
-            update_2_block<T, G, L>(k, n, x, blocks[i], scale, block_sums[i].sum);
+            update_2_block<T, G>(k, n, x, blocks[i], scale, block_sums[i].sum);
         }
 #pragma omp single
         add_blocks(blocks, block_sums, tensor_sums, total_sums);
@@ -826,11 +817,11 @@ int step(int64_t options, int64_t rows, StableAdamWRow *row, int64_t tensors, co
             const Scalars<C> &k = scalars[x.row];
             if (i + 1 < blocks.size() && blocks[i + 1].begin == 0) fetch(tensor[blocks[i + 1].tensor]);
             if (!k.is_update) {
-                every_call_block<T, G, L>(k, x, blocks[i], scale);
+                every_call_block<T, G>(k, x, blocks[i], scale);
                 continue;
             }
             const auto n = per_tensor_3<C>(k, x.size, tensor_sums[blocks[i].tensor].sum);
-            update_3_block<T, G, L>(k, n, x, blocks[i]);
+            update_3_block<T, G>(k, n, x, blocks[i]);
         }
     }
     write_counters<C>(tensors, tensor, row);
@@ -842,10 +833,6 @@ int step(int64_t options, int64_t rows, StableAdamWRow *row, int64_t tensors, co
 // A call's result is 0, or a Refusal: then nothing was written. `gradient_scale` counts if built to unscale.
 extern "C" {
 #ifdef OPTLOOM_PARAMETER
-
-#ifndef OPTLOOM_COPY
-#define OPTLOOM_COPY Nothing
-#endif
 extern const char *const stable_adamw_digest;
 const char *const stable_adamw_digest = OPTLOOM_DIGEST;
 
@@ -855,8 +842,7 @@ int stable_adamw_start(int64_t options, StableAdamWRow *row, int64_t tensors,
 }
 int stable_adamw_step(int64_t options, int64_t rows, StableAdamWRow *row, int64_t tensors,
         const StableAdamWTensor *tensor, double gradient_scale) {
-    return step<OPTLOOM_PARAMETER, OPTLOOM_GRADIENT, OPTLOOM_COPY>(options, rows, row, tensors, tensor,
-        gradient_scale);
+    return step<OPTLOOM_PARAMETER, OPTLOOM_GRADIENT>(options, rows, row, tensors, tensor, gradient_scale);
 }
 #else
 
@@ -866,7 +852,7 @@ int stable_adamw_start_float32(int64_t options, StableAdamWRow *row, int64_t ten
 }
 int stable_adamw_step_float32(int64_t options, int64_t rows, StableAdamWRow *row, int64_t tensors,
         const StableAdamWTensor *tensor, double gradient_scale) {
-    return step<float32, float32, Nothing>(options, rows, row, tensors, tensor, gradient_scale);
+    return step<float32, float32>(options, rows, row, tensors, tensor, gradient_scale);
 }
 
 int stable_adamw_start_float64(int64_t options, StableAdamWRow *row, int64_t tensors,
@@ -875,7 +861,7 @@ int stable_adamw_start_float64(int64_t options, StableAdamWRow *row, int64_t ten
 }
 int stable_adamw_step_float64(int64_t options, int64_t rows, StableAdamWRow *row, int64_t tensors,
         const StableAdamWTensor *tensor, double gradient_scale) {
-    return step<float64, float64, Nothing>(options, rows, row, tensors, tensor, gradient_scale);
+    return step<float64, float64>(options, rows, row, tensors, tensor, gradient_scale);
 }
 
 int stable_adamw_start_float16(int64_t options, StableAdamWRow *row, int64_t tensors,
@@ -884,7 +870,7 @@ int stable_adamw_start_float16(int64_t options, StableAdamWRow *row, int64_t ten
 }
 int stable_adamw_step_float16(int64_t options, int64_t rows, StableAdamWRow *row, int64_t tensors,
         const StableAdamWTensor *tensor, double gradient_scale) {
-    return step<float16, float16, Nothing>(options, rows, row, tensors, tensor, gradient_scale);
+    return step<float16, float16>(options, rows, row, tensors, tensor, gradient_scale);
 }
 
 int stable_adamw_start_bfloat16(int64_t options, StableAdamWRow *row, int64_t tensors,
@@ -893,7 +879,7 @@ int stable_adamw_start_bfloat16(int64_t options, StableAdamWRow *row, int64_t te
 }
 int stable_adamw_step_bfloat16(int64_t options, int64_t rows, StableAdamWRow *row, int64_t tensors,
         const StableAdamWTensor *tensor, double gradient_scale) {
-    return step<bfloat16, bfloat16, Nothing>(options, rows, row, tensors, tensor, gradient_scale);
+    return step<bfloat16, bfloat16>(options, rows, row, tensors, tensor, gradient_scale);
 }
 #endif
 }

@@ -18,9 +18,8 @@
 //
 // The library is for one choice of options, -DOPTLOOM_OPTIONS=<sum>, and for parameters with gradients
 // of their dtype; or also for one pair of dtypes, -DOPTLOOM_PARAMETER=float32
-// -DOPTLOOM_GRADIENT=bfloat16, then perhaps -DOPTLOOM_COPY=bfloat16 for a copy of each parameter,
-// written with it. -DOPTLOOM_GRADIENTS= the sum of 1 to go up the gradient, 2 to divide it by
-// `gradient_scale`, 4 to write it back divided.
+// -DOPTLOOM_GRADIENT=bfloat16. -DOPTLOOM_GRADIENTS= the sum of 1 to go up the gradient, 2 to divide it
+// by `gradient_scale`, 4 to write it back divided.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -64,7 +63,6 @@ struct YogiTensor {
     int64_t row;
     void *w;
     void *g;  // read only, unless built to write it back
-    void *copy;  // w in another dtype, if built to write that
     double *step;  // a counter that follows the row's t; null for none
     void *m;  // first moment
     void *v;  // second moment
@@ -141,7 +139,6 @@ extern "C" const char *const yogi_interface = R"({
     "row",
     "w",
     "g",
-    "copy",
     "step",
     "m",
     "v",
@@ -259,10 +256,6 @@ template <typename C, typename G> inline C gradient(const G &x, [[maybe_unused]]
     const C g = unscales ? C(load(x)) / scale : C(load(x));
     return negates ? -g : g;
 }
-
-// The dtype of a parameter's copy if it has none.
-struct Nothing {};
-template <typename L> constexpr bool copies = !std::is_same_v<L, Nothing>;
 
 // Where an element lies: its row-major index in its tensor, in two words. T: the dtype that it is stored in.
 template <typename T> struct Element {
@@ -561,7 +554,7 @@ void add_blocks(const std::vector<Block> &blocks, const std::vector<Sums> &block
         for (int s = 0; s < sums; ++s) total.sum[s] += own.sum[s];
 }
 
-template <typename T, typename G, typename L>
+template <typename T, typename G>
 void start_block(const YogiRow &row, const YogiTensor &x, const Block &block) {
     using C = Compute<T>;
     constexpr bool narrow = sizeof(T) < sizeof(C);
@@ -592,7 +585,7 @@ void start_block(const YogiRow &row, const YogiTensor &x, const Block &block) {
     }
 }
 
-template <typename T, typename G, typename L>
+template <typename T, typename G>
 void every_call_block(const Scalars<Compute<T>> &k, const YogiTensor &x, const Block &block,
         Compute<T> scale) {
     using C = Compute<T>;
@@ -610,7 +603,7 @@ void every_call_block(const Scalars<Compute<T>> &k, const YogiTensor &x, const B
     }
 }
 
-template <typename T, typename G, typename L>
+template <typename T, typename G>
 void update_1_block(const Scalars<Compute<T>> &k, const YogiTensor &x, const Block &block, Compute<T> scale,
         double *sum) {
     using C = Compute<T>;
@@ -637,7 +630,7 @@ void update_1_block(const Scalars<Compute<T>> &k, const YogiTensor &x, const Blo
     for (int64_t j = 0; j < lanes; ++j) sum[global_norm_sum] += lane[global_norm_sum][j];
 }
 
-template <typename T, typename G, typename L>
+template <typename T, typename G>
 void update_2_block(const Scalars<Compute<T>> &k,
         const PerTensor2<Compute<T>> &n, const YogiTensor &x, const Block &block, Compute<T> scale) {
     using C = Compute<T>;
@@ -652,7 +645,6 @@ void update_2_block(const Scalars<Compute<T>> &k,
         ? static_cast<C *>(x.weight_average) + block.begin : nullptr;
     C *__restrict__ const master_weight_ = master_weights && narrow
         ? static_cast<C *>(x.master_weight) + block.begin : nullptr;
-    L *__restrict__ const copy_ = copies<L> ? static_cast<L *>(x.copy) + block.begin : nullptr;
 #pragma omp simd
     for (int64_t i = 0; i < block.size; ++i) {
         C w = load(w_[i]);
@@ -675,7 +667,6 @@ void update_2_block(const Scalars<Compute<T>> &k,
         if constexpr (gradient_accumulation_steps) store(accumulated_gradient_[i], accumulated_gradient);
         if constexpr (use_ema) store(weight_average_[i], weight_average);
         if constexpr (master_weights && narrow) store(master_weight_[i], master_weight);
-        if constexpr (copies<L>) store(copy_[i], w);
         if constexpr (writes_back) store(g_[i], negates ? -g : g);
     }
 }
@@ -687,7 +678,7 @@ int start_tensors(int64_t options, const YogiRow *rows, int64_t tensors, const Y
 #pragma omp parallel for schedule(static) if (blocks.size() > 1)
     for (size_t i = 0; i < blocks.size(); ++i) {
         const YogiTensor &x = tensor[blocks[i].tensor];
-        start_block<T, T, Nothing>(rows[x.row], x, blocks[i]);
+        start_block<T, T>(rows[x.row], x, blocks[i]);
     }
     return DONE;
 }
@@ -731,7 +722,7 @@ template <typename G> bool are_finite(int64_t tensors, const YogiTensor *tensor)
     return others == 0;
 }
 
-template <typename T, typename G, typename L>
+template <typename T, typename G>
 int step(int64_t options, int64_t rows, YogiRow *row, int64_t tensors, const YogiTensor *tensor,
         double gradient_scale) {
     using C = Compute<T>;
@@ -756,7 +747,7 @@ int step(int64_t options, int64_t rows, YogiRow *row, int64_t tensors, const Yog
                 const Scalars<C> &k = scalars[x.row];
                 if (i + 1 < blocks.size() && blocks[i + 1].begin == 0) fetch(tensor[blocks[i + 1].tensor]);
                 if (!k.is_update) continue;
-                update_1_block<T, G, L>(k, x, blocks[i], scale, block_sums[i].sum);
+                update_1_block<T, G>(k, x, blocks[i], scale, block_sums[i].sum);
             }
 #pragma omp single
             add_blocks(blocks, block_sums, tensor_sums, total_sums);
@@ -772,11 +763,11 @@ int step(int64_t options, int64_t rows, YogiRow *row, int64_t tensors, const Yog
             const Scalars<C> &k = scalars[x.row];
             if (i + 1 < blocks.size() && blocks[i + 1].begin == 0) fetch(tensor[blocks[i + 1].tensor]);
             if (!k.is_update) {
-                every_call_block<T, G, L>(k, x, blocks[i], scale);
+                every_call_block<T, G>(k, x, blocks[i], scale);
                 continue;
             }
             const auto n = per_tensor_2<C>(k, tensor_sums[blocks[i].tensor].sum);
-            update_2_block<T, G, L>(k, n, x, blocks[i], scale);
+            update_2_block<T, G>(k, n, x, blocks[i], scale);
         }
     }
     write_counters<C>(tensors, tensor, row);
@@ -788,10 +779,6 @@ int step(int64_t options, int64_t rows, YogiRow *row, int64_t tensors, const Yog
 // A call's result is 0, or a Refusal: then nothing was written. `gradient_scale` counts if built to unscale.
 extern "C" {
 #ifdef OPTLOOM_PARAMETER
-
-#ifndef OPTLOOM_COPY
-#define OPTLOOM_COPY Nothing
-#endif
 extern const char *const yogi_digest;
 const char *const yogi_digest = OPTLOOM_DIGEST;
 
@@ -800,8 +787,7 @@ int yogi_start(int64_t options, YogiRow *row, int64_t tensors, const YogiTensor 
 }
 int yogi_step(int64_t options, int64_t rows, YogiRow *row, int64_t tensors, const YogiTensor *tensor,
         double gradient_scale) {
-    return step<OPTLOOM_PARAMETER, OPTLOOM_GRADIENT, OPTLOOM_COPY>(options, rows, row, tensors, tensor,
-        gradient_scale);
+    return step<OPTLOOM_PARAMETER, OPTLOOM_GRADIENT>(options, rows, row, tensors, tensor, gradient_scale);
 }
 #else
 
@@ -810,7 +796,7 @@ int yogi_start_float32(int64_t options, YogiRow *row, int64_t tensors, const Yog
 }
 int yogi_step_float32(int64_t options, int64_t rows, YogiRow *row, int64_t tensors, const YogiTensor *tensor,
         double gradient_scale) {
-    return step<float32, float32, Nothing>(options, rows, row, tensors, tensor, gradient_scale);
+    return step<float32, float32>(options, rows, row, tensors, tensor, gradient_scale);
 }
 
 int yogi_start_float64(int64_t options, YogiRow *row, int64_t tensors, const YogiTensor *tensor) {
@@ -818,7 +804,7 @@ int yogi_start_float64(int64_t options, YogiRow *row, int64_t tensors, const Yog
 }
 int yogi_step_float64(int64_t options, int64_t rows, YogiRow *row, int64_t tensors, const YogiTensor *tensor,
         double gradient_scale) {
-    return step<float64, float64, Nothing>(options, rows, row, tensors, tensor, gradient_scale);
+    return step<float64, float64>(options, rows, row, tensors, tensor, gradient_scale);
 }
 
 int yogi_start_float16(int64_t options, YogiRow *row, int64_t tensors, const YogiTensor *tensor) {
@@ -826,7 +812,7 @@ int yogi_start_float16(int64_t options, YogiRow *row, int64_t tensors, const Yog
 }
 int yogi_step_float16(int64_t options, int64_t rows, YogiRow *row, int64_t tensors, const YogiTensor *tensor,
         double gradient_scale) {
-    return step<float16, float16, Nothing>(options, rows, row, tensors, tensor, gradient_scale);
+    return step<float16, float16>(options, rows, row, tensors, tensor, gradient_scale);
 }
 
 int yogi_start_bfloat16(int64_t options, YogiRow *row, int64_t tensors, const YogiTensor *tensor) {
@@ -834,7 +820,7 @@ int yogi_start_bfloat16(int64_t options, YogiRow *row, int64_t tensors, const Yo
 }
 int yogi_step_bfloat16(int64_t options, int64_t rows, YogiRow *row, int64_t tensors, const YogiTensor *tensor,
         double gradient_scale) {
-    return step<bfloat16, bfloat16, Nothing>(options, rows, row, tensors, tensor, gradient_scale);
+    return step<bfloat16, bfloat16>(options, rows, row, tensors, tensor, gradient_scale);
 }
 #endif
 }

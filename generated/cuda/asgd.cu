@@ -13,10 +13,9 @@
 //
 // A build is for one choice of options and dtypes:
 //     nvcc -std=c++17 -O3 -cubin -arch=sm_90 -DOPTLOOM_OPTIONS=<options> -DOPTLOOM_PARAMETER=float32
-// -DOPTLOOM_GRADIENT=bfloat16 is for gradients of another dtype, -DOPTLOOM_COPY=bfloat16 for a copy of each
-// parameter, written with it; -DOPTLOOM_GRADIENTS= is the sum of 1 to go up the gradient, 2 to divide it by
-// `gradient_scale`, 4 to write it back divided. Pointers are to device memory. Nothing is read back, so that
-// a graph can hold a step, which is these kernels:
+// -DOPTLOOM_GRADIENT=bfloat16 is for gradients of another dtype; -DOPTLOOM_GRADIENTS= is the sum of 1 to go
+// up the gradient, 2 to divide it by `gradient_scale`, 4 to write it back divided. Pointers are to device
+// memory. Nothing is read back, so that a graph can hold a step, which is these kernels:
 //     asgd_open
 //     asgd_gate
 //     asgd_prologue
@@ -39,9 +38,6 @@
 #endif
 #ifndef OPTLOOM_GRADIENT
 #define OPTLOOM_GRADIENT OPTLOOM_PARAMETER
-#endif
-#ifndef OPTLOOM_COPY
-#define OPTLOOM_COPY Nothing
 #endif
 #ifndef OPTLOOM_GRADIENTS
 #define OPTLOOM_GRADIENTS 0
@@ -79,7 +75,6 @@ struct ASGDTensor {
     int64 row;
     void *w;
     void *g;  // read only, unless built to write it back
-    void *copy;  // w in another dtype, if built to write that
     double *step;  // a counter that follows the row's t; null for none
     void *average;  // average of the weights
     void *accumulated_gradient;  // sum of the gradients since the last update
@@ -158,7 +153,6 @@ extern "C" const char *const asgd_interface = R"({
     "row",
     "w",
     "g",
-    "copy",
     "step",
     "average",
     "accumulated_gradient",
@@ -328,10 +322,6 @@ __device__ inline void store(float16 &x, Float32 value) {
     const uint32 special = rest > 0x7f800000u ? 0x7e00u : 0x7c00u;  // NaN or infinity
     x.bits = uint16(sign | (rest < 0x477ff000u ? finite : special));
 }
-
-// The dtype of a parameter's copy if it has none.
-struct Nothing {};
-template <typename X> __device__ inline void store(Nothing &, X) {}
 
 // Where an element lies: its row-major index in its tensor, in two words. T: the dtype that it is stored in.
 template <typename T> struct Element {
@@ -597,10 +587,8 @@ constexpr bool negates = (OPTLOOM_GRADIENTS) & 1, divides = (OPTLOOM_GRADIENTS) 
     writes_back = (OPTLOOM_GRADIENTS) & 4;
 using T = OPTLOOM_PARAMETER;
 using G = OPTLOOM_GRADIENT;
-using L = OPTLOOM_COPY;
 using C = Compute<T>;
 constexpr bool narrow = sizeof(T) < sizeof(C);
-constexpr bool copies = sizeof(L) > sizeof(Nothing);
 
 // A thread block takes a chunk: at most chunk_size elements of a tensor. An empty tensor has one without any.
 constexpr int chunk_size = 16384;
@@ -613,7 +601,6 @@ __device__ inline ASGDTensor in_global_memory(const ASGDTensor &x) {
     const ASGDTensor copied = x;
     __builtin_assume(__isGlobal(copied.w));
     __builtin_assume(__isGlobal(copied.g));
-    __builtin_assume(__isGlobal(copied.copy));
     __builtin_assume(__isGlobal(copied.step));
     __builtin_assume(__isGlobal(copied.average));
     __builtin_assume(__isGlobal(copied.accumulated_gradient));
@@ -704,11 +691,10 @@ template <typename X, int width> __device__ inline void write(void *to, int64 i,
 }
 
 // A full pack takes 128 bits of the narrowest array.
-constexpr int narrower = sizeof(T) < sizeof(G) ? sizeof(T) : sizeof(G);
-constexpr int narrowest = copies && sizeof(L) < narrower ? sizeof(L) : narrower;
+constexpr int narrowest = sizeof(T) < sizeof(G) ? sizeof(T) : sizeof(G);
 constexpr int pack_size = 16 / narrowest;
 __device__ inline bool is_aligned(const ASGDTensor &x) {
-    return (int64(x.w) | int64(x.g) | int64(x.copy) | int64(x.average) | int64(x.accumulated_gradient)
+    return (int64(x.w) | int64(x.g) | int64(x.average) | int64(x.accumulated_gradient)
         | int64(x.weight_average) | int64(x.master_weight)) % 16 == 0;
 }
 
@@ -805,7 +791,6 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
     if constexpr (use_ema) weight_average_ = read<C, width>(x.weight_average, i);
     Pack<C, width> master_weight_ = {};
     if constexpr (master_weights && narrow) master_weight_ = read<C, width>(x.master_weight, i);
-    Pack<L, width> copy_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
         C w = load(w_.x[j]);
@@ -823,7 +808,6 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
         store(accumulated_gradient_.x[j], accumulated_gradient);
         store(weight_average_.x[j], weight_average);
         store(master_weight_.x[j], master_weight);
-        store(copy_.x[j], w);
         if constexpr (writes_back) store(g_.x[j], negates ? -g : g);
     }
     write(x.w, i, w_);
@@ -831,7 +815,6 @@ __device__ inline void update_2_elements(const Scalars<C> &k, const PerTensor2<C
     if constexpr (gradient_accumulation_steps) write(x.accumulated_gradient, i, accumulated_gradient_);
     if constexpr (use_ema) write(x.weight_average, i, weight_average_);
     if constexpr (master_weights && narrow) write(x.master_weight, i, master_weight_);
-    if constexpr (copies) write(x.copy, i, copy_);
     if constexpr (writes_back) write(x.g, i, g_);
 }
 

@@ -21,14 +21,13 @@ FIELDS = {"float64": ctypes.c_double, "int64": ctypes.c_int64}
 
 @dataclass(frozen=True)
 class Choice:
-    """What a build is for. `options`: bits of the file's options. Dtypes: of the parameters, of their gradients, and
-    of the copies of the parameters that are written with them; empty for the parameter's, and for no copy.
-    `gradients`: the sum of 1 to go up the gradient, 2 to divide it by a scale, 4 to write it back divided."""
+    """What a build is for. `options`: bits of the file's options. Dtypes: of the parameters, and of their gradients,
+    empty for the same. `gradients`: the sum of 1 to go up the gradient, 2 to divide it by a scale, 4 to write it back
+    divided."""
 
     options: int
     parameter: str
     gradient: str = ""
-    copy: str = ""
     gradients: int = 0
 
     @property
@@ -38,21 +37,19 @@ class Choice:
             "OPTIONS": self.options,
             "PARAMETER": self.parameter,
             "GRADIENT": self.gradient,
-            "COPY": self.copy,
+            "GRADIENTS": self.gradients,
         }
-        values["GRADIENTS"] = self.gradients
         return tuple(f"-DOPTLOOM_{name}={value}" for name, value in values.items() if value)
 
     @property
     def name(self) -> str:
         """A part of a file's name."""
-        copy = f"-{self.copy}" if self.copy else ""
-        return f"o{self.options}-g{self.gradients}-{self.parameter}-{self.gradient or self.parameter}{copy}"
+        return f"o{self.options}-g{self.gradients}-{self.parameter}-{self.gradient or self.parameter}"
 
     @property
     def pack(self) -> int:
         """Elements of 128 bits of the narrowest array."""
-        return 16 // min(SIZES[dtype] for dtype in (self.parameter, self.gradient, self.copy) if dtype)
+        return 16 // min(SIZES[dtype] for dtype in (self.parameter, self.gradient) if dtype)
 
 
 @dataclass(frozen=True)

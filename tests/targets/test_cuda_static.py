@@ -120,8 +120,15 @@ def test_halves_take_packs_of_eight(folder: Path) -> None:
     halves = built(file, Choice(0, "bfloat16"), 90)
     assert halves.count("update_2", WIDE_LOAD) == 2 * 1 + 2 * 2
     assert halves.count("update_2", WIDE_STORE) == 1 + 2 * 2
-    mixed = built(file, Choice(0, "float32", "bfloat16", "bfloat16"), 90)
-    assert mixed.count("update_2", WIDE_LOAD) == mixed.count("update_2", WIDE_STORE) == 1 + 3 * 2
+
+
+@with_tools
+def test_master_weights_take_one_pass(folder: Path) -> None:
+    """bfloat16 gradients and parameters, which are written and not read; float32 weights beside two slots of Adam."""
+    file = rendered("adam", "cuda", folder)
+    bits = bits_of(switches_of(Source(Path(file)).interface, {}, {"master_weights": True}))
+    halves = built(file, Choice(bits, "bfloat16"), 90)
+    assert halves.count("update_2", WIDE_LOAD) == halves.count("update_2", WIDE_STORE) == 1 + 3 * 2
 
 
 @with_tools

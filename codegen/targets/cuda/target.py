@@ -56,7 +56,7 @@ class CudaTarget(CTarget):
             "threads": THREADS,
             "launches": _as_text(described),
             "order": [launch["kernel"] for launch in launches if launch["grid"] != "products"],
-            "pointers": ["w", "g", "copy", "step", *members],
+            "pointers": ["w", "g", "step", *members],
             "waits": switches.constant(program.update.guard),
         }
 

@@ -13,28 +13,33 @@ from typing import Any
 
 import pytest
 import torch
+from optloom.codegen.compiler import discover, render
 from torch_training import EACH_KIND, WITH_INPUTS
 
-WORKER = Path(__file__).with_name("sharded_training.py")
+HERE = Path(__file__).parent
 ROOT = Path(__file__).resolve().parents[3]
 RULES = (*EACH_KIND, *WITH_INPUTS)
 
 
-@pytest.fixture(scope="module")
-def results(rendered: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
-    """What the two processes found, by check and rule."""
-    folder = tmp_path_factory.mktemp("sharded")
-    rules = [f"{name}={inspect.getsourcefile(rendered(name))}" for name in RULES]
+def _run_twice(worker: str, folder: Path, *arguments: str) -> None:
+    """Two processes, of rank 0 and 1, which meet in `folder`."""
     environment = os.environ | {"PYTHONPATH": str(ROOT / ".ci" / "importroot"), "OMP_NUM_THREADS": "1"}
     workers = [
         subprocess.Popen(
-            [sys.executable, str(WORKER), str(rank), str(folder), *rules],
+            [sys.executable, str(HERE / worker), str(rank), str(folder), *arguments],
             env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )
         for rank in (0, 1)
     ]  # fmt: skip
     outputs = [worker.communicate(timeout=300)[0] for worker in workers]
     assert all(worker.returncode == 0 for worker in workers), "\n".join(outputs)
+
+
+@pytest.fixture(scope="module")
+def results(rendered: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+    """What the two processes found, by check and rule."""
+    folder = tmp_path_factory.mktemp("sharded")
+    _run_twice("sharded_training.py", folder, *(f"{name}={inspect.getsourcefile(rendered(name))}" for name in RULES))
     made: dict[str, dict[str, str]] = json.loads((folder / "results.json").read_text())
     return made
 
@@ -71,3 +76,11 @@ def test_sums_over_all_parameters_are_refused_where_a_process_sees_some(results:
         "each process some; shard the model by fully_shard instead"
     )
     assert all(message in found for found in results["zero global_clipnorm=0.5"].values())
+
+
+def test_parts_are_rounded_by_chance_as_the_whole_is(rendered: Callable[..., Any], tmp_path: Path) -> None:
+    """Bit by bit, since each element draws by its place in the whole tensor; kernels, which are not told it, refuse."""
+    kind = rendered("adam", "strict")
+    file = Path(kind._file)
+    file.with_suffix(".cpp").write_text(render(discover()["adam"], "cpp")["cpp/adam.cpp"])
+    _run_twice("sharded_rounding.py", tmp_path, str(file), kind.__name__)
