@@ -131,6 +131,35 @@ def test_weights_are_overwritten_and_at_the_end_finalized() -> None:
     assert float(v.numpy()[0]) == average == (-2.75 - 3.75) / 2
 
 
+OVERWRITTEN = AVERAGED | {"ema_overwrite_frequency": 2}
+
+
+def weights_of(optimizer: Any, calls: int) -> list[float]:
+    """Rate 1, gradient 1: the weights after each call."""
+    v = variable([0.0])
+    found = []
+    for _ in range(calls):
+        optimizer.apply([one(1.0)], [v])
+        found.append(float(v.numpy()[0]))
+    return found
+
+
+def test_overwriting_counts_updates() -> None:
+    """Weights of -1, -2 whose average is -1.5: the second update overwrites them, and no call before it does."""
+    assert weights_of(make("sgd", **OVERWRITTEN), 5) == [0, -1, -1, -1.5, -1.5]
+
+
+def test_keras_overwrites_in_calls_without_an_update_too() -> None:
+    """The third call makes no update; an average of -3 moves halfway to the weight of -1, and overwrites it."""
+    optimizer = keras.optimizers.SGD(**OVERWRITTEN)
+    v = variable([0.0])
+    for _ in range(2):
+        optimizer.apply([one(1.0)], [v])
+    optimizer._model_variables_moving_average[0].assign([-3.0])
+    optimizer.apply([one(1.0)], [v])
+    assert float(v.numpy()[0]) == -2
+
+
 def test_patterns_are_searched_for_in_the_whole_path() -> None:
     model = keras.Sequential([keras.layers.Dense(1, name="first"), keras.layers.Dense(1, name="second")])
     model.build((None, 1))

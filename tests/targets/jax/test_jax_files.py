@@ -48,7 +48,7 @@ def test_sizes(name: str) -> None:
         lines = text.splitlines()
         if path == f"jax/{name}.py":
             assert len(lines) <= (250 if ".ndim" not in text and "def _sums_2" not in text else 285)
-            assert next(n for n, line in enumerate(lines) if "def _scalars" in line) <= 180
+            assert next(n for n, line in enumerate(lines) if "def _scalars" in line) <= 185
         else:
             assert len(lines) <= 300
     bare = render(discover()[name], "jax", settings=Settings(stages=()))[f"jax/{name}.py"]
