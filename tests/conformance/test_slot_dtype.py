@@ -118,7 +118,7 @@ def _ways() -> Iterator[tuple[str, str, str, Numerics]]:
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-@pytest.mark.parametrize(("target", "mode", "name", "numerics"), _ways())
+@pytest.mark.parametrize(("target", "mode", "name", "numerics"), list(_ways()))
 def test_frameworks_keep_what_the_oracle_keeps(
     target: str, mode: str, name: str, dtype: Dtype, numerics: Numerics, folder: Path
 ) -> None:
