@@ -98,6 +98,13 @@ class Source:
         """Whether a step with these options asks where elements lie in their tensors, in order of rows."""
         return any(self._exists(place, options) for place in self.interface["places"])
 
+    def slot_dtype(self, slot: str, parameter: str) -> str:
+        """The dtype in which the kernel has a slot of a parameter: the parameter's own, or that of its arithmetic."""
+        described = next((each for each in self.interface["slots"] if each["name"] == slot), {})
+        if described.get("storage") == "parameter":
+            return parameter
+        return "float64" if parameter == "float64" else "float32"
+
     def _exists(self, part: Mapping[str, Any], options: int) -> bool:
         on = {switch["name"]: bool(options >> bit & 1) for bit, switch in enumerate(self.interface["switches"])}
         return all(on[name.lstrip("!")] != name.startswith("!") for name in part["when"])

@@ -110,7 +110,7 @@ def _parts(
         scopes = source.scopes(options)
         read = {name: jnp.asarray(x) for name, x in {"g": g, **given}.items()}
         written = {name: jnp.asarray(x) for name, x in {"w": w, **slots}.items()}
-        _check(path, read, written)
+        _check(path, source, read, written)
         counts = source.needs_places(options)
         if (counts or (scopes and switches.axis_name != ())) and varies_over(written["w"]):
             does = "counts elements of" if counts else "adds up"
@@ -130,7 +130,7 @@ def _check_known(kind: Any, source: Source, on: Sequence[On], numbers: Mapping[s
             raise Refused(f"the fused kernel {source.file} does not have {name}: pass fused=False")
 
 
-def _check(path: str, read: Mapping[str, Array], written: Mapping[str, Array]) -> None:
+def _check(path: str, source: Source, read: Mapping[str, Array], written: Mapping[str, Array]) -> None:
     """Raise Refused unless kernels take these arrays of a leaf."""
     w = written["w"]
     for name, x in {**read, **written}.items():
@@ -139,13 +139,14 @@ def _check(path: str, read: Mapping[str, Array], written: Mapping[str, Array]) -
             raise Refused(
                 f"{what} has dtype {x.dtype}: fused kernels take {', '.join(DTYPES)}; pass fused=False"
             )
-        expected = [w.dtype] if name in read else [compute_dtype(w)]
+        expected = [w.dtype] if name in read else [jnp.dtype(source.slot_dtype(name, w.dtype.name))]
         if name == "g" and w.dtype == jnp.float32:
             expected = [w.dtype, jnp.dtype(jnp.float16), jnp.dtype(jnp.bfloat16)]
         if name != "w" and x.dtype not in expected:
             allowed = " or ".join(map(str, expected))
             raise Refused(
-                f"{what} has dtype {x.dtype}, which must be {allowed}: convert it, or pass fused=False"
+                f"{what} has dtype {x.dtype}, which must be {allowed} for the fused kernel {source.file}: convert it, "
+                "generate both with the same --slot-dtype, or pass fused=False"
             )
         if isinstance(x, jax.core.Tracer):
             continue

@@ -37,7 +37,7 @@ class Part:
     devices: tuple[str, ...] = ("cpu",)
 
     def __init__(self, name: str, w: Tensor, g: Tensor | None, source: Source, bits: int) -> None:
-        self.name, self.w, self.is_lasting = name, w, True
+        self.name, self.w, self.source, self.is_lasting = name, w, source, True
         counts = source.needs_places(bits)
         self.of_whole = "adds up" if source.scopes(bits) else "counts elements of" if counts else ""
         self.numbers = {slot["name"] for slot in source.interface["scalar_slots"]}
@@ -111,9 +111,18 @@ class Part:
         for slot, key in names.items():
             if slot not in self.numbers:
                 x = self._local(self.state[key])
+                self._check_slot(slot, x)
                 self.arrays[slot] = self._alike(x)
                 if self.arrays[slot] is not x:
                     self.copied.append((x, self.arrays[slot]))
+
+    def _check_slot(self, slot: str, x: Tensor) -> None:
+        expected, found = self.source.slot_dtype(slot, self.parameter), NAMES.get(real(x).dtype)
+        if found != expected:
+            raise Refused(
+                f"'{slot}' of {self.name} has dtype {x.dtype}, and the fused kernel {self.source.file} has it in "
+                f"{expected}: generate both with the same --slot-dtype, or pass fused=False"
+            )
 
     def column(self, name: str) -> int:
         """What stands in that column of the table: a number, or the address of a tensor; 0 for none."""

@@ -121,6 +121,7 @@ def plans_of(optimizer: Any, parts: Sequence[Part]) -> list[Plan]:
     check_known(source, optimizer)
     for part in parts:
         check_part(part)
+        check_slots(part, source)
     if len({id(part.variable) for part in parts}) < len(parts):
         raise Refused("a variable comes twice; pass fused=False")
     together: dict[tuple[str, str], list[Part]] = {}
@@ -163,6 +164,17 @@ def check_part(part: Part) -> None:
         raise Refused(f"variable {part.name} is on {part.variable.device}: fused kernels run on the CPU")
     if None in part.variable.shape:
         raise Refused(f"variable {part.name} has the shape {part.variable.shape}, which can change")
+
+
+def check_slots(part: Part, source: Source) -> None:
+    """Raises Refused for slots of other dtypes than the kernel has them in."""
+    for name, slot in part.slots.items():
+        expected = source.slot_dtype(name, part.variable.dtype.name)
+        if slot.dtype.name != expected:
+            raise Refused(
+                f"'{name}' of {part.name} has dtype {slot.dtype.name}, and the fused kernel {source.file} has it in "
+                f"{expected}: generate both with the same --slot-dtype, or pass fused=False"
+            )
 
 
 class Plan:

@@ -125,8 +125,9 @@ class _Passes:
         for slot in self.program.slots:
             if slot.name in phase.reads and slot.shape != "scalar":
                 rows = "" if self._is_whole(slot.name) else ", rows"
-                line = f"{slot.name} = _support.read(self.{storage(slot.name)}[i]{rows})"
-                lines.add(self.printer.condition(slot.when), [line])
+                value = f"_support.read(self.{storage(slot.name)}[i]{rows})"
+                value = f"tf.cast({value}, k.dtype)" if slot.storage == "parameter" else value
+                lines.add(self.printer.condition(slot.when), [f"{slot.name} = {value}"])
         for source in self.program.inputs:
             if source.name in phase.reads and source.shape == "parameter":
                 rows = f"_support.rows_of({source.name}, rows)" if self.lazy else source.name

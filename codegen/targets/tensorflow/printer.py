@@ -108,6 +108,7 @@ class TensorPrinter(TensorFlowPrinter):
     calls = CALLS | {
         Fn.EXACT: "k.exact({0})",
         Fn.STOCHASTICALLY_ROUNDED: "_support.stochastically_rounded({0}, {1}, variable.dtype)",
+        Fn.STORED: "self._stored({0}, variable)",
     }
     extra_conditions = EXTRA_CONDITIONS
 

@@ -53,6 +53,9 @@ KERAS_ARGUMENTS = {
 }
 """What every Keras optimizer takes after its own arguments, in Keras's order, with Keras's defaults."""
 
+OF_KERAS = {"average", "gradient_accumulator"}
+"""What Keras calls the slots of its stages."""
+
 COMPARISONS = {">=": "ge", ">": "gt", "<=": "le", "<": "lt"}
 
 
@@ -76,7 +79,8 @@ class TensorFlow:
         """The files of `program`, by name. Raises UnsupportedOperation for what Keras's class cannot hold yet."""
         _refuse(program)
         file = Path(program.source).with_suffix(".py").name
-        return {
+        narrow = {"_slot_dtype.py": self.templates.render("slot_dtype.py.jinja", {})} if _narrow(program) else {}
+        return narrow | {
             file: self.templates.render("rule.py.jinja", _context(program)),
             "_support.py": self.templates.render("support.py.jinja", {"keras_arguments": KERAS_ARGUMENTS.values()}),
             "_fused.py": self.templates.render("fused.py.jinja", {"gates": GATES}),
@@ -92,7 +96,7 @@ def _refuse(program: Program) -> None:
     """Raises UnsupportedOperation for what no part of the generated class has a place for."""
     problems = {
         "a rule without a learning rate": not any(hyper.name == "learning_rate" for hyper in program.hypers),
-        "slots of the parameter's dtype": any(slot.storage != "compute" for slot in program.slots),
+        "slots of the parameter's dtype that are called as one of Keras's own": bool(_narrow(program) & OF_KERAS),
         "a stage that recurs by its own clock": any(
             region.predicate and region.predicate.hyper != "gradient_accumulation_steps" for region in program.regions
         ),
@@ -100,6 +104,13 @@ def _refuse(program: Program) -> None:
     for what, holds in problems.items():
         if holds:
             raise UnsupportedOperation(what, TensorFlow.name)
+
+
+def _narrow(program: Program) -> set[str]:
+    """What the slots of the parameter's dtype are called in Keras."""
+    peer = _peer_of(program)
+    names = dict(peer.slots) if peer else {}
+    return {names.get(slot.name, slot.name) for slot in program.slots if slot.storage == "parameter"}
 
 
 def _peer_of(program: Program) -> Peer | None:
@@ -116,6 +127,7 @@ def _context(program: Program) -> dict[str, Any]:
         "program": program,
         "doc": inspect.cleandoc(program.doc),
         "peer": peer,
+        "base": "_slot_dtype" if _narrow(program) else "_support",
         "arguments": _arguments(program, peer),
         "keras_arguments": list(KERAS_ARGUMENTS),
         "later": set(KERAS_ARGUMENTS) - {item.name for item in _declared(program)},
@@ -169,6 +181,8 @@ def _declarations(program: Program, peer: Peer | None, never_lazy: str) -> list[
         lines.append(f"_WHOLE_UNDER = {whole_under(program)!r}")
     rules = dict.fromkeys([program.name, *([peer.path.rpartition(".")[2]] if peer else [])])
     lines += ["", f"_RULES = {tuple(rules)!r}", f"_SLOTS = {_fixed(own)}"]
+    narrow = tuple(sorted(_narrow(program)))
+    lines += [f"_NARROW = {narrow!r}"] if narrow else []
     copies = tuple(slot.name for slot in filter(_is_copy, program.slots))
     lines += [f"_COPIES = {copies!r}"] if copies else []
     lines += [f"_FOLLOWING = {following(program)!r}"] if following(program) else []
