@@ -99,9 +99,8 @@ class Source:
         return any(self._exists(place, options) for place in self.interface["places"])
 
     def slot_dtype(self, slot: str, parameter: str) -> str:
-        """The dtype in which the kernel has a slot of a parameter: the parameter's own, or that of its arithmetic."""
-        described = next((each for each in self.interface["slots"] if each["name"] == slot), {})
-        if described.get("storage") == "parameter":
+        """The dtype that the kernel has a slot in: the parameter's own, or that of its arithmetic."""
+        if any(each["name"] == slot and each.get("storage") == "parameter" for each in self.interface["slots"]):
             return parameter
         return "float64" if parameter == "float64" else "float32"
 

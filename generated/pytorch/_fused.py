@@ -127,8 +127,9 @@ def plans_of(optimizer: Any, group: dict[str, Any]) -> "Plans | None":
 class Plans:
     """A param group as kernels take it: a plan for parameters that have the same slots, of the same dtypes.
 
-    Everything is checked when they are made. Before each step `are_current` finds out whether the group asks for
-    the same, and all tensors are still the same, at the same places; only gradients and numbers may be new.
+    Everything is checked when they are made. Before each step `are_current` finds out whether the group asks
+    for the same, and all tensors are still the same, at the same places; only gradients and numbers may be
+    new.
     """
 
     def __init__(self, optimizer: Any, group: dict[str, Any], may_build: bool) -> None:

@@ -120,8 +120,8 @@ class Part:
         expected, found = self.source.slot_dtype(slot, self.parameter), NAMES.get(real(x).dtype)
         if found != expected:
             raise Refused(
-                f"'{slot}' of {self.name} has dtype {x.dtype}, and the fused kernel {self.source.file} has it in "
-                f"{expected}: generate both with the same --slot-dtype, or pass fused=False"
+                f"'{slot}' of {self.name} has dtype {x.dtype}, and the fused kernel {self.source.file} has it "
+                f"in {expected}: generate both with the same --slot-dtype, or pass fused=False"
             )
 
     def column(self, name: str) -> int:

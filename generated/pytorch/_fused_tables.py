@@ -218,7 +218,7 @@ def library_file() -> str:
 
 
 def build(folder: Path) -> Path:
-    """Builds the checks into `folder`, and returns the file. Raises KernelError where they cannot be built."""
+    """Builds the checks into `folder`, and returns the file. Raises KernelError where that cannot be done."""
     return _kernels.build_binding(SOURCE, folder / library_file(), FLAGS)
 
 

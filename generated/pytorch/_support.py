@@ -163,14 +163,14 @@ class Optimizer(torch.optim.Optimizer):
 
     @torch.no_grad()
     def write_averages(self) -> None:
-        """Overwrites the parameters, and their master weights, with their moving averages: training that goes on
-        does so from these.
+        """Overwrites the parameters, and their master weights, with their moving averages: training that goes
+        on does so from these.
         """
         for x, average in self._averaged():
             x.copy_(average)
 
     def _averaged(self) -> list[tuple[Tensor, Tensor]]:
-        """What is to be its moving average, each with that: parameters, and the slots that hold what these are."""
+        """What is to be its moving average, each with that: parameters, and the slots that hold the same."""
         parameters = [w for group in self.param_groups for w in group["params"] if w in self.state]
         averaged = [(w, self.state[w]) for w in parameters if self._averages in self.state[w]]
         if not averaged:
