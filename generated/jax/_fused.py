@@ -15,7 +15,7 @@ import numpy as np
 from . import _kernels
 from ._calls import Call, Part
 from ._kernels import KernelError, Source
-from ._leaves import Leaves, SparseRows, compute_dtype
+from ._leaves import Leaves, SparseRows
 from ._shards import varies_over
 from ._types import Array, On
 

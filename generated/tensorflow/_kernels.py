@@ -71,13 +71,8 @@ class Variant:
 
     @property
     def macros(self) -> list[str]:
-        given = {
-            "OPTIONS": self.options,
-            "PARAMETER": self.parameter,
-            "GRADIENT": self.gradient,
-            "GRADIENTS": self.gradients,
-        }
-        return [f"-DOPTLOOM_{name}={value}" for name, value in given.items() if value != ""]
+        dtypes = f"-DOPTLOOM_PARAMETER={self.parameter}", f"-DOPTLOOM_GRADIENT={self.gradient}"
+        return [f"-DOPTLOOM_OPTIONS={self.options}", *dtypes, f"-DOPTLOOM_GRADIENTS={self.gradients}"]
 
 
 class Source:
