@@ -83,6 +83,7 @@ class LatexPrinter(FormulaPrinter):
         Fn.WHERE: r"\begin{{cases}} {1} & \text{{if }} {0} \\ {2} & \text{{otherwise}} \end{{cases}}",
         Fn.REMAINDER: r"{0} \bmod {1}", Fn.EXACT: "{0}", Fn.ROUNDING_KEY: r"\operatorname{{key}}\left({0}\right)",
         Fn.STOCHASTICALLY_ROUNDED: r"\operatorname{{round}}\left({0}, {1}\right)", Fn.STORED: "{0}",
+        Fn.BFLOAT16: r"\operatorname{{bfloat16}}\left({0}\right)",
     }  # fmt: skip
     infix = {
         **INFIX, Fn.MUL: ("", Precedence.PRODUCT), Fn.LESS_EQUAL: (r"\le", Precedence.COMPARISON),

@@ -46,11 +46,13 @@ INFIX: Mapping[Fn, tuple[str, Precedence]] = {
 
 
 class Printer:
-    """Prints expressions. `infix`: symbol and precedence; `calls`: a format string over the printed arguments."""
+    """Prints expressions. `infix`: symbol and precedence; `calls`: a format string over the printed arguments;
+    `rounded_if`: one over a value that is rounded to bfloat16, and the guard under which it is."""
 
     target: ClassVar[str] = "text"
     infix: ClassVar[Mapping[Fn, tuple[str, Precedence]]] = INFIX
     calls: ClassVar[Mapping[Fn, str]] = {}
+    rounded_if: ClassVar[str] = ""
 
     @classmethod
     def operations(cls) -> frozenset[Fn]:
@@ -71,6 +73,8 @@ class Printer:
                 return self.literal(value), Precedence.ATOM if value >= 0 else Precedence.UNARY
             case Ref():
                 return self.reference(node), Precedence.ATOM
+            case Choose(guard, _, other) if node.only_rounds and self.rounded_if:
+                return self.rounded_if.format(self.print(other), self.guard(guard)), Precedence.ATOM
             case Choose(guard, chosen, other):
                 return self.choice(guard, chosen, other), Precedence.CHOICE
             case Reduce():

@@ -79,6 +79,11 @@ def stochastically_rounded(x: Value, t: Value) -> Value:
     return _call("stochastically_rounded", x, t)  # type: ignore[no-any-return]
 
 
+def bfloat16(x: Value) -> Value:
+    """`x` rounded to bfloat16's 8 digits, ties to even; a number of the compute dtype again."""
+    return _call("bfloat16", x)  # type: ignore[no-any-return]
+
+
 def where(condition: Guard | OptionView | Value, a: Value | float, b: Value | float) -> Value:
     """`a` where `condition` holds, else `b`.
 

@@ -200,7 +200,7 @@ class Traced:
 ARITY = {
     "sqrt": 1, "maximum": 2, "minimum": 2, "sign": 1, "exp": 1, "log": 1, "tanh": 1, "abs": 1, "equal": 2, "less": 2,
     "less_equal": 2, "both": 2, "remainder": 2, "where": 3, "choose": 2, "total": 1, "mean": 1, "norm": 1, "matmul": 2,
-    "transpose": 1, "largest": 1, "length": 1, "stochastically_rounded": 2,
+    "transpose": 1, "largest": 1, "length": 1, "stochastically_rounded": 2, "bfloat16": 1,
 }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from optloom.spec.guards import Guard
 
-from ..ir.nodes import Expression, Fn, Kind, Length, Op, Ref
+from ..ir.nodes import Choose, Expression, Fn, Kind, Length, Op, Ref
 from ..printing import Precedence, Printer, UnsupportedOperation
 
 COMPARISONS = (Fn.LESS, Fn.LESS_EQUAL, Fn.EQUAL, Fn.BOTH)
@@ -25,7 +25,9 @@ class CPrinter(Printer):
         Fn.SQRT: "sqrt({0})", Fn.ABS: "abs({0})", Fn.SQUARE: "square({0})", Fn.SIGN: "sign({0})",
         Fn.MAXIMUM: "maximum({0}, {1})", Fn.MINIMUM: "minimum({0}, {1})", Fn.POW: "pow({0}, {1})",
         Fn.STOCHASTICALLY_ROUNDED: "stochastically_rounded({0}, at, {1})", Fn.STORED: "stored<T>({0})",
+        Fn.BFLOAT16: "nearest_bfloat16({0})",
     }  # fmt: skip
+    rounded_if = "nearest_bfloat16({0}, {1})"
 
     def __init__(self, guard: Callable[[Guard], str], helpers: set[str]) -> None:
         self.guard_text, self.helpers = guard, helpers
@@ -36,6 +38,11 @@ class CPrinter(Printer):
     def choice(self, guard: Guard, chosen: Expression, other: Expression) -> str:
         branches = (self.at(branch, Precedence.COMPARISON) for branch in (chosen, other))
         return CONDITION.format(self.guard(guard), *branches)
+
+    def render(self, node: Expression) -> tuple[str, Precedence]:
+        if isinstance(node, Choose) and node.only_rounds:
+            self.helpers.add(Fn.BFLOAT16.value)
+        return super().render(node)
 
     def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
         self.helpers.add(fn.value)

@@ -197,6 +197,7 @@ class _Lowering:
         self.taken = {s.defines for s in (*phase.before, *phase.statements)} | {slot.name for slot in program.slots}
         self.shapes: dict[str, Shape] = {}
         self.steps: list[Step] = []
+        self.products: dict[tuple[str, Factor, Factor], str] = {}
         self.statements: list[Statement] = []
 
     def lowered(self, guard: Guard) -> Products:
@@ -220,11 +221,14 @@ class _Lowering:
         if not isinstance(node, Op) or node.fn is not Fn.MATMUL:
             return rebuild(node, lambda child: self._without_products(child, owner))
         left, right = (self._factor(argument, owner) for argument in node.arguments)
+        if (owner.defines, left, right) in self.products:  # both branches of a choice multiply
+            return Ref(Kind.LET, self.products[owner.defines, left, right])
         (rows, inner), (_, columns) = (
             self.shapes[f.name][::-1] if f.is_transposed else self.shapes[f.name] for f in (left, right)
         )
         is_named = _has_own_name(owner) and node == owner.value
         name = owner.defines if is_named else unique(f"{owner.defines}_product", self.taken)
+        self.products[owner.defines, left, right] = name
         self.shapes[name] = rows, columns
         self.steps.append(Product(name, (rows, columns), inner, left, right))
         return Ref(Kind.LET, name)

@@ -29,6 +29,7 @@ OPERATIONS: Mapping[Fn, Callable[..., Any]] = {
     Fn.BOTH: np.logical_and, Fn.REMAINDER: np.mod, Fn.WHERE: np.where, Fn.MATMUL: np.matmul,
     Fn.STOCHASTICALLY_ROUNDED: lambda x, key: x, Fn.ROUNDING_KEY: lambda t: t,  # float32 numbers are rounded already
     Fn.TRANSPOSE: lambda a: np.swapaxes(a, -1, -2), Fn.EXACT: lambda a: a.astype(NARROW).astype(a.dtype),
+    Fn.BFLOAT16: lambda a: a.astype(NARROW).astype(a.dtype),
 }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import gmpy2
@@ -11,7 +12,8 @@ from optloom.spec.errors import SpecError, author_location
 from optloom.spec.guards import Guard, asks_tensors
 
 from . import chance, decisions, reductions
-from .exact import Arithmetic, Part, Truth, made, number, of_numbers
+from .exact import DECIDED_EITHER_WAY, Arithmetic, Part, Truth, made, number, of_numbers
+from .formats import FORMATS
 from .value import Condition, Engine, Exact, Parts, aligned, compared, lockstep, pairwise
 
 
@@ -66,6 +68,20 @@ def _stochastically_rounded(x: Exact, t: Exact) -> Exact:
     (step,) = t.parts
     parts = [part and step and chance.rounded(part, step.value, form) for part in x.parts]
     return Exact(x.engine, parts, is_stored=True)
+
+
+def _bfloat16(x: Exact) -> Exact:
+    """The nearest number of bfloat16, of float64 perhaps by way of float32. Where errors so far decide which one it
+    is, either passes."""
+
+    def narrowed(arithmetic: Arithmetic, part: Part) -> Part:
+        if arithmetic.format.digits > FORMATS["float32"].digits:
+            part = replace(arithmetic, format=FORMATS["float32"]).rounded(part)
+        kept = replace(arithmetic, format=FORMATS["bfloat16"]).stored(part)
+        either = np.where(kept.error > 0, kept.flags | DECIDED_EITHER_WAY, kept.flags)
+        return replace(kept, flags=either)
+
+    return x.rounded().map(narrowed)
 
 
 def _where(condition: Condition, a: Exact, b: Exact) -> Exact:
@@ -182,6 +198,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "equal": lambda a, b: compared("equal", a, b),
     "both": _both,
     "remainder": _remainder,
+    "bfloat16": _bfloat16,
     "stochastically_rounded": _stochastically_rounded,
     "where": _where,
     "choose": _choose,

@@ -12,6 +12,7 @@ from typing import Any
 import mpmath
 import numpy as np
 import sympy
+from mpmath import libmp
 from numpy.typing import NDArray
 from optloom.spec.declarations import Slot
 from optloom.spec.tracing import Call, Kind, Statement, Trace, Variable, trace
@@ -34,6 +35,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "both": _each(lambda a, b: a and b, 2), "where": _each(lambda c, a, b: a if c else b, 3),
     "remainder": _each(MP.fmod, 2), "matmul": np.matmul, "transpose": lambda a: np.swapaxes(a, -1, -2),
     "stochastically_rounded": lambda x, t: x,  # exact numbers are of every dtype
+    "bfloat16": _each(lambda x: MP.make_mpf(libmp.mpf_pos(x._mpf_, 8, "n"))),
 }  # fmt: skip
 
 

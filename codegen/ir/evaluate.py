@@ -49,6 +49,7 @@ OPERATIONS: Mapping[Fn, Callable[..., Any]] = {
     Fn.WHERE: _elementwise(lambda c, a, b: a if c else b),
     Fn.STOCHASTICALLY_ROUNDED: lambda x, key: x,  # exact numbers are of every dtype
     Fn.ROUNDING_KEY: lambda t: t,
+    Fn.BFLOAT16: lambda x: x,
     Fn.MATMUL: lambda a, b: np.asarray(a) @ np.asarray(b),
     Fn.TRANSPOSE: lambda a: np.swapaxes(a, -1, -2),
     Fn.EXACT: lambda x: x,

@@ -17,6 +17,7 @@ PREFIXED = {
     Fn.NEG: "minus", Fn.SQUARE: "squared", Fn.SQRT: "root_of", Fn.ABS: "size_of", Fn.SIGN: "sign_of", Fn.EXP: "exp_of",
     Fn.LOG: "log_of", Fn.TANH: "tanh_of", Fn.EXACT: "exact", Fn.TRANSPOSE: "transposed", Fn.WHERE: "chosen",
     Fn.STORED: "stored", Fn.ONE_MINUS_POWER: "one_minus_power_of", Fn.STOCHASTICALLY_ROUNDED: "rounded",
+    Fn.BFLOAT16: "bfloat16_of",
 }  # fmt: skip
 NUMBERS = {0: "zero", 1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}
 

@@ -45,6 +45,7 @@ class Fn(StrEnum):
     REMAINDER = "remainder"
     WHERE = "where"
     STOCHASTICALLY_ROUNDED = "stochastically_rounded"  # to the parameter's dtype, by a key and the element's index
+    BFLOAT16 = "bfloat16"  # its argument, rounded to bfloat16, as a number of the compute dtype
     ROUNDING_KEY = "rounding_key"  # the word of 32 bits that keys a step's random bits
     MATMUL = "matmul"
     TRANSPOSE = "transpose"
@@ -120,6 +121,11 @@ class Choose:
     guard: Guard
     chosen: Expression
     other: Expression
+
+    @property
+    def only_rounds(self) -> bool:
+        """Whether all that is decided is if `other` is rounded: one call, in which it is written once."""
+        return self.chosen == Op(Fn.BFLOAT16, (self.other,))
 
 
 Reduced: TypeAlias = OneOf["sum", "largest"]

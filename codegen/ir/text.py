@@ -19,7 +19,9 @@ class TextPrinter(Printer):
         Fn.BOTH: "both({0}, {1})", Fn.REMAINDER: "remainder({0}, {1})", Fn.ABS: "|{0}|", Fn.EXACT: "exact({0})",
         Fn.TRANSPOSE: "transpose({0})", Fn.MATMUL: "matmul({0}, {1})", Fn.STORED: "stored({0})",
         Fn.STOCHASTICALLY_ROUNDED: "stochastically_rounded({0}, {1})", Fn.ROUNDING_KEY: "rounding_key({0})",
+        Fn.BFLOAT16: "bfloat16({0})",
     }  # fmt: skip
+    rounded_if = "bfloat16({0}, if {1})"
 
     def operation(self, fn: Fn, arguments: tuple) -> tuple[str, Precedence]:  # type: ignore[type-arg]
         if fn is Fn.SQUARE:

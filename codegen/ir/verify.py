@@ -27,7 +27,7 @@ from .text import statement_text
 
 UNARY = (
     Fn.NEG, Fn.SQUARE, Fn.ABS, Fn.SQRT, Fn.SIGN, Fn.EXP, Fn.LOG, Fn.TANH, Fn.TRANSPOSE, Fn.EXACT, Fn.STORED,
-    Fn.ROUNDING_KEY,
+    Fn.ROUNDING_KEY, Fn.BFLOAT16,
 )  # fmt: skip
 ARITY = {Fn.WHERE: 3} | dict.fromkeys(UNARY, 1)
 

@@ -20,6 +20,7 @@ SIGNS = {
 NAMED = {
     Fn.SIGN: "sign", Fn.EXP: "exp", Fn.LOG: "ln", Fn.TANH: "tanh", Fn.MAXIMUM: "max", Fn.MINIMUM: "min",
     Fn.REMAINDER: "mod", Fn.STOCHASTICALLY_ROUNDED: "round", Fn.ROUNDING_KEY: "key",
+    Fn.BFLOAT16: "bfloat16",
 }  # fmt: skip
 SCOPES = {"tensor": "tensor", "tensors": "all tensors"}
 

@@ -7,17 +7,26 @@
 //     v = beta_2 * v + (1 - beta_2) * g**2
 //     ahead = g + momentum * m if nesterov else m
 //     size = sqrt(total(ahead**2, over=tensor)) + epsilon
-//     x = ahead / size
-//     gram = matmul(x, transpose(x))
-//     x_2 = 3.4445 * x + matmul(-4.775 * gram + 2.0315 * matmul(gram, gram), x)
-//     gram_2 = matmul(x_2, transpose(x_2))
-//     x_3 = 3.4445 * x_2 + matmul(-4.775 * gram_2 + 2.0315 * matmul(gram_2, gram_2), x_2)
-//     gram_3 = matmul(x_3, transpose(x_3))
-//     x_4 = 3.4445 * x_3 + matmul(-4.775 * gram_3 + 2.0315 * matmul(gram_3, gram_3), x_3)
-//     gram_4 = matmul(x_4, transpose(x_4))
-//     x_5 = 3.4445 * x_4 + matmul(-4.775 * gram_4 + 2.0315 * matmul(gram_4, gram_4), x_4)
-//     gram_5 = matmul(x_5, transpose(x_5))
-//     x_6 = 3.4445 * x_5 + matmul(-4.775 * gram_5 + 2.0315 * matmul(gram_5, gram_5), x_5)
+//     x = bfloat16(ahead / size, if newton_schulz_dtype is 'bfloat16')
+//     gram = bfloat16(matmul(x, transpose(x)), if newton_schulz_dtype is 'bfloat16')
+//     slope = bfloat16(-4.775 * gram + 2.0315 * matmul(gram, gram), if newton_schulz_dtype is 'bfloat16')
+//     x_2 = bfloat16(3.4445 * x + matmul(slope, x), if newton_schulz_dtype is 'bfloat16')
+//     gram_2 = bfloat16(matmul(x_2, transpose(x_2)), if newton_schulz_dtype is 'bfloat16')
+//     slope_2 =
+//         bfloat16(-4.775 * gram_2 + 2.0315 * matmul(gram_2, gram_2), if newton_schulz_dtype is 'bfloat16')
+//     x_3 = bfloat16(3.4445 * x_2 + matmul(slope_2, x_2), if newton_schulz_dtype is 'bfloat16')
+//     gram_3 = bfloat16(matmul(x_3, transpose(x_3)), if newton_schulz_dtype is 'bfloat16')
+//     slope_3 =
+//         bfloat16(-4.775 * gram_3 + 2.0315 * matmul(gram_3, gram_3), if newton_schulz_dtype is 'bfloat16')
+//     x_4 = bfloat16(3.4445 * x_3 + matmul(slope_3, x_3), if newton_schulz_dtype is 'bfloat16')
+//     gram_4 = bfloat16(matmul(x_4, transpose(x_4)), if newton_schulz_dtype is 'bfloat16')
+//     slope_4 =
+//         bfloat16(-4.775 * gram_4 + 2.0315 * matmul(gram_4, gram_4), if newton_schulz_dtype is 'bfloat16')
+//     x_5 = bfloat16(3.4445 * x_4 + matmul(slope_4, x_4), if newton_schulz_dtype is 'bfloat16')
+//     gram_5 = bfloat16(matmul(x_5, transpose(x_5)), if newton_schulz_dtype is 'bfloat16')
+//     slope_5 =
+//         bfloat16(-4.775 * gram_5 + 2.0315 * matmul(gram_5, gram_5), if newton_schulz_dtype is 'bfloat16')
+//     x_6 = bfloat16(3.4445 * x_5 + matmul(slope_5, x_5), if newton_schulz_dtype is 'bfloat16')
 //     scale = sqrt(maximum(length(m, over=axis -2), length(m, over=axis -1))) * rms_rate
 //     alpha = sqrt(1 - beta_2**t) / (1 - beta_1**t)
 //     w = w
@@ -125,7 +134,8 @@ enum MuonOption {
     MUON_EMA_OVERWRITE_FREQUENCY = 256,
     MUON_STOCHASTIC_ROUNDING = 512,
     MUON_NESTEROV = 1024,
-    MUON_SKIP_NONFINITE = 2048,
+    MUON_NEWTON_SCHULZ_DTYPE_IS_BFLOAT16 = 2048,
+    MUON_SKIP_NONFINITE = 4096,
 };
 
 // The same for bindings.
@@ -153,6 +163,7 @@ extern "C" const char *const muon_interface = R"({
   ],
   "options": [
     {"name": "nesterov", "default": true},
+    {"name": "newton_schulz_dtype", "default": "compute"},
     {"name": "use_ema", "default": false},
     {"name": "master_weights", "default": false},
     {"name": "stochastic_rounding", "default": false},
@@ -170,6 +181,7 @@ extern "C" const char *const muon_interface = R"({
     {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null},
     {"name": "stochastic_rounding", "option": "stochastic_rounding", "value": true},
     {"name": "nesterov", "option": "nesterov", "value": true},
+    {"name": "newton_schulz_dtype_is_bfloat16", "option": "newton_schulz_dtype", "value": "bfloat16"},
     {"name": "skip_nonfinite", "option": "skip_nonfinite", "value": true}
   ],
   "slots": [
@@ -281,28 +293,33 @@ extern "C" const char *const muon_launches = R"({
      "kept": [["rows", "columns"]],
      "steps": [{"kernel": "muon_update_3_x"},
       {"left": {"place": 0, "is_transposed": false}, "right": {"place": 0, "is_transposed": true}, "to": 1},
-      {"left": {"place": 1, "is_transposed": false}, "right": {"place": 1, "is_transposed": false}, "to": 2},
-      {"kernel": "muon_update_3_x_2_factor"},
+      {"kernel": "muon_update_3_gram"},
+      {"left": {"place": 2, "is_transposed": false}, "right": {"place": 2, "is_transposed": false}, "to": 1},
+      {"kernel": "muon_update_3_slope"},
       {"left": {"place": 3, "is_transposed": false}, "right": {"place": 0, "is_transposed": false}, "to": 4},
       {"kernel": "muon_update_3_x_2"},
       {"left": {"place": 5, "is_transposed": false}, "right": {"place": 5, "is_transposed": true}, "to": 1},
-      {"left": {"place": 1, "is_transposed": false}, "right": {"place": 1, "is_transposed": false}, "to": 2},
-      {"kernel": "muon_update_3_x_3_factor"},
+      {"kernel": "muon_update_3_gram_2"},
+      {"left": {"place": 2, "is_transposed": false}, "right": {"place": 2, "is_transposed": false}, "to": 1},
+      {"kernel": "muon_update_3_slope_2"},
       {"left": {"place": 3, "is_transposed": false}, "right": {"place": 5, "is_transposed": false}, "to": 0},
       {"kernel": "muon_update_3_x_3"},
       {"left": {"place": 4, "is_transposed": false}, "right": {"place": 4, "is_transposed": true}, "to": 1},
-      {"left": {"place": 1, "is_transposed": false}, "right": {"place": 1, "is_transposed": false}, "to": 2},
-      {"kernel": "muon_update_3_x_4_factor"},
+      {"kernel": "muon_update_3_gram_3"},
+      {"left": {"place": 2, "is_transposed": false}, "right": {"place": 2, "is_transposed": false}, "to": 1},
+      {"kernel": "muon_update_3_slope_3"},
       {"left": {"place": 3, "is_transposed": false}, "right": {"place": 4, "is_transposed": false}, "to": 0},
       {"kernel": "muon_update_3_x_4"},
       {"left": {"place": 5, "is_transposed": false}, "right": {"place": 5, "is_transposed": true}, "to": 1},
-      {"left": {"place": 1, "is_transposed": false}, "right": {"place": 1, "is_transposed": false}, "to": 2},
-      {"kernel": "muon_update_3_x_5_factor"},
+      {"kernel": "muon_update_3_gram_4"},
+      {"left": {"place": 2, "is_transposed": false}, "right": {"place": 2, "is_transposed": false}, "to": 1},
+      {"kernel": "muon_update_3_slope_4"},
       {"left": {"place": 3, "is_transposed": false}, "right": {"place": 5, "is_transposed": false}, "to": 0},
       {"kernel": "muon_update_3_x_5"},
       {"left": {"place": 4, "is_transposed": false}, "right": {"place": 4, "is_transposed": true}, "to": 1},
-      {"left": {"place": 1, "is_transposed": false}, "right": {"place": 1, "is_transposed": false}, "to": 2},
-      {"kernel": "muon_update_3_x_6_factor"},
+      {"kernel": "muon_update_3_gram_5"},
+      {"left": {"place": 2, "is_transposed": false}, "right": {"place": 2, "is_transposed": false}, "to": 1},
+      {"kernel": "muon_update_3_slope_5"},
       {"left": {"place": 3, "is_transposed": false}, "right": {"place": 4, "is_transposed": false}, "to": 0},
       {"kernel": "muon_update_3_x_6"}]}
   ]
@@ -323,6 +340,7 @@ constexpr bool weight_decay = options & MUON_WEIGHT_DECAY;
 constexpr bool ema_overwrite_frequency = options & MUON_EMA_OVERWRITE_FREQUENCY;
 constexpr bool stochastic_rounding = options & MUON_STOCHASTIC_ROUNDING;
 constexpr bool nesterov = options & MUON_NESTEROV;
+constexpr bool newton_schulz_dtype_is_bfloat16 = options & MUON_NEWTON_SCHULZ_DTYPE_IS_BFLOAT16;
 constexpr bool skip_nonfinite = options & MUON_SKIP_NONFINITE;
 
 // Numbers whose every operation says that it rounds to nearest: no flag fuses or approximates it.
@@ -454,6 +472,13 @@ template <typename T, typename C> __device__ inline C stochastically_rounded(C x
 }
 
 template <typename C> __device__ inline bool is_finite(C x) { return x - x == C(0); }
+
+// `x`, if `when`, rounded to the nearest number of bfloat16, ties to even.
+template <typename C> __device__ inline C nearest_bfloat16(C x, bool when = true) {
+    bfloat16 kept;
+    store(kept, Float32(x));
+    return when ? C(load(kept)) : x;
+}
 
 template <typename X> __device__ inline X square(X x) { return x * x; }
 
@@ -732,7 +757,8 @@ __device__ inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, [[m
 
 // One element of a matrix `x`.
 template <bool gradient_accumulation_steps, bool loss_scale_factor, bool clipvalue, bool clipnorm,
-    bool global_clipnorm, bool nesterov, bool at_least_2_axes, bool at_least_3_axes, typename C>
+    bool global_clipnorm, bool nesterov, bool newton_schulz_dtype_is_bfloat16, bool at_least_2_axes,
+    bool at_least_3_axes, typename C>
 __device__ inline void update_3_x(const Scalars<C> &k, const PerTensor3<C> &n, C g, C m,
         C accumulated_gradient, C &the_x) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
@@ -748,73 +774,113 @@ __device__ inline void update_3_x(const Scalars<C> &k, const PerTensor3<C> &n, C
     C ahead = {};
     if constexpr (at_least_2_axes && !at_least_3_axes) {
         ahead = nesterov ? g + k.momentum * m : m;
-        the_x = ahead / n.size;
+        the_x = nearest_bfloat16(ahead / n.size, newton_schulz_dtype_is_bfloat16);
     }
 }
 
-// One element of a matrix `x_2_factor`.
-template <bool at_least_2_axes, bool at_least_3_axes, typename C>
-__device__ inline void update_3_x_2_factor(C gram, C x_2_product, C &x_2_factor) {
-    if constexpr (at_least_2_axes && !at_least_3_axes) x_2_factor = C(-4.775) * gram
-        + C(2.0315) * x_2_product;
+// One element of a matrix `gram`.
+template <bool newton_schulz_dtype_is_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
+__device__ inline void update_3_gram(C gram_product, C &gram) {
+    if constexpr (at_least_2_axes && !at_least_3_axes) gram =
+        nearest_bfloat16(gram_product, newton_schulz_dtype_is_bfloat16);
+}
+
+// One element of a matrix `slope`.
+template <bool newton_schulz_dtype_is_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
+__device__ inline void update_3_slope(C gram, C slope_product, C &slope) {
+    if constexpr (at_least_2_axes && !at_least_3_axes) slope =
+        nearest_bfloat16(C(-4.775) * gram + C(2.0315) * slope_product, newton_schulz_dtype_is_bfloat16);
 }
 
 // One element of a matrix `x_2`.
-template <bool at_least_2_axes, bool at_least_3_axes, typename C>
-__device__ inline void update_3_x_2(C the_x, C x_2_product_2, C &x_2) {
-    if constexpr (at_least_2_axes && !at_least_3_axes) x_2 = C(3.4445) * the_x + x_2_product_2;
+template <bool newton_schulz_dtype_is_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
+__device__ inline void update_3_x_2(C the_x, C x_2_product, C &x_2) {
+    if constexpr (at_least_2_axes && !at_least_3_axes) x_2 =
+        nearest_bfloat16(C(3.4445) * the_x + x_2_product, newton_schulz_dtype_is_bfloat16);
 }
 
-// One element of a matrix `x_3_factor`.
-template <bool at_least_2_axes, bool at_least_3_axes, typename C>
-__device__ inline void update_3_x_3_factor(C gram_2, C x_3_product, C &x_3_factor) {
-    if constexpr (at_least_2_axes && !at_least_3_axes) x_3_factor = C(-4.775) * gram_2
-        + C(2.0315) * x_3_product;
+// One element of a matrix `gram_2`.
+template <bool newton_schulz_dtype_is_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
+__device__ inline void update_3_gram_2(C gram_2_product, C &gram_2) {
+    if constexpr (at_least_2_axes && !at_least_3_axes) gram_2 =
+        nearest_bfloat16(gram_2_product, newton_schulz_dtype_is_bfloat16);
+}
+
+// One element of a matrix `slope_2`.
+template <bool newton_schulz_dtype_is_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
+__device__ inline void update_3_slope_2(C gram_2, C slope_2_product, C &slope_2) {
+    if constexpr (at_least_2_axes && !at_least_3_axes) slope_2 =
+        nearest_bfloat16(C(-4.775) * gram_2 + C(2.0315) * slope_2_product, newton_schulz_dtype_is_bfloat16);
 }
 
 // One element of a matrix `x_3`.
-template <bool at_least_2_axes, bool at_least_3_axes, typename C>
-__device__ inline void update_3_x_3(C x_2, C x_3_product_2, C &x_3) {
-    if constexpr (at_least_2_axes && !at_least_3_axes) x_3 = C(3.4445) * x_2 + x_3_product_2;
+template <bool newton_schulz_dtype_is_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
+__device__ inline void update_3_x_3(C x_2, C x_3_product, C &x_3) {
+    if constexpr (at_least_2_axes && !at_least_3_axes) x_3 =
+        nearest_bfloat16(C(3.4445) * x_2 + x_3_product, newton_schulz_dtype_is_bfloat16);
 }
 
-// One element of a matrix `x_4_factor`.
-template <bool at_least_2_axes, bool at_least_3_axes, typename C>
-__device__ inline void update_3_x_4_factor(C gram_3, C x_4_product, C &x_4_factor) {
-    if constexpr (at_least_2_axes && !at_least_3_axes) x_4_factor = C(-4.775) * gram_3
-        + C(2.0315) * x_4_product;
+// One element of a matrix `gram_3`.
+template <bool newton_schulz_dtype_is_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
+__device__ inline void update_3_gram_3(C gram_3_product, C &gram_3) {
+    if constexpr (at_least_2_axes && !at_least_3_axes) gram_3 =
+        nearest_bfloat16(gram_3_product, newton_schulz_dtype_is_bfloat16);
+}
+
+// One element of a matrix `slope_3`.
+template <bool newton_schulz_dtype_is_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
+__device__ inline void update_3_slope_3(C gram_3, C slope_3_product, C &slope_3) {
+    if constexpr (at_least_2_axes && !at_least_3_axes) slope_3 =
+        nearest_bfloat16(C(-4.775) * gram_3 + C(2.0315) * slope_3_product, newton_schulz_dtype_is_bfloat16);
 }
 
 // One element of a matrix `x_4`.
-template <bool at_least_2_axes, bool at_least_3_axes, typename C>
-__device__ inline void update_3_x_4(C x_3, C x_4_product_2, C &x_4) {
-    if constexpr (at_least_2_axes && !at_least_3_axes) x_4 = C(3.4445) * x_3 + x_4_product_2;
+template <bool newton_schulz_dtype_is_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
+__device__ inline void update_3_x_4(C x_3, C x_4_product, C &x_4) {
+    if constexpr (at_least_2_axes && !at_least_3_axes) x_4 =
+        nearest_bfloat16(C(3.4445) * x_3 + x_4_product, newton_schulz_dtype_is_bfloat16);
 }
 
-// One element of a matrix `x_5_factor`.
-template <bool at_least_2_axes, bool at_least_3_axes, typename C>
-__device__ inline void update_3_x_5_factor(C gram_4, C x_5_product, C &x_5_factor) {
-    if constexpr (at_least_2_axes && !at_least_3_axes) x_5_factor = C(-4.775) * gram_4
-        + C(2.0315) * x_5_product;
+// One element of a matrix `gram_4`.
+template <bool newton_schulz_dtype_is_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
+__device__ inline void update_3_gram_4(C gram_4_product, C &gram_4) {
+    if constexpr (at_least_2_axes && !at_least_3_axes) gram_4 =
+        nearest_bfloat16(gram_4_product, newton_schulz_dtype_is_bfloat16);
+}
+
+// One element of a matrix `slope_4`.
+template <bool newton_schulz_dtype_is_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
+__device__ inline void update_3_slope_4(C gram_4, C slope_4_product, C &slope_4) {
+    if constexpr (at_least_2_axes && !at_least_3_axes) slope_4 =
+        nearest_bfloat16(C(-4.775) * gram_4 + C(2.0315) * slope_4_product, newton_schulz_dtype_is_bfloat16);
 }
 
 // One element of a matrix `x_5`.
-template <bool at_least_2_axes, bool at_least_3_axes, typename C>
-__device__ inline void update_3_x_5(C x_4, C x_5_product_2, C &x_5) {
-    if constexpr (at_least_2_axes && !at_least_3_axes) x_5 = C(3.4445) * x_4 + x_5_product_2;
+template <bool newton_schulz_dtype_is_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
+__device__ inline void update_3_x_5(C x_4, C x_5_product, C &x_5) {
+    if constexpr (at_least_2_axes && !at_least_3_axes) x_5 =
+        nearest_bfloat16(C(3.4445) * x_4 + x_5_product, newton_schulz_dtype_is_bfloat16);
 }
 
-// One element of a matrix `x_6_factor`.
-template <bool at_least_2_axes, bool at_least_3_axes, typename C>
-__device__ inline void update_3_x_6_factor(C gram_5, C x_6_product, C &x_6_factor) {
-    if constexpr (at_least_2_axes && !at_least_3_axes) x_6_factor = C(-4.775) * gram_5
-        + C(2.0315) * x_6_product;
+// One element of a matrix `gram_5`.
+template <bool newton_schulz_dtype_is_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
+__device__ inline void update_3_gram_5(C gram_5_product, C &gram_5) {
+    if constexpr (at_least_2_axes && !at_least_3_axes) gram_5 =
+        nearest_bfloat16(gram_5_product, newton_schulz_dtype_is_bfloat16);
+}
+
+// One element of a matrix `slope_5`.
+template <bool newton_schulz_dtype_is_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
+__device__ inline void update_3_slope_5(C gram_5, C slope_5_product, C &slope_5) {
+    if constexpr (at_least_2_axes && !at_least_3_axes) slope_5 =
+        nearest_bfloat16(C(-4.775) * gram_5 + C(2.0315) * slope_5_product, newton_schulz_dtype_is_bfloat16);
 }
 
 // One element of a matrix `x_6`.
-template <bool at_least_2_axes, bool at_least_3_axes, typename C>
-__device__ inline void update_3_x_6(C x_5, C x_6_product_2, C &x_6) {
-    if constexpr (at_least_2_axes && !at_least_3_axes) x_6 = C(3.4445) * x_5 + x_6_product_2;
+template <bool newton_schulz_dtype_is_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
+__device__ inline void update_3_x_6(C x_5, C x_6_product, C &x_6) {
+    if constexpr (at_least_2_axes && !at_least_3_axes) x_6 =
+        nearest_bfloat16(C(3.4445) * x_5 + x_6_product, newton_schulz_dtype_is_bfloat16);
 }
 
 // How gradients are read, and of which dtypes all are.
@@ -1110,7 +1176,8 @@ __device__ inline void update_3_x_elements(const Scalars<C> &k, const PerTensor3
         C accumulated_gradient = load(accumulated_gradient_.x[j]);
         C the_x = load(the_x_.x[j]);
         update_3_x<gradient_accumulation_steps, loss_scale_factor, clipvalue, clipnorm, global_clipnorm,
-            nesterov, at_least_2_axes, at_least_3_axes>(k, n, g, m, accumulated_gradient, the_x);
+            nesterov, newton_schulz_dtype_is_bfloat16, at_least_2_axes, at_least_3_axes>(k, n, g, m,
+            accumulated_gradient, the_x);
         store(the_x_.x[j], the_x);
     }
     write(the_x_at, i, the_x_);
@@ -1118,35 +1185,53 @@ __device__ inline void update_3_x_elements(const Scalars<C> &k, const PerTensor3
 
 // `width` elements from the i-th on.
 template <bool at_least_2_axes, bool at_least_3_axes, int width>
-__device__ inline void update_3_x_2_factor_elements(const MuonTensor &x, int64 i, const void *gram_at,
-        const void *x_2_product_at, void *x_2_factor_at) {
+__device__ inline void update_3_gram_elements(const MuonTensor &x, int64 i, const void *gram_product_at,
+        void *gram_at) {
+    Pack<C, width> gram_product_ = read<C, width>(gram_product_at, i);
+    Pack<C, width> gram_ = {};
+#pragma unroll
+    for (int j = 0; j < width; ++j) {
+        C gram_product = load(gram_product_.x[j]);
+        C gram = load(gram_.x[j]);
+        update_3_gram<newton_schulz_dtype_is_bfloat16, at_least_2_axes, at_least_3_axes>(gram_product, gram);
+        store(gram_.x[j], gram);
+    }
+    write(gram_at, i, gram_);
+}
+
+// `width` elements from the i-th on.
+template <bool at_least_2_axes, bool at_least_3_axes, int width>
+__device__ inline void update_3_slope_elements(const MuonTensor &x, int64 i, const void *gram_at,
+        const void *slope_product_at, void *slope_at) {
     Pack<C, width> gram_ = read<C, width>(gram_at, i);
-    Pack<C, width> x_2_product_ = read<C, width>(x_2_product_at, i);
-    Pack<C, width> x_2_factor_ = {};
+    Pack<C, width> slope_product_ = read<C, width>(slope_product_at, i);
+    Pack<C, width> slope_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
         C gram = load(gram_.x[j]);
-        C x_2_product = load(x_2_product_.x[j]);
-        C x_2_factor = load(x_2_factor_.x[j]);
-        update_3_x_2_factor<at_least_2_axes, at_least_3_axes>(gram, x_2_product, x_2_factor);
-        store(x_2_factor_.x[j], x_2_factor);
+        C slope_product = load(slope_product_.x[j]);
+        C slope = load(slope_.x[j]);
+        update_3_slope<newton_schulz_dtype_is_bfloat16, at_least_2_axes, at_least_3_axes>(gram, slope_product,
+            slope);
+        store(slope_.x[j], slope);
     }
-    write(x_2_factor_at, i, x_2_factor_);
+    write(slope_at, i, slope_);
 }
 
 // `width` elements from the i-th on.
 template <bool at_least_2_axes, bool at_least_3_axes, int width>
 __device__ inline void update_3_x_2_elements(const MuonTensor &x, int64 i, const void *the_x_at,
-        const void *x_2_product_2_at, void *x_2_at) {
+        const void *x_2_product_at, void *x_2_at) {
     Pack<C, width> the_x_ = read<C, width>(the_x_at, i);
-    Pack<C, width> x_2_product_2_ = read<C, width>(x_2_product_2_at, i);
+    Pack<C, width> x_2_product_ = read<C, width>(x_2_product_at, i);
     Pack<C, width> x_2_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
         C the_x = load(the_x_.x[j]);
-        C x_2_product_2 = load(x_2_product_2_.x[j]);
+        C x_2_product = load(x_2_product_.x[j]);
         C x_2 = load(x_2_.x[j]);
-        update_3_x_2<at_least_2_axes, at_least_3_axes>(the_x, x_2_product_2, x_2);
+        update_3_x_2<newton_schulz_dtype_is_bfloat16, at_least_2_axes, at_least_3_axes>(the_x, x_2_product,
+            x_2);
         store(x_2_.x[j], x_2);
     }
     write(x_2_at, i, x_2_);
@@ -1154,35 +1239,54 @@ __device__ inline void update_3_x_2_elements(const MuonTensor &x, int64 i, const
 
 // `width` elements from the i-th on.
 template <bool at_least_2_axes, bool at_least_3_axes, int width>
-__device__ inline void update_3_x_3_factor_elements(const MuonTensor &x, int64 i, const void *gram_2_at,
-        const void *x_3_product_at, void *x_3_factor_at) {
+__device__ inline void update_3_gram_2_elements(const MuonTensor &x, int64 i, const void *gram_2_product_at,
+        void *gram_2_at) {
+    Pack<C, width> gram_2_product_ = read<C, width>(gram_2_product_at, i);
+    Pack<C, width> gram_2_ = {};
+#pragma unroll
+    for (int j = 0; j < width; ++j) {
+        C gram_2_product = load(gram_2_product_.x[j]);
+        C gram_2 = load(gram_2_.x[j]);
+        update_3_gram_2<newton_schulz_dtype_is_bfloat16, at_least_2_axes, at_least_3_axes>(gram_2_product,
+            gram_2);
+        store(gram_2_.x[j], gram_2);
+    }
+    write(gram_2_at, i, gram_2_);
+}
+
+// `width` elements from the i-th on.
+template <bool at_least_2_axes, bool at_least_3_axes, int width>
+__device__ inline void update_3_slope_2_elements(const MuonTensor &x, int64 i, const void *gram_2_at,
+        const void *slope_2_product_at, void *slope_2_at) {
     Pack<C, width> gram_2_ = read<C, width>(gram_2_at, i);
-    Pack<C, width> x_3_product_ = read<C, width>(x_3_product_at, i);
-    Pack<C, width> x_3_factor_ = {};
+    Pack<C, width> slope_2_product_ = read<C, width>(slope_2_product_at, i);
+    Pack<C, width> slope_2_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
         C gram_2 = load(gram_2_.x[j]);
-        C x_3_product = load(x_3_product_.x[j]);
-        C x_3_factor = load(x_3_factor_.x[j]);
-        update_3_x_3_factor<at_least_2_axes, at_least_3_axes>(gram_2, x_3_product, x_3_factor);
-        store(x_3_factor_.x[j], x_3_factor);
+        C slope_2_product = load(slope_2_product_.x[j]);
+        C slope_2 = load(slope_2_.x[j]);
+        update_3_slope_2<newton_schulz_dtype_is_bfloat16, at_least_2_axes, at_least_3_axes>(gram_2,
+            slope_2_product, slope_2);
+        store(slope_2_.x[j], slope_2);
     }
-    write(x_3_factor_at, i, x_3_factor_);
+    write(slope_2_at, i, slope_2_);
 }
 
 // `width` elements from the i-th on.
 template <bool at_least_2_axes, bool at_least_3_axes, int width>
 __device__ inline void update_3_x_3_elements(const MuonTensor &x, int64 i, const void *x_2_at,
-        const void *x_3_product_2_at, void *x_3_at) {
+        const void *x_3_product_at, void *x_3_at) {
     Pack<C, width> x_2_ = read<C, width>(x_2_at, i);
-    Pack<C, width> x_3_product_2_ = read<C, width>(x_3_product_2_at, i);
+    Pack<C, width> x_3_product_ = read<C, width>(x_3_product_at, i);
     Pack<C, width> x_3_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
         C x_2 = load(x_2_.x[j]);
-        C x_3_product_2 = load(x_3_product_2_.x[j]);
+        C x_3_product = load(x_3_product_.x[j]);
         C x_3 = load(x_3_.x[j]);
-        update_3_x_3<at_least_2_axes, at_least_3_axes>(x_2, x_3_product_2, x_3);
+        update_3_x_3<newton_schulz_dtype_is_bfloat16, at_least_2_axes, at_least_3_axes>(x_2, x_3_product,
+            x_3);
         store(x_3_.x[j], x_3);
     }
     write(x_3_at, i, x_3_);
@@ -1190,35 +1294,54 @@ __device__ inline void update_3_x_3_elements(const MuonTensor &x, int64 i, const
 
 // `width` elements from the i-th on.
 template <bool at_least_2_axes, bool at_least_3_axes, int width>
-__device__ inline void update_3_x_4_factor_elements(const MuonTensor &x, int64 i, const void *gram_3_at,
-        const void *x_4_product_at, void *x_4_factor_at) {
+__device__ inline void update_3_gram_3_elements(const MuonTensor &x, int64 i, const void *gram_3_product_at,
+        void *gram_3_at) {
+    Pack<C, width> gram_3_product_ = read<C, width>(gram_3_product_at, i);
+    Pack<C, width> gram_3_ = {};
+#pragma unroll
+    for (int j = 0; j < width; ++j) {
+        C gram_3_product = load(gram_3_product_.x[j]);
+        C gram_3 = load(gram_3_.x[j]);
+        update_3_gram_3<newton_schulz_dtype_is_bfloat16, at_least_2_axes, at_least_3_axes>(gram_3_product,
+            gram_3);
+        store(gram_3_.x[j], gram_3);
+    }
+    write(gram_3_at, i, gram_3_);
+}
+
+// `width` elements from the i-th on.
+template <bool at_least_2_axes, bool at_least_3_axes, int width>
+__device__ inline void update_3_slope_3_elements(const MuonTensor &x, int64 i, const void *gram_3_at,
+        const void *slope_3_product_at, void *slope_3_at) {
     Pack<C, width> gram_3_ = read<C, width>(gram_3_at, i);
-    Pack<C, width> x_4_product_ = read<C, width>(x_4_product_at, i);
-    Pack<C, width> x_4_factor_ = {};
+    Pack<C, width> slope_3_product_ = read<C, width>(slope_3_product_at, i);
+    Pack<C, width> slope_3_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
         C gram_3 = load(gram_3_.x[j]);
-        C x_4_product = load(x_4_product_.x[j]);
-        C x_4_factor = load(x_4_factor_.x[j]);
-        update_3_x_4_factor<at_least_2_axes, at_least_3_axes>(gram_3, x_4_product, x_4_factor);
-        store(x_4_factor_.x[j], x_4_factor);
+        C slope_3_product = load(slope_3_product_.x[j]);
+        C slope_3 = load(slope_3_.x[j]);
+        update_3_slope_3<newton_schulz_dtype_is_bfloat16, at_least_2_axes, at_least_3_axes>(gram_3,
+            slope_3_product, slope_3);
+        store(slope_3_.x[j], slope_3);
     }
-    write(x_4_factor_at, i, x_4_factor_);
+    write(slope_3_at, i, slope_3_);
 }
 
 // `width` elements from the i-th on.
 template <bool at_least_2_axes, bool at_least_3_axes, int width>
 __device__ inline void update_3_x_4_elements(const MuonTensor &x, int64 i, const void *x_3_at,
-        const void *x_4_product_2_at, void *x_4_at) {
+        const void *x_4_product_at, void *x_4_at) {
     Pack<C, width> x_3_ = read<C, width>(x_3_at, i);
-    Pack<C, width> x_4_product_2_ = read<C, width>(x_4_product_2_at, i);
+    Pack<C, width> x_4_product_ = read<C, width>(x_4_product_at, i);
     Pack<C, width> x_4_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
         C x_3 = load(x_3_.x[j]);
-        C x_4_product_2 = load(x_4_product_2_.x[j]);
+        C x_4_product = load(x_4_product_.x[j]);
         C x_4 = load(x_4_.x[j]);
-        update_3_x_4<at_least_2_axes, at_least_3_axes>(x_3, x_4_product_2, x_4);
+        update_3_x_4<newton_schulz_dtype_is_bfloat16, at_least_2_axes, at_least_3_axes>(x_3, x_4_product,
+            x_4);
         store(x_4_.x[j], x_4);
     }
     write(x_4_at, i, x_4_);
@@ -1226,35 +1349,54 @@ __device__ inline void update_3_x_4_elements(const MuonTensor &x, int64 i, const
 
 // `width` elements from the i-th on.
 template <bool at_least_2_axes, bool at_least_3_axes, int width>
-__device__ inline void update_3_x_5_factor_elements(const MuonTensor &x, int64 i, const void *gram_4_at,
-        const void *x_5_product_at, void *x_5_factor_at) {
+__device__ inline void update_3_gram_4_elements(const MuonTensor &x, int64 i, const void *gram_4_product_at,
+        void *gram_4_at) {
+    Pack<C, width> gram_4_product_ = read<C, width>(gram_4_product_at, i);
+    Pack<C, width> gram_4_ = {};
+#pragma unroll
+    for (int j = 0; j < width; ++j) {
+        C gram_4_product = load(gram_4_product_.x[j]);
+        C gram_4 = load(gram_4_.x[j]);
+        update_3_gram_4<newton_schulz_dtype_is_bfloat16, at_least_2_axes, at_least_3_axes>(gram_4_product,
+            gram_4);
+        store(gram_4_.x[j], gram_4);
+    }
+    write(gram_4_at, i, gram_4_);
+}
+
+// `width` elements from the i-th on.
+template <bool at_least_2_axes, bool at_least_3_axes, int width>
+__device__ inline void update_3_slope_4_elements(const MuonTensor &x, int64 i, const void *gram_4_at,
+        const void *slope_4_product_at, void *slope_4_at) {
     Pack<C, width> gram_4_ = read<C, width>(gram_4_at, i);
-    Pack<C, width> x_5_product_ = read<C, width>(x_5_product_at, i);
-    Pack<C, width> x_5_factor_ = {};
+    Pack<C, width> slope_4_product_ = read<C, width>(slope_4_product_at, i);
+    Pack<C, width> slope_4_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
         C gram_4 = load(gram_4_.x[j]);
-        C x_5_product = load(x_5_product_.x[j]);
-        C x_5_factor = load(x_5_factor_.x[j]);
-        update_3_x_5_factor<at_least_2_axes, at_least_3_axes>(gram_4, x_5_product, x_5_factor);
-        store(x_5_factor_.x[j], x_5_factor);
+        C slope_4_product = load(slope_4_product_.x[j]);
+        C slope_4 = load(slope_4_.x[j]);
+        update_3_slope_4<newton_schulz_dtype_is_bfloat16, at_least_2_axes, at_least_3_axes>(gram_4,
+            slope_4_product, slope_4);
+        store(slope_4_.x[j], slope_4);
     }
-    write(x_5_factor_at, i, x_5_factor_);
+    write(slope_4_at, i, slope_4_);
 }
 
 // `width` elements from the i-th on.
 template <bool at_least_2_axes, bool at_least_3_axes, int width>
 __device__ inline void update_3_x_5_elements(const MuonTensor &x, int64 i, const void *x_4_at,
-        const void *x_5_product_2_at, void *x_5_at) {
+        const void *x_5_product_at, void *x_5_at) {
     Pack<C, width> x_4_ = read<C, width>(x_4_at, i);
-    Pack<C, width> x_5_product_2_ = read<C, width>(x_5_product_2_at, i);
+    Pack<C, width> x_5_product_ = read<C, width>(x_5_product_at, i);
     Pack<C, width> x_5_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
         C x_4 = load(x_4_.x[j]);
-        C x_5_product_2 = load(x_5_product_2_.x[j]);
+        C x_5_product = load(x_5_product_.x[j]);
         C x_5 = load(x_5_.x[j]);
-        update_3_x_5<at_least_2_axes, at_least_3_axes>(x_4, x_5_product_2, x_5);
+        update_3_x_5<newton_schulz_dtype_is_bfloat16, at_least_2_axes, at_least_3_axes>(x_4, x_5_product,
+            x_5);
         store(x_5_.x[j], x_5);
     }
     write(x_5_at, i, x_5_);
@@ -1262,35 +1404,54 @@ __device__ inline void update_3_x_5_elements(const MuonTensor &x, int64 i, const
 
 // `width` elements from the i-th on.
 template <bool at_least_2_axes, bool at_least_3_axes, int width>
-__device__ inline void update_3_x_6_factor_elements(const MuonTensor &x, int64 i, const void *gram_5_at,
-        const void *x_6_product_at, void *x_6_factor_at) {
+__device__ inline void update_3_gram_5_elements(const MuonTensor &x, int64 i, const void *gram_5_product_at,
+        void *gram_5_at) {
+    Pack<C, width> gram_5_product_ = read<C, width>(gram_5_product_at, i);
+    Pack<C, width> gram_5_ = {};
+#pragma unroll
+    for (int j = 0; j < width; ++j) {
+        C gram_5_product = load(gram_5_product_.x[j]);
+        C gram_5 = load(gram_5_.x[j]);
+        update_3_gram_5<newton_schulz_dtype_is_bfloat16, at_least_2_axes, at_least_3_axes>(gram_5_product,
+            gram_5);
+        store(gram_5_.x[j], gram_5);
+    }
+    write(gram_5_at, i, gram_5_);
+}
+
+// `width` elements from the i-th on.
+template <bool at_least_2_axes, bool at_least_3_axes, int width>
+__device__ inline void update_3_slope_5_elements(const MuonTensor &x, int64 i, const void *gram_5_at,
+        const void *slope_5_product_at, void *slope_5_at) {
     Pack<C, width> gram_5_ = read<C, width>(gram_5_at, i);
-    Pack<C, width> x_6_product_ = read<C, width>(x_6_product_at, i);
-    Pack<C, width> x_6_factor_ = {};
+    Pack<C, width> slope_5_product_ = read<C, width>(slope_5_product_at, i);
+    Pack<C, width> slope_5_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
         C gram_5 = load(gram_5_.x[j]);
-        C x_6_product = load(x_6_product_.x[j]);
-        C x_6_factor = load(x_6_factor_.x[j]);
-        update_3_x_6_factor<at_least_2_axes, at_least_3_axes>(gram_5, x_6_product, x_6_factor);
-        store(x_6_factor_.x[j], x_6_factor);
+        C slope_5_product = load(slope_5_product_.x[j]);
+        C slope_5 = load(slope_5_.x[j]);
+        update_3_slope_5<newton_schulz_dtype_is_bfloat16, at_least_2_axes, at_least_3_axes>(gram_5,
+            slope_5_product, slope_5);
+        store(slope_5_.x[j], slope_5);
     }
-    write(x_6_factor_at, i, x_6_factor_);
+    write(slope_5_at, i, slope_5_);
 }
 
 // `width` elements from the i-th on.
 template <bool at_least_2_axes, bool at_least_3_axes, int width>
 __device__ inline void update_3_x_6_elements(const MuonTensor &x, int64 i, const void *x_5_at,
-        const void *x_6_product_2_at, void *x_6_at) {
+        const void *x_6_product_at, void *x_6_at) {
     Pack<C, width> x_5_ = read<C, width>(x_5_at, i);
-    Pack<C, width> x_6_product_2_ = read<C, width>(x_6_product_2_at, i);
+    Pack<C, width> x_6_product_ = read<C, width>(x_6_product_at, i);
     Pack<C, width> x_6_ = {};
 #pragma unroll
     for (int j = 0; j < width; ++j) {
         C x_5 = load(x_5_.x[j]);
-        C x_6_product_2 = load(x_6_product_2_.x[j]);
+        C x_6_product = load(x_6_product_.x[j]);
         C x_6 = load(x_6_.x[j]);
-        update_3_x_6<at_least_2_axes, at_least_3_axes>(x_5, x_6_product_2, x_6);
+        update_3_x_6<newton_schulz_dtype_is_bfloat16, at_least_2_axes, at_least_3_axes>(x_5, x_6_product,
+            x_6);
         store(x_6_.x[j], x_6);
     }
     write(x_6_at, i, x_6_);
@@ -1523,7 +1684,26 @@ const int64 count = x.matrices * x.rows * x.columns;
 }
 
 // The elements of a matrix, shared by the thread blocks of the tensor that it is made for.
-__device__ inline void update_3_x_2_factor_elements_of(const MuonTensors &table, const MuonState &state) {
+__device__ inline void update_3_gram_elements_of(const MuonTensors &table, const MuonState &state) {
+    if (state.is_skipped()) return;
+    const Chunk chunk = table.chunk(blockIdx.x);
+    const MuonTensor x = table.at(chunk.tensor);
+    const Scalars<C> k = state.scalars[x.row];
+    if (gradient_accumulation_steps && !k.is_update) return;
+    void *const working = state.working;
+    __builtin_assume(__isGlobal(working));
+    C *const working_1 = static_cast<C *>(working);
+    C *const working_2 = working_1 + padded(x.matrices * x.rows * x.columns);
+    C *const working_3 = working_2 + padded(x.matrices * x.rows * x.rows);
+const int64 count = x.matrices * x.rows * x.rows;
+    const int64 stride = (x.size + chunk_size - 1) / chunk_size * blockDim.x;
+#pragma unroll 1
+    for (int64 i = chunk.begin / chunk_size * blockDim.x + threadIdx.x; i < count; i += stride)
+        update_3_gram_elements<true, false, 1>(x, i, working_2, working_3);
+}
+
+// The elements of a matrix, shared by the thread blocks of the tensor that it is made for.
+__device__ inline void update_3_slope_elements_of(const MuonTensors &table, const MuonState &state) {
     if (state.is_skipped()) return;
     const Chunk chunk = table.chunk(blockIdx.x);
     const MuonTensor x = table.at(chunk.tensor);
@@ -1539,7 +1719,7 @@ const int64 count = x.matrices * x.rows * x.rows;
     const int64 stride = (x.size + chunk_size - 1) / chunk_size * blockDim.x;
 #pragma unroll 1
     for (int64 i = chunk.begin / chunk_size * blockDim.x + threadIdx.x; i < count; i += stride)
-        update_3_x_2_factor_elements<true, false, 1>(x, i, working_2, working_3, working_4);
+        update_3_slope_elements<true, false, 1>(x, i, working_3, working_2, working_4);
 }
 
 // The elements of a matrix, shared by the thread blocks of the tensor that it is made for.
@@ -1565,7 +1745,26 @@ const int64 count = x.matrices * x.rows * x.columns;
 }
 
 // The elements of a matrix, shared by the thread blocks of the tensor that it is made for.
-__device__ inline void update_3_x_3_factor_elements_of(const MuonTensors &table, const MuonState &state) {
+__device__ inline void update_3_gram_2_elements_of(const MuonTensors &table, const MuonState &state) {
+    if (state.is_skipped()) return;
+    const Chunk chunk = table.chunk(blockIdx.x);
+    const MuonTensor x = table.at(chunk.tensor);
+    const Scalars<C> k = state.scalars[x.row];
+    if (gradient_accumulation_steps && !k.is_update) return;
+    void *const working = state.working;
+    __builtin_assume(__isGlobal(working));
+    C *const working_1 = static_cast<C *>(working);
+    C *const working_2 = working_1 + padded(x.matrices * x.rows * x.columns);
+    C *const working_3 = working_2 + padded(x.matrices * x.rows * x.rows);
+const int64 count = x.matrices * x.rows * x.rows;
+    const int64 stride = (x.size + chunk_size - 1) / chunk_size * blockDim.x;
+#pragma unroll 1
+    for (int64 i = chunk.begin / chunk_size * blockDim.x + threadIdx.x; i < count; i += stride)
+        update_3_gram_2_elements<true, false, 1>(x, i, working_2, working_3);
+}
+
+// The elements of a matrix, shared by the thread blocks of the tensor that it is made for.
+__device__ inline void update_3_slope_2_elements_of(const MuonTensors &table, const MuonState &state) {
     if (state.is_skipped()) return;
     const Chunk chunk = table.chunk(blockIdx.x);
     const MuonTensor x = table.at(chunk.tensor);
@@ -1581,7 +1780,7 @@ const int64 count = x.matrices * x.rows * x.rows;
     const int64 stride = (x.size + chunk_size - 1) / chunk_size * blockDim.x;
 #pragma unroll 1
     for (int64 i = chunk.begin / chunk_size * blockDim.x + threadIdx.x; i < count; i += stride)
-        update_3_x_3_factor_elements<true, false, 1>(x, i, working_2, working_3, working_4);
+        update_3_slope_2_elements<true, false, 1>(x, i, working_3, working_2, working_4);
 }
 
 // The elements of a matrix, shared by the thread blocks of the tensor that it is made for.
@@ -1607,7 +1806,26 @@ const int64 count = x.matrices * x.rows * x.columns;
 }
 
 // The elements of a matrix, shared by the thread blocks of the tensor that it is made for.
-__device__ inline void update_3_x_4_factor_elements_of(const MuonTensors &table, const MuonState &state) {
+__device__ inline void update_3_gram_3_elements_of(const MuonTensors &table, const MuonState &state) {
+    if (state.is_skipped()) return;
+    const Chunk chunk = table.chunk(blockIdx.x);
+    const MuonTensor x = table.at(chunk.tensor);
+    const Scalars<C> k = state.scalars[x.row];
+    if (gradient_accumulation_steps && !k.is_update) return;
+    void *const working = state.working;
+    __builtin_assume(__isGlobal(working));
+    C *const working_1 = static_cast<C *>(working);
+    C *const working_2 = working_1 + padded(x.matrices * x.rows * x.columns);
+    C *const working_3 = working_2 + padded(x.matrices * x.rows * x.rows);
+const int64 count = x.matrices * x.rows * x.rows;
+    const int64 stride = (x.size + chunk_size - 1) / chunk_size * blockDim.x;
+#pragma unroll 1
+    for (int64 i = chunk.begin / chunk_size * blockDim.x + threadIdx.x; i < count; i += stride)
+        update_3_gram_3_elements<true, false, 1>(x, i, working_2, working_3);
+}
+
+// The elements of a matrix, shared by the thread blocks of the tensor that it is made for.
+__device__ inline void update_3_slope_3_elements_of(const MuonTensors &table, const MuonState &state) {
     if (state.is_skipped()) return;
     const Chunk chunk = table.chunk(blockIdx.x);
     const MuonTensor x = table.at(chunk.tensor);
@@ -1623,7 +1841,7 @@ const int64 count = x.matrices * x.rows * x.rows;
     const int64 stride = (x.size + chunk_size - 1) / chunk_size * blockDim.x;
 #pragma unroll 1
     for (int64 i = chunk.begin / chunk_size * blockDim.x + threadIdx.x; i < count; i += stride)
-        update_3_x_4_factor_elements<true, false, 1>(x, i, working_2, working_3, working_4);
+        update_3_slope_3_elements<true, false, 1>(x, i, working_3, working_2, working_4);
 }
 
 // The elements of a matrix, shared by the thread blocks of the tensor that it is made for.
@@ -1649,7 +1867,26 @@ const int64 count = x.matrices * x.rows * x.columns;
 }
 
 // The elements of a matrix, shared by the thread blocks of the tensor that it is made for.
-__device__ inline void update_3_x_5_factor_elements_of(const MuonTensors &table, const MuonState &state) {
+__device__ inline void update_3_gram_4_elements_of(const MuonTensors &table, const MuonState &state) {
+    if (state.is_skipped()) return;
+    const Chunk chunk = table.chunk(blockIdx.x);
+    const MuonTensor x = table.at(chunk.tensor);
+    const Scalars<C> k = state.scalars[x.row];
+    if (gradient_accumulation_steps && !k.is_update) return;
+    void *const working = state.working;
+    __builtin_assume(__isGlobal(working));
+    C *const working_1 = static_cast<C *>(working);
+    C *const working_2 = working_1 + padded(x.matrices * x.rows * x.columns);
+    C *const working_3 = working_2 + padded(x.matrices * x.rows * x.rows);
+const int64 count = x.matrices * x.rows * x.rows;
+    const int64 stride = (x.size + chunk_size - 1) / chunk_size * blockDim.x;
+#pragma unroll 1
+    for (int64 i = chunk.begin / chunk_size * blockDim.x + threadIdx.x; i < count; i += stride)
+        update_3_gram_4_elements<true, false, 1>(x, i, working_2, working_3);
+}
+
+// The elements of a matrix, shared by the thread blocks of the tensor that it is made for.
+__device__ inline void update_3_slope_4_elements_of(const MuonTensors &table, const MuonState &state) {
     if (state.is_skipped()) return;
     const Chunk chunk = table.chunk(blockIdx.x);
     const MuonTensor x = table.at(chunk.tensor);
@@ -1665,7 +1902,7 @@ const int64 count = x.matrices * x.rows * x.rows;
     const int64 stride = (x.size + chunk_size - 1) / chunk_size * blockDim.x;
 #pragma unroll 1
     for (int64 i = chunk.begin / chunk_size * blockDim.x + threadIdx.x; i < count; i += stride)
-        update_3_x_5_factor_elements<true, false, 1>(x, i, working_2, working_3, working_4);
+        update_3_slope_4_elements<true, false, 1>(x, i, working_3, working_2, working_4);
 }
 
 // The elements of a matrix, shared by the thread blocks of the tensor that it is made for.
@@ -1691,7 +1928,26 @@ const int64 count = x.matrices * x.rows * x.columns;
 }
 
 // The elements of a matrix, shared by the thread blocks of the tensor that it is made for.
-__device__ inline void update_3_x_6_factor_elements_of(const MuonTensors &table, const MuonState &state) {
+__device__ inline void update_3_gram_5_elements_of(const MuonTensors &table, const MuonState &state) {
+    if (state.is_skipped()) return;
+    const Chunk chunk = table.chunk(blockIdx.x);
+    const MuonTensor x = table.at(chunk.tensor);
+    const Scalars<C> k = state.scalars[x.row];
+    if (gradient_accumulation_steps && !k.is_update) return;
+    void *const working = state.working;
+    __builtin_assume(__isGlobal(working));
+    C *const working_1 = static_cast<C *>(working);
+    C *const working_2 = working_1 + padded(x.matrices * x.rows * x.columns);
+    C *const working_3 = working_2 + padded(x.matrices * x.rows * x.rows);
+const int64 count = x.matrices * x.rows * x.rows;
+    const int64 stride = (x.size + chunk_size - 1) / chunk_size * blockDim.x;
+#pragma unroll 1
+    for (int64 i = chunk.begin / chunk_size * blockDim.x + threadIdx.x; i < count; i += stride)
+        update_3_gram_5_elements<true, false, 1>(x, i, working_2, working_3);
+}
+
+// The elements of a matrix, shared by the thread blocks of the tensor that it is made for.
+__device__ inline void update_3_slope_5_elements_of(const MuonTensors &table, const MuonState &state) {
     if (state.is_skipped()) return;
     const Chunk chunk = table.chunk(blockIdx.x);
     const MuonTensor x = table.at(chunk.tensor);
@@ -1707,7 +1963,7 @@ const int64 count = x.matrices * x.rows * x.rows;
     const int64 stride = (x.size + chunk_size - 1) / chunk_size * blockDim.x;
 #pragma unroll 1
     for (int64 i = chunk.begin / chunk_size * blockDim.x + threadIdx.x; i < count; i += stride)
-        update_3_x_6_factor_elements<true, false, 1>(x, i, working_2, working_3, working_4);
+        update_3_slope_5_elements<true, false, 1>(x, i, working_3, working_2, working_4);
 }
 
 // The elements of a matrix, shared by the thread blocks of the tensor that it is made for.
@@ -1909,8 +2165,13 @@ muon_update_3_x(const __grid_constant__ MuonTensors table, const MuonState state
 }
 
 __global__ void __launch_bounds__(256)
-muon_update_3_x_2_factor(const __grid_constant__ MuonTensors table, const MuonState state) {
-    update_3_x_2_factor_elements_of(table, state);
+muon_update_3_gram(const __grid_constant__ MuonTensors table, const MuonState state) {
+    update_3_gram_elements_of(table, state);
+}
+
+__global__ void __launch_bounds__(256)
+muon_update_3_slope(const __grid_constant__ MuonTensors table, const MuonState state) {
+    update_3_slope_elements_of(table, state);
 }
 
 __global__ void __launch_bounds__(256)
@@ -1919,8 +2180,13 @@ muon_update_3_x_2(const __grid_constant__ MuonTensors table, const MuonState sta
 }
 
 __global__ void __launch_bounds__(256)
-muon_update_3_x_3_factor(const __grid_constant__ MuonTensors table, const MuonState state) {
-    update_3_x_3_factor_elements_of(table, state);
+muon_update_3_gram_2(const __grid_constant__ MuonTensors table, const MuonState state) {
+    update_3_gram_2_elements_of(table, state);
+}
+
+__global__ void __launch_bounds__(256)
+muon_update_3_slope_2(const __grid_constant__ MuonTensors table, const MuonState state) {
+    update_3_slope_2_elements_of(table, state);
 }
 
 __global__ void __launch_bounds__(256)
@@ -1929,8 +2195,13 @@ muon_update_3_x_3(const __grid_constant__ MuonTensors table, const MuonState sta
 }
 
 __global__ void __launch_bounds__(256)
-muon_update_3_x_4_factor(const __grid_constant__ MuonTensors table, const MuonState state) {
-    update_3_x_4_factor_elements_of(table, state);
+muon_update_3_gram_3(const __grid_constant__ MuonTensors table, const MuonState state) {
+    update_3_gram_3_elements_of(table, state);
+}
+
+__global__ void __launch_bounds__(256)
+muon_update_3_slope_3(const __grid_constant__ MuonTensors table, const MuonState state) {
+    update_3_slope_3_elements_of(table, state);
 }
 
 __global__ void __launch_bounds__(256)
@@ -1939,8 +2210,13 @@ muon_update_3_x_4(const __grid_constant__ MuonTensors table, const MuonState sta
 }
 
 __global__ void __launch_bounds__(256)
-muon_update_3_x_5_factor(const __grid_constant__ MuonTensors table, const MuonState state) {
-    update_3_x_5_factor_elements_of(table, state);
+muon_update_3_gram_4(const __grid_constant__ MuonTensors table, const MuonState state) {
+    update_3_gram_4_elements_of(table, state);
+}
+
+__global__ void __launch_bounds__(256)
+muon_update_3_slope_4(const __grid_constant__ MuonTensors table, const MuonState state) {
+    update_3_slope_4_elements_of(table, state);
 }
 
 __global__ void __launch_bounds__(256)
@@ -1949,8 +2225,13 @@ muon_update_3_x_5(const __grid_constant__ MuonTensors table, const MuonState sta
 }
 
 __global__ void __launch_bounds__(256)
-muon_update_3_x_6_factor(const __grid_constant__ MuonTensors table, const MuonState state) {
-    update_3_x_6_factor_elements_of(table, state);
+muon_update_3_gram_5(const __grid_constant__ MuonTensors table, const MuonState state) {
+    update_3_gram_5_elements_of(table, state);
+}
+
+__global__ void __launch_bounds__(256)
+muon_update_3_slope_5(const __grid_constant__ MuonTensors table, const MuonState state) {
+    update_3_slope_5_elements_of(table, state);
 }
 
 __global__ void __launch_bounds__(256)

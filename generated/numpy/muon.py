@@ -20,17 +20,22 @@ class Muon:
         v = beta_2 * v + (1 - beta_2) * g**2
         ahead = g + momentum * m if nesterov else m
         size = sqrt(total(ahead**2, over=tensor)) + epsilon
-        x = ahead / size
-        gram = matmul(x, transpose(x))
-        x_2 = 3.4445 * x + matmul(-4.775 * gram + 2.0315 * matmul(gram, gram), x)
-        gram_2 = matmul(x_2, transpose(x_2))
-        x_3 = 3.4445 * x_2 + matmul(-4.775 * gram_2 + 2.0315 * matmul(gram_2, gram_2), x_2)
-        gram_3 = matmul(x_3, transpose(x_3))
-        x_4 = 3.4445 * x_3 + matmul(-4.775 * gram_3 + 2.0315 * matmul(gram_3, gram_3), x_3)
-        gram_4 = matmul(x_4, transpose(x_4))
-        x_5 = 3.4445 * x_4 + matmul(-4.775 * gram_4 + 2.0315 * matmul(gram_4, gram_4), x_4)
-        gram_5 = matmul(x_5, transpose(x_5))
-        x_6 = 3.4445 * x_5 + matmul(-4.775 * gram_5 + 2.0315 * matmul(gram_5, gram_5), x_5)
+        x = bfloat16(ahead / size, if newton_schulz_dtype is 'bfloat16')
+        gram = bfloat16(matmul(x, transpose(x)), if newton_schulz_dtype is 'bfloat16')
+        slope = bfloat16(-4.775 * gram + 2.0315 * matmul(gram, gram), if newton_schulz_dtype is 'bfloat16')
+        x_2 = bfloat16(3.4445 * x + matmul(slope, x), if newton_schulz_dtype is 'bfloat16')
+        gram_2 = bfloat16(matmul(x_2, transpose(x_2)), if newton_schulz_dtype is 'bfloat16')
+        slope_2 = bfloat16(-4.775 * gram_2 + 2.0315 * matmul(gram_2, gram_2), if newton_schulz_dtype is 'bfloat16')
+        x_3 = bfloat16(3.4445 * x_2 + matmul(slope_2, x_2), if newton_schulz_dtype is 'bfloat16')
+        gram_3 = bfloat16(matmul(x_3, transpose(x_3)), if newton_schulz_dtype is 'bfloat16')
+        slope_3 = bfloat16(-4.775 * gram_3 + 2.0315 * matmul(gram_3, gram_3), if newton_schulz_dtype is 'bfloat16')
+        x_4 = bfloat16(3.4445 * x_3 + matmul(slope_3, x_3), if newton_schulz_dtype is 'bfloat16')
+        gram_4 = bfloat16(matmul(x_4, transpose(x_4)), if newton_schulz_dtype is 'bfloat16')
+        slope_4 = bfloat16(-4.775 * gram_4 + 2.0315 * matmul(gram_4, gram_4), if newton_schulz_dtype is 'bfloat16')
+        x_5 = bfloat16(3.4445 * x_4 + matmul(slope_4, x_4), if newton_schulz_dtype is 'bfloat16')
+        gram_5 = bfloat16(matmul(x_5, transpose(x_5)), if newton_schulz_dtype is 'bfloat16')
+        slope_5 = bfloat16(-4.775 * gram_5 + 2.0315 * matmul(gram_5, gram_5), if newton_schulz_dtype is 'bfloat16')
+        x_6 = bfloat16(3.4445 * x_5 + matmul(slope_5, x_5), if newton_schulz_dtype is 'bfloat16')
         scale = sqrt(maximum(length(m, over=axis -2), length(m, over=axis -1))) * rms_rate
         alpha = sqrt(1 - beta_2**t) / (1 - beta_1**t)
         w = w - learning_rate * (scale * x_6 if at least 2 axes and not (at least 3 axes) else alpha * m / (sqrt(v) + epsilon))
@@ -55,6 +60,7 @@ class Muon:
         ema_momentum: decay rate of the average of the weights
         ema_overwrite_frequency: updates between overwritings by the average; None for never
         nesterov: step ahead along the momentum
+        newton_schulz_dtype: what Newton-Schulz iterations are rounded to
         use_ema: keep a moving average of the weights
         master_weights: keep float32 weights, of which float16 and bfloat16 parameters are copies
         stochastic_rounding: round float16 and bfloat16 weights up or down by chance, repeatably
@@ -83,6 +89,7 @@ class Muon:
         ema_momentum: float = 0.99,
         ema_overwrite_frequency: int | None = None,
         nesterov: bool = True,
+        newton_schulz_dtype: str = "compute",
         use_ema: bool = False,
         master_weights: bool = False,
         stochastic_rounding: bool = False,
@@ -140,6 +147,11 @@ class Muon:
             )
         self.ema_overwrite_frequency = ema_overwrite_frequency
         self.nesterov = nesterov
+        if newton_schulz_dtype not in ("compute", "bfloat16"):
+            raise ValueError(
+                f"newton_schulz_dtype must be one of ('compute', 'bfloat16'), got {newton_schulz_dtype!r}"
+            )
+        self.newton_schulz_dtype = newton_schulz_dtype
         self.use_ema = use_ema
         self.master_weights = master_weights
         self.stochastic_rounding = stochastic_rounding
@@ -340,17 +352,40 @@ class Muon:
         if w.ndim >= 2 and w.ndim < 3:
             ahead = g + k.momentum * slots.m if self.nesterov else slots.m
             size = np.sqrt(_total(np.square(ahead, dtype=np.float64))) + k.epsilon
-            x = ahead / dtype(size)
-            gram = np.matmul(x, np.swapaxes(x, -1, -2))
-            x_2 = 3.4445 * x + np.matmul(-4.775 * gram + 2.0315 * np.matmul(gram, gram), x)
-            gram_2 = np.matmul(x_2, np.swapaxes(x_2, -1, -2))
-            x_3 = 3.4445 * x_2 + np.matmul(-4.775 * gram_2 + 2.0315 * np.matmul(gram_2, gram_2), x_2)
-            gram_3 = np.matmul(x_3, np.swapaxes(x_3, -1, -2))
-            x_4 = 3.4445 * x_3 + np.matmul(-4.775 * gram_3 + 2.0315 * np.matmul(gram_3, gram_3), x_3)
-            gram_4 = np.matmul(x_4, np.swapaxes(x_4, -1, -2))
-            x_5 = 3.4445 * x_4 + np.matmul(-4.775 * gram_4 + 2.0315 * np.matmul(gram_4, gram_4), x_4)
-            gram_5 = np.matmul(x_5, np.swapaxes(x_5, -1, -2))
-            x_6 = 3.4445 * x_5 + np.matmul(-4.775 * gram_5 + 2.0315 * np.matmul(gram_5, gram_5), x_5)
+            x = bfloat16(ahead / dtype(size), self.newton_schulz_dtype == "bfloat16")
+            gram = bfloat16(np.matmul(x, np.swapaxes(x, -1, -2)), self.newton_schulz_dtype == "bfloat16")
+            slope = bfloat16(
+                -4.775 * gram + 2.0315 * np.matmul(gram, gram), self.newton_schulz_dtype == "bfloat16"
+            )
+            x_2 = bfloat16(3.4445 * x + np.matmul(slope, x), self.newton_schulz_dtype == "bfloat16")
+            gram_2 = bfloat16(
+                np.matmul(x_2, np.swapaxes(x_2, -1, -2)), self.newton_schulz_dtype == "bfloat16"
+            )
+            slope_2 = bfloat16(
+                -4.775 * gram_2 + 2.0315 * np.matmul(gram_2, gram_2), self.newton_schulz_dtype == "bfloat16"
+            )
+            x_3 = bfloat16(3.4445 * x_2 + np.matmul(slope_2, x_2), self.newton_schulz_dtype == "bfloat16")
+            gram_3 = bfloat16(
+                np.matmul(x_3, np.swapaxes(x_3, -1, -2)), self.newton_schulz_dtype == "bfloat16"
+            )
+            slope_3 = bfloat16(
+                -4.775 * gram_3 + 2.0315 * np.matmul(gram_3, gram_3), self.newton_schulz_dtype == "bfloat16"
+            )
+            x_4 = bfloat16(3.4445 * x_3 + np.matmul(slope_3, x_3), self.newton_schulz_dtype == "bfloat16")
+            gram_4 = bfloat16(
+                np.matmul(x_4, np.swapaxes(x_4, -1, -2)), self.newton_schulz_dtype == "bfloat16"
+            )
+            slope_4 = bfloat16(
+                -4.775 * gram_4 + 2.0315 * np.matmul(gram_4, gram_4), self.newton_schulz_dtype == "bfloat16"
+            )
+            x_5 = bfloat16(3.4445 * x_4 + np.matmul(slope_4, x_4), self.newton_schulz_dtype == "bfloat16")
+            gram_5 = bfloat16(
+                np.matmul(x_5, np.swapaxes(x_5, -1, -2)), self.newton_schulz_dtype == "bfloat16"
+            )
+            slope_5 = bfloat16(
+                -4.775 * gram_5 + 2.0315 * np.matmul(gram_5, gram_5), self.newton_schulz_dtype == "bfloat16"
+            )
+            x_6 = bfloat16(3.4445 * x_5 + np.matmul(slope_5, x_5), self.newton_schulz_dtype == "bfloat16")
             scale = np.sqrt(np.maximum(w.shape[-2], w.shape[-1])) * k.rms_rate
         if self.gradient_accumulation_steps is not None:
             slots.accumulated_gradient = np.full_like(slots.accumulated_gradient, 0)
@@ -400,6 +435,16 @@ def _total(x: np.ndarray) -> np.float64:
     for block in range(blocks):
         total = total + sums[block]
     return total
+
+
+def bfloat16(x: np.ndarray, when: bool = True) -> np.ndarray:
+    """`x`, if `when`, rounded to bfloat16's 8 digits, ties to even: the first 16 bits of a float32."""
+    if not when:
+        return x
+    bits = np.asarray(x, np.float32).view(np.uint32)
+    kept = (bits + (bits >> np.uint32(16) & np.uint32(1)) + np.uint32(0x7FFF)) & np.uint32(0xFFFF0000)
+    rounded: np.ndarray = np.where(np.isnan(x), x, kept.view(np.float32).astype(x.dtype))
+    return rounded
 
 
 # Stochastic rounding. The random bits are those of a counter: the update's number and the element's row-major index

@@ -1197,6 +1197,13 @@ def stochastically_rounded(x: Any, key: Any, dtype: torch.dtype) -> Any:
     )
 
 
+def bfloat16(x: Any, when: bool = True) -> Any:
+    """`x`, if `when`, rounded to bfloat16's 8 digits, ties to even; of its own dtype again."""
+    if not when:
+        return x
+    return x.map(bfloat16) if isinstance(x, Tensors) else x.to(torch.bfloat16).to(x.dtype)
+
+
 def row_major_index(x: Any) -> Tensor:
     """Where each element of `x` lies in the whole tensor; of a sharded one, the elements of this process."""
     if not is_sharded(x):

@@ -1,7 +1,8 @@
 """Muon."""
 
 from optloom.spec import (  # noqa: I001
-    Hyper, Option, Peer, Rule, Slot, Value, has_axes, length, matmul, maximum, negation, norm, sqrt, transpose, where,
+    Hyper, Option, Peer, Rule, Slot, Value, bfloat16, has_axes, length, matmul, maximum, negation, norm, sqrt,
+    transpose, where,
 )  # fmt: skip
 
 MATRIX = has_axes(2, exactly=True)
@@ -18,6 +19,9 @@ class Muon(Rule):
     beta_2 = Hyper(0.999, ge=0, lt=1, doc="decay rate of their second moment")
     epsilon = Hyper(1e-7, ge=0, doc="added to norms and to the root of the second moment")
     nesterov = Option(True, doc="step ahead along the momentum")
+    newton_schulz_dtype = Option(
+        "compute", choices=("compute", "bfloat16"), doc="what Newton-Schulz iterations are rounded to"
+    )
 
     m = Slot("momentum")
     v = Slot("second moment", when=negation(MATRIX))
@@ -30,13 +34,17 @@ class Muon(Rule):
         ),
     )
 
+    def kept(self, x: Value) -> Value:
+        return where(self.newton_schulz_dtype.is_("bfloat16"), bfloat16(x), x)
+
     def orthogonal(self, g: Value) -> Value:
         self.ahead = where(self.nesterov, g + self.momentum * self.m, self.m)
         self.size = norm(self.ahead) + self.epsilon
-        self.x = self.ahead / self.size
+        self.x = self.kept(self.ahead / self.size)
         for _ in range(5):
-            self.gram = matmul(self.x, transpose(self.x))
-            self.x = A * self.x + matmul(B * self.gram + C * matmul(self.gram, self.gram), self.x)
+            self.gram = self.kept(matmul(self.x, transpose(self.x)))
+            self.slope = self.kept(B * self.gram + C * matmul(self.gram, self.gram))
+            self.x = self.kept(A * self.x + matmul(self.slope, self.x))
         self.scale = sqrt(maximum(length(self.m, -2), length(self.m, -1))) * self.rms_rate
         return self.scale * self.x
 

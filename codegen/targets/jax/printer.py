@@ -73,8 +73,10 @@ class TensorPrinter(JaxPrinter):
         Fn.MATMUL: "_support.product({0}, {1})",
         Fn.TRANSPOSE: "jnp.matrix_transpose({0})", Fn.POW: "jnp.power({0}, {1})",
         Fn.STOCHASTICALLY_ROUNDED: "_rounding.stochastically_rounded({0}, {1}, on)",
+        Fn.BFLOAT16: "_support.bfloat16({0})",
         Fn.STORED: "_slot_dtype.stored({0}, on, k.zero)",
     }  # fmt: skip
+    rounded_if = "_support.bfloat16({0}, {1})"
 
     def operation(self, fn: Fn, arguments: tuple[Expression, ...]) -> tuple[str, Precedence]:
         if fn is Fn.SQUARE:
@@ -216,7 +218,7 @@ def is_number(node: Expression) -> bool:
 
 def alternatives(node: Expression, guard: Guard = ALWAYS) -> Iterator[tuple[Guard, Expression]]:
     """The branches of a statement's value, to be tried in order: a chain of if, elif and else."""
-    if isinstance(node, Choose):
+    if isinstance(node, Choose) and not node.only_rounds:
         yield from alternatives(node.chosen, conjunction(guard, node.guard))
         yield from alternatives(node.other, guard)
     else:
@@ -225,7 +227,7 @@ def alternatives(node: Expression, guard: Guard = ALWAYS) -> Iterator[tuple[Guar
 
 def pulled_up(node: Expression, guard: Guard = ALWAYS) -> Iterator[tuple[Guard, Expression]]:
     """The branches of a value that chooses somewhere within, to be tried in order: each a value without choices."""
-    choices = [part for part in walk(node) if isinstance(part, Choose)]
+    choices = [part for part in walk(node) if isinstance(part, Choose) and not part.only_rounds]
     inner = {part for choice in choices for part in walk(choice) if part != choice}
     choice = next((choice for choice in choices if choice not in inner), None)
     if choice is None:

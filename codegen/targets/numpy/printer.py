@@ -54,8 +54,10 @@ class TensorPrinter(NumpyGuards):
         Fn.LOG: "np.log({0})", Fn.TANH: "np.tanh({0})", Fn.WHERE: "np.where({0}, {1}, {2})",
         Fn.BOTH: "np.logical_and({0}, {1})", Fn.MATMUL: "np.matmul({0}, {1})",
         Fn.TRANSPOSE: "np.swapaxes({0}, -1, -2)", Fn.EXACT: "{0}", Fn.POW: "np.power({0}, {1})",
+        Fn.BFLOAT16: "bfloat16({0})",
         Fn.STOCHASTICALLY_ROUNDED: "stochastically_rounded({0}, {1}, parameter.dtype)",
     }  # fmt: skip
+    rounded_if = "bfloat16({0}, {1})"
 
     def __init__(self, program: Program, rate: Callable[[Expression], Rate], per_tensor: bool = False) -> None:
         super().__init__(program)

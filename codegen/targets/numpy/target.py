@@ -117,6 +117,7 @@ class _Module:
             ],
             "reductions": any(to == "sum" for to, _ in self.reduced),
             "sums_along": ("sum", "axis") in self.reduced,
+            "rounds_to_bfloat16": Fn.BFLOAT16 in self.operations,
             "rounds_by_chance": Fn.STOCHASTICALLY_ROUNDED in self.operations,
         }
 

@@ -85,8 +85,10 @@ class TensorPrinter(GroupPrinter):
     calls = {
         Fn.SQRT: "_sqrt({0})", Fn.SIGN: "_support.sign({0})", Fn.WHERE: "_support.where({0}, {1}, {2})",
         Fn.STOCHASTICALLY_ROUNDED: "_support.stochastically_rounded({0}, {1}, k.stored)",
+        Fn.BFLOAT16: "_support.bfloat16({0})",
         Fn.STORED: "_slot_dtype.stored({0}, k.stored)",
     }  # fmt: skip
+    rounded_if = "_support.bfloat16({0}, {1})"
 
     total = "_total({0})"
 

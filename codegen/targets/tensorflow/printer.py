@@ -107,8 +107,10 @@ class TensorPrinter(TensorFlowPrinter):
 
     calls = CALLS | {
         Fn.EXACT: "k.exact({0})",
+        Fn.BFLOAT16: "_support.bfloat16({0})",
         Fn.STOCHASTICALLY_ROUNDED: "_support.stochastically_rounded({0}, {1}, variable.dtype)",
     }
+    rounded_if = "_support.bfloat16({0}, {1})"
     extra_conditions = EXTRA_CONDITIONS
 
     def __init__(
