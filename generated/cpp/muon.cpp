@@ -7,26 +7,22 @@
 //     v = beta_2 * v + (1 - beta_2) * g**2
 //     ahead = g + momentum * m if nesterov else m
 //     size = sqrt(total(ahead**2, over=tensor)) + epsilon
-//     x = bfloat16(ahead / size, if newton_schulz_dtype is 'bfloat16')
-//     gram = bfloat16(matmul(x, transpose(x)), if newton_schulz_dtype is 'bfloat16')
-//     slope = bfloat16(-4.775 * gram + 2.0315 * matmul(gram, gram), if newton_schulz_dtype is 'bfloat16')
-//     x_2 = bfloat16(3.4445 * x + matmul(slope, x), if newton_schulz_dtype is 'bfloat16')
-//     gram_2 = bfloat16(matmul(x_2, transpose(x_2)), if newton_schulz_dtype is 'bfloat16')
-//     slope_2 =
-//         bfloat16(-4.775 * gram_2 + 2.0315 * matmul(gram_2, gram_2), if newton_schulz_dtype is 'bfloat16')
-//     x_3 = bfloat16(3.4445 * x_2 + matmul(slope_2, x_2), if newton_schulz_dtype is 'bfloat16')
-//     gram_3 = bfloat16(matmul(x_3, transpose(x_3)), if newton_schulz_dtype is 'bfloat16')
-//     slope_3 =
-//         bfloat16(-4.775 * gram_3 + 2.0315 * matmul(gram_3, gram_3), if newton_schulz_dtype is 'bfloat16')
-//     x_4 = bfloat16(3.4445 * x_3 + matmul(slope_3, x_3), if newton_schulz_dtype is 'bfloat16')
-//     gram_4 = bfloat16(matmul(x_4, transpose(x_4)), if newton_schulz_dtype is 'bfloat16')
-//     slope_4 =
-//         bfloat16(-4.775 * gram_4 + 2.0315 * matmul(gram_4, gram_4), if newton_schulz_dtype is 'bfloat16')
-//     x_5 = bfloat16(3.4445 * x_4 + matmul(slope_4, x_4), if newton_schulz_dtype is 'bfloat16')
-//     gram_5 = bfloat16(matmul(x_5, transpose(x_5)), if newton_schulz_dtype is 'bfloat16')
-//     slope_5 =
-//         bfloat16(-4.775 * gram_5 + 2.0315 * matmul(gram_5, gram_5), if newton_schulz_dtype is 'bfloat16')
-//     x_6 = bfloat16(3.4445 * x_5 + matmul(slope_5, x_5), if newton_schulz_dtype is 'bfloat16')
+//     x = bfloat16(ahead / size, if in_bfloat16)
+//     gram = bfloat16(matmul(x, transpose(x)), if in_bfloat16)
+//     slope = bfloat16(-4.775 * gram + 2.0315 * matmul(gram, gram), if in_bfloat16)
+//     x_2 = bfloat16(3.4445 * x + matmul(slope, x), if in_bfloat16)
+//     gram_2 = bfloat16(matmul(x_2, transpose(x_2)), if in_bfloat16)
+//     slope_2 = bfloat16(-4.775 * gram_2 + 2.0315 * matmul(gram_2, gram_2), if in_bfloat16)
+//     x_3 = bfloat16(3.4445 * x_2 + matmul(slope_2, x_2), if in_bfloat16)
+//     gram_3 = bfloat16(matmul(x_3, transpose(x_3)), if in_bfloat16)
+//     slope_3 = bfloat16(-4.775 * gram_3 + 2.0315 * matmul(gram_3, gram_3), if in_bfloat16)
+//     x_4 = bfloat16(3.4445 * x_3 + matmul(slope_3, x_3), if in_bfloat16)
+//     gram_4 = bfloat16(matmul(x_4, transpose(x_4)), if in_bfloat16)
+//     slope_4 = bfloat16(-4.775 * gram_4 + 2.0315 * matmul(gram_4, gram_4), if in_bfloat16)
+//     x_5 = bfloat16(3.4445 * x_4 + matmul(slope_4, x_4), if in_bfloat16)
+//     gram_5 = bfloat16(matmul(x_5, transpose(x_5)), if in_bfloat16)
+//     slope_5 = bfloat16(-4.775 * gram_5 + 2.0315 * matmul(gram_5, gram_5), if in_bfloat16)
+//     x_6 = bfloat16(3.4445 * x_5 + matmul(slope_5, x_5), if in_bfloat16)
 //     scale = sqrt(maximum(length(m, over=axis -2), length(m, over=axis -1))) * rms_rate
 //     alpha = sqrt(1 - beta_2**t) / (1 - beta_1**t)
 //     w = w
@@ -112,7 +108,7 @@ enum MuonOption {
     MUON_EMA_OVERWRITE_FREQUENCY = 256,
     MUON_STOCHASTIC_ROUNDING = 512,
     MUON_NESTEROV = 1024,
-    MUON_NEWTON_SCHULZ_DTYPE_IS_BFLOAT16 = 2048,
+    MUON_IN_BFLOAT16 = 2048,
     MUON_SKIP_NONFINITE = 4096,
 };
 
@@ -141,7 +137,7 @@ extern "C" const char *const muon_interface = R"({
   ],
   "options": [
     {"name": "nesterov", "default": true},
-    {"name": "newton_schulz_dtype", "default": "compute"},
+    {"name": "in_bfloat16", "default": false},
     {"name": "use_ema", "default": false},
     {"name": "master_weights", "default": false},
     {"name": "stochastic_rounding", "default": false},
@@ -159,7 +155,7 @@ extern "C" const char *const muon_interface = R"({
     {"name": "ema_overwrite_frequency", "given": "ema_overwrite_frequency", "off": null},
     {"name": "stochastic_rounding", "option": "stochastic_rounding", "value": true},
     {"name": "nesterov", "option": "nesterov", "value": true},
-    {"name": "newton_schulz_dtype_is_bfloat16", "option": "newton_schulz_dtype", "value": "bfloat16"},
+    {"name": "in_bfloat16", "option": "in_bfloat16", "value": true},
     {"name": "skip_nonfinite", "option": "skip_nonfinite", "value": true}
   ],
   "slots": [
@@ -239,7 +235,7 @@ constexpr bool weight_decay = chosen_options & MUON_WEIGHT_DECAY;
 constexpr bool ema_overwrite_frequency = chosen_options & MUON_EMA_OVERWRITE_FREQUENCY;
 constexpr bool stochastic_rounding = chosen_options & MUON_STOCHASTIC_ROUNDING;
 constexpr bool nesterov = chosen_options & MUON_NESTEROV;
-constexpr bool newton_schulz_dtype_is_bfloat16 = chosen_options & MUON_NEWTON_SCHULZ_DTYPE_IS_BFLOAT16;
+constexpr bool in_bfloat16 = chosen_options & MUON_IN_BFLOAT16;
 constexpr bool skip_nonfinite = chosen_options & MUON_SKIP_NONFINITE;
 
 using std::sqrt;
@@ -637,8 +633,8 @@ inline void update_3(const Scalars<C> &k, const PerTensor3<C> &n, [[maybe_unused
 
 // One element of a matrix `x`.
 template <bool gradient_accumulation_steps, bool loss_scale_factor, bool clipvalue, bool clipnorm,
-    bool global_clipnorm, bool nesterov, bool newton_schulz_dtype_is_bfloat16, bool at_least_2_axes,
-    bool at_least_3_axes, typename C>
+    bool global_clipnorm, bool nesterov, bool in_bfloat16, bool at_least_2_axes, bool at_least_3_axes,
+    typename C>
 inline void update_3_x(const Scalars<C> &k, const PerTensor3<C> &n, C g, C m, C accumulated_gradient,
         C &the_x) {
     if constexpr (loss_scale_factor) g = g * k.inverse_loss_scale_factor;
@@ -654,113 +650,108 @@ inline void update_3_x(const Scalars<C> &k, const PerTensor3<C> &n, C g, C m, C 
     C ahead = {};
     if constexpr (at_least_2_axes && !at_least_3_axes) {
         ahead = nesterov ? g + k.momentum * m : m;
-        the_x = nearest_bfloat16(ahead / n.size, newton_schulz_dtype_is_bfloat16);
+        the_x = nearest_bfloat16(ahead / n.size, in_bfloat16);
     }
 }
 
 // One element of a matrix `gram`.
-template <bool newton_schulz_dtype_is_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
+template <bool in_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
 inline void update_3_gram(C gram_product, C &gram) {
-    if constexpr (at_least_2_axes && !at_least_3_axes) gram =
-        nearest_bfloat16(gram_product, newton_schulz_dtype_is_bfloat16);
+    if constexpr (at_least_2_axes && !at_least_3_axes) gram = nearest_bfloat16(gram_product, in_bfloat16);
 }
 
 // One element of a matrix `slope`.
-template <bool newton_schulz_dtype_is_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
+template <bool in_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
 inline void update_3_slope(C gram, C slope_product, C &slope) {
     if constexpr (at_least_2_axes && !at_least_3_axes) slope =
-        nearest_bfloat16(C(-4.775) * gram + C(2.0315) * slope_product, newton_schulz_dtype_is_bfloat16);
+        nearest_bfloat16(C(-4.775) * gram + C(2.0315) * slope_product, in_bfloat16);
 }
 
 // One element of a matrix `x_2`.
-template <bool newton_schulz_dtype_is_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
+template <bool in_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
 inline void update_3_x_2(C the_x, C x_2_product, C &x_2) {
     if constexpr (at_least_2_axes && !at_least_3_axes) x_2 =
-        nearest_bfloat16(C(3.4445) * the_x + x_2_product, newton_schulz_dtype_is_bfloat16);
+        nearest_bfloat16(C(3.4445) * the_x + x_2_product, in_bfloat16);
 }
 
 // One element of a matrix `gram_2`.
-template <bool newton_schulz_dtype_is_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
+template <bool in_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
 inline void update_3_gram_2(C gram_2_product, C &gram_2) {
-    if constexpr (at_least_2_axes && !at_least_3_axes) gram_2 =
-        nearest_bfloat16(gram_2_product, newton_schulz_dtype_is_bfloat16);
+    if constexpr (at_least_2_axes && !at_least_3_axes) gram_2 = nearest_bfloat16(gram_2_product, in_bfloat16);
 }
 
 // One element of a matrix `slope_2`.
-template <bool newton_schulz_dtype_is_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
+template <bool in_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
 inline void update_3_slope_2(C gram_2, C slope_2_product, C &slope_2) {
     if constexpr (at_least_2_axes && !at_least_3_axes) slope_2 =
-        nearest_bfloat16(C(-4.775) * gram_2 + C(2.0315) * slope_2_product, newton_schulz_dtype_is_bfloat16);
+        nearest_bfloat16(C(-4.775) * gram_2 + C(2.0315) * slope_2_product, in_bfloat16);
 }
 
 // One element of a matrix `x_3`.
-template <bool newton_schulz_dtype_is_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
+template <bool in_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
 inline void update_3_x_3(C x_2, C x_3_product, C &x_3) {
     if constexpr (at_least_2_axes && !at_least_3_axes) x_3 =
-        nearest_bfloat16(C(3.4445) * x_2 + x_3_product, newton_schulz_dtype_is_bfloat16);
+        nearest_bfloat16(C(3.4445) * x_2 + x_3_product, in_bfloat16);
 }
 
 // One element of a matrix `gram_3`.
-template <bool newton_schulz_dtype_is_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
+template <bool in_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
 inline void update_3_gram_3(C gram_3_product, C &gram_3) {
-    if constexpr (at_least_2_axes && !at_least_3_axes) gram_3 =
-        nearest_bfloat16(gram_3_product, newton_schulz_dtype_is_bfloat16);
+    if constexpr (at_least_2_axes && !at_least_3_axes) gram_3 = nearest_bfloat16(gram_3_product, in_bfloat16);
 }
 
 // One element of a matrix `slope_3`.
-template <bool newton_schulz_dtype_is_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
+template <bool in_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
 inline void update_3_slope_3(C gram_3, C slope_3_product, C &slope_3) {
     if constexpr (at_least_2_axes && !at_least_3_axes) slope_3 =
-        nearest_bfloat16(C(-4.775) * gram_3 + C(2.0315) * slope_3_product, newton_schulz_dtype_is_bfloat16);
+        nearest_bfloat16(C(-4.775) * gram_3 + C(2.0315) * slope_3_product, in_bfloat16);
 }
 
 // One element of a matrix `x_4`.
-template <bool newton_schulz_dtype_is_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
+template <bool in_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
 inline void update_3_x_4(C x_3, C x_4_product, C &x_4) {
     if constexpr (at_least_2_axes && !at_least_3_axes) x_4 =
-        nearest_bfloat16(C(3.4445) * x_3 + x_4_product, newton_schulz_dtype_is_bfloat16);
+        nearest_bfloat16(C(3.4445) * x_3 + x_4_product, in_bfloat16);
 }
 
 // One element of a matrix `gram_4`.
-template <bool newton_schulz_dtype_is_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
+template <bool in_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
 inline void update_3_gram_4(C gram_4_product, C &gram_4) {
-    if constexpr (at_least_2_axes && !at_least_3_axes) gram_4 =
-        nearest_bfloat16(gram_4_product, newton_schulz_dtype_is_bfloat16);
+    if constexpr (at_least_2_axes && !at_least_3_axes) gram_4 = nearest_bfloat16(gram_4_product, in_bfloat16);
 }
 
 // One element of a matrix `slope_4`.
-template <bool newton_schulz_dtype_is_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
+template <bool in_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
 inline void update_3_slope_4(C gram_4, C slope_4_product, C &slope_4) {
     if constexpr (at_least_2_axes && !at_least_3_axes) slope_4 =
-        nearest_bfloat16(C(-4.775) * gram_4 + C(2.0315) * slope_4_product, newton_schulz_dtype_is_bfloat16);
+        nearest_bfloat16(C(-4.775) * gram_4 + C(2.0315) * slope_4_product, in_bfloat16);
 }
 
 // One element of a matrix `x_5`.
-template <bool newton_schulz_dtype_is_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
+template <bool in_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
 inline void update_3_x_5(C x_4, C x_5_product, C &x_5) {
     if constexpr (at_least_2_axes && !at_least_3_axes) x_5 =
-        nearest_bfloat16(C(3.4445) * x_4 + x_5_product, newton_schulz_dtype_is_bfloat16);
+        nearest_bfloat16(C(3.4445) * x_4 + x_5_product, in_bfloat16);
 }
 
 // One element of a matrix `gram_5`.
-template <bool newton_schulz_dtype_is_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
+template <bool in_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
 inline void update_3_gram_5(C gram_5_product, C &gram_5) {
-    if constexpr (at_least_2_axes && !at_least_3_axes) gram_5 =
-        nearest_bfloat16(gram_5_product, newton_schulz_dtype_is_bfloat16);
+    if constexpr (at_least_2_axes && !at_least_3_axes) gram_5 = nearest_bfloat16(gram_5_product, in_bfloat16);
 }
 
 // One element of a matrix `slope_5`.
-template <bool newton_schulz_dtype_is_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
+template <bool in_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
 inline void update_3_slope_5(C gram_5, C slope_5_product, C &slope_5) {
     if constexpr (at_least_2_axes && !at_least_3_axes) slope_5 =
-        nearest_bfloat16(C(-4.775) * gram_5 + C(2.0315) * slope_5_product, newton_schulz_dtype_is_bfloat16);
+        nearest_bfloat16(C(-4.775) * gram_5 + C(2.0315) * slope_5_product, in_bfloat16);
 }
 
 // One element of a matrix `x_6`.
-template <bool newton_schulz_dtype_is_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
+template <bool in_bfloat16, bool at_least_2_axes, bool at_least_3_axes, typename C>
 inline void update_3_x_6(C x_5, C x_6_product, C &x_6) {
     if constexpr (at_least_2_axes && !at_least_3_axes) x_6 =
-        nearest_bfloat16(C(3.4445) * x_5 + x_6_product, newton_schulz_dtype_is_bfloat16);
+        nearest_bfloat16(C(3.4445) * x_5 + x_6_product, in_bfloat16);
 }
 
 // At most block_size elements of one tensor: what a thread takes at a time.
@@ -967,8 +958,7 @@ void update_3_x_block(const Scalars<Compute<T>> &k,
         if constexpr (gradient_accumulation_steps) accumulated_gradient = load(accumulated_gradient_[i]);
         C the_x = {};
         update_3_x<gradient_accumulation_steps, loss_scale_factor, clipvalue, clipnorm, global_clipnorm,
-            nesterov, newton_schulz_dtype_is_bfloat16, at_least_2_axes, at_least_3_axes>(k, n, g, m,
-            accumulated_gradient, the_x);
+            nesterov, in_bfloat16, at_least_2_axes, at_least_3_axes>(k, n, g, m, accumulated_gradient, the_x);
         store(the_x_[i], the_x);
     }
 }
@@ -983,7 +973,7 @@ void update_3_gram_block([[maybe_unused]] const MuonTensor &x, const Block &bloc
     for (int64_t i = 0; i < block.size; ++i) {
         const C gram_product = load(gram_product_[i]);
         C gram = {};
-        update_3_gram<newton_schulz_dtype_is_bfloat16, at_least_2_axes, at_least_3_axes>(gram_product, gram);
+        update_3_gram<in_bfloat16, at_least_2_axes, at_least_3_axes>(gram_product, gram);
         store(gram_[i], gram);
     }
 }
@@ -1000,8 +990,7 @@ void update_3_slope_block([[maybe_unused]] const MuonTensor &x, const Block &blo
         const C gram = load(gram_[i]);
         const C slope_product = load(slope_product_[i]);
         C slope = {};
-        update_3_slope<newton_schulz_dtype_is_bfloat16, at_least_2_axes, at_least_3_axes>(gram, slope_product,
-            slope);
+        update_3_slope<in_bfloat16, at_least_2_axes, at_least_3_axes>(gram, slope_product, slope);
         store(slope_[i], slope);
     }
 }
@@ -1018,8 +1007,7 @@ void update_3_x_2_block([[maybe_unused]] const MuonTensor &x, const Block &block
         const C the_x = load(the_x_[i]);
         const C x_2_product = load(x_2_product_[i]);
         C x_2 = {};
-        update_3_x_2<newton_schulz_dtype_is_bfloat16, at_least_2_axes, at_least_3_axes>(the_x, x_2_product,
-            x_2);
+        update_3_x_2<in_bfloat16, at_least_2_axes, at_least_3_axes>(the_x, x_2_product, x_2);
         store(x_2_[i], x_2);
     }
 }
@@ -1034,8 +1022,7 @@ void update_3_gram_2_block([[maybe_unused]] const MuonTensor &x, const Block &bl
     for (int64_t i = 0; i < block.size; ++i) {
         const C gram_2_product = load(gram_2_product_[i]);
         C gram_2 = {};
-        update_3_gram_2<newton_schulz_dtype_is_bfloat16, at_least_2_axes, at_least_3_axes>(gram_2_product,
-            gram_2);
+        update_3_gram_2<in_bfloat16, at_least_2_axes, at_least_3_axes>(gram_2_product, gram_2);
         store(gram_2_[i], gram_2);
     }
 }
@@ -1053,8 +1040,7 @@ void update_3_slope_2_block([[maybe_unused]] const MuonTensor &x, const Block &b
         const C gram_2 = load(gram_2_[i]);
         const C slope_2_product = load(slope_2_product_[i]);
         C slope_2 = {};
-        update_3_slope_2<newton_schulz_dtype_is_bfloat16, at_least_2_axes, at_least_3_axes>(gram_2,
-            slope_2_product, slope_2);
+        update_3_slope_2<in_bfloat16, at_least_2_axes, at_least_3_axes>(gram_2, slope_2_product, slope_2);
         store(slope_2_[i], slope_2);
     }
 }
@@ -1071,8 +1057,7 @@ void update_3_x_3_block([[maybe_unused]] const MuonTensor &x, const Block &block
         const C x_2 = load(x_2_[i]);
         const C x_3_product = load(x_3_product_[i]);
         C x_3 = {};
-        update_3_x_3<newton_schulz_dtype_is_bfloat16, at_least_2_axes, at_least_3_axes>(x_2, x_3_product,
-            x_3);
+        update_3_x_3<in_bfloat16, at_least_2_axes, at_least_3_axes>(x_2, x_3_product, x_3);
         store(x_3_[i], x_3);
     }
 }
@@ -1087,8 +1072,7 @@ void update_3_gram_3_block([[maybe_unused]] const MuonTensor &x, const Block &bl
     for (int64_t i = 0; i < block.size; ++i) {
         const C gram_3_product = load(gram_3_product_[i]);
         C gram_3 = {};
-        update_3_gram_3<newton_schulz_dtype_is_bfloat16, at_least_2_axes, at_least_3_axes>(gram_3_product,
-            gram_3);
+        update_3_gram_3<in_bfloat16, at_least_2_axes, at_least_3_axes>(gram_3_product, gram_3);
         store(gram_3_[i], gram_3);
     }
 }
@@ -1106,8 +1090,7 @@ void update_3_slope_3_block([[maybe_unused]] const MuonTensor &x, const Block &b
         const C gram_3 = load(gram_3_[i]);
         const C slope_3_product = load(slope_3_product_[i]);
         C slope_3 = {};
-        update_3_slope_3<newton_schulz_dtype_is_bfloat16, at_least_2_axes, at_least_3_axes>(gram_3,
-            slope_3_product, slope_3);
+        update_3_slope_3<in_bfloat16, at_least_2_axes, at_least_3_axes>(gram_3, slope_3_product, slope_3);
         store(slope_3_[i], slope_3);
     }
 }
@@ -1124,8 +1107,7 @@ void update_3_x_4_block([[maybe_unused]] const MuonTensor &x, const Block &block
         const C x_3 = load(x_3_[i]);
         const C x_4_product = load(x_4_product_[i]);
         C x_4 = {};
-        update_3_x_4<newton_schulz_dtype_is_bfloat16, at_least_2_axes, at_least_3_axes>(x_3, x_4_product,
-            x_4);
+        update_3_x_4<in_bfloat16, at_least_2_axes, at_least_3_axes>(x_3, x_4_product, x_4);
         store(x_4_[i], x_4);
     }
 }
@@ -1140,8 +1122,7 @@ void update_3_gram_4_block([[maybe_unused]] const MuonTensor &x, const Block &bl
     for (int64_t i = 0; i < block.size; ++i) {
         const C gram_4_product = load(gram_4_product_[i]);
         C gram_4 = {};
-        update_3_gram_4<newton_schulz_dtype_is_bfloat16, at_least_2_axes, at_least_3_axes>(gram_4_product,
-            gram_4);
+        update_3_gram_4<in_bfloat16, at_least_2_axes, at_least_3_axes>(gram_4_product, gram_4);
         store(gram_4_[i], gram_4);
     }
 }
@@ -1159,8 +1140,7 @@ void update_3_slope_4_block([[maybe_unused]] const MuonTensor &x, const Block &b
         const C gram_4 = load(gram_4_[i]);
         const C slope_4_product = load(slope_4_product_[i]);
         C slope_4 = {};
-        update_3_slope_4<newton_schulz_dtype_is_bfloat16, at_least_2_axes, at_least_3_axes>(gram_4,
-            slope_4_product, slope_4);
+        update_3_slope_4<in_bfloat16, at_least_2_axes, at_least_3_axes>(gram_4, slope_4_product, slope_4);
         store(slope_4_[i], slope_4);
     }
 }
@@ -1177,8 +1157,7 @@ void update_3_x_5_block([[maybe_unused]] const MuonTensor &x, const Block &block
         const C x_4 = load(x_4_[i]);
         const C x_5_product = load(x_5_product_[i]);
         C x_5 = {};
-        update_3_x_5<newton_schulz_dtype_is_bfloat16, at_least_2_axes, at_least_3_axes>(x_4, x_5_product,
-            x_5);
+        update_3_x_5<in_bfloat16, at_least_2_axes, at_least_3_axes>(x_4, x_5_product, x_5);
         store(x_5_[i], x_5);
     }
 }
@@ -1193,8 +1172,7 @@ void update_3_gram_5_block([[maybe_unused]] const MuonTensor &x, const Block &bl
     for (int64_t i = 0; i < block.size; ++i) {
         const C gram_5_product = load(gram_5_product_[i]);
         C gram_5 = {};
-        update_3_gram_5<newton_schulz_dtype_is_bfloat16, at_least_2_axes, at_least_3_axes>(gram_5_product,
-            gram_5);
+        update_3_gram_5<in_bfloat16, at_least_2_axes, at_least_3_axes>(gram_5_product, gram_5);
         store(gram_5_[i], gram_5);
     }
 }
@@ -1212,8 +1190,7 @@ void update_3_slope_5_block([[maybe_unused]] const MuonTensor &x, const Block &b
         const C gram_5 = load(gram_5_[i]);
         const C slope_5_product = load(slope_5_product_[i]);
         C slope_5 = {};
-        update_3_slope_5<newton_schulz_dtype_is_bfloat16, at_least_2_axes, at_least_3_axes>(gram_5,
-            slope_5_product, slope_5);
+        update_3_slope_5<in_bfloat16, at_least_2_axes, at_least_3_axes>(gram_5, slope_5_product, slope_5);
         store(slope_5_[i], slope_5);
     }
 }
@@ -1230,8 +1207,7 @@ void update_3_x_6_block([[maybe_unused]] const MuonTensor &x, const Block &block
         const C x_5 = load(x_5_[i]);
         const C x_6_product = load(x_6_product_[i]);
         C x_6 = {};
-        update_3_x_6<newton_schulz_dtype_is_bfloat16, at_least_2_axes, at_least_3_axes>(x_5, x_6_product,
-            x_6);
+        update_3_x_6<in_bfloat16, at_least_2_axes, at_least_3_axes>(x_5, x_6_product, x_6);
         store(x_6_[i], x_6);
     }
 }

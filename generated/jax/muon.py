@@ -8,26 +8,22 @@ One step of a leaf `w` with gradient `g`, the t-th:
     nu = b2 * nu + (1 - b2) * g**2
     ahead = g + momentum * mu if nesterov else mu
     size = sqrt(total(ahead**2, over=tensor)) + eps
-    x = bfloat16(ahead / size, if newton_schulz_dtype is 'bfloat16')
-    gram = bfloat16(matmul(x, transpose(x)), if newton_schulz_dtype is 'bfloat16')
-    slope = bfloat16(-4.775 * gram + 2.0315 * matmul(gram, gram), if newton_schulz_dtype is 'bfloat16')
-    x_2 = bfloat16(3.4445 * x + matmul(slope, x), if newton_schulz_dtype is 'bfloat16')
-    gram_2 = bfloat16(matmul(x_2, transpose(x_2)), if newton_schulz_dtype is 'bfloat16')
-    slope_2 = bfloat16(-4.775 * gram_2 + 2.0315 * matmul(gram_2, gram_2), if newton_schulz_dtype is
-        'bfloat16')
-    x_3 = bfloat16(3.4445 * x_2 + matmul(slope_2, x_2), if newton_schulz_dtype is 'bfloat16')
-    gram_3 = bfloat16(matmul(x_3, transpose(x_3)), if newton_schulz_dtype is 'bfloat16')
-    slope_3 = bfloat16(-4.775 * gram_3 + 2.0315 * matmul(gram_3, gram_3), if newton_schulz_dtype is
-        'bfloat16')
-    x_4 = bfloat16(3.4445 * x_3 + matmul(slope_3, x_3), if newton_schulz_dtype is 'bfloat16')
-    gram_4 = bfloat16(matmul(x_4, transpose(x_4)), if newton_schulz_dtype is 'bfloat16')
-    slope_4 = bfloat16(-4.775 * gram_4 + 2.0315 * matmul(gram_4, gram_4), if newton_schulz_dtype is
-        'bfloat16')
-    x_5 = bfloat16(3.4445 * x_4 + matmul(slope_4, x_4), if newton_schulz_dtype is 'bfloat16')
-    gram_5 = bfloat16(matmul(x_5, transpose(x_5)), if newton_schulz_dtype is 'bfloat16')
-    slope_5 = bfloat16(-4.775 * gram_5 + 2.0315 * matmul(gram_5, gram_5), if newton_schulz_dtype is
-        'bfloat16')
-    x_6 = bfloat16(3.4445 * x_5 + matmul(slope_5, x_5), if newton_schulz_dtype is 'bfloat16')
+    x = bfloat16(ahead / size, if in_bfloat16)
+    gram = bfloat16(matmul(x, transpose(x)), if in_bfloat16)
+    slope = bfloat16(-4.775 * gram + 2.0315 * matmul(gram, gram), if in_bfloat16)
+    x_2 = bfloat16(3.4445 * x + matmul(slope, x), if in_bfloat16)
+    gram_2 = bfloat16(matmul(x_2, transpose(x_2)), if in_bfloat16)
+    slope_2 = bfloat16(-4.775 * gram_2 + 2.0315 * matmul(gram_2, gram_2), if in_bfloat16)
+    x_3 = bfloat16(3.4445 * x_2 + matmul(slope_2, x_2), if in_bfloat16)
+    gram_3 = bfloat16(matmul(x_3, transpose(x_3)), if in_bfloat16)
+    slope_3 = bfloat16(-4.775 * gram_3 + 2.0315 * matmul(gram_3, gram_3), if in_bfloat16)
+    x_4 = bfloat16(3.4445 * x_3 + matmul(slope_3, x_3), if in_bfloat16)
+    gram_4 = bfloat16(matmul(x_4, transpose(x_4)), if in_bfloat16)
+    slope_4 = bfloat16(-4.775 * gram_4 + 2.0315 * matmul(gram_4, gram_4), if in_bfloat16)
+    x_5 = bfloat16(3.4445 * x_4 + matmul(slope_4, x_4), if in_bfloat16)
+    gram_5 = bfloat16(matmul(x_5, transpose(x_5)), if in_bfloat16)
+    slope_5 = bfloat16(-4.775 * gram_5 + 2.0315 * matmul(gram_5, gram_5), if in_bfloat16)
+    x_6 = bfloat16(3.4445 * x_5 + matmul(slope_5, x_5), if in_bfloat16)
     scale = sqrt(maximum(length(mu, over=axis -2), length(mu, over=axis -1))) * rms_rate
     alpha = sqrt(1 - b2**t) / (1 - b1**t)
     w = w - learning_rate * (scale * x_6 if at least 2 axes and not (at least 3 axes) else alpha * mu /
@@ -121,51 +117,31 @@ def _leaf(w: Array, g: Array, slots: Slots, k: Numbers, is_update: Array, *, on:
         ahead = g + k.momentum * mu if on.nesterov else mu
         with jax.enable_x64(True):
             size = jnp.sqrt(_support.squares(ahead, on.axis_name)) + k.eps
-        x = _support.bfloat16(ahead / size.astype(w.dtype), on.newton_schulz_dtype == "bfloat16")
+        x = _support.bfloat16(ahead / size.astype(w.dtype), on.in_bfloat16)
         _support.check_whole(w, on.axis_name)
-        gram = _support.bfloat16(
-            _support.product(x, jnp.matrix_transpose(x)), on.newton_schulz_dtype == "bfloat16"
-        )
-        slope = _support.bfloat16(
-            -4.775 * gram + 2.0315 * _support.product(gram, gram), on.newton_schulz_dtype == "bfloat16"
-        )
-        x_2 = _support.bfloat16(3.4445 * x + _support.product(slope, x), on.newton_schulz_dtype == "bfloat16")
-        gram_2 = _support.bfloat16(
-            _support.product(x_2, jnp.matrix_transpose(x_2)), on.newton_schulz_dtype == "bfloat16"
-        )
+        gram = _support.bfloat16(_support.product(x, jnp.matrix_transpose(x)), on.in_bfloat16)
+        slope = _support.bfloat16(-4.775 * gram + 2.0315 * _support.product(gram, gram), on.in_bfloat16)
+        x_2 = _support.bfloat16(3.4445 * x + _support.product(slope, x), on.in_bfloat16)
+        gram_2 = _support.bfloat16(_support.product(x_2, jnp.matrix_transpose(x_2)), on.in_bfloat16)
         slope_2 = _support.bfloat16(
-            -4.775 * gram_2 + 2.0315 * _support.product(gram_2, gram_2), on.newton_schulz_dtype == "bfloat16"
+            -4.775 * gram_2 + 2.0315 * _support.product(gram_2, gram_2), on.in_bfloat16
         )
-        x_3 = _support.bfloat16(
-            3.4445 * x_2 + _support.product(slope_2, x_2), on.newton_schulz_dtype == "bfloat16"
-        )
-        gram_3 = _support.bfloat16(
-            _support.product(x_3, jnp.matrix_transpose(x_3)), on.newton_schulz_dtype == "bfloat16"
-        )
+        x_3 = _support.bfloat16(3.4445 * x_2 + _support.product(slope_2, x_2), on.in_bfloat16)
+        gram_3 = _support.bfloat16(_support.product(x_3, jnp.matrix_transpose(x_3)), on.in_bfloat16)
         slope_3 = _support.bfloat16(
-            -4.775 * gram_3 + 2.0315 * _support.product(gram_3, gram_3), on.newton_schulz_dtype == "bfloat16"
+            -4.775 * gram_3 + 2.0315 * _support.product(gram_3, gram_3), on.in_bfloat16
         )
-        x_4 = _support.bfloat16(
-            3.4445 * x_3 + _support.product(slope_3, x_3), on.newton_schulz_dtype == "bfloat16"
-        )
-        gram_4 = _support.bfloat16(
-            _support.product(x_4, jnp.matrix_transpose(x_4)), on.newton_schulz_dtype == "bfloat16"
-        )
+        x_4 = _support.bfloat16(3.4445 * x_3 + _support.product(slope_3, x_3), on.in_bfloat16)
+        gram_4 = _support.bfloat16(_support.product(x_4, jnp.matrix_transpose(x_4)), on.in_bfloat16)
         slope_4 = _support.bfloat16(
-            -4.775 * gram_4 + 2.0315 * _support.product(gram_4, gram_4), on.newton_schulz_dtype == "bfloat16"
+            -4.775 * gram_4 + 2.0315 * _support.product(gram_4, gram_4), on.in_bfloat16
         )
-        x_5 = _support.bfloat16(
-            3.4445 * x_4 + _support.product(slope_4, x_4), on.newton_schulz_dtype == "bfloat16"
-        )
-        gram_5 = _support.bfloat16(
-            _support.product(x_5, jnp.matrix_transpose(x_5)), on.newton_schulz_dtype == "bfloat16"
-        )
+        x_5 = _support.bfloat16(3.4445 * x_4 + _support.product(slope_4, x_4), on.in_bfloat16)
+        gram_5 = _support.bfloat16(_support.product(x_5, jnp.matrix_transpose(x_5)), on.in_bfloat16)
         slope_5 = _support.bfloat16(
-            -4.775 * gram_5 + 2.0315 * _support.product(gram_5, gram_5), on.newton_schulz_dtype == "bfloat16"
+            -4.775 * gram_5 + 2.0315 * _support.product(gram_5, gram_5), on.in_bfloat16
         )
-        x_6 = _support.bfloat16(
-            3.4445 * x_5 + _support.product(slope_5, x_5), on.newton_schulz_dtype == "bfloat16"
-        )
+        x_6 = _support.bfloat16(3.4445 * x_5 + _support.product(slope_5, x_5), on.in_bfloat16)
         scale = jnp.sqrt(jnp.maximum(w.shape[-2], w.shape[-1])) * k.rms_rate
     if on.gradient_accumulation_steps:
         accumulated_gradient = jnp.zeros_like(accumulated_gradient)
@@ -223,7 +199,7 @@ def muon_step(
     eps: Number = 1e-7,
     *,
     nesterov: bool = True,
-    newton_schulz_dtype: str = "compute",
+    in_bfloat16: bool = False,
     use_ema: bool = False,
     master_weights: bool = False,
     stochastic_rounding: bool = False,
@@ -251,11 +227,10 @@ def muon_step(
         b2: decay rate of their second moment (at least 0, below 1).
         eps: added to norms and to the root of the second moment (at least 0).
         nesterov: step ahead along the momentum.
-        newton_schulz_dtype: what Newton-Schulz iterations are rounded to.
+        in_bfloat16: Newton-Schulz iterations are in bfloat16, as in torch.optim.Muon.
         others: as in `_support.Ways`; a number may be a schedule, of how many updates were made.
     """
     on = _support.On(
-        ["newton_schulz_dtype"],
         learning_rate=Hyper(learning_rate, ge=0),
         momentum=Hyper(momentum, ge=0, lt=1),
         rms_rate=Hyper(rms_rate, ge=0),
@@ -271,14 +246,13 @@ def muon_step(
         ema_momentum=Hyper(ema_momentum, ge=0, le=1, when=use_ema),
         ema_overwrite_frequency=Hyper(ema_overwrite_frequency, ge=1, integer=True, on="use_ema"),
         nesterov=nesterov,
-        newton_schulz_dtype=newton_schulz_dtype,
+        in_bfloat16=in_bfloat16,
         use_ema=use_ema,
         master_weights=master_weights,
         stochastic_rounding=stochastic_rounding,
         skip_nonfinite=skip_nonfinite,
     )
     _support.check_one(clipvalue=clipvalue, clipnorm=clipnorm, global_clipnorm=global_clipnorm)
-    _support.check_choice("newton_schulz_dtype", newton_schulz_dtype, ("compute", "bfloat16"))
     return _support.optimizer(
         MuonState,
         on,

@@ -20,22 +20,22 @@ class Muon:
         v = beta_2 * v + (1 - beta_2) * g**2
         ahead = g + momentum * m if nesterov else m
         size = sqrt(total(ahead**2, over=tensor)) + epsilon
-        x = bfloat16(ahead / size, if newton_schulz_dtype is 'bfloat16')
-        gram = bfloat16(matmul(x, transpose(x)), if newton_schulz_dtype is 'bfloat16')
-        slope = bfloat16(-4.775 * gram + 2.0315 * matmul(gram, gram), if newton_schulz_dtype is 'bfloat16')
-        x_2 = bfloat16(3.4445 * x + matmul(slope, x), if newton_schulz_dtype is 'bfloat16')
-        gram_2 = bfloat16(matmul(x_2, transpose(x_2)), if newton_schulz_dtype is 'bfloat16')
-        slope_2 = bfloat16(-4.775 * gram_2 + 2.0315 * matmul(gram_2, gram_2), if newton_schulz_dtype is 'bfloat16')
-        x_3 = bfloat16(3.4445 * x_2 + matmul(slope_2, x_2), if newton_schulz_dtype is 'bfloat16')
-        gram_3 = bfloat16(matmul(x_3, transpose(x_3)), if newton_schulz_dtype is 'bfloat16')
-        slope_3 = bfloat16(-4.775 * gram_3 + 2.0315 * matmul(gram_3, gram_3), if newton_schulz_dtype is 'bfloat16')
-        x_4 = bfloat16(3.4445 * x_3 + matmul(slope_3, x_3), if newton_schulz_dtype is 'bfloat16')
-        gram_4 = bfloat16(matmul(x_4, transpose(x_4)), if newton_schulz_dtype is 'bfloat16')
-        slope_4 = bfloat16(-4.775 * gram_4 + 2.0315 * matmul(gram_4, gram_4), if newton_schulz_dtype is 'bfloat16')
-        x_5 = bfloat16(3.4445 * x_4 + matmul(slope_4, x_4), if newton_schulz_dtype is 'bfloat16')
-        gram_5 = bfloat16(matmul(x_5, transpose(x_5)), if newton_schulz_dtype is 'bfloat16')
-        slope_5 = bfloat16(-4.775 * gram_5 + 2.0315 * matmul(gram_5, gram_5), if newton_schulz_dtype is 'bfloat16')
-        x_6 = bfloat16(3.4445 * x_5 + matmul(slope_5, x_5), if newton_schulz_dtype is 'bfloat16')
+        x = bfloat16(ahead / size, if in_bfloat16)
+        gram = bfloat16(matmul(x, transpose(x)), if in_bfloat16)
+        slope = bfloat16(-4.775 * gram + 2.0315 * matmul(gram, gram), if in_bfloat16)
+        x_2 = bfloat16(3.4445 * x + matmul(slope, x), if in_bfloat16)
+        gram_2 = bfloat16(matmul(x_2, transpose(x_2)), if in_bfloat16)
+        slope_2 = bfloat16(-4.775 * gram_2 + 2.0315 * matmul(gram_2, gram_2), if in_bfloat16)
+        x_3 = bfloat16(3.4445 * x_2 + matmul(slope_2, x_2), if in_bfloat16)
+        gram_3 = bfloat16(matmul(x_3, transpose(x_3)), if in_bfloat16)
+        slope_3 = bfloat16(-4.775 * gram_3 + 2.0315 * matmul(gram_3, gram_3), if in_bfloat16)
+        x_4 = bfloat16(3.4445 * x_3 + matmul(slope_3, x_3), if in_bfloat16)
+        gram_4 = bfloat16(matmul(x_4, transpose(x_4)), if in_bfloat16)
+        slope_4 = bfloat16(-4.775 * gram_4 + 2.0315 * matmul(gram_4, gram_4), if in_bfloat16)
+        x_5 = bfloat16(3.4445 * x_4 + matmul(slope_4, x_4), if in_bfloat16)
+        gram_5 = bfloat16(matmul(x_5, transpose(x_5)), if in_bfloat16)
+        slope_5 = bfloat16(-4.775 * gram_5 + 2.0315 * matmul(gram_5, gram_5), if in_bfloat16)
+        x_6 = bfloat16(3.4445 * x_5 + matmul(slope_5, x_5), if in_bfloat16)
         scale = sqrt(maximum(length(m, over=axis -2), length(m, over=axis -1))) * rms_rate
         alpha = sqrt(1 - beta_2**t) / (1 - beta_1**t)
         w = w - learning_rate * (scale * x_6 if at least 2 axes and not (at least 3 axes) else alpha * m / (sqrt(v) + epsilon))
@@ -60,7 +60,7 @@ class Muon:
         ema_momentum: decay rate of the average of the weights
         ema_overwrite_frequency: updates between overwritings by the average; None for never
         nesterov: step ahead along the momentum
-        newton_schulz_dtype: what Newton-Schulz iterations are rounded to
+        in_bfloat16: Newton-Schulz iterations are in bfloat16, as in torch.optim.Muon
         use_ema: keep a moving average of the weights
         master_weights: keep float32 weights, of which float16 and bfloat16 parameters are copies
         stochastic_rounding: round float16 and bfloat16 weights up or down by chance, repeatably
@@ -89,7 +89,7 @@ class Muon:
         ema_momentum: float = 0.99,
         ema_overwrite_frequency: int | None = None,
         nesterov: bool = True,
-        newton_schulz_dtype: str = "compute",
+        in_bfloat16: bool = False,
         use_ema: bool = False,
         master_weights: bool = False,
         stochastic_rounding: bool = False,
@@ -147,11 +147,7 @@ class Muon:
             )
         self.ema_overwrite_frequency = ema_overwrite_frequency
         self.nesterov = nesterov
-        if newton_schulz_dtype not in ("compute", "bfloat16"):
-            raise ValueError(
-                f"newton_schulz_dtype must be one of ('compute', 'bfloat16'), got {newton_schulz_dtype!r}"
-            )
-        self.newton_schulz_dtype = newton_schulz_dtype
+        self.in_bfloat16 = in_bfloat16
         self.use_ema = use_ema
         self.master_weights = master_weights
         self.stochastic_rounding = stochastic_rounding
@@ -352,40 +348,22 @@ class Muon:
         if w.ndim >= 2 and w.ndim < 3:
             ahead = g + k.momentum * slots.m if self.nesterov else slots.m
             size = np.sqrt(_total(np.square(ahead, dtype=np.float64))) + k.epsilon
-            x = bfloat16(ahead / dtype(size), self.newton_schulz_dtype == "bfloat16")
-            gram = bfloat16(np.matmul(x, np.swapaxes(x, -1, -2)), self.newton_schulz_dtype == "bfloat16")
-            slope = bfloat16(
-                -4.775 * gram + 2.0315 * np.matmul(gram, gram), self.newton_schulz_dtype == "bfloat16"
-            )
-            x_2 = bfloat16(3.4445 * x + np.matmul(slope, x), self.newton_schulz_dtype == "bfloat16")
-            gram_2 = bfloat16(
-                np.matmul(x_2, np.swapaxes(x_2, -1, -2)), self.newton_schulz_dtype == "bfloat16"
-            )
-            slope_2 = bfloat16(
-                -4.775 * gram_2 + 2.0315 * np.matmul(gram_2, gram_2), self.newton_schulz_dtype == "bfloat16"
-            )
-            x_3 = bfloat16(3.4445 * x_2 + np.matmul(slope_2, x_2), self.newton_schulz_dtype == "bfloat16")
-            gram_3 = bfloat16(
-                np.matmul(x_3, np.swapaxes(x_3, -1, -2)), self.newton_schulz_dtype == "bfloat16"
-            )
-            slope_3 = bfloat16(
-                -4.775 * gram_3 + 2.0315 * np.matmul(gram_3, gram_3), self.newton_schulz_dtype == "bfloat16"
-            )
-            x_4 = bfloat16(3.4445 * x_3 + np.matmul(slope_3, x_3), self.newton_schulz_dtype == "bfloat16")
-            gram_4 = bfloat16(
-                np.matmul(x_4, np.swapaxes(x_4, -1, -2)), self.newton_schulz_dtype == "bfloat16"
-            )
-            slope_4 = bfloat16(
-                -4.775 * gram_4 + 2.0315 * np.matmul(gram_4, gram_4), self.newton_schulz_dtype == "bfloat16"
-            )
-            x_5 = bfloat16(3.4445 * x_4 + np.matmul(slope_4, x_4), self.newton_schulz_dtype == "bfloat16")
-            gram_5 = bfloat16(
-                np.matmul(x_5, np.swapaxes(x_5, -1, -2)), self.newton_schulz_dtype == "bfloat16"
-            )
-            slope_5 = bfloat16(
-                -4.775 * gram_5 + 2.0315 * np.matmul(gram_5, gram_5), self.newton_schulz_dtype == "bfloat16"
-            )
-            x_6 = bfloat16(3.4445 * x_5 + np.matmul(slope_5, x_5), self.newton_schulz_dtype == "bfloat16")
+            x = bfloat16(ahead / dtype(size), self.in_bfloat16)
+            gram = bfloat16(np.matmul(x, np.swapaxes(x, -1, -2)), self.in_bfloat16)
+            slope = bfloat16(-4.775 * gram + 2.0315 * np.matmul(gram, gram), self.in_bfloat16)
+            x_2 = bfloat16(3.4445 * x + np.matmul(slope, x), self.in_bfloat16)
+            gram_2 = bfloat16(np.matmul(x_2, np.swapaxes(x_2, -1, -2)), self.in_bfloat16)
+            slope_2 = bfloat16(-4.775 * gram_2 + 2.0315 * np.matmul(gram_2, gram_2), self.in_bfloat16)
+            x_3 = bfloat16(3.4445 * x_2 + np.matmul(slope_2, x_2), self.in_bfloat16)
+            gram_3 = bfloat16(np.matmul(x_3, np.swapaxes(x_3, -1, -2)), self.in_bfloat16)
+            slope_3 = bfloat16(-4.775 * gram_3 + 2.0315 * np.matmul(gram_3, gram_3), self.in_bfloat16)
+            x_4 = bfloat16(3.4445 * x_3 + np.matmul(slope_3, x_3), self.in_bfloat16)
+            gram_4 = bfloat16(np.matmul(x_4, np.swapaxes(x_4, -1, -2)), self.in_bfloat16)
+            slope_4 = bfloat16(-4.775 * gram_4 + 2.0315 * np.matmul(gram_4, gram_4), self.in_bfloat16)
+            x_5 = bfloat16(3.4445 * x_4 + np.matmul(slope_4, x_4), self.in_bfloat16)
+            gram_5 = bfloat16(np.matmul(x_5, np.swapaxes(x_5, -1, -2)), self.in_bfloat16)
+            slope_5 = bfloat16(-4.775 * gram_5 + 2.0315 * np.matmul(gram_5, gram_5), self.in_bfloat16)
+            x_6 = bfloat16(3.4445 * x_5 + np.matmul(slope_5, x_5), self.in_bfloat16)
             scale = np.sqrt(np.maximum(w.shape[-2], w.shape[-1])) * k.rms_rate
         if self.gradient_accumulation_steps is not None:
             slots.accumulated_gradient = np.full_like(slots.accumulated_gradient, 0)

@@ -21,27 +21,22 @@ class Muon(_support.Optimizer):
         v = beta_2 * v + (1 - beta_2) * g**2
         ahead = g + momentum * m if nesterov else m
         size = sqrt(total(ahead**2, over=tensor)) + eps
-        x = bfloat16(ahead / size, if newton_schulz_dtype is 'bfloat16')
-        gram = bfloat16(matmul(x, transpose(x)), if newton_schulz_dtype is 'bfloat16')
-        slope = bfloat16(-4.775 * gram + 2.0315 * matmul(gram, gram), if newton_schulz_dtype is
-            'bfloat16')
-        x_2 = bfloat16(3.4445 * x + matmul(slope, x), if newton_schulz_dtype is 'bfloat16')
-        gram_2 = bfloat16(matmul(x_2, transpose(x_2)), if newton_schulz_dtype is 'bfloat16')
-        slope_2 = bfloat16(-4.775 * gram_2 + 2.0315 * matmul(gram_2, gram_2), if newton_schulz_dtype is
-            'bfloat16')
-        x_3 = bfloat16(3.4445 * x_2 + matmul(slope_2, x_2), if newton_schulz_dtype is 'bfloat16')
-        gram_3 = bfloat16(matmul(x_3, transpose(x_3)), if newton_schulz_dtype is 'bfloat16')
-        slope_3 = bfloat16(-4.775 * gram_3 + 2.0315 * matmul(gram_3, gram_3), if newton_schulz_dtype is
-            'bfloat16')
-        x_4 = bfloat16(3.4445 * x_3 + matmul(slope_3, x_3), if newton_schulz_dtype is 'bfloat16')
-        gram_4 = bfloat16(matmul(x_4, transpose(x_4)), if newton_schulz_dtype is 'bfloat16')
-        slope_4 = bfloat16(-4.775 * gram_4 + 2.0315 * matmul(gram_4, gram_4), if newton_schulz_dtype is
-            'bfloat16')
-        x_5 = bfloat16(3.4445 * x_4 + matmul(slope_4, x_4), if newton_schulz_dtype is 'bfloat16')
-        gram_5 = bfloat16(matmul(x_5, transpose(x_5)), if newton_schulz_dtype is 'bfloat16')
-        slope_5 = bfloat16(-4.775 * gram_5 + 2.0315 * matmul(gram_5, gram_5), if newton_schulz_dtype is
-            'bfloat16')
-        x_6 = bfloat16(3.4445 * x_5 + matmul(slope_5, x_5), if newton_schulz_dtype is 'bfloat16')
+        x = bfloat16(ahead / size, if in_bfloat16)
+        gram = bfloat16(matmul(x, transpose(x)), if in_bfloat16)
+        slope = bfloat16(-4.775 * gram + 2.0315 * matmul(gram, gram), if in_bfloat16)
+        x_2 = bfloat16(3.4445 * x + matmul(slope, x), if in_bfloat16)
+        gram_2 = bfloat16(matmul(x_2, transpose(x_2)), if in_bfloat16)
+        slope_2 = bfloat16(-4.775 * gram_2 + 2.0315 * matmul(gram_2, gram_2), if in_bfloat16)
+        x_3 = bfloat16(3.4445 * x_2 + matmul(slope_2, x_2), if in_bfloat16)
+        gram_3 = bfloat16(matmul(x_3, transpose(x_3)), if in_bfloat16)
+        slope_3 = bfloat16(-4.775 * gram_3 + 2.0315 * matmul(gram_3, gram_3), if in_bfloat16)
+        x_4 = bfloat16(3.4445 * x_3 + matmul(slope_3, x_3), if in_bfloat16)
+        gram_4 = bfloat16(matmul(x_4, transpose(x_4)), if in_bfloat16)
+        slope_4 = bfloat16(-4.775 * gram_4 + 2.0315 * matmul(gram_4, gram_4), if in_bfloat16)
+        x_5 = bfloat16(3.4445 * x_4 + matmul(slope_4, x_4), if in_bfloat16)
+        gram_5 = bfloat16(matmul(x_5, transpose(x_5)), if in_bfloat16)
+        slope_5 = bfloat16(-4.775 * gram_5 + 2.0315 * matmul(gram_5, gram_5), if in_bfloat16)
+        x_6 = bfloat16(3.4445 * x_5 + matmul(slope_5, x_5), if in_bfloat16)
         scale = sqrt(maximum(length(m, over=axis -2), length(m, over=axis -1))) * rms_rate
         alpha = sqrt(1 - beta_2**t) / (1 - beta_1**t)
         w = w - lr * (scale * x_6 if at least 2 axes and not (at least 3 axes) else alpha * m / (sqrt(v) +
@@ -59,7 +54,7 @@ class Muon(_support.Optimizer):
         betas: decay rate of the first moment of other parameters; decay rate of their second moment
         eps: added to norms and to the root of the second moment
         nesterov: step ahead along the momentum
-        newton_schulz_dtype: what Newton-Schulz iterations are rounded to
+        in_bfloat16: Newton-Schulz iterations are in bfloat16, as in torch.optim.Muon
         weight_decay: share of the weights, times the learning rate, taken off; None for none
         global_clipnorm: largest norm of all gradients together; None for any
         clipnorm: largest norm of a parameter's gradient; None for any
@@ -150,44 +145,30 @@ class Muon(_support.Optimizer):
         if w.dim() == 2:
             ahead = (k.momentum * m).add_(g) if group["nesterov"] else m
             size = _support.norm(ahead) + k.eps
-            x = _support.bfloat16(ahead / size.to(w.dtype), group["newton_schulz_dtype"] == "bfloat16")
-            gram = _support.bfloat16(x @ x.mT, group["newton_schulz_dtype"] == "bfloat16")
-            slope = _support.bfloat16(
-                (-4.775 * gram).add_((gram @ gram).mul_(2.0315)), group["newton_schulz_dtype"] == "bfloat16"
-            )
-            x_2 = _support.bfloat16((3.4445 * x).add_(slope @ x), group["newton_schulz_dtype"] == "bfloat16")
-            gram_2 = _support.bfloat16(x_2 @ x_2.mT, group["newton_schulz_dtype"] == "bfloat16")
+            x = _support.bfloat16(ahead / size.to(w.dtype), group["in_bfloat16"])
+            gram = _support.bfloat16(x @ x.mT, group["in_bfloat16"])
+            slope = _support.bfloat16((-4.775 * gram).add_((gram @ gram).mul_(2.0315)), group["in_bfloat16"])
+            x_2 = _support.bfloat16((3.4445 * x).add_(slope @ x), group["in_bfloat16"])
+            gram_2 = _support.bfloat16(x_2 @ x_2.mT, group["in_bfloat16"])
             slope_2 = _support.bfloat16(
-                (-4.775 * gram_2).add_((gram_2 @ gram_2).mul_(2.0315)),
-                group["newton_schulz_dtype"] == "bfloat16",
+                (-4.775 * gram_2).add_((gram_2 @ gram_2).mul_(2.0315)), group["in_bfloat16"]
             )
-            x_3 = _support.bfloat16(
-                (3.4445 * x_2).add_(slope_2 @ x_2), group["newton_schulz_dtype"] == "bfloat16"
-            )
-            gram_3 = _support.bfloat16(x_3 @ x_3.mT, group["newton_schulz_dtype"] == "bfloat16")
+            x_3 = _support.bfloat16((3.4445 * x_2).add_(slope_2 @ x_2), group["in_bfloat16"])
+            gram_3 = _support.bfloat16(x_3 @ x_3.mT, group["in_bfloat16"])
             slope_3 = _support.bfloat16(
-                (-4.775 * gram_3).add_((gram_3 @ gram_3).mul_(2.0315)),
-                group["newton_schulz_dtype"] == "bfloat16",
+                (-4.775 * gram_3).add_((gram_3 @ gram_3).mul_(2.0315)), group["in_bfloat16"]
             )
-            x_4 = _support.bfloat16(
-                (3.4445 * x_3).add_(slope_3 @ x_3), group["newton_schulz_dtype"] == "bfloat16"
-            )
-            gram_4 = _support.bfloat16(x_4 @ x_4.mT, group["newton_schulz_dtype"] == "bfloat16")
+            x_4 = _support.bfloat16((3.4445 * x_3).add_(slope_3 @ x_3), group["in_bfloat16"])
+            gram_4 = _support.bfloat16(x_4 @ x_4.mT, group["in_bfloat16"])
             slope_4 = _support.bfloat16(
-                (-4.775 * gram_4).add_((gram_4 @ gram_4).mul_(2.0315)),
-                group["newton_schulz_dtype"] == "bfloat16",
+                (-4.775 * gram_4).add_((gram_4 @ gram_4).mul_(2.0315)), group["in_bfloat16"]
             )
-            x_5 = _support.bfloat16(
-                (3.4445 * x_4).add_(slope_4 @ x_4), group["newton_schulz_dtype"] == "bfloat16"
-            )
-            gram_5 = _support.bfloat16(x_5 @ x_5.mT, group["newton_schulz_dtype"] == "bfloat16")
+            x_5 = _support.bfloat16((3.4445 * x_4).add_(slope_4 @ x_4), group["in_bfloat16"])
+            gram_5 = _support.bfloat16(x_5 @ x_5.mT, group["in_bfloat16"])
             slope_5 = _support.bfloat16(
-                (-4.775 * gram_5).add_((gram_5 @ gram_5).mul_(2.0315)),
-                group["newton_schulz_dtype"] == "bfloat16",
+                (-4.775 * gram_5).add_((gram_5 @ gram_5).mul_(2.0315)), group["in_bfloat16"]
             )
-            x_6 = _support.bfloat16(
-                (3.4445 * x_5).add_(slope_5 @ x_5), group["newton_schulz_dtype"] == "bfloat16"
-            )
+            x_6 = _support.bfloat16((3.4445 * x_5).add_(slope_5 @ x_5), group["in_bfloat16"])
             scale = _support.length(w, -2).maximum(_support.length(w, -1)).sqrt() * k.rms_rate
         if group["gradient_accumulation_steps"] is not None:
             accumulated_gradient.zero_()
@@ -280,7 +261,7 @@ class Muon(_support.Optimizer):
         betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.999),
         eps: float | Tensor = 1e-07,
         nesterov: bool = True,
-        newton_schulz_dtype: str = "compute",
+        in_bfloat16: bool = False,
         *,
         weight_decay: float | Tensor | None = 0.0,
         global_clipnorm: float | Tensor | None = None,
@@ -309,7 +290,7 @@ class Muon(_support.Optimizer):
             "betas": betas,
             "eps": eps,
             "nesterov": nesterov,
-            "newton_schulz_dtype": newton_schulz_dtype,
+            "in_bfloat16": in_bfloat16,
             "weight_decay": weight_decay,
             "global_clipnorm": global_clipnorm,
             "clipnorm": clipnorm,
@@ -406,7 +387,6 @@ class Muon(_support.Optimizer):
         _support.check_number(group, "loss_scale_factor", {">": 0}, optional=True)
         _support.check_number(group, "ema_momentum", {">=": 0, "<=": 1})
         _support.check_number(group, "ema_overwrite_frequency", {">=": 1}, integer=True, optional=True)
-        _support.check_choice("newton_schulz_dtype", group["newton_schulz_dtype"], ("compute", "bfloat16"))
         _support.check_one(group, "clipvalue", "clipnorm", "global_clipnorm")
         _support.check_needs(group, "ema_overwrite_frequency", "use_ema")
 

@@ -6,22 +6,22 @@
     v = beta_2 * v + (1 - beta_2) * g**2
     ahead = g + momentum * m if nesterov else m
     size = sqrt(total(ahead**2, over=tensor)) + epsilon
-    x = bfloat16(ahead / size, if newton_schulz_dtype is 'bfloat16')
-    gram = bfloat16(matmul(x, transpose(x)), if newton_schulz_dtype is 'bfloat16')
-    slope = bfloat16(-4.775 * gram + 2.0315 * matmul(gram, gram), if newton_schulz_dtype is 'bfloat16')
-    x_2 = bfloat16(3.4445 * x + matmul(slope, x), if newton_schulz_dtype is 'bfloat16')
-    gram_2 = bfloat16(matmul(x_2, transpose(x_2)), if newton_schulz_dtype is 'bfloat16')
-    slope_2 = bfloat16(-4.775 * gram_2 + 2.0315 * matmul(gram_2, gram_2), if newton_schulz_dtype is 'bfloat16')
-    x_3 = bfloat16(3.4445 * x_2 + matmul(slope_2, x_2), if newton_schulz_dtype is 'bfloat16')
-    gram_3 = bfloat16(matmul(x_3, transpose(x_3)), if newton_schulz_dtype is 'bfloat16')
-    slope_3 = bfloat16(-4.775 * gram_3 + 2.0315 * matmul(gram_3, gram_3), if newton_schulz_dtype is 'bfloat16')
-    x_4 = bfloat16(3.4445 * x_3 + matmul(slope_3, x_3), if newton_schulz_dtype is 'bfloat16')
-    gram_4 = bfloat16(matmul(x_4, transpose(x_4)), if newton_schulz_dtype is 'bfloat16')
-    slope_4 = bfloat16(-4.775 * gram_4 + 2.0315 * matmul(gram_4, gram_4), if newton_schulz_dtype is 'bfloat16')
-    x_5 = bfloat16(3.4445 * x_4 + matmul(slope_4, x_4), if newton_schulz_dtype is 'bfloat16')
-    gram_5 = bfloat16(matmul(x_5, transpose(x_5)), if newton_schulz_dtype is 'bfloat16')
-    slope_5 = bfloat16(-4.775 * gram_5 + 2.0315 * matmul(gram_5, gram_5), if newton_schulz_dtype is 'bfloat16')
-    x_6 = bfloat16(3.4445 * x_5 + matmul(slope_5, x_5), if newton_schulz_dtype is 'bfloat16')
+    x = bfloat16(ahead / size, if in_bfloat16)
+    gram = bfloat16(matmul(x, transpose(x)), if in_bfloat16)
+    slope = bfloat16(-4.775 * gram + 2.0315 * matmul(gram, gram), if in_bfloat16)
+    x_2 = bfloat16(3.4445 * x + matmul(slope, x), if in_bfloat16)
+    gram_2 = bfloat16(matmul(x_2, transpose(x_2)), if in_bfloat16)
+    slope_2 = bfloat16(-4.775 * gram_2 + 2.0315 * matmul(gram_2, gram_2), if in_bfloat16)
+    x_3 = bfloat16(3.4445 * x_2 + matmul(slope_2, x_2), if in_bfloat16)
+    gram_3 = bfloat16(matmul(x_3, transpose(x_3)), if in_bfloat16)
+    slope_3 = bfloat16(-4.775 * gram_3 + 2.0315 * matmul(gram_3, gram_3), if in_bfloat16)
+    x_4 = bfloat16(3.4445 * x_3 + matmul(slope_3, x_3), if in_bfloat16)
+    gram_4 = bfloat16(matmul(x_4, transpose(x_4)), if in_bfloat16)
+    slope_4 = bfloat16(-4.775 * gram_4 + 2.0315 * matmul(gram_4, gram_4), if in_bfloat16)
+    x_5 = bfloat16(3.4445 * x_4 + matmul(slope_4, x_4), if in_bfloat16)
+    gram_5 = bfloat16(matmul(x_5, transpose(x_5)), if in_bfloat16)
+    slope_5 = bfloat16(-4.775 * gram_5 + 2.0315 * matmul(gram_5, gram_5), if in_bfloat16)
+    x_6 = bfloat16(3.4445 * x_5 + matmul(slope_5, x_5), if in_bfloat16)
     scale = sqrt(maximum(length(m, over=axis -2), length(m, over=axis -1))) * rms_rate
     alpha = sqrt(1 - beta_2**t) / (1 - beta_1**t)
     w = w - learning_rate * (scale * x_6 if at least 2 axes and not (at least 3 axes) else alpha * m / (sqrt(v) + epsilon))
@@ -56,7 +56,7 @@ class Muon(_support.Optimizer):
         beta_2: decay rate of their second moment.
         epsilon: added to norms and to the root of the second moment.
         nesterov: step ahead along the momentum.
-        newton_schulz_dtype: what Newton-Schulz iterations are rounded to.
+        in_bfloat16: Newton-Schulz iterations are in bfloat16, as in torch.optim.Muon.
         weight_decay: share of the weights, times the learning rate, taken off; None for none.
         global_clipnorm: largest norm of all gradients together; None for any.
         clipnorm: largest norm of a parameter's gradient; None for any.
@@ -90,7 +90,7 @@ class Muon(_support.Optimizer):
     ema_momentum = _support.Number(ge=0, le=1)
     ema_overwrite_frequency = _support.Number(ge=1, integer=True, optional=True)
     nesterov = _support.Option(False, True)
-    newton_schulz_dtype = _support.Option("compute", "bfloat16")
+    in_bfloat16 = _support.Option(False, True)
     use_ema = _support.Option(False, True, decides_slots=True)
     master_weights = _support.Option(False, True, decides_slots=True)
     stochastic_rounding = _support.Option(False, True)
@@ -195,50 +195,30 @@ class Muon(_support.Optimizer):
             size = tf.sqrt(tf.reduce_sum(tf.square(tf.cast(ahead, tf.float64)))) + tf.cast(
                 k.epsilon, tf.float64
             )
-            x = _support.bfloat16(ahead / tf.cast(size, k.dtype), self.newton_schulz_dtype == "bfloat16")
-            gram = _support.bfloat16(
-                tf.matmul(x, tf.linalg.matrix_transpose(x)), self.newton_schulz_dtype == "bfloat16"
-            )
-            slope = _support.bfloat16(
-                -4.775 * gram + 2.0315 * tf.matmul(gram, gram), self.newton_schulz_dtype == "bfloat16"
-            )
-            x_2 = _support.bfloat16(3.4445 * x + tf.matmul(slope, x), self.newton_schulz_dtype == "bfloat16")
-            gram_2 = _support.bfloat16(
-                tf.matmul(x_2, tf.linalg.matrix_transpose(x_2)), self.newton_schulz_dtype == "bfloat16"
-            )
+            x = _support.bfloat16(ahead / tf.cast(size, k.dtype), self.in_bfloat16)
+            gram = _support.bfloat16(tf.matmul(x, tf.linalg.matrix_transpose(x)), self.in_bfloat16)
+            slope = _support.bfloat16(-4.775 * gram + 2.0315 * tf.matmul(gram, gram), self.in_bfloat16)
+            x_2 = _support.bfloat16(3.4445 * x + tf.matmul(slope, x), self.in_bfloat16)
+            gram_2 = _support.bfloat16(tf.matmul(x_2, tf.linalg.matrix_transpose(x_2)), self.in_bfloat16)
             slope_2 = _support.bfloat16(
-                -4.775 * gram_2 + 2.0315 * tf.matmul(gram_2, gram_2), self.newton_schulz_dtype == "bfloat16"
+                -4.775 * gram_2 + 2.0315 * tf.matmul(gram_2, gram_2), self.in_bfloat16
             )
-            x_3 = _support.bfloat16(
-                3.4445 * x_2 + tf.matmul(slope_2, x_2), self.newton_schulz_dtype == "bfloat16"
-            )
-            gram_3 = _support.bfloat16(
-                tf.matmul(x_3, tf.linalg.matrix_transpose(x_3)), self.newton_schulz_dtype == "bfloat16"
-            )
+            x_3 = _support.bfloat16(3.4445 * x_2 + tf.matmul(slope_2, x_2), self.in_bfloat16)
+            gram_3 = _support.bfloat16(tf.matmul(x_3, tf.linalg.matrix_transpose(x_3)), self.in_bfloat16)
             slope_3 = _support.bfloat16(
-                -4.775 * gram_3 + 2.0315 * tf.matmul(gram_3, gram_3), self.newton_schulz_dtype == "bfloat16"
+                -4.775 * gram_3 + 2.0315 * tf.matmul(gram_3, gram_3), self.in_bfloat16
             )
-            x_4 = _support.bfloat16(
-                3.4445 * x_3 + tf.matmul(slope_3, x_3), self.newton_schulz_dtype == "bfloat16"
-            )
-            gram_4 = _support.bfloat16(
-                tf.matmul(x_4, tf.linalg.matrix_transpose(x_4)), self.newton_schulz_dtype == "bfloat16"
-            )
+            x_4 = _support.bfloat16(3.4445 * x_3 + tf.matmul(slope_3, x_3), self.in_bfloat16)
+            gram_4 = _support.bfloat16(tf.matmul(x_4, tf.linalg.matrix_transpose(x_4)), self.in_bfloat16)
             slope_4 = _support.bfloat16(
-                -4.775 * gram_4 + 2.0315 * tf.matmul(gram_4, gram_4), self.newton_schulz_dtype == "bfloat16"
+                -4.775 * gram_4 + 2.0315 * tf.matmul(gram_4, gram_4), self.in_bfloat16
             )
-            x_5 = _support.bfloat16(
-                3.4445 * x_4 + tf.matmul(slope_4, x_4), self.newton_schulz_dtype == "bfloat16"
-            )
-            gram_5 = _support.bfloat16(
-                tf.matmul(x_5, tf.linalg.matrix_transpose(x_5)), self.newton_schulz_dtype == "bfloat16"
-            )
+            x_5 = _support.bfloat16(3.4445 * x_4 + tf.matmul(slope_4, x_4), self.in_bfloat16)
+            gram_5 = _support.bfloat16(tf.matmul(x_5, tf.linalg.matrix_transpose(x_5)), self.in_bfloat16)
             slope_5 = _support.bfloat16(
-                -4.775 * gram_5 + 2.0315 * tf.matmul(gram_5, gram_5), self.newton_schulz_dtype == "bfloat16"
+                -4.775 * gram_5 + 2.0315 * tf.matmul(gram_5, gram_5), self.in_bfloat16
             )
-            x_6 = _support.bfloat16(
-                3.4445 * x_5 + tf.matmul(slope_5, x_5), self.newton_schulz_dtype == "bfloat16"
-            )
+            x_6 = _support.bfloat16(3.4445 * x_5 + tf.matmul(slope_5, x_5), self.in_bfloat16)
             scale = tf.sqrt(
                 _support.maximum(tf.cast(tf.shape(w)[-2], tf.float64), tf.cast(tf.shape(w)[-1], tf.float64))
             ) * tf.cast(k.rms_rate, tf.float64)
@@ -321,7 +301,7 @@ class Muon(_support.Optimizer):
         beta_2: _support.Scalar = 0.999,
         epsilon: _support.Scalar = 1e-07,
         nesterov: bool = True,
-        newton_schulz_dtype: str = "compute",
+        in_bfloat16: bool = False,
         weight_decay: _support.Scalar | None = None,
         clipnorm: _support.Scalar | None = None,
         clipvalue: _support.Scalar | None = None,
@@ -362,7 +342,7 @@ class Muon(_support.Optimizer):
         self.beta_2 = beta_2
         self.epsilon = epsilon
         self.nesterov = nesterov
-        self.newton_schulz_dtype = newton_schulz_dtype
+        self.in_bfloat16 = in_bfloat16
         self.master_weights = master_weights
         self.stochastic_rounding = stochastic_rounding
         self.skip_nonfinite = skip_nonfinite

@@ -19,23 +19,18 @@ class Muon(Rule):
     beta_2 = Hyper(0.999, ge=0, lt=1, doc="decay rate of their second moment")
     epsilon = Hyper(1e-7, ge=0, doc="added to norms and to the root of the second moment")
     nesterov = Option(True, doc="step ahead along the momentum")
-    newton_schulz_dtype = Option(
-        "compute", choices=("compute", "bfloat16"), doc="what Newton-Schulz iterations are rounded to"
-    )
+    in_bfloat16 = Option(False, doc="Newton-Schulz iterations are in bfloat16, as in torch.optim.Muon")
 
     m = Slot("momentum")
     v = Slot("second moment", when=negation(MATRIX))
 
-    peers = (
-        Peer(
-            "keras.optimizers.Muon",
-            slots={"m": "momentum", "v": "velocity"},
-            otherwise={"step": "vectors have a decay of their own; what is added to a matrix's norm is always 1e-7"},
-        ),
-    )
+    peers = (Peer(
+        "keras.optimizers.Muon", slots={"m": "momentum", "v": "velocity"},
+        otherwise={"step": "vectors have a decay of their own; what is added to a matrix's norm is always 1e-7"},
+    ),)  # fmt: skip
 
     def kept(self, x: Value) -> Value:
-        return where(self.newton_schulz_dtype.is_("bfloat16"), bfloat16(x), x)
+        return where(self.in_bfloat16, bfloat16(x), x)
 
     def orthogonal(self, g: Value) -> Value:
         self.ahead = where(self.nesterov, g + self.momentum * self.m, self.m)
