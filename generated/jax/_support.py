@@ -29,7 +29,7 @@ from ._checks import (
 )
 from ._double import apart, doubles
 from ._leaves import COPY, Leaves, SparseRows, cast, compute_dtype, select, slot
-from ._shards import all_finite, check_whole, product, size, squares, total
+from ._shards import all_finite, bfloat16, check_whole, product, size, squares, total
 from ._state import adopt_state, averaged_params, export_state, import_state, state
 from ._types import Numbers, On, Returned, Ways, moved
 
@@ -44,6 +44,7 @@ __all__ = [
     "averaged_params",
     "check_choice",
     "check_one",
+    "bfloat16",
     "check_whole",
     "export_state",
     "import_state",
