@@ -194,8 +194,8 @@ def _building(what: str, file: Path, looked: Iterable[Path]) -> Iterator[None]:
         yield
     except OSError as error:
         raise KernelError(
-            f"the cache of fused kernels, {file.parent}, cannot be written: {error.strerror or error}; "
-            "set XDG_CACHE_HOME to a folder that can be, or OPTLOOM_KERNEL_PATH to one with built kernels"
+            f"the folder for fused kernels, {file.parent}, cannot be written: {error.strerror or error}; "
+            "name another (the cache by XDG_CACHE_HOME), or set OPTLOOM_KERNEL_PATH to one with built kernels"
         ) from error
 
 

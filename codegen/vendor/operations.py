@@ -57,6 +57,11 @@ def add(request: Request, project: Path | None = None, *, force: bool = False) -
             f"--kernels: not implemented yet for target {entry.target}\n"
             "  the kernels themselves can be vendored, by the target of their language"
         )
+    if entry.kernels and entry.slot_dtype == "parameter":
+        raise VendorError(
+            f"--kernels with --slot-dtype parameter: not implemented yet for target {entry.target}\n"
+            "  its classes refuse fused steps then; kernels can be vendored by the target of their language"
+        )
     entry = replace(entry, files=tuple(sorted(texts)))
     before = next((known for known in lock.entries if known.key == entry.key), None)
     others = replace(lock, entries=tuple(known for known in lock.entries if known.key != entry.key))

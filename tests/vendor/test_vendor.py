@@ -375,6 +375,13 @@ def test_a_target_without_fused_steps_has_no_kernels_to_vendor(project: Path) ->
         vendor.add(Request("adam", "numpy", Path("optim"), kernels=True))
 
 
+def test_kernels_that_a_class_would_refuse_are_not_vendored(project: Path) -> None:
+    request = Request("adam", "pytorch", Path("optim"), kernels=True, slot_dtype="parameter")
+    with pytest.raises(VendorError, match="--slot-dtype parameter: not implemented yet for target pytorch"):
+        vendor.add(request)
+    assert not (project / "optim").exists()
+
+
 @pytest.mark.parametrize("name", [name for name, target in targets().items() if hasattr(target, "kernels")])
 def test_kernels_come_beside_the_class_where_they_are_asked_for(name: str, project: Path) -> None:
     kernels = targets()[name].kernels  # type: ignore[attr-defined]
