@@ -20,7 +20,7 @@ from .coverage import Extent, Share, shares
 from .deviations import deviations
 from .pool import Failed, Skipped, Worker
 from .protocol import DTYPES, NUMERICS, REFERENCE, Dtype, Job, Mode, Numerics, Snapshot
-from .rendering import arguments_kept, rendered
+from .rendering import OPEN, OWN, arguments_kept, rendered
 from .report import Report
 from .suite import Cell, Result, RuleSuite, run_cell
 
@@ -131,7 +131,8 @@ class Campaign:
         key = name, target, numerics, is_open
         with self._lock:
             if key not in self._files:
-                self._files[key] = rendered(rule, name, target, numerics, self._folder, is_open=is_open)
+                folder, settings = (self._folder / "open", OPEN) if is_open else (self._folder / "own", OWN)
+                self._files[key] = rendered(rule, name, target, numerics, folder, settings)
             return self._files[key]
 
     def _reference(self, name: str, rule: type[Rule]) -> Callable[[Job], list[list[Snapshot]]]:

@@ -11,7 +11,9 @@ from ..printing import UnsupportedOperation
 from .pool import Skipped
 from .protocol import Numerics
 
+OWN = Settings()
 OPEN = Settings(conventions="all")
+"""Conventions are arguments that the target's users have, or all are."""
 
 
 def arguments_kept(rule: type[Rule], target: str) -> frozenset[str]:
@@ -21,17 +23,14 @@ def arguments_kept(rule: type[Rule], target: str) -> frozenset[str]:
 
 
 def rendered(
-    rule: type[Rule], name: str, target: str, numerics: Numerics, folder: Path, *, is_open: bool = False
+    rule: type[Rule], name: str, target: str, numerics: Numerics, folder: Path, settings: Settings = OWN
 ) -> Path:
-    """The file of `rule` (its support modules beside it). Raises Skipped if the target does not print it.
-
-    `is_open`: all conventions are left arguments, else those that the target's users have.
-    """
+    """The file of `rule` in `folder`, its support modules beside it. Raises Skipped if the target does not print it."""
     try:
-        files = render(rule, target, numerics, OPEN if is_open else Settings())
+        files = render(rule, target, numerics, settings)
     except UnsupportedOperation as error:
         raise Skipped(str(error)) from error
-    place = folder / (f"{numerics}-open" if is_open else numerics)
+    place = folder / numerics
     for path, text in files.items():
         file = place / path
         file.parent.mkdir(parents=True, exist_ok=True)

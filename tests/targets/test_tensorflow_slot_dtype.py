@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from optloom.codegen.compiler import Settings, render
+from optloom.codegen.compiler import Settings
 from optloom.codegen.conformance.protocol import load_module
+from optloom.codegen.conformance.rendering import rendered
 from optloom.codegen.discovery import discover
 from tensorflow_cases import data, keras, slices, stepper, tf, variable
 
 
 @pytest.fixture
 def module(tmp_path: Path) -> Any:
-    for path, text in render(discover()["adam"], "tensorflow", settings=Settings(slot_dtype="parameter")).items():
-        (tmp_path / Path(path).name).write_text(text)
-    return load_module(str(tmp_path / "adam.py"))
+    file = rendered(discover()["adam"], "adam", "tensorflow", "fast", tmp_path, Settings(slot_dtype="parameter"))
+    return load_module(str(file))
 
 
 def trained(optimizer: Any, calls: int = 3) -> tuple[Any, Any]:
@@ -31,6 +32,16 @@ def trained(optimizer: Any, calls: int = 3) -> tuple[Any, Any]:
     for call in range(calls):
         step(call)
     return w, step
+
+
+def goes_on_alike(w: Any, step: Any, again: Any, take_over: Callable[[], None]) -> None:
+    """Another optimizer takes over the state that `step` left, and the weights: its next step has the same bits."""
+    other, go_on = trained(again, 0)
+    take_over()
+    other.assign(w)
+    for one in (step, go_on):
+        one(5)
+    np.testing.assert_array_equal(w.numpy(), other.numpy())
 
 
 def state(optimizer: Any) -> list[np.ndarray]:
@@ -64,12 +75,7 @@ def test_own_variables_are_loaded_as_they_were_saved(module: Any) -> None:
     w, step = trained(optimizer)
     store: dict[str, Any] = {}
     optimizer.save_own_variables(store)
-    other, go_on = trained(again, 0)
-    again.load_own_variables(store)
-    other.assign(w)
-    for one in (step, go_on):
-        one(5)
-    np.testing.assert_array_equal(w.numpy(), other.numpy())
+    goes_on_alike(w, step, again, lambda: again.load_own_variables(store))
     for kept, loaded in zip(state(optimizer), state(again), strict=True):
         assert kept.dtype == loaded.dtype
         np.testing.assert_array_equal(kept, loaded)
@@ -81,12 +87,7 @@ def test_exported_state_is_exact_and_goes_on(module: Any) -> None:
     exported = optimizer.export_state()
     assert exported["slots/m/w"].dtype == np.float32
     np.testing.assert_array_equal(exported["slots/m/w"], optimizer._m[0].numpy().astype(np.float32))
-    other, go_on = trained(again, 0)
-    again.import_state(exported)
-    other.assign(w)
-    for one in (step, go_on):
-        one(5)
-    np.testing.assert_array_equal(w.numpy(), other.numpy())
+    goes_on_alike(w, step, again, lambda: again.import_state(exported))
 
 
 @pytest.mark.parametrize("mode", ["eager", "function"])

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from optloom.codegen.compiler import Settings, render
+from optloom.codegen.compiler import Settings
 from optloom.codegen.conformance.protocol import load_module
+from optloom.codegen.conformance.rendering import rendered
 from optloom.codegen.discovery import discover
 
 ROWS = jnp.asarray([[0.3, -0.7], [1.1, 0.01]], jnp.bfloat16)
@@ -19,9 +19,8 @@ ROWS = jnp.asarray([[0.3, -0.7], [1.1, 0.01]], jnp.bfloat16)
 @pytest.fixture(scope="module")
 def module(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("narrow")
-    for path, text in render(discover()["adam"], "jax", settings=Settings(slot_dtype="parameter")).items():
-        (folder / Path(path).name).write_text(text)
-    return load_module(str(folder / "adam.py"))
+    file = rendered(discover()["adam"], "adam", "jax", "fast", folder, Settings(slot_dtype="parameter"))
+    return load_module(str(file))
 
 
 def stepped(module: Any, gradient: Any, calls: int = 3) -> tuple[Any, Any, Any]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from optloom.codegen.compiler import Settings, render
+from optloom.codegen.compiler import Settings
 from optloom.codegen.conformance.protocol import load_module
+from optloom.codegen.conformance.rendering import rendered
 from optloom.codegen.discovery import discover
 
 ROWS = torch.tensor([[0.3, -0.7], [1.1, 0.01]], dtype=torch.bfloat16)
@@ -17,9 +17,8 @@ ROWS = torch.tensor([[0.3, -0.7], [1.1, 0.01]], dtype=torch.bfloat16)
 @pytest.fixture(scope="module")
 def module(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("narrow")
-    for path, text in render(discover()["adam"], "pytorch", settings=Settings(slot_dtype="parameter")).items():
-        (folder / Path(path).name).write_text(text)
-    return load_module(str(folder / "adam.py"))
+    file = rendered(discover()["adam"], "adam", "pytorch", "fast", folder, Settings(slot_dtype="parameter"))
+    return load_module(str(file))
 
 
 def stepped(module: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, dict[str, Any]]:
