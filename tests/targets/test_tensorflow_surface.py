@@ -133,8 +133,9 @@ def test_a_config_keeps_what_moves() -> None:
 
 def test_a_registered_class_is_found_by_its_config() -> None:
     optimizer = make("adam", beta_1=0.25, name="mine")
+    keras.saving.register_keras_serializable("optloom")(type(optimizer))  # other tests load Adams of other options
     again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
-    assert type(again) is keras.saving.get_registered_object("optloom>Adam")  # the one that was loaded last
+    assert type(again) is type(optimizer)
     assert again.get_config() == optimizer.get_config()
 
 
