@@ -53,10 +53,12 @@ LATER = "NotImplementedError: "
 
 
 @pytest.fixture(scope="module")
-def found() -> Any:
+def found(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What was run and what failed, with no built kernels at hand: which of them a machine has changes who writes."""
     path = os.pathsep.join([str(HERE), str(HERE.parent.parent / ".ci" / "importroot"), *sys.path])
     command = [sys.executable, str(HERE / "tensorflow_keras_tests.py")]
-    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False)
+    settings = {"PYTHONPATH": path, "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache"))}
+    done = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 
