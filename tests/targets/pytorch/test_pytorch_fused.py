@@ -402,7 +402,8 @@ def test_a_compiler_that_fails(
 def test_a_cache_that_cannot_be_written(one: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert "cannot be written: Not a directory; name another (the cache by XDG_CACHE_HOME)" in _step_error(one, RuntimeError)
+    said = _step_error(one, RuntimeError)
+    assert "cannot be written: Not a directory; name another (the cache by XDG_CACHE_HOME)" in said
 
 
 def test_where_kernels_are_found(one: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
